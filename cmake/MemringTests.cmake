@@ -1,0 +1,32 @@
+# How tests are declared. Every test has a time limit; a test with ranks fails if any rank fails.
+
+set(memring_RANK_ENVIRONMENT
+  OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
+  OMPI_MCA_hwloc_base_binding_policy=none OMP_NUM_THREADS=1)
+
+# memring_test(NAME TARGET LABEL [TIMEOUT seconds]): a GoogleTest program on one process.
+function(memring_test name target label)
+  cmake_parse_arguments(arg "" "TIMEOUT" "" ${ARGN})
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 120)
+  endif()
+  add_test(NAME ${name} COMMAND ${target})
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS ${label} ENVIRONMENT "${memring_RANK_ENVIRONMENT}")
+endfunction()
+
+# memring_rank_test(NAME LABEL RANKS 1 2 ... COMMAND program args... [TIMEOUT seconds]): one ctest entry per number of ranks.
+function(memring_rank_test name label)
+  cmake_parse_arguments(arg "" "TIMEOUT" "RANKS;COMMAND" ${ARGN})
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 120)
+  endif()
+  foreach(ranks ${arg_RANKS})
+    set(processors ${ranks})
+    if(ranks GREATER 2)
+      set(processors 2)
+    endif()
+    add_test(NAME ${name}.ranks${ranks} COMMAND ${MPIEXEC_EXECUTABLE} ${MPIEXEC_NUMPROC_FLAG} ${ranks} ${arg_COMMAND})
+    set_tests_properties(${name}.ranks${ranks} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${label};ranks${ranks}"
+      ENVIRONMENT "${memring_RANK_ENVIRONMENT}" PROCESSORS ${processors})
+  endforeach()
+endfunction()

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/arena.h"
+
+#include <cstdlib>
+#include <cstring>
+
+namespace memring {
+namespace {
+constexpr int64_t kAlign = 64;
+int64_t aligned(int64_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
+}  // namespace
+
+void Arena::Free::operator()(std::byte* block) const { std::free(block); }
+
+Arena::Arena(int64_t bytes) : size_(aligned(bytes)) {
+  auto* block = static_cast<std::byte*>(std::aligned_alloc(kAlign, static_cast<size_t>(size_ ? size_ : kAlign)));
+  if (!block)
+    throw Error(ExitCode::Io, fmt::format("the machine has no {} MiB of memory left", size_ >> 20),
+                "Lower data.micro_batch or segment.length, or set device.memory.");
+  owned_.reset(block);
+  data_ = block;
+  std::memset(block, 0, static_cast<size_t>(size_));
+}
+
+View<> Arena::take(DType dtype, Shape shape) {
+  const int64_t bytes = aligned(shape.elements() * bytes_of(dtype));
+  if (!measuring() && used_ + bytes > size_)
+    check(false, fmt::format("arena of {} bytes is full: {} used, {} wanted", size_, used_, bytes));
+  std::byte* data = measuring() ? nullptr : data_ + used_;
+  used_ += bytes;
+  if (used_ > peak_) peak_ = used_;
+  return {data, dtype, shape};
+}
+
+}  // namespace memring

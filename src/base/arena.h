@@ -1,0 +1,61 @@
+// Arena: all buffers of a run come from blocks taken once, before the first step. The code that carves buffers also
+// runs without memory ("measuring"), so the planned size and the real one cannot differ. SPDX-License-Identifier:
+// Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "base/view.h"
+
+namespace memring {
+
+/// Carves dense views out of one block, each aligned to 64 bytes. Never frees: whoever wants to reuse rewinds to a
+/// mark.
+class Arena {
+ public:
+  /// Measures: views have a shape and no memory; `peak()` is what a real arena needs.
+  Arena() = default;
+  /// Owns a block of this many bytes, zeroed, touched by the calling process. Throws Error(Io) when there is no memory.
+  explicit Arena(int64_t bytes);
+  /// Carves out of memory that somebody else owns, such as a slot of a larger arena.
+  explicit Arena(View<uint8_t> block) : data_(reinterpret_cast<std::byte*>(block.data())), size_(block.size()) {}
+  Arena(Arena&&) = default;
+  Arena& operator=(Arena&&) = default;
+
+  View<> take(DType, Shape);  ///< throws Error(Internal) beyond the block's end
+  template <class T>
+  View<T> take(Shape shape) {
+    View<> view = take(dtype_of<T>(), shape);
+    return {static_cast<T*>(view.data()), shape};
+  }
+  int64_t mark() const { return used_; }
+  void rewind(int64_t mark) { used_ = mark; }
+  int64_t used() const { return used_; }
+  int64_t peak() const { return peak_; }
+  bool measuring() const { return data_ == nullptr; }
+
+ private:
+  struct Free {
+    void operator()(std::byte*) const;
+  };
+  std::unique_ptr<std::byte, Free> owned_;
+  std::byte* data_ = nullptr;
+  int64_t size_ = 0, used_ = 0, peak_ = 0;
+};
+
+/// Gives back what was taken in a scope.
+class ArenaScope {
+ public:
+  explicit ArenaScope(Arena& arena) : arena_(arena), mark_(arena.mark()) {}
+  ~ArenaScope() { arena_.rewind(mark_); }
+  ArenaScope(const ArenaScope&) = delete;
+  ArenaScope& operator=(const ArenaScope&) = delete;
+
+ private:
+  Arena& arena_;
+  int64_t mark_;
+};
+
+}  // namespace memring

@@ -1,0 +1,65 @@
+// Plain values that every folder shares: what a memory depends on, what a cell of the schedule is, where a row stands.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/view.h"
+
+namespace memring {
+
+/// What crosses a segment boundary, and therefore which cells may run at the same time (DESIGN.md, section 1).
+enum class Dependency : uint8_t {
+  None,        ///< nothing: all segments at once
+  TopToInput,  ///< the last layer's output enters the next segment's input (RMT): segments of a sequence in turn
+  LayerLocal,  ///< a state per layer (ARMT): wavefront
+  Halo,        ///< keys and values of the previous segment (Transformer-XL)
+  Affine,      ///< a state under an affine map (linear attention)
+  Append       ///< keys and values of all earlier segments (UIO)
+};
+
+enum class Pass : uint8_t { Decode, Encode };
+
+/// A piece of work: layers [layer, layer + layers) of one segment of one stream. Layer -1 is compose and embed; layer L
+/// (the number of decoder layers) is final norm, head and loss.
+struct Cell {
+  int32_t stream = 0, segment = 0;
+  int16_t layer = -1, layers = 0;
+  Pass pass = Pass::Decode;
+  bool operator==(const Cell&) const = default;
+};
+
+/// A row of a segment's layout. `position` feeds RoPE; visibility comes from order alone: the row sees every key whose
+/// order k satisfies from <= k <= to, and itself (k == order). Orders are unique within a segment and count from its
+/// start, so order / run.block is also the canonical block that `run.deterministic = strict` will sum by.
+struct Row {
+  int32_t position = 0, order = 0, from = 0, to = 0;
+};
+
+struct MeshShape {
+  int data = 1, segment = 1, token = 1;
+  int world() const { return data * segment * token; }
+  bool operator==(const MeshShape&) const = default;
+};
+
+/// A rank's place in the mesh; `token` runs fastest.
+struct MeshCoord {
+  int data = 0, segment = 0, token = 0;
+};
+
+/// One tensor in a flat buffer: what checkpoints, shards and reports know about parameters.
+struct FlatEntry {
+  std::string name;
+  Shape shape;
+  int64_t offset = 0;  ///< in elements
+};
+
+/// The layout of a flat buffer of parameters; entries are in order and without gaps.
+struct FlatBuffer {
+  std::vector<FlatEntry> entries;
+  int64_t size = 0;  ///< in elements
+};
+
+}  // namespace memring

@@ -1,0 +1,15 @@
+// What this process has of the machine it runs on.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+namespace memring {
+
+int process_cores();         ///< cores that this process may run on
+int machine_cores();         ///< cores that are online
+int64_t available_memory();  ///< bytes that can still be taken: the kernel's estimate, or the container's limit if that
+                             ///< is lower
+int64_t peak_memory();       ///< VmHWM of this process, in bytes
+
+}  // namespace memring

@@ -1,0 +1,52 @@
+// Queue: where operators run. On the CPU an operator has finished when its call returns; on CUDA (later) a queue is a
+// stream. It also says how to run: which backend, instruction set, threads, and how products round their operands.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+
+#include "base/arena.h"
+
+namespace memring {
+
+enum class Backend : uint8_t { Reference, Cpu };
+
+/// Instruction sets for which our own loops are compiled (oneDNN chooses for itself).
+enum class Isa : uint8_t { Baseline, Avx2, Avx512 };
+Isa best_isa();           ///< what this CPU and system offer, by CPUID
+bool cpu_has_amx_bf16();  ///< bf16 products run fast: dtype = auto means bf16
+const char* name_of(Isa);
+
+/// How matrix products see their fp32 operands: as they are, or rounded to bf16 (sums stay in fp32).
+enum class Products : uint8_t { F32, Bf16 };
+
+class Queue {
+ public:
+  struct Options {
+    Backend backend = Backend::Cpu;
+    Isa isa = best_isa();
+    Products products = Products::F32;
+    int threads = 1;
+  };
+  Queue() : Queue(Options{}) {}
+  explicit Queue(Options options) : options_(options) {}
+
+  const Options& options() const { return options_; }
+  int threads() const { return options_.threads; }
+  Isa isa() const { return options_.isa; }
+  Products products() const { return options_.products; }
+  /// The reference kernels run where asked for, and always in double precision.
+  bool reference(DType dtype) const { return options_.backend == Backend::Reference || dtype == DType::F64; }
+
+  /// Called between operators: MPI makes no progress by itself, so a long computation lets the communicator look in.
+  void poll() const {
+    if (poll_) poll_();
+  }
+  void set_poll(std::function<void()> poll) { poll_ = std::move(poll); }
+
+ private:
+  Options options_;
+  std::function<void()> poll_;
+};
+
+}  // namespace memring
