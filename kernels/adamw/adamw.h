@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "base/queue.h"
+
+namespace memring {
+
+/// AdamW (Loshchilov & Hutter 2019, algorithm 2) on a flat range; moments start at 0:
+///   g = grad · grad_scale;  m = β1 m + (1-β1) g;  v = β2 v + (1-β2) g²
+///   w -= lr · (m / (1-β1ᵗ) / (sqrt(v / (1-β2ᵗ)) + eps) + weight_decay · w)
+struct AdamW {
+  struct Settings {
+    double lr = 1e-3, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0;
+    int64_t step = 1;       ///< t, from 1: bias correction
+    double grad_scale = 1;  ///< 1 / counted targets, times the clipping factor
+  };
+  // w, m, v, grad [n], fp32 or fp64, all alike; w, m, v are updated in place
+  static void step(Queue&, View<> w, View<> m, View<> v, ConstView<> grad, const Settings&);
+};
+
+}  // namespace memring

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <span>
+
+#include "base/ids.h"
+#include "base/queue.h"
+
+namespace memring {
+
+/// Keys and values that queries may see, with one Row per key; a query's spans lie behind each other.
+/// Causal attention, RMT's memory blocks, UIO's memory keys, sliding windows and every ring split differ in rows only.
+struct KeySpan {
+  ConstView<> k, v;           ///< [batch, kv_heads, keys, head_dim], rotated already
+  View<> dk, dv;              ///< same shape; backward accumulates; empty when no gradient is wanted
+  std::span<const Row> rows;  ///< keys; only `order` decides visibility
+  bool replicated = false;    ///< on a token axis: the same keys on every rank, so their gradient is summed over ranks
+};
+
+/// softmax(q kᵀ / sqrt(head_dim)) v over the keys that a query row sees: those with from <= order <= to, and itself
+/// (Vaswani et al. 2017; computed in blocks with a running maximum, Dao et al. 2022: no rows x keys matrix is ever
+/// stored).
+///
+/// Query head j reads key/value head j / (heads / kv_heads). A row that sees no key gets o = 0 and lse = -inf, and
+/// sends no gradient. All views have one type, fp32 or fp64. Same bits for any thread count.
+struct AttentionExecutor {
+  virtual ~AttentionExecutor() = default;
+  // o, q [batch, heads, rows, head_dim] · lse [batch, heads, rows]: log of the softmax denominator, kept for backward
+  virtual void forward(Queue&, View<> o, View<> lse, ConstView<> q, std::span<const Row> rows,
+                       std::span<const KeySpan>) = 0;
+  // dq is written, dk and dv of every span are accumulated
+  virtual void backward(Queue&, View<> dq, ConstView<> d_o, ConstView<> o, ConstView<> lse, ConstView<> q,
+                        std::span<const Row> rows, std::span<const KeySpan>) = 0;
+};
+
+/// All keys are here. (On a token axis dist/ring_attention.h takes this place.)
+class LocalAttention final : public AttentionExecutor {
+ public:
+  void forward(Queue&, View<> o, View<> lse, ConstView<> q, std::span<const Row> rows,
+               std::span<const KeySpan>) override;
+  void backward(Queue&, View<> dq, ConstView<> d_o, ConstView<> o, ConstView<> lse, ConstView<> q,
+                std::span<const Row> rows, std::span<const KeySpan>) override;
+};
+
+/// Whether a query sees a key: the one visibility rule of the project.
+constexpr bool sees(const Row& query, const Row& key) {
+  return (query.from <= key.order && key.order <= query.to) || key.order == query.order;
+}
+
+}  // namespace memring

@@ -1,0 +1,369 @@
+// Attention on the CPU: checks, the choice of the reference, and the blocked fp32 version (Dao et al. 2022). Blocks of
+// scores lie transposed, [keys, queries] (loops.h); a block pair is skipped, taken whole or masked by the extremes of
+// its rows, and no sum is shared between tasks, so bits do not depend on threads.
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include "kernels/attention/attention.h"
+#include "kernels/attention/loops.h"
+#include "kernels/attention/ref.h"
+#include "kernels/common/checks.h"
+#include "kernels/common/dispatch.h"
+#include "kernels/common/gemm.h"
+
+namespace memring {
+namespace {
+
+using reference::AttentionExtents;
+using reference::AttentionKeys;
+
+constexpr int64_t kMostKeys = 256;   // of one block
+constexpr int64_t kMostDepth = 128;  // of head_dim at a time in packed queries
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+/// Block sizes: our own products like blocks that stay in the L1 and L2 caches, oneDNN's bf16 ones need large ones.
+struct Blocks {
+  int64_t queries, keys;
+};
+constexpr Blocks kBlocksF32{64, 128}, kBlocksBf16{kMostQueries, kMostKeys};
+
+/// What a thread needs for one block pair; made once per thread.
+struct Scratch {
+  alignas(64) float scores[kMostKeys * kMostQueries], d_scores[kMostKeys * kMostQueries];
+  alignas(64) float q[kMostDepth * kMostQueries], d_o[kMostDepth * kMostQueries];
+  alignas(64) float max[kMostQueries], sum[kMostQueries],
+      correction[kMostQueries], lse[kMostQueries], delta[kMostQueries];
+  alignas(64) AttentionQueries rows;
+  int32_t key_order[kMostKeys];
+};
+
+Scratch& scratch() {
+  thread_local const std::unique_ptr<Scratch> mine = std::make_unique<Scratch>();
+  return *mine;
+}
+
+struct Bounds {
+  int32_t low = std::numeric_limits<int32_t>::max(), high = std::numeric_limits<int32_t>::min();
+  void take(int32_t value) {
+    low = std::min(low, value);
+    high = std::max(high, value);
+  }
+};
+
+struct KeyBlock {
+  int64_t span, begin, count;
+  Bounds order;
+};
+
+/// The extremes of a block of queries.
+struct QueryBounds {
+  Bounds from, to, order;
+
+  bool see_all(const Bounds& key) const { return from.high <= key.low && key.high <= to.low; }
+  bool may_see(const Bounds& key) const {
+    return (from.low <= key.high && key.low <= to.high) || (order.low <= key.high && key.low <= order.high);
+  }
+  bool may_see(int32_t key) const { return may_see(Bounds{key, key}); }
+};
+
+/// One call: operands, block sizes and the key blocks of all spans with their extremes.
+struct Problem {
+  const Queue& queue;  // of one thread: products run inside tasks
+  const AttentionLoops& loops;
+  AttentionExtents e;
+  const float* q;
+  std::span<const Row> rows;
+  const std::vector<AttentionKeys<float>>& spans;
+  Blocks blocks;
+  const std::vector<KeyBlock>& key_blocks;
+  float scale;
+
+  bool own_products() const { return queue.products() == Products::F32; }
+};
+
+/// A block of queries in the calling thread's scratch, and its products with blocks of keys.
+class QueryBlock {
+ public:
+  QueryBlock(const Problem& problem, int64_t begin)
+      : p_(problem),
+        s_(scratch()),
+        begin_(begin),
+        count_(std::min(problem.blocks.queries, problem.e.rows - begin)),
+        padded_((count_ + kQueryPadding - 1) / kQueryPadding * kQueryPadding) {
+    for (int64_t i = 0; i < count_; ++i) {
+      const Row& row = problem.rows[static_cast<size_t>(begin + i)];
+      s_.rows.from[i] = row.from;
+      s_.rows.to[i] = row.to;
+      s_.rows.order[i] = row.order;
+      bounds_.from.take(row.from);
+      bounds_.to.take(row.to);
+      bounds_.order.take(row.order);
+    }
+    for (int64_t i = count_; i < padded_; ++i) {
+      s_.rows.from[i] = 1;
+      s_.rows.to[i] = 0;
+      s_.rows.order[i] = std::numeric_limits<int32_t>::min();
+    }
+  }
+
+  int64_t begin() const { return begin_; }
+  int64_t count() const { return count_; }
+  int64_t padded() const { return padded_; }
+  Scratch& scratch_memory() const { return s_; }
+
+  /// Calls body(span, first key, keys, masked) for each piece of a key block that some query sees, spans and keys
+  /// ascending.
+  template <class Body>
+  void for_keys(const Body& body) {
+    for (const KeyBlock& block : p_.key_blocks) {
+      if (!bounds_.may_see(block.order)) continue;
+      const AttentionKeys<float>& span = p_.spans[static_cast<size_t>(block.span)];
+      if (bounds_.see_all(block.order)) {
+        body(span, block.begin, block.count, false);
+        continue;
+      }
+      const Row* const keys = span.rows.data() + block.begin;
+      int64_t first = 0, last = block.count;
+      if (p_.own_products()) {  // oneDNN makes a primitive for each shape, so it gets whole blocks
+        while (first < last && !bounds_.may_see(keys[first].order)) ++first;
+        while (first < last && !bounds_.may_see(keys[last - 1].order)) --last;
+      }
+      for (int64_t j = first; j < last; ++j) s_.key_order[j - first] = keys[j].order;
+      if (first < last) body(span, block.begin + first, last - first, true);
+    }
+  }
+
+  /// Query-side operand [count, head_dim], kept transposed: all of it if head_dim allows, else a part at a time.
+  struct Packed {
+    const float* rows;
+    float* memory;
+    int64_t first = -1;  // column that `memory` starts with
+  };
+
+  /// out [keys, padded] = keys [keys, head_dim] times the operand transposed
+  void dot_keys(float* out, const float* keys, int64_t count, Packed& x) {
+    const int64_t head_dim = p_.e.head_dim;
+    if (!p_.own_products())
+      return gemm(p_.queue, Transpose::No, Transpose::Yes, count, count_, head_dim, keys, head_dim, x.rows, head_dim,
+                  Write::Overwrite, out, padded_);
+    for (int64_t c = 0; c < head_dim; c += kMostDepth) {
+      const int64_t depth = std::min(kMostDepth, head_dim - c);
+      if (x.first != c) p_.loops.transpose(x.memory, padded_, x.rows + c, head_dim, count_, depth);
+      x.first = c;
+      p_.loops.product(count, padded_, depth, keys + c, head_dim, 1, x.memory, padded_,
+                       c == 0 ? Write::Overwrite : Write::Accumulate, out, padded_);
+    }
+  }
+
+  /// out [queries, head_dim] = (+=) weights [keys, padded] transposed times keys [keys, head_dim]
+  void weigh_keys(float* out, Write write, const float* weights, const float* keys, int64_t count) {
+    const int64_t head_dim = p_.e.head_dim;
+    if (p_.own_products())
+      p_.loops.product(count_, head_dim, count, weights, 1, padded_, keys, head_dim, write, out, head_dim);
+    else
+      gemm(p_.queue, Transpose::Yes, Transpose::No, count_, head_dim, count, weights, padded_, keys, head_dim, write,
+           out, head_dim);
+  }
+
+  /// out [keys, head_dim] += weights [keys, padded] times the query-side x [queries, head_dim]
+  void weigh_queries(float* out, const float* weights, int64_t keys, const float* x) {
+    const int64_t head_dim = p_.e.head_dim;
+    if (p_.own_products())
+      p_.loops.product(keys, head_dim, count_, weights, padded_, 1, x, head_dim, Write::Accumulate, out, head_dim);
+    else
+      gemm(p_.queue, Transpose::No, Transpose::No, keys, head_dim, count_, weights, padded_, x, head_dim,
+           Write::Accumulate, out, head_dim);
+  }
+
+ private:
+  const Problem& p_;
+  Scratch& s_;
+  int64_t begin_, count_, padded_;
+  QueryBounds bounds_;
+};
+
+/// Where keys [first, ...) of a (batch, kv_head) begin.
+int64_t key_offset(const AttentionKeys<float>& span, int64_t kv_matrix, int64_t first, int64_t head_dim) {
+  return (kv_matrix * static_cast<int64_t>(span.rows.size()) + first) * head_dim;
+}
+
+// o, q [rows, head_dim] and lse [rows] of one (batch, head); o holds the sum of exp(score - max) v until the last
+// block.
+void forward_block(const Problem& p, float* o, float* lse, const float* q, int64_t kv_matrix, int64_t begin) {
+  QueryBlock block(p, begin);
+  Scratch& s = block.scratch_memory();
+  const int64_t head_dim = p.e.head_dim, count = block.count(), padded = block.padded();
+  QueryBlock::Packed queries{q + begin * head_dim, s.q};
+  o += begin * head_dim;
+  std::fill_n(s.max, padded, -kInfinity);
+  std::fill_n(s.sum, padded, 0.0f);
+  bool first = true;
+  block.for_keys([&](const AttentionKeys<float>& span, int64_t key, int64_t keys, bool masked) {
+    const int64_t at = key_offset(span, kv_matrix, key, head_dim);
+    block.dot_keys(s.scores, span.k + at, keys, queries);
+    if (masked) p.loops.mask(s.scores, keys, padded, s.key_order, s.rows);
+    const bool changed = p.loops.softmax(s.scores, keys, padded, p.scale, s.max, s.sum, s.correction);
+    if (changed && !first) p.loops.scale_rows(o, s.correction, count, head_dim);
+    block.weigh_keys(o, first ? Write::Overwrite : Write::Accumulate, s.scores, span.v + at, keys);
+    first = false;
+  });
+  if (first) std::fill_n(o, count * head_dim, 0.0f);
+  for (int64_t i = 0; i < count; ++i) {
+    lse[begin + i] = s.max[i] + std::log(s.sum[i]);
+    s.correction[i] = s.max[i] == -kInfinity ? 1.0f : 1.0f / s.sum[i];
+  }
+  p.loops.scale_rows(o, s.correction, count, head_dim);
+}
+
+// dq, d_o, o, q [rows, head_dim] and lse [rows] of one (batch, head)
+void backward_block(const Problem& p, float* dq, const float* d_o, const float* o, const float* lse, const float* q,
+                    int64_t kv_matrix, int64_t begin) {
+  QueryBlock block(p, begin);
+  Scratch& s = block.scratch_memory();
+  const int64_t head_dim = p.e.head_dim, count = block.count(), padded = block.padded();
+  q += begin * head_dim;
+  d_o += begin * head_dim;
+  dq += begin * head_dim;
+  QueryBlock::Packed queries{q, s.q}, d_outputs{d_o, s.d_o};
+  p.loops.dot_rows(s.delta, d_o, o + begin * head_dim, count, head_dim);
+  // A query that sees nothing has only masked scores, -inf: 0 in place of its lse gives exp(-inf) = 0, not NaN.
+  for (int64_t i = 0; i < count; ++i) s.lse[i] = lse[begin + i] == -kInfinity ? 0.0f : lse[begin + i];
+  std::fill(s.lse + count, s.lse + padded, 0.0f);
+  std::fill(s.delta + count, s.delta + padded, 0.0f);
+  bool first = true;
+  block.for_keys([&](const AttentionKeys<float>& span, int64_t key, int64_t keys, bool masked) {
+    const int64_t at = key_offset(span, kv_matrix, key, head_dim);
+    block.dot_keys(s.scores, span.k + at, keys, queries);
+    if (masked) p.loops.mask(s.scores, keys, padded, s.key_order, s.rows);
+    block.dot_keys(s.d_scores, span.v + at, keys, d_outputs);
+    p.loops.gradient(s.scores, s.d_scores, keys, padded, p.scale, s.lse, s.delta);
+    block.weigh_keys(dq, first ? Write::Overwrite : Write::Accumulate, s.d_scores, span.k + at, keys);
+    if (span.dk) {
+      block.weigh_queries(span.dk + at, s.d_scores, keys, q);
+      block.weigh_queries(span.dv + at, s.scores, keys, d_o);
+    }
+    first = false;
+  });
+  if (first) std::fill_n(dq, count * head_dim, 0.0f);
+}
+
+/// Cuts the spans into key blocks and calls run(problem, threads).
+template <class Run>
+void with_problem(const Queue& queue, const float* q, std::span<const Row> rows,
+                  const std::vector<AttentionKeys<float>>& spans, AttentionExtents e, const Run& run) {
+  const Blocks blocks = queue.products() == Products::F32 ? kBlocksF32 : kBlocksBf16;
+  thread_local std::vector<KeyBlock> key_blocks;  // one entry for 128 keys or more; keeps its memory between calls
+  key_blocks.clear();
+  int64_t keys = 0;
+  for (size_t s = 0; s < spans.size(); ++s) {
+    const auto count = static_cast<int64_t>(spans[s].rows.size());
+    keys += count;
+    for (int64_t begin = 0; begin < count; begin += blocks.keys) {
+      KeyBlock block{static_cast<int64_t>(s), begin, std::min(blocks.keys, count - begin), {}};
+      for (int64_t j = 0; j < block.count; ++j) block.order.take(spans[s].rows[static_cast<size_t>(begin + j)].order);
+      key_blocks.push_back(block);
+    }
+  }
+  Queue::Options options = queue.options();
+  options.threads = 1;
+  const Queue one_thread(options);
+  const Problem problem{one_thread, MEMRING_LOOPS(queue, attention_loops),        e, q, rows, spans, blocks,
+                        key_blocks, 1 / std::sqrt(static_cast<float>(e.head_dim))};
+  run(problem, threads_for(queue, e.batch * e.heads * e.rows * keys));
+}
+
+void forward_f32(const Queue& queue, float* o, float* lse, const float* q, std::span<const Row> rows,
+                 const std::vector<AttentionKeys<float>>& spans, AttentionExtents e) {
+  with_problem(queue, q, rows, spans, e, [&](const Problem& p, int threads) {
+    const int64_t blocks = (e.rows + p.blocks.queries - 1) / p.blocks.queries, group = e.heads / e.kv_heads;
+    parallel_for(threads, e.batch * e.heads * blocks, [&](int64_t task) {
+      const int64_t matrix = task / blocks, kv_matrix = matrix / e.heads * e.kv_heads + matrix % e.heads / group;
+      // First, last, second, last but one, ...: under a causal mask each thread's range then holds as much work.
+      const int64_t i = task % blocks, block = i % 2 == 0 ? i / 2 : blocks - 1 - i / 2;
+      forward_block(p, o + matrix * e.rows * e.head_dim, lse + matrix * e.rows, q + matrix * e.rows * e.head_dim,
+                    kv_matrix, block * p.blocks.queries);
+    });
+  });
+}
+
+void backward_f32(const Queue& queue, float* dq, const float* d_o, const float* o, const float* lse, const float* q,
+                  std::span<const Row> rows, const std::vector<AttentionKeys<float>>& spans, AttentionExtents e) {
+  with_problem(queue, q, rows, spans, e, [&](const Problem& p, int threads) {
+    const int64_t group = e.heads / e.kv_heads;
+    // A task owns dk and dv of its (batch, kv_head): all heads of the group, one behind the other.
+    parallel_for(threads, e.batch * e.kv_heads, [&](int64_t kv_matrix) {
+      for (int64_t matrix = kv_matrix * group; matrix < (kv_matrix + 1) * group; ++matrix) {
+        const int64_t at = matrix * e.rows * e.head_dim;
+        for (int64_t begin = 0; begin < e.rows; begin += p.blocks.queries)
+          backward_block(p, dq + at, d_o + at, o + at, lse + matrix * e.rows, q + at, kv_matrix, begin);
+      }
+    });
+  });
+}
+
+/// Checks q, o [batch, heads, rows, head_dim], lse [batch, heads, rows], the rows and the spans.
+AttentionExtents extents_of(ConstView<> q, ConstView<> o, ConstView<> lse, std::span<const Row> rows,
+                            std::span<const KeySpan> spans) {
+  const DType dtype = expect_float(q, 4, "Attention q");
+  AttentionExtents e{q.dim(0), q.dim(1), q.dim(1), q.dim(2), q.dim(3)};
+  if (e.head_dim < 1) throw ShapeError(fmt::format("Attention: head_dim must be positive, found q {}", q.text()));
+  expect(o, dtype, q.shape(), "Attention o");
+  expect(lse, dtype, {e.batch, e.heads, e.rows}, "Attention lse");
+  if (static_cast<int64_t>(rows.size()) != e.rows)
+    throw ShapeError(fmt::format("Attention: {} rows describe q {}", rows.size(), q.text()));
+  for (size_t s = 0; s < spans.size(); ++s) {
+    const KeySpan& span = spans[s];
+    expect_float(span.k, 4, "Attention k");
+    if (s == 0) e.kv_heads = span.k.dim(1);
+    if (e.kv_heads < 1 || e.heads % e.kv_heads != 0)
+      throw ShapeError(fmt::format("Attention: {} heads are no multiple of {} kv_heads", e.heads, e.kv_heads));
+    const Shape shape{e.batch, e.kv_heads, static_cast<int64_t>(span.rows.size()), e.head_dim};
+    expect(span.k, dtype, shape, "Attention k");
+    expect(span.v, dtype, shape, "Attention v");
+    if (!span.dk != !span.dv) throw ShapeError(fmt::format("Attention: span {} wants only one of dk and dv", s));
+    if (span.dk) expect(span.dk, dtype, shape, "Attention dk");
+    if (span.dv) expect(span.dv, dtype, shape, "Attention dv");
+  }
+  return e;
+}
+
+template <class T>
+std::vector<AttentionKeys<T>> typed(std::span<const KeySpan> spans) {
+  std::vector<AttentionKeys<T>> keys;
+  for (const KeySpan& span : spans)
+    keys.push_back({span.k.as<T>(), span.v.as<T>(), span.dk ? span.dk.as<T>() : nullptr,
+                    span.dv ? span.dv.as<T>() : nullptr, span.rows});
+  return keys;
+}
+
+}  // namespace
+
+void LocalAttention::forward(Queue& queue, View<> o, View<> lse, ConstView<> q, std::span<const Row> rows,
+                             std::span<const KeySpan> spans) {
+  const AttentionExtents e = extents_of(q, o, lse, rows, spans);
+  if (!queue.reference(q.dtype()))
+    return forward_f32(queue, o.as<float>(), lse.as<float>(), q.as<float>(), rows, typed<float>(spans), e);
+  by_float_type(q.dtype(), [&]<class T>() {
+    reference::attention_forward(o.as<T>(), lse.as<T>(), q.as<T>(), rows, typed<T>(spans), e, queue.products());
+  });
+}
+
+void LocalAttention::backward(Queue& queue, View<> dq, ConstView<> d_o, ConstView<> o, ConstView<> lse, ConstView<> q,
+                              std::span<const Row> rows, std::span<const KeySpan> spans) {
+  const AttentionExtents e = extents_of(q, o, lse, rows, spans);
+  expect(d_o, q.dtype(), q.shape(), "Attention d_o");
+  expect(dq, q.dtype(), q.shape(), "Attention dq");
+  if (!queue.reference(q.dtype()))
+    return backward_f32(queue, dq.as<float>(), d_o.as<float>(), o.as<float>(), lse.as<float>(), q.as<float>(), rows,
+                        typed<float>(spans), e);
+  by_float_type(q.dtype(), [&]<class T>() {
+    reference::attention_backward(dq.as<T>(), d_o.as<T>(), o.as<T>(), lse.as<T>(), q.as<T>(), rows, typed<T>(spans), e,
+                                  queue.products());
+  });
+}
+
+}  // namespace memring

@@ -1,0 +1,38 @@
+// What the cpu.cpp files share: the choice of a loop table, and how a pass is split over threads.
+// Private to kernels/.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+
+#include "base/parallel.h"
+#include "base/queue.h"
+
+namespace memring {
+
+/// The table that MEMRING_DECLARE_LOOPS declared, built for the queue's instruction set.
+#define MEMRING_LOOPS(queue, name) \
+  ::memring::loops_for((queue).isa(), ::memring::baseline::name, ::memring::avx2::name, ::memring::avx512::name)
+
+template <class Table>
+const Table& loops_for(Isa isa, const Table& baseline, const Table& avx2, const Table& avx512) {
+  return isa == Isa::Avx512 ? avx512 : isa == Isa::Avx2 ? avx2 : baseline;
+}
+
+/// All threads, or one where waking the others costs more than the pass over this many elements. Nothing between:
+/// libgomp ends and restarts threads when the size of its team changes.
+inline int threads_for(const Queue& queue, int64_t elements) {
+  constexpr int64_t kWorthThreads = 16384;
+  return elements < kWorthThreads ? 1 : queue.threads();
+}
+
+/// Runs body(begin, end) over ranges of [0, count). Inner borders are multiples of 1024 elements, so which elements
+/// share a vector register, and thereby the bits, do not depend on the number of threads.
+template <class Body>
+void parallel_flat(const Queue& queue, int64_t count, const Body& body) {
+  constexpr int64_t kBlock = 1024;
+  parallel_ranges(threads_for(queue, count), (count + kBlock - 1) / kBlock,
+                  [&](int64_t begin, int64_t end, int) { body(begin * kBlock, std::min(end * kBlock, count)); });
+}
+
+}  // namespace memring

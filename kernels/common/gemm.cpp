@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/common/gemm.h"
+
+#include <dnnl.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "kernels/common/bf16.h"
+#include "kernels/common/bf16_matmul.h"
+#include "kernels/common/dispatch.h"
+
+#ifndef MEMRING_STD_THREADS
+#include <omp.h>
+#endif
+
+namespace memring {
+namespace {
+
+/// oneDNN takes its thread count from OpenMP; inside a parallel region it stays on the caller's thread.
+void give_threads_to_onednn([[maybe_unused]] const Queue& queue) {
+#ifndef MEMRING_STD_THREADS
+  if (!omp_in_parallel() && omp_get_max_threads() != queue.threads()) omp_set_num_threads(queue.threads());
+#endif
+}
+
+void sgemm(Transpose a, Transpose b, int64_t m, int64_t n, int64_t k, const float* A, int64_t lda, const float* B,
+           int64_t ldb, Write write, float* C, int64_t ldc) {
+  const dnnl_status_t status = dnnl_sgemm(a == Transpose::Yes ? 'T' : 'N', b == Transpose::Yes ? 'T' : 'N', m, n, k,
+                                          1.0f, A, lda, B, ldb, write == Write::Accumulate ? 1.0f : 0.0f, C, ldc);
+  if (status != dnnl_success)
+    throw Error(ExitCode::Internal,
+                fmt::format("oneDNN's product of [{}, {}] and [{}, {}] failed with status {}", m, k, k, n,
+                            static_cast<int>(status)),
+                "This is a bug in memring; please report it.");
+}
+
+/// A dense, rounded copy of a matrix. The memory stays with the thread and serves its next product: the arena knows
+/// operators' operands, not what a product needs inside.
+template <class T>
+const T* rounded(const Queue& queue, std::vector<T>& buffer, const float* x, int64_t rows, int64_t cols, int64_t ld) {
+  if (static_cast<int64_t>(buffer.size()) < rows * cols) buffer.resize(static_cast<size_t>(rows * cols));
+  T* const copy = buffer.data();
+  const Bf16Loops& loops = MEMRING_LOOPS(queue, bf16_loops);
+  parallel_ranges(threads_for(queue, rows * cols), rows, [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = begin; r < end; ++r) {
+      if constexpr (std::is_same_v<T, float>)
+        loops.to_float(copy + r * cols, x + r * ld, cols);
+      else
+        loops.to_bf16(copy + r * cols, x + r * ld, cols);
+    }
+  });
+  return copy;
+}
+
+}  // namespace
+
+void gemm(const Queue& queue, Transpose a, Transpose b, int64_t m, int64_t n, int64_t k, const float* A, int64_t lda,
+          const float* B, int64_t ldb, Write write, float* C, int64_t ldc) {
+  if (m == 0 || n == 0) return;
+  if (k == 0) {
+    if (write == Write::Overwrite)
+      for (int64_t i = 0; i < m; ++i) std::fill_n(C + i * ldc, n, 0.0f);
+    return;
+  }
+  give_threads_to_onednn(queue);
+  if (queue.products() == Products::F32) return sgemm(a, b, m, n, k, A, lda, B, ldb, write, C, ldc);
+
+  const int64_t a_rows = a == Transpose::Yes ? k : m, a_cols = a == Transpose::Yes ? m : k;
+  const int64_t b_rows = b == Transpose::Yes ? n : k, b_cols = b == Transpose::Yes ? k : n;
+  if (bf16_matmul_is_fast()) {
+    thread_local std::vector<uint16_t> a_copy, b_copy;
+    const uint16_t* a_bf16 = rounded(queue, a_copy, A, a_rows, a_cols, lda);
+    const uint16_t* b_bf16 = rounded(queue, b_copy, B, b_rows, b_cols, ldb);
+    return bf16_matmul(a, b, m, n, k, a_bf16, b_bf16, write, C, ldc);
+  }
+  thread_local std::vector<float> a_copy, b_copy;
+  const float* a_rounded = rounded(queue, a_copy, A, a_rows, a_cols, lda);
+  const float* b_rounded = rounded(queue, b_copy, B, b_rows, b_cols, ldb);
+  sgemm(a, b, m, n, k, a_rounded, a_cols, b_rounded, b_cols, write, C, ldc);
+}
+
+}  // namespace memring

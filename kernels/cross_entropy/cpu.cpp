@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cross_entropy/cross_entropy.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/common/checks.h"
+#include "kernels/common/dispatch.h"
+#include "kernels/common/gemm.h"
+#include "kernels/cross_entropy/loops.h"
+#include "kernels/cross_entropy/ref.h"
+
+namespace memring {
+namespace {
+
+using reference::HeadExtent;
+
+/// Rows whose logits exist at a time: few enough to stay in the cache between their passes, enough for the products.
+/// Depends on the vocabulary only, so a row's place in the sum of d_weight does not change with anything else.
+int64_t chunk_rows(DType dtype, int64_t rows, int64_t vocab) {
+  if (dtype == DType::F64) return std::min<int64_t>(rows, 1);
+  constexpr int64_t kLogits = (1 << 20) / sizeof(float);
+  return std::min(rows, std::clamp<int64_t>(kLogits / std::max<int64_t>(vocab, 1), 16, 512));
+}
+
+HeadExtent extent_of(ConstView<> nll, ConstView<> hidden, ConstView<> weight, ConstView<int32_t> targets) {
+  const DType dtype = expect_float(hidden, 2, "CrossEntropy hidden");
+  expect_float(weight, 2, "CrossEntropy weight");
+  const HeadExtent e{hidden.dim(0), hidden.dim(1), weight.dim(0)};
+  expect(weight, dtype, {e.vocab, e.dim}, "CrossEntropy weight");
+  expect(nll, dtype, {e.rows}, "CrossEntropy nll");
+  expect_shape(targets, {e.rows}, "CrossEntropy targets");
+  expect_ids(targets, e.vocab, CrossEntropy::kIgnore, "target");
+  return e;
+}
+
+struct Head {
+  Queue& queue;
+  float *nll, *d_hidden, *d_weight;  ///< no gradients where d_hidden is null
+  const float *hidden, *weight;
+  const int32_t* targets;
+  HeadExtent extent;
+
+  /// Rows [begin, begin + rows); `logits` [rows, vocab] is scratch.
+  void chunk(int64_t begin, int64_t rows, float* logits) const {
+    const int64_t dim = extent.dim, vocab = extent.vocab;
+    const int32_t* const target = targets + begin;
+    const float* const h = hidden + begin * dim;
+    if (std::all_of(target, target + rows, [](int32_t t) { return t == CrossEntropy::kIgnore; })) {
+      std::fill_n(nll + begin, rows, 0.0f);
+      if (d_hidden) std::fill_n(d_hidden + begin * dim, rows * dim, 0.0f);
+      return;
+    }
+    gemm(queue, Transpose::No, Transpose::Yes, rows, vocab, dim, h, dim, weight, dim, Write::Overwrite, logits, vocab);
+    const CrossEntropyLoops& loops = MEMRING_LOOPS(queue, cross_entropy_loops);
+    parallel_for(threads_for(queue, rows * vocab), rows, [&](int64_t r) {
+      float* const row = logits + r * vocab;
+      if (target[r] == CrossEntropy::kIgnore) {
+        nll[begin + r] = 0;
+        if (d_hidden) std::fill_n(row, vocab, 0.0f);
+        return;
+      }
+      const float wanted = row[target[r]];
+      const LogSum s = d_hidden ? loops.exponentials(row, vocab) : loops.log_sum(row, vocab);
+      nll[begin + r] = static_cast<float>(std::log(s.sum) + (double(s.largest) - wanted));
+      if (!d_hidden) return;
+      loops.scale(row, static_cast<float>(1 / s.sum), vocab);
+      row[target[r]] -= 1;
+    });
+    if (!d_hidden) return;
+    gemm(queue, Transpose::No, Transpose::No, rows, dim, vocab, logits, vocab, weight, dim, Write::Overwrite,
+         d_hidden + begin * dim, dim);
+    gemm(queue, Transpose::Yes, Transpose::No, vocab, dim, rows, logits, vocab, h, dim, Write::Accumulate, d_weight,
+         dim);
+  }
+
+  void run(Arena& scratch) const {
+    const int64_t rows = chunk_rows(DType::F32, extent.rows, extent.vocab);
+    ArenaScope scope(scratch);
+    float* const logits = scratch.take<float>({rows, extent.vocab}).data();
+    for (int64_t begin = 0; begin < extent.rows; begin += rows)
+      chunk(begin, std::min(rows, extent.rows - begin), logits);
+  }
+};
+
+}  // namespace
+
+int64_t CrossEntropy::scratch_bytes(DType dtype, int64_t rows, int64_t vocab) {
+  Arena measure;
+  measure.take(dtype, {chunk_rows(dtype, rows, vocab), vocab});
+  return measure.peak();
+}
+
+void CrossEntropy::forward(Queue& queue, View<> nll, ConstView<> hidden, ConstView<> weight, ConstView<int32_t> targets,
+                           Arena& scratch) {
+  const HeadExtent e = extent_of(nll, hidden, weight, targets);
+  if (queue.reference(hidden.dtype()))
+    return by_float_type(hidden.dtype(), [&]<class T>() {
+      ArenaScope scope(scratch);
+      T* logits = scratch.take<T>({std::min<int64_t>(e.rows, 1), e.vocab}).data();
+      reference::cross_entropy_forward(nll.as<T>(), hidden.as<T>(), weight.as<T>(), targets.data(), e, logits,
+                                       queue.products());
+    });
+  Head{queue, nll.as<float>(), nullptr, nullptr, hidden.as<float>(), weight.as<float>(), targets.data(), e}.run(
+      scratch);
+}
+
+void CrossEntropy::forward_backward(Queue& queue, View<> nll, View<> d_hidden, View<> d_weight, ConstView<> hidden,
+                                    ConstView<> weight, ConstView<int32_t> targets, Arena& scratch) {
+  const HeadExtent e = extent_of(nll, hidden, weight, targets);
+  expect(d_hidden, hidden.dtype(), {e.rows, e.dim}, "CrossEntropy d_hidden");
+  expect(d_weight, hidden.dtype(), {e.vocab, e.dim}, "CrossEntropy d_weight");
+  if (e.rows > 0 && e.dim > 0) check(d_hidden.data() != hidden.data(), "CrossEntropy: d_hidden must not be hidden");
+  if (queue.reference(hidden.dtype()))
+    return by_float_type(hidden.dtype(), [&]<class T>() {
+      ArenaScope scope(scratch);
+      T* logits = scratch.take<T>({std::min<int64_t>(e.rows, 1), e.vocab}).data();
+      reference::cross_entropy_forward_backward(nll.as<T>(), d_hidden.as<T>(), d_weight.as<T>(), hidden.as<T>(),
+                                                weight.as<T>(), targets.data(), e, logits, queue.products());
+    });
+  Head{queue,
+       nll.as<float>(),
+       d_hidden.as<float>(),
+       d_weight.as<float>(),
+       hidden.as<float>(),
+       weight.as<float>(),
+       targets.data(),
+       e}
+      .run(scratch);
+}
+
+}  // namespace memring

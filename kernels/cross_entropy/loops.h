@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/common/isa_loops.h"
+
+namespace memring {
+
+struct LogSum {
+  float largest;
+  double sum;  ///< of exp(logit - largest)
+};
+
+struct CrossEntropyLoops {
+  LogSum (*log_sum)(const float* logits, int64_t count);
+  LogSum (*exponentials)(float* logits, int64_t count);  ///< logits become exp(logit - largest)
+  void (*scale)(float* x, float factor, int64_t count);
+};
+MEMRING_DECLARE_LOOPS(CrossEntropyLoops, cross_entropy_loops)
+
+}  // namespace memring

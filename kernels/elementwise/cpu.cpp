@@ -1,0 +1,46 @@
+// The reference's loops on several threads: memory is the limit, wider instructions gain nothing.
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/elementwise/elementwise.h"
+
+#include "kernels/common/checks.h"
+#include "kernels/common/dispatch.h"
+#include "kernels/elementwise/ref.h"
+
+namespace memring {
+namespace {
+
+/// Calls body.operator()<T>(begin, end) over [0, size): in one piece for the reference, else split over threads.
+template <class Body>
+void in_ranges(Queue& queue, DType dtype, int64_t size, const Body& body) {
+  by_float_type(dtype, [&]<class T>() {
+    if (queue.reference(dtype))
+      body.template operator()<T>(0, size);
+    else
+      parallel_flat(queue, size, [&](int64_t begin, int64_t end) { body.template operator()<T>(begin, end); });
+  });
+}
+
+}  // namespace
+
+void Elementwise::copy(Queue& queue, View<> y, ConstView<> x) {
+  expect(x, y.dtype(), y.shape(), "Elementwise x");
+  in_ranges(queue, y.dtype(), y.size(), [&]<class T>(int64_t begin, int64_t end) {
+    reference::copy(y.as<T>() + begin, x.as<T>() + begin, end - begin);
+  });
+}
+
+void Elementwise::fill(Queue& queue, View<> y, double value) {
+  in_ranges(queue, y.dtype(), y.size(), [&]<class T>(int64_t begin, int64_t end) {
+    reference::fill(y.as<T>() + begin, static_cast<T>(value), end - begin);
+  });
+}
+
+void Elementwise::add(Queue& queue, View<> y, ConstView<> a, ConstView<> b) {
+  expect(a, y.dtype(), y.shape(), "Elementwise a");
+  expect(b, y.dtype(), y.shape(), "Elementwise b");
+  in_ranges(queue, y.dtype(), y.size(), [&]<class T>(int64_t begin, int64_t end) {
+    reference::add(y.as<T>() + begin, a.as<T>() + begin, b.as<T>() + begin, end - begin);
+  });
+}
+
+}  // namespace memring

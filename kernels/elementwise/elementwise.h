@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "base/queue.h"
+
+namespace memring {
+
+/// Small passes over memory that have no better home. fp32 or fp64, all views alike, shapes equal.
+struct Elementwise {
+  static void copy(Queue&, View<> y, ConstView<> x);
+  static void fill(Queue&, View<> y, double value);
+  /// Residual addition y = a + b; y may be a or b. Its backward passes dy to both sides: nothing to compute.
+  static void add(Queue&, View<> y, ConstView<> a, ConstView<> b);
+};
+
+}  // namespace memring

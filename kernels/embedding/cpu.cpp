@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
+#include "kernels/common/checks.h"
+#include "kernels/common/dispatch.h"
+#include "kernels/embedding/embedding.h"
+#include "kernels/embedding/ref.h"
+
+namespace memring {
+namespace {
+
+/// Checks `rows_view` [rows, dim], `table` [vocab, dim], ids [rows] and every id.
+void expect_operands(ConstView<> rows_view, ConstView<> table, ConstView<int32_t> ids, const char* rows_name,
+                     const char* table_name) {
+  const DType dtype = expect_float(table, 2, table_name);
+  expect_shape(ids, {ids.size()}, "Embedding ids");
+  expect(rows_view, dtype, {ids.size(), table.dim(1)}, rows_name);
+  expect_ids(ids, table.dim(0), /*ignored=*/std::nullopt, "token");
+}
+
+}  // namespace
+
+void Embedding::forward(Queue& queue, View<> y, ConstView<> table, ConstView<int32_t> ids) {
+  expect_operands(y, table, ids, "Embedding y", "Embedding table");
+  const int64_t rows = ids.size(), dim = table.dim(1);
+  if (queue.reference(y.dtype()))
+    return by_float_type(
+        y.dtype(), [&]<class T>() { reference::embedding_forward(y.as<T>(), table.as<T>(), ids.data(), rows, dim); });
+  float* const to = y.as<float>();
+  const float* const from = table.as<float>();
+  parallel_ranges(threads_for(queue, rows * dim), rows, [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = begin; r < end; ++r) std::copy_n(from + ids.data()[r] * dim, dim, to + r * dim);
+  });
+}
+
+void Embedding::backward(Queue& queue, View<> d_table, ConstView<> dy, ConstView<int32_t> ids) {
+  expect_operands(dy, d_table, ids, "Embedding dy", "Embedding d_table");
+  const int64_t rows = ids.size(), dim = d_table.dim(1);
+  if (queue.reference(dy.dtype()))
+    return by_float_type(dy.dtype(), [&]<class T>() {
+      reference::embedding_backward(d_table.as<T>(), dy.as<T>(), ids.data(), rows, dim);
+    });
+  // Threads share the columns, not the rows: several rows may have the same id, and their order must not change.
+  constexpr int64_t kLine = 16;  // floats of a cache line
+  float* const to = d_table.as<float>();
+  const float* const from = dy.as<float>();
+  parallel_ranges(threads_for(queue, rows * dim), (dim + kLine - 1) / kLine, [&](int64_t begin, int64_t end, int) {
+    const int64_t first = begin * kLine, last = std::min(end * kLine, dim);
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t i = first; i < last; ++i) to[ids.data()[r] * dim + i] += from[r * dim + i];
+  });
+}
+
+}  // namespace memring

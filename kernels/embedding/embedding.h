@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "base/queue.h"
+
+namespace memring {
+
+/// Token embedding: row i of y is row ids[i] of the table. fp32 or fp64.
+/// Throws Error(Data) naming the first id outside [0, vocab).
+struct Embedding {
+  // y [rows, dim] · table [vocab, dim] · ids [rows]
+  static void forward(Queue&, View<> y, ConstView<> table, ConstView<int32_t> ids);
+  // d_table [vocab, dim] += rows of dy, in ascending row order (same bits for any thread count)
+  static void backward(Queue&, View<> d_table, ConstView<> dy, ConstView<int32_t> ids);
+};
+
+}  // namespace memring

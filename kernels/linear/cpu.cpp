@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/common/checks.h"
+#include "kernels/common/gemm.h"
+#include "kernels/linear/linear.h"
+#include "kernels/linear/ref.h"
+
+namespace memring {
+namespace {
+
+struct Extents {
+  int64_t rows, in, out;
+};
+
+/// Checks x [rows, in], w [out, in], y [rows, out], or the gradients in their places.
+Extents extents_of(ConstView<> x, ConstView<> w, ConstView<> y, const char* x_name, const char* w_name,
+                   const char* y_name) {
+  const DType dtype = expect_float(x, 2, x_name);
+  expect_float(w, 2, w_name);
+  const Extents e{x.dim(0), x.dim(1), w.dim(0)};
+  expect(w, dtype, {e.out, e.in}, w_name);
+  expect(y, dtype, {e.rows, e.out}, y_name);
+  return e;
+}
+
+}  // namespace
+
+void Linear::forward(Queue& queue, View<> y, Write write, ConstView<> x, ConstView<> w) {
+  const auto [rows, in, out] = extents_of(x, w, y, "Linear x", "Linear w", "Linear y");
+  if (queue.reference(x.dtype()))
+    return by_float_type(x.dtype(), [&]<class T>() {
+      reference::linear_forward(y.as<T>(), write, x.as<T>(), w.as<T>(), rows, in, out, queue.products());
+    });
+  gemm(queue, Transpose::No, Transpose::Yes, rows, out, in, x.as<float>(), in, w.as<float>(), in, write, y.as<float>(),
+       out);
+}
+
+void Linear::input_gradient(Queue& queue, View<> dx, Write write, ConstView<> dy, ConstView<> w) {
+  const auto [rows, in, out] = extents_of(dx, w, dy, "Linear dx", "Linear w", "Linear dy");
+  if (queue.reference(dx.dtype()))
+    return by_float_type(dx.dtype(), [&]<class T>() {
+      reference::linear_input_gradient(dx.as<T>(), write, dy.as<T>(), w.as<T>(), rows, in, out, queue.products());
+    });
+  gemm(queue, Transpose::No, Transpose::No, rows, in, out, dy.as<float>(), out, w.as<float>(), in, write,
+       dx.as<float>(), in);
+}
+
+void Linear::weight_gradient(Queue& queue, View<> dw, ConstView<> dy, ConstView<> x) {
+  const auto [rows, in, out] = extents_of(x, dw, dy, "Linear x", "Linear dw", "Linear dy");
+  if (queue.reference(x.dtype()))
+    return by_float_type(x.dtype(), [&]<class T>() {
+      reference::linear_weight_gradient(dw.as<T>(), dy.as<T>(), x.as<T>(), rows, in, out, queue.products());
+    });
+  gemm(queue, Transpose::Yes, Transpose::No, out, in, rows, dy.as<float>(), out, x.as<float>(), in, Write::Accumulate,
+       dw.as<float>(), in);
+}
+
+}  // namespace memring

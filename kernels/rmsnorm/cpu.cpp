@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <vector>
+
+#include "kernels/common/checks.h"
+#include "kernels/common/dispatch.h"
+#include "kernels/rmsnorm/loops.h"
+#include "kernels/rmsnorm/ref.h"
+#include "kernels/rmsnorm/rmsnorm.h"
+
+namespace memring {
+namespace {
+
+// dgain is summed in blocks of rows, whose partial sums are then added in ascending order. A group of blocks at a time,
+// so that the partial sums take kGroup rows whatever the number of rows.
+constexpr int64_t kBlock = 64, kGroup = 64;
+
+void backward_fp32(Queue& queue, float* dx, Write write, float* dgain, const float* dy, const float* x,
+                   const float* gain, const float* inv_rms, int64_t rows, int64_t dim) {
+  const RmsNormLoops& loops = MEMRING_LOOPS(queue, rmsnorm_loops);
+  thread_local std::vector<float> partial_sums;
+  for (int64_t first = 0; first < rows; first += kBlock * kGroup) {
+    const int64_t last = std::min(rows, first + kBlock * kGroup), blocks = (last - first + kBlock - 1) / kBlock;
+    partial_sums.assign(static_cast<size_t>(blocks * dim), 0.0f);
+    float* const partial = partial_sums.data();
+    parallel_ranges(threads_for(queue, (last - first) * dim), blocks, [&](int64_t begin, int64_t end, int) {
+      for (int64_t b = begin; b < end; ++b) {
+        const int64_t row = first + b * kBlock, count = std::min(kBlock, last - row);
+        loops.backward(dx + row * dim, write, partial + b * dim, dy + row * dim, x + row * dim, gain, inv_rms + row,
+                       count, dim);
+      }
+    });
+    for (int64_t b = 0; b < blocks; ++b)
+      for (int64_t i = 0; i < dim; ++i) dgain[i] += partial[b * dim + i];
+  }
+}
+
+}  // namespace
+
+void RmsNorm::forward(Queue& queue, View<> y, View<> inv_rms, ConstView<> x, ConstView<> gain, double eps) {
+  const DType dtype = expect_float(x, 2, "RmsNorm x");
+  const int64_t rows = x.dim(0), dim = x.dim(1);
+  expect(y, dtype, {rows, dim}, "RmsNorm y");
+  expect(inv_rms, dtype, {rows}, "RmsNorm inv_rms");
+  expect(gain, dtype, {dim}, "RmsNorm gain");
+  if (queue.reference(dtype))
+    return by_float_type(dtype, [&]<class T>() {
+      reference::rmsnorm_forward(y.as<T>(), inv_rms.as<T>(), x.as<T>(), gain.as<T>(), rows, dim, eps);
+    });
+  const RmsNormLoops& loops = MEMRING_LOOPS(queue, rmsnorm_loops);
+  float *const to = y.as<float>(), *const inv = inv_rms.as<float>();
+  const float *const from = x.as<float>(), *const g = gain.as<float>();
+  parallel_ranges(threads_for(queue, rows * dim), rows, [&](int64_t begin, int64_t end, int) {
+    loops.forward(to + begin * dim, inv + begin, from + begin * dim, g, end - begin, dim, static_cast<float>(eps));
+  });
+}
+
+void RmsNorm::backward(Queue& queue, View<> dx, Write write, View<> dgain, ConstView<> dy, ConstView<> x,
+                       ConstView<> gain, ConstView<> inv_rms) {
+  const DType dtype = expect_float(x, 2, "RmsNorm x");
+  const int64_t rows = x.dim(0), dim = x.dim(1);
+  expect(dx, dtype, {rows, dim}, "RmsNorm dx");
+  expect(dgain, dtype, {dim}, "RmsNorm dgain");
+  expect(dy, dtype, {rows, dim}, "RmsNorm dy");
+  expect(gain, dtype, {dim}, "RmsNorm gain");
+  expect(inv_rms, dtype, {rows}, "RmsNorm inv_rms");
+  if (queue.reference(dtype))
+    return by_float_type(dtype, [&]<class T>() {
+      reference::rmsnorm_backward(dx.as<T>(), write, dgain.as<T>(), dy.as<T>(), x.as<T>(), gain.as<T>(),
+                                  inv_rms.as<T>(), rows, dim);
+    });
+  backward_fp32(queue, dx.as<float>(), write, dgain.as<float>(), dy.as<float>(), x.as<float>(), gain.as<float>(),
+                inv_rms.as<float>(), rows, dim);
+}
+
+}  // namespace memring

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "base/queue.h"
+
+namespace memring {
+
+/// Gated activation (Shazeer 2020): y = silu(gate) * up, silu(x) = x / (1 + exp(-x)). Element-wise; fp32 or fp64.
+struct SwiGlu {
+  // y, gate, up [rows, ffn]
+  static void forward(Queue&, View<> y, ConstView<> gate, ConstView<> up);
+  // d_gate, d_up are written; each may be dy, gate or up itself
+  static void backward(Queue&, View<> d_gate, View<> d_up, ConstView<> dy, ConstView<> gate, ConstView<> up);
+};
+
+}  // namespace memring
