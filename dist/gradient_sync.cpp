@@ -1,0 +1,68 @@
+// The three exchanges of an optimizer step: gradients and sums, the norm, the updated weights.
+// SPDX-License-Identifier: Apache-2.0
+#include "dist/gradient_sync.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "kernels/norm/norm.h"
+
+namespace memring {
+namespace {
+
+constexpr int64_t kSums = 6;  // nll, targets, tokens, stop, save, time_over
+
+// Row r is rank r's `mine`.
+std::vector<double> gathered(Communicator& world, std::span<const double> mine) {
+  const auto count = static_cast<int64_t>(mine.size());
+  std::vector<double> all(static_cast<size_t>(world.size() * count));
+  world.all_gather(View<double>(all.data(), {world.size(), count}), ConstView<double>(mine.data(), {count}));
+  return all;
+}
+
+}  // namespace
+
+GradientSync::GradientSync(Communicator& world, int64_t parameters) : world_(world), bounds_{0} {
+  const int64_t blocks = (parameters + kAlignment - 1) / kAlignment;
+  for (int rank = 0; rank < world.size(); ++rank)
+    bounds_.push_back(std::min(parameters, part_of(blocks, world.size(), rank).end * kAlignment));
+}
+
+Range GradientSync::shard() const {
+  const auto rank = static_cast<size_t>(world_.rank());
+  return {bounds_[rank], bounds_[rank + 1]};
+}
+
+ReducedStep GradientSync::reduce(Queue& queue, View<> gradients, const StepSums& local) {
+  expect_shape(gradients, {bounds_.back()}, "gradients");
+  world_.reduce_scatter_sum(gradients, bounds_);
+
+  const std::array<double, kSums> mine{local.nll,          local.targets,      local.tokens,
+                                       double(local.stop), double(local.save), double(local.time_over)};
+  const std::vector<double> all = gathered(world_, mine);
+  ReducedStep step;
+  for (size_t row = 0; row < all.size(); row += kSums) {
+    step.sums.nll += all[row];
+    step.sums.targets += all[row + 1];
+    step.sums.tokens += all[row + 2];
+    step.sums.stop |= all[row + 3] != 0;
+    step.sums.save |= all[row + 4] != 0;
+    step.sums.time_over |= all[row + 5] != 0;
+  }
+
+  const double square = SquaredNorm::of(queue, gradients.rows(shard().begin, shard().size()));
+  double squares = 0;
+  for (const double of_rank : gathered(world_, {&square, 1})) squares += of_rank;
+  const double norm_of_sum = std::sqrt(squares);
+  step.norm = step.sums.targets > 0 ? norm_of_sum / step.sums.targets : 0;
+  step.finite = std::isfinite(norm_of_sum) && std::isfinite(step.sums.nll);
+  return step;
+}
+
+void GradientSync::gather(View<> weights) {
+  expect_shape(weights, {bounds_.back()}, "weights");
+  world_.all_gather_shards(weights, bounds_);
+}
+
+}  // namespace memring

@@ -1,0 +1,52 @@
+// Gradient synchronisation over the whole world (data x segment x token): the three exchanges of an optimizer step.
+// Each rank owns one contiguous shard of the flat parameter buffer and its optimizer state (ZeRO-1, Rajbhandari et al.
+// 2020). SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "base/queue.h"
+#include "dist/communicator.h"
+#include "dist/mesh.h"
+
+namespace memring {
+
+/// What every rank contributes to a step and learns of it. Flags are combined by "any rank".
+struct StepSums {
+  double nll = 0;          ///< sum over counted targets
+  double targets = 0;      ///< how many
+  double tokens = 0;       ///< text tokens processed
+  bool stop = false;       ///< asked to stop (signal, time)
+  bool save = false;       ///< asked to save
+  bool time_over = false;  ///< run.time has passed
+};
+
+struct ReducedStep {
+  StepSums sums;  ///< over the world, in rank order: the same on every rank
+  double loss() const { return sums.targets > 0 ? sums.nll / sums.targets : 0; }  ///< mean over counted targets
+  double norm = 0;     ///< of the mean gradient (sum of gradients / targets); 0 without targets
+  bool finite = true;  ///< gradient norm and loss are numbers
+};
+
+class GradientSync {
+ public:
+  /// `parameters`: elements of the flat buffer. The world must outlive this.
+  GradientSync(Communicator& world, int64_t parameters);
+  Range shard() const;  ///< of the flat buffer: this rank's parameters
+  /// Near-equal shards that start at multiples of kAlignment elements: rank r owns [bounds[r], bounds[r + 1]).
+  std::span<const int64_t> bounds() const { return bounds_; }
+  static constexpr int64_t kAlignment = 16;
+
+  /// (1) Sums of gradients [parameters] (fp32 or fp64) to their shards together with the step's sums and flags, (2) the
+  /// global norm. Afterwards this rank's shard holds the sum over ranks; the rest of `gradients` is undefined.
+  ReducedStep reduce(Queue&, View<> gradients, const StepSums& local);
+  /// (3) Updated weights [parameters] of every shard to every rank.
+  void gather(View<> weights);
+
+ private:
+  Communicator& world_;
+  std::vector<int64_t> bounds_;
+};
+
+}  // namespace memring

@@ -1,0 +1,118 @@
+// Schedule: what one rank does in one optimizer step, as a value. It knows integers only: streams, segments, layers,
+// ranks and slots; no tensor, no mechanism. Executor, validator and planner walk the same list (DESIGN.md, section 1).
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+
+namespace memring {
+
+enum class Verb : uint8_t {
+  Forward,      ///< run the cell; saves rows for backward in slot `saved` when that is not kNoSlot
+  Recompute,    ///< run it again from the state in slot `in`, saving its rows
+  Backward,     ///< run it back from the saved rows
+  PostReceive,  ///< start receiving into `slot` from `peer`
+  Send,         ///< start sending `slot` to `peer`
+  Wait,         ///< complete the message started for `slot`
+  Free          ///< the slot's content is dead; it may be given to another cell
+};
+
+/// What a slot holds. Each kind has its own numbering, 0 to count - 1.
+enum class SlotKind : uint8_t {
+  State,    ///< a memory state at a segment boundary
+  Adjoint,  ///< its gradient
+  Saved     ///< rows that forward keeps for backward
+};
+inline constexpr int kSlotKinds = 3;
+inline constexpr int32_t kNoSlot = -1;
+
+struct Action {
+  Verb verb = Verb::Forward;
+  Cell cell;  ///< of a message: the cell here that reads or writes it; of Free: the cell that used the slot last
+  // Communication and Free: one slot.
+  SlotKind kind = SlotKind::State;
+  int32_t slot = kNoSlot;
+  int32_t peer = -1;  ///< rank on the segment axis
+  int32_t tag = 0;
+  // Compute. Forward and Recompute read state `in` and write state `out` (kNoSlot: initial state; nobody reads it, as
+  // always with Recompute).
+  // Backward reads adjoint `in` of the state it wrote and writes adjoint `out` of the state it read (kNoSlot: zero;
+  // closed or first).
+  int32_t in = kNoSlot, out = kNoSlot, saved = kNoSlot;
+  bool operator==(const Action&) const = default;
+};
+
+/// What is to be computed by the ranks of one segment axis.
+struct Extent {
+  int32_t streams = 1, segments = 1, layers = 1;
+};
+
+struct Policy {
+  bool backward = true;   ///< training; false: evaluation, Forward only
+  bool recompute = true;  ///< keep boundary states only and recompute; false: keep every cell's rows
+  /// The state after the last segment is wanted: it gets a slot, freed right behind its cell.
+  bool final_state = false;
+  int32_t in_flight = 1;  ///< streams that may be under way at the same time
+};
+
+/// The actions of one rank. Streams are independent; within a stream the dependency orders the cells. Rank p of the
+/// segment axis runs the segments s with s mod ranks == p. States go forward round this ring, their adjoints come back.
+///
+/// Closed boundaries cut a stream into windows: a window runs forward, then backward in reverse, then the next one
+/// begins. With recompute, each cell but the last of its window is recomputed before its backward, at most one ahead
+/// per rank.
+///
+/// How the order is found: one deterministic greedy simulation of all ranks (backward before forward before recompute,
+/// then the longest chain of work left in the stream, then the lowest stream), which every rank runs alike and of which
+/// it keeps its own actions. Forward costs 1, Recompute 1, Backward 2, messages nothing. So the order is free of
+/// deadlock by construction, and `efficiency` comes with it.
+class Schedule {
+ public:
+  /// closed[s]: boundary s (between segments s-1 and s) carries the state's value and no gradient. One entry a segment,
+  /// of which the first is ignored; empty: none is closed. Evaluation and None have no use for it. Throws Error(Usage)
+  /// for a dependency whose schedule does not exist yet and for a token axis.
+  static Schedule derive(Dependency, Extent, std::vector<bool> closed, MeshShape, MeshCoord, Policy);
+
+  /// Replaces `out` by the next actions, in order: some hundreds, at least one; false and none: done.
+  bool next_window(std::vector<Action>& out);
+  void restart();  ///< from the first action again
+
+  /// Slots of this kind that this rank needs at the same time.
+  int32_t slots(SlotKind) const;
+  /// Busy time of all ranks over ranks x makespan, in the unit costs above.
+  double efficiency() const;
+
+  Dependency dependency() const;
+  Extent extent() const;
+  const std::vector<bool>& closed() const;
+  const Policy& policy() const;
+  MeshShape mesh() const;
+  MeshCoord coord() const;
+
+  Schedule(Schedule&&) noexcept;
+  Schedule& operator=(Schedule&&) noexcept;
+  ~Schedule();
+
+ private:
+  struct Simulation;
+  Schedule();
+  std::unique_ptr<Simulation> simulation_;
+};
+
+/// "Forward stream 0 segment 3 layers -1..4 in State 1 out State 2 saved 0" - one line of the debug print.
+std::string describe(const Action&);
+
+/// Replays the actions of all ranks of one segment axis (schedules[p] is rank p's) and checks: each required forward
+/// and backward exactly once, at most one recompute, every receive has its send and the other way round with the same
+/// tag and order, no deadlock, no slot used before it is filled, nothing written that nobody reads, every slot freed,
+/// no more slots than announced. Returns the faults in words; empty: valid. (The schedules are walked to their end and
+/// restarted.)
+std::vector<std::string> validate(std::vector<Schedule>& schedules);
+
+}  // namespace memring

@@ -1,0 +1,397 @@
+// Replays the actions of all ranks on a small machine that tracks what each slot holds. Messages are a rendezvous, the
+// strictest of what MPI may do: a Send completes only when its receive has been posted. So every deadlock shows.
+// SPDX-License-Identifier: Apache-2.0
+#include "dist/schedule_validator.h"
+
+#include <fmt/format.h>
+
+#include <map>
+#include <tuple>
+#include <utility>
+
+#include "base/error.h"
+
+namespace memring {
+namespace {
+
+constexpr size_t kMostFaults = 20;
+
+/// Of a state or adjoint, `at` is the boundary (before segment `at`); of saved rows, the segment.
+struct Value {
+  SlotKind kind = SlotKind::State;
+  int32_t stream = 0, at = 0;
+  bool operator==(const Value&) const = default;
+};
+
+std::string words(const Value& value) {
+  switch (value.kind) {
+    case SlotKind::State:
+      return fmt::format("the state at boundary {} of stream {}", value.at, value.stream);
+    case SlotKind::Adjoint:
+      return fmt::format("the adjoint at boundary {} of stream {}", value.at, value.stream);
+    default:
+      return fmt::format("the rows of segment {} of stream {}", value.at, value.stream);
+  }
+}
+
+const char* name_of(SlotKind kind) {
+  return kind == SlotKind::State ? "State" : kind == SlotKind::Adjoint ? "Adjoint" : "Saved";
+}
+
+/// Messages from one rank to another with one tag: the n-th send meets the n-th receive.
+struct Channel {
+  int64_t sends = 0, receives = 0;
+  std::map<int64_t, Value> under_way;
+};
+
+struct Slot {
+  enum Status { Empty, Receiving, Sending, Full } status = Empty;
+  Value value;
+  bool read = false;
+  // Of the message under way; `message` is its number in the channel.
+  Channel* channel = nullptr;
+  int64_t message = 0;
+  int32_t peer = -1, tag = 0;
+};
+
+struct Rank {
+  ActionSource source;
+  std::vector<Action> window;
+  size_t at = 0;
+  int64_t index = 0;  ///< of the action window[at] in the whole list
+  std::array<std::vector<Slot>, kSlotKinds> slots;
+  int32_t final_state = kNoSlot;  ///< its Free must come next
+
+  /// The action to be done now, or none at the end.
+  const Action* current() {
+    if (at == window.size()) {
+      window.clear();
+      at = 0;
+      if (!source(window)) window.clear();
+    }
+    return at < window.size() ? &window[at] : nullptr;
+  }
+};
+
+class Replay {
+ public:
+  Replay(const ScheduleTask& task, std::vector<ActionSource> sources)
+      : task_(task), chained_(task.dependency == Dependency::TopToInput), ranks_(sources.size()) {
+    const size_t cells = static_cast<size_t>(task.extent.streams) * task.extent.segments;
+    for (auto* done : {&forward_, &recompute_, &backward_}) done->assign(cells, false);
+    for (size_t p = 0; p < ranks_.size(); ++p) {
+      ranks_[p].source = std::move(sources[p]);
+      for (int kind = 0; kind < kSlotKinds; ++kind) ranks_[p].slots[kind].resize(task.slots[p][kind]);
+    }
+  }
+
+  std::vector<std::string> run() {
+    for (bool moved = true, ended = false; !ended && faults_.size() < kMostFaults;) {
+      moved = false;
+      ended = true;
+      for (size_t p = 0; p < ranks_.size(); ++p) {
+        me_ = static_cast<int32_t>(p);
+        while (const Action* action = me().current()) {
+          if (blocked(*action)) break;
+          step(*action);
+          ++me().at;
+          ++me().index;
+          moved = true;
+        }
+        ended = ended && me().current() == nullptr;
+      }
+      if (!moved && !ended) {
+        report_deadlock();
+        return faults_;  // what is missing at the end would only repeat it
+      }
+    }
+    if (faults_.size() < kMostFaults) check_end();
+    return faults_;
+  }
+
+ private:
+  Rank& me() { return ranks_[me_]; }
+
+  void note(std::string text) {
+    if (faults_.size() == kMostFaults) return;
+    faults_.push_back(std::move(text));
+    if (faults_.size() == kMostFaults) faults_.back() += " (further faults are not listed)";
+  }
+  void fault(const std::string& text) {
+    note(fmt::format("rank {}, action {} ({}): {}", me_, me().index, describe(me().window[me().at]), text));
+  }
+
+  bool crosses(int32_t boundary) const { return chained_ && boundary > 0 && boundary < task_.extent.segments; }
+  bool open(int32_t boundary) const { return crosses(boundary) && !task_.closed[boundary]; }
+  size_t cell_index(const Cell& cell) const {
+    return static_cast<size_t>(cell.stream) * task_.extent.segments + cell.segment;
+  }
+
+  Slot* find(SlotKind kind, int32_t slot) {
+    auto& slots = me().slots[static_cast<int>(kind)];
+    if (slot >= 0 && slot < std::ssize(slots)) return &slots[slot];
+    fault(fmt::format("there is no slot {} {}; {} were announced", name_of(kind), slot, slots.size()));
+    return nullptr;
+  }
+
+  void write(int32_t number, const Value& value) {
+    Slot* slot = find(value.kind, number);
+    if (!slot) return;
+    if (slot->status != Slot::Empty) {
+      fault(fmt::format("writes into slot {} {}, which still {} {}", name_of(value.kind), number,
+                        slot->status == Slot::Receiving ? "receives" : "holds", words(slot->value)));
+    }
+    *slot = {.status = Slot::Full, .value = value};
+  }
+
+  void read(int32_t number, const Value& expected) {
+    Slot* slot = find(expected.kind, number);
+    if (!slot) return;
+    if (slot->status == Slot::Empty || slot->status == Slot::Receiving) {
+      return fault(fmt::format("reads slot {} {}, which {}; expected {}", name_of(expected.kind), number,
+                               slot->status == Slot::Empty ? "is empty" : "nobody waited for", words(expected)));
+    }
+    if (slot->value != expected) {
+      fault(fmt::format("reads slot {} {}, which holds {}; expected {}", name_of(expected.kind), number,
+                        words(slot->value), words(expected)));
+    }
+    slot->read = true;
+  }
+
+  /// A slot that a cell needs, or must not have.
+  bool wanted(const char* field, bool needed, int32_t slot) {
+    if (needed == (slot != kNoSlot)) return needed;
+    fault(needed ? fmt::format("has no slot `{}`, and needs one", field)
+                 : fmt::format("has a slot `{}` ({}), and expected is none", field, slot));
+    return false;
+  }
+
+  bool blocked(const Action& action) {
+    if (action.verb != Verb::Wait) return false;
+    const auto& slots = me().slots[static_cast<int>(action.kind)];
+    if (action.slot < 0 || action.slot >= std::ssize(slots)) return false;
+    const Slot& slot = slots[action.slot];
+    if (slot.status == Slot::Receiving) return slot.channel->sends <= slot.message;
+    return slot.status == Slot::Sending && slot.channel->receives <= slot.message;
+  }
+
+  void step(const Action& action) {
+    const Cell& cell = action.cell;
+    if (const int32_t slot = std::exchange(me().final_state, kNoSlot);
+        slot != kNoSlot && (action.verb != Verb::Free || action.kind != SlotKind::State || action.slot != slot)) {
+      fault(fmt::format("the final state in slot State {} is not freed right behind its cell", slot));
+    }
+    if (cell.stream < 0 || cell.stream >= task_.extent.streams || cell.segment < 0 ||
+        cell.segment >= task_.extent.segments || cell.layer != -1 || cell.layers != task_.extent.layers + 2 ||
+        cell.pass != Pass::Decode) {
+      return fault(fmt::format("there is no such cell among {} streams of {} segments and {} layers",
+                               task_.extent.streams, task_.extent.segments, task_.extent.layers));
+    }
+    switch (action.verb) {
+      case Verb::Forward:
+        return forward(action);
+      case Verb::Recompute:
+        return recompute(action);
+      case Verb::Backward:
+        return backward(action);
+      case Verb::PostReceive:
+        return post_receive(action);
+      case Verb::Send:
+        return send(action);
+      case Verb::Wait:
+        return wait(action);
+      case Verb::Free:
+        return free(action);
+    }
+  }
+
+  void once(std::vector<bool>& done, const Cell& cell) {
+    const int32_t owner = cell.segment % static_cast<int32_t>(ranks_.size());
+    if (owner != me_) fault(fmt::format("the segment belongs to rank {}", owner));
+    if (done[cell_index(cell)]) fault("is run a second time");
+    done[cell_index(cell)] = true;
+  }
+
+  void forward(const Action& action) {
+    const auto [stream, segment] = std::tuple(action.cell.stream, action.cell.segment);
+    const bool last = segment + 1 == task_.extent.segments;
+    const bool final_state = chained_ && last && task_.policy.final_state;
+    once(forward_, action.cell);
+    if (wanted("in", crosses(segment), action.in)) read(action.in, {SlotKind::State, stream, segment});
+    if (wanted("out", crosses(segment + 1) || final_state, action.out)) {
+      write(action.out, {SlotKind::State, stream, segment + 1});
+      if (final_state) me().final_state = action.out;
+    }
+    const bool kept = task_.policy.backward && (!task_.policy.recompute || action.saved != kNoSlot);
+    if (wanted("saved", kept, action.saved)) write(action.saved, {SlotKind::Saved, stream, segment});
+  }
+
+  void recompute(const Action& action) {
+    const auto [stream, segment] = std::tuple(action.cell.stream, action.cell.segment);
+    if (!task_.policy.backward || !task_.policy.recompute) fault("nothing is to be recomputed");
+    if (!forward_[cell_index(action.cell)]) fault("comes before the Forward of its cell");
+    if (backward_[cell_index(action.cell)]) fault("comes after the Backward of its cell");
+    once(recompute_, action.cell);
+    if (wanted("in", crosses(segment), action.in)) read(action.in, {SlotKind::State, stream, segment});
+    wanted("out", false, action.out);
+    if (wanted("saved", true, action.saved)) write(action.saved, {SlotKind::Saved, stream, segment});
+  }
+
+  void backward(const Action& action) {
+    const auto [stream, segment] = std::tuple(action.cell.stream, action.cell.segment);
+    if (!task_.policy.backward) fault("nothing is to be run backward");
+    once(backward_, action.cell);
+    if (wanted("saved", true, action.saved)) read(action.saved, {SlotKind::Saved, stream, segment});
+    if (wanted("in", open(segment + 1), action.in)) read(action.in, {SlotKind::Adjoint, stream, segment + 1});
+    if (wanted("out", open(segment), action.out)) write(action.out, {SlotKind::Adjoint, stream, segment});
+  }
+
+  /// What a message carries, judged by the cell that writes it (sender) or reads it.
+  static Value carried(const Action& action, bool sender) {
+    const bool behind = (action.kind == SlotKind::State) == sender;
+    return {action.kind, action.cell.stream, action.cell.segment + (behind ? 1 : 0)};
+  }
+
+  /// Counts a message of this slot in its channel.
+  void start(Slot& slot, Slot::Status status, const Action& action) {
+    const bool sends = status == Slot::Sending;
+    if (action.kind == SlotKind::Saved) return fault("saved rows never leave their rank");
+    if (action.peer < 0 || action.peer >= std::ssize(ranks_) || action.peer == me_) {
+      return fault(fmt::format("peer {} is no other rank of {}", action.peer, ranks_.size()));
+    }
+    slot.status = status;
+    slot.peer = action.peer;
+    slot.tag = action.tag;
+    slot.channel = &channels_[{sends ? me_ : action.peer, sends ? action.peer : me_, action.tag}];
+    slot.message = sends ? slot.channel->sends++ : slot.channel->receives++;
+    if (sends) slot.channel->under_way[slot.message] = slot.value;
+  }
+
+  void post_receive(const Action& action) {
+    Slot* slot = find(action.kind, action.slot);
+    if (!slot) return;
+    if (slot->status == Slot::Receiving) return fault("the slot is being received into already");
+    if (slot->status != Slot::Empty) fault(fmt::format("the slot still holds {}", words(slot->value)));
+    *slot = {.value = carried(action, false)};
+    start(*slot, Slot::Receiving, action);
+  }
+
+  void send(const Action& action) {
+    Slot* slot = find(action.kind, action.slot);
+    if (!slot) return;
+    read(action.slot, carried(action, true));
+    if (slot->status == Slot::Sending) return fault("the slot is being sent already");
+    if (slot->status == Slot::Full) start(*slot, Slot::Sending, action);
+  }
+
+  void wait(const Action& action) {
+    Slot* slot = find(action.kind, action.slot);
+    if (!slot) return;
+    if (slot->status == Slot::Empty || slot->status == Slot::Full) return fault("no message was started for the slot");
+    const bool sends = slot->status == Slot::Sending;
+    if (action.peer != slot->peer || action.tag != slot->tag || carried(action, sends) != slot->value) {
+      fault(fmt::format("the slot's message is {} with peer {} and tag {}", words(slot->value), slot->peer, slot->tag));
+    }
+    slot->status = Slot::Full;
+    if (sends) return;
+    const auto message = slot->channel->under_way.find(slot->message);
+    if (message->second != slot->value) {
+      fault(fmt::format("received {}; expected {}", words(message->second), words(slot->value)));
+    }
+    slot->value = message->second;
+    slot->channel->under_way.erase(message);
+  }
+
+  void free(const Action& action) {
+    Slot* slot = find(action.kind, action.slot);
+    if (!slot) return;
+    if (slot->status == Slot::Empty) return fault("the slot is empty: freed twice, or never filled");
+    const bool final_state = action.kind == SlotKind::State && slot->value.at == task_.extent.segments;
+    if (slot->status != Slot::Full) fault("the slot's message is under way: nobody waited for it");
+    if (!slot->read && !final_state) fault(fmt::format("nobody read {}", words(slot->value)));
+    *slot = {};
+  }
+
+  void report_deadlock() {
+    for (size_t p = 0; p < ranks_.size(); ++p) {
+      me_ = static_cast<int32_t>(p);
+      const Action* action = me().current();
+      if (!action) continue;
+      const Slot& slot = me().slots[static_cast<int>(action->kind)][action->slot];
+      const Action* other = ranks_[slot.peer].current();
+      fault(fmt::format(
+          "deadlock: waits for {} {} of tag {} by rank {}, which {}",
+          slot.status == Slot::Receiving ? "send" : "receive", slot.message, slot.tag, slot.peer,
+          other ? fmt::format("stands at action {} ({})", ranks_[slot.peer].index, describe(*other)) : "has ended"));
+    }
+  }
+
+  void check_end() {
+    for (size_t p = 0; p < ranks_.size(); ++p) {
+      for (int kind = 0; kind < kSlotKinds; ++kind) {
+        for (size_t i = 0; i < ranks_[p].slots[kind].size(); ++i) {
+          const Slot& slot = ranks_[p].slots[kind][i];
+          if (slot.status == Slot::Empty) continue;
+          note(fmt::format("rank {}, at the end: slot {} {} with {} was never freed{}", p,
+                           name_of(static_cast<SlotKind>(kind)), i, words(slot.value),
+                           slot.status == Slot::Full ? "" : ", and nobody waited for its message"));
+        }
+      }
+    }
+    for (const auto& [key, messages] : channels_) {
+      const auto [from, to, tag] = key;
+      if (messages.sends == messages.receives) continue;
+      note(fmt::format("from rank {} to rank {} with tag {}: {} sends, {} receives", from, to, tag, messages.sends,
+                       messages.receives));
+    }
+    for (int32_t stream = 0; stream < task_.extent.streams; ++stream) {
+      for (int32_t segment = 0; segment < task_.extent.segments; ++segment) {
+        const size_t i = cell_index({.stream = stream, .segment = segment});
+        const bool back = task_.policy.backward && !backward_[i];
+        if (!forward_[i]) note(fmt::format("stream {} segment {}: Forward is missing", stream, segment));
+        if (back) note(fmt::format("stream {} segment {}: Backward is missing", stream, segment));
+      }
+    }
+  }
+
+  const ScheduleTask& task_;
+  bool chained_;
+  std::vector<Rank> ranks_;
+  int32_t me_ = 0;
+  std::map<std::tuple<int32_t, int32_t, int32_t>, Channel> channels_;  // from, to, tag
+  std::vector<bool> forward_, recompute_, backward_;                   // by cell: run
+  std::vector<std::string> faults_;
+};
+
+}  // namespace
+
+std::vector<std::string> validate(const ScheduleTask& task, std::vector<ActionSource> ranks) {
+  check(task.dependency == Dependency::None || task.dependency == Dependency::TopToInput,
+        "the validator knows the dependencies None and TopToInput only");
+  check(std::ssize(task.closed) == task.extent.segments && task.slots.size() == ranks.size(),
+        fmt::format("validator: {} closed boundaries for {} segments, slots of {} ranks for {}", task.closed.size(),
+                    task.extent.segments, task.slots.size(), ranks.size()));
+  return Replay(task, std::move(ranks)).run();
+}
+
+std::vector<std::string> validate(std::vector<Schedule>& schedules) {
+  check(!schedules.empty(), "validate needs the schedules of all ranks of a segment axis, found none");
+  const Schedule& first = schedules.front();
+  ScheduleTask task{first.dependency(), first.extent(), first.closed(), first.policy(), {}};
+  std::vector<ActionSource> sources;
+  for (size_t p = 0; p < schedules.size(); ++p) {
+    Schedule& schedule = schedules[p];
+    check(schedule.mesh().segment == std::ssize(schedules) && schedule.coord().segment == static_cast<int>(p),
+          fmt::format("schedule {} of {} is that of rank {} of {}", p, schedules.size(), schedule.coord().segment,
+                      schedule.mesh().segment));
+    task.slots.push_back(
+        {schedule.slots(SlotKind::State), schedule.slots(SlotKind::Adjoint), schedule.slots(SlotKind::Saved)});
+    schedule.restart();
+    sources.emplace_back([&schedule](std::vector<Action>& out) { return schedule.next_window(out); });
+  }
+  std::vector<std::string> faults = validate(task, std::move(sources));
+  for (Schedule& schedule : schedules) schedule.restart();
+  return faults;
+}
+
+}  // namespace memring

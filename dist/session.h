@@ -1,0 +1,40 @@
+// Session: this process as a rank of a job, from MPI's start to a clean or a failing end.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/error.h"
+#include "dist/communicator.h"
+
+namespace memring {
+
+/// Starts MPI (MPI_THREAD_SERIALIZED at least) and ends it. A plain start without mpirun is a world of one. One per
+/// process.
+class Session {
+ public:
+  Session(int& argc, char**& argv);
+  ~Session();  ///< finalises MPI (all ranks wait for each other); never while an exception unwinds
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  Communicator& world();
+  int rank() const;
+  int size() const;
+  const std::string& host() const;
+  int node_rank() const;  ///< rank among the ranks of this host
+  int node_size() const;  ///< ranks on this host
+
+  /// Prints the error ("memring: rank 3 of 8 (node17): ..." and the hint on a second line), ends the whole job with its
+  /// exit code within seconds, and does not return. In a world of one it prints "memring: ..." and exits. Rank 0 speaks
+  /// first: another rank waits for a moment, so that what all ranks find is said once. SIGTERM ends the process at once
+  /// from here on.
+  [[noreturn]] void fail(const Error&);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace memring
