@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/cell_runner.h"
+
+#include <algorithm>
+
+#include "kernels/cross_entropy/cross_entropy.h"
+#include "kernels/elementwise/elementwise.h"
+#include "kernels/embedding/embedding.h"
+#include "kernels/linear/linear.h"
+#include "kernels/rmsnorm/rmsnorm.h"
+#include "kernels/rope/rope.h"
+
+namespace memring {
+namespace {
+
+/// The gradients of the two ends of a cell's backward.
+struct BackwardScratch {
+  View<> d_hidden, d_normed;  // [batch, rows, dim]
+  View<> text, d_text;        // [batch * text, dim], where text rows are not all rows
+};
+
+BackwardScratch carve_backward(Arena& arena, DType dtype, CellExtent extent, int64_t text, int64_t dim) {
+  BackwardScratch s;
+  s.d_hidden = arena.take(dtype, {extent.batch, extent.rows, dim});
+  s.d_normed = arena.take(dtype, {extent.batch, extent.rows, dim});
+  if (text == extent.rows) return s;
+  s.text = arena.take(dtype, {extent.batch * text, dim});
+  s.d_text = arena.take(dtype, {extent.batch * text, dim});
+  return s;
+}
+
+std::span<const int32_t> sequence_of(std::span<const int32_t> ids, int64_t b, int64_t text) {
+  return ids.subspan(static_cast<size_t>(b * text), static_cast<size_t>(text));
+}
+
+ConstView<int32_t> view_of(std::span<const int32_t> ids) { return {ids.data(), {static_cast<int64_t>(ids.size())}}; }
+
+}  // namespace
+
+CellRunner::CellRunner(Queue& queue, const Params& params, const Llama& llama, Memory& memory)
+    : queue_(queue), params_(params), llama_(llama), memory_(memory) {}
+
+CellExtent CellRunner::extent(int64_t batch, int64_t text) const {
+  return {batch, static_cast<int64_t>(memory_.rows(Pass::Decode, 0, text).size())};
+}
+
+CellSaved CellRunner::carve(Arena& arena, DType dtype, int64_t batch, int64_t text, bool keep) const {
+  return CellSaved::carve(arena, llama_.shape(), dtype, extent(batch, text), keep ? llama_.shape().layers : 1);
+}
+
+int64_t CellRunner::scratch_bytes(DType dtype, int64_t batch, int64_t text, bool backward) const {
+  const CellExtent e = extent(batch, text);
+  const int64_t dim = llama_.shape().dim;
+  Arena arena;
+  if (backward)
+    carve_backward(arena, dtype, e, text, dim);
+  else if (text != e.rows)
+    arena.take(dtype, {batch * text, dim});
+  return arena.peak() + std::max(Layer::scratch_bytes(llama_.shape(), dtype, e, backward),
+                                 CrossEntropy::scratch_bytes(dtype, batch * text, llama_.shape().vocab));
+}
+
+int64_t CellRunner::state_numbers() const {
+  int64_t numbers = 0;
+  for (int64_t layer = 0; layer <= llama_.shape().layers; ++layer) numbers += memory_.state_numbers(layer);
+  return numbers;
+}
+
+CellContext CellRunner::context(const CellText& text, Cell cell) {
+  return {.queue = queue_,
+          .axis = row_axis_,
+          .params = params_,
+          .cell = cell,
+          .batch = text.batch,
+          .text = text.text,
+          .hidden = {},
+          .d_hidden = {},
+          .initial = false,
+          .state_in = {},
+          .state_out = {},
+          .d_state_out = {},
+          .d_state_in = {}};
+}
+
+RopeAngles CellRunner::angles(DType dtype, std::span<const Row> rows) {
+  // A short segment's positions are most often the first of a long one's: computed angles serve both.
+  const bool known = cos_ && cos_.dtype() == dtype && rows.size() <= angle_rows_.size() &&
+                     std::equal(rows.begin(), rows.end(), angle_rows_.begin(),
+                                [](const Row& a, const Row& b) { return a.position == b.position; });
+  const auto count = static_cast<int64_t>(rows.size());
+  if (!known) {
+    const int64_t half = llama_.shape().head_dim / 2;
+    angle_rows_.assign(rows.begin(), rows.end());
+    angle_storage_.resize(static_cast<size_t>(2 * count * half));
+    cos_ = View<>(angle_storage_.data(), dtype, {count, half});
+    sin_ = View<>(angle_storage_.data() + count * half, dtype, {count, half});
+    Rope::table(cos_, sin_, rows, llama_.shape().rope_theta);
+  }
+  return {cos_.rows(0, count), sin_.rows(0, count)};
+}
+
+void CellRunner::forward(const CellText& text, Cell cell, const CellSaved& saved, ConstView<> state_in,
+                         View<> state_out, Arena& scratch) {
+  const CellExtent e = extent(text.batch, text.text);
+  const int64_t dim = llama_.shape().dim, layers = llama_.shape().layers;
+  rows_ = memory_.rows(cell.pass, cell.segment, text.text);
+  const RopeAngles rope = angles(saved.top.dtype(), rows_);
+
+  CellContext c = context(text, cell);
+  c.initial = !state_in;
+  c.state_in = state_in;
+  c.state_out = state_out;
+  c.hidden = saved.layer(0).input.reshaped({e.batch, e.rows, dim});
+  for (int64_t b = 0; b < text.batch; ++b)
+    Embedding::forward(queue_, c.hidden.at(b).rows(memory_.text_begin(), text.text), params_.weight(llama_.embedding()),
+                       view_of(sequence_of(text.tokens, b, text.text)));
+  memory_.compose(c);
+
+  for (int64_t l = 0; l < layers; ++l) {
+    const View<> output = l + 1 < layers ? saved.layer(l + 1).input : saved.top;
+    c.cell.layer = static_cast<int16_t>(l);
+    c.hidden = saved.layer(l).input.reshaped({e.batch, e.rows, dim});
+    memory_.before_layer(c);
+    llama_.layer(l).forward(queue_, params_, attention_, saved.layer(l), output, e, rows_, rope, memory_.keys(c),
+                            scratch);
+    c.hidden = output.reshaped({e.batch, e.rows, dim});
+    memory_.after_layer(c);
+  }
+
+  RmsNorm::forward(queue_, saved.normed, saved.inv_rms, saved.top, params_.weight(llama_.final_norm()),
+                   llama_.shape().norm_eps);
+  c.cell.layer = static_cast<int16_t>(layers);
+  c.hidden = saved.normed.reshaped({e.batch, e.rows, dim});
+  memory_.after_norm(c);
+}
+
+View<> CellRunner::text_rows(const CellText& text, View<> hidden, Arena& scratch) {
+  const CellExtent e = extent(text.batch, text.text);
+  const int64_t dim = llama_.shape().dim;
+  if (e.rows == text.text) return hidden.reshaped({e.total(), dim});
+  const View<> dense = scratch.take(hidden.dtype(), {text.batch, text.text, dim});
+  const View<> all = hidden.reshaped({e.batch, e.rows, dim});
+  for (int64_t b = 0; b < text.batch; ++b)
+    Elementwise::copy(queue_, dense.at(b), all.at(b).rows(memory_.text_begin(), text.text));
+  return dense.reshaped({text.batch * text.text, dim});
+}
+
+void CellRunner::loss(const CellText& text, const CellSaved& saved, View<> nll, Arena& scratch) {
+  ArenaScope scope(scratch);
+  const View<> hidden = text_rows(text, saved.normed, scratch);
+  CrossEntropy::forward(queue_, nll, hidden, params_.weight(llama_.head()), view_of(text.targets), scratch);
+}
+
+void CellRunner::logits(const CellText& text, const CellSaved& saved, View<> logits, Arena& scratch) {
+  ArenaScope scope(scratch);
+  Linear::forward(queue_, logits, Write::Overwrite, text_rows(text, saved.normed, scratch),
+                  params_.weight(llama_.head()));
+}
+
+void CellRunner::backward(const CellText& text, Cell cell, const CellSaved& saved, bool initial,
+                          ConstView<> d_state_out, View<> d_state_in, View<> nll, Arena& scratch) {
+  ArenaScope scope(scratch);
+  const CellExtent e = extent(text.batch, text.text);
+  const int64_t dim = llama_.shape().dim, begin = memory_.text_begin();
+  rows_ = memory_.rows(cell.pass, cell.segment, text.text);
+  const RopeAngles rope = angles(saved.top.dtype(), rows_);
+  const BackwardScratch s = carve_backward(scratch, saved.top.dtype(), e, text.text, dim);
+
+  CellContext c = context(text, cell);
+  c.initial = initial;
+  c.d_state_out = d_state_out;
+  c.d_state_in = d_state_in;
+
+  // Head and loss, on the text rows only: once per cell, forward and backward together.
+  const View<> normed = saved.normed.reshaped({e.batch, e.rows, dim});
+  const auto head = [&](View<> d_text, ConstView<> rows) {
+    CrossEntropy::forward_backward(queue_, nll, d_text, params_.grad(llama_.head()), rows,
+                                   params_.weight(llama_.head()), view_of(text.targets), scratch);
+  };
+  if (s.text) {
+    for (int64_t b = 0; b < e.batch; ++b)
+      Elementwise::copy(queue_, s.text.rows(b * text.text, text.text), normed.at(b).rows(begin, text.text));
+    head(s.d_text, s.text);
+    for (int64_t b = 0; b < e.batch; ++b)
+      Elementwise::copy(queue_, s.d_normed.at(b).rows(begin, text.text), s.d_text.rows(b * text.text, text.text));
+  } else {
+    head(s.d_normed.reshaped({e.total(), dim}), saved.normed);
+  }
+  queue_.poll();
+
+  c.cell.layer = static_cast<int16_t>(llama_.shape().layers);
+  c.hidden = normed;
+  c.d_hidden = s.d_normed;
+  memory_.after_norm_backward(c);
+  const View<> d_hidden = s.d_hidden.reshaped({e.total(), dim});
+  RmsNorm::backward(queue_, d_hidden, Write::Overwrite, params_.grad(llama_.final_norm()),
+                    s.d_normed.reshaped({e.total(), dim}), saved.top, params_.weight(llama_.final_norm()),
+                    saved.inv_rms);
+
+  c.d_hidden = s.d_hidden;
+  for (int64_t l = llama_.shape().layers - 1; l >= 0; --l) {
+    const View<> output = l + 1 < llama_.shape().layers ? saved.layer(l + 1).input : saved.top;
+    c.cell.layer = static_cast<int16_t>(l);
+    c.hidden = output.reshaped({e.batch, e.rows, dim});
+    memory_.after_layer_backward(c);
+    llama_.layer(l).backward(queue_, params_, attention_, saved.layer(l), d_hidden, e, rows_, rope, memory_.keys(c),
+                             scratch);
+    c.hidden = saved.layer(l).input.reshaped({e.batch, e.rows, dim});
+    memory_.before_layer_backward(c);
+  }
+
+  c.cell.layer = -1;
+  memory_.compose_backward(c);
+  for (int64_t b = 0; b < e.batch; ++b)
+    Embedding::backward(queue_, params_.grad(llama_.embedding()), s.d_hidden.at(b).rows(begin, text.text),
+                        view_of(sequence_of(text.tokens, b, text.text)));
+}
+
+}  // namespace memring

@@ -1,0 +1,58 @@
+// CellRunner: one cell (one segment of one stream, through all layers) forward, its loss, and backward: where model and
+// memory meet. It knows neither ranks nor schedules. SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "base/arena.h"
+#include "memory/memory.h"
+#include "model/llama.h"
+
+namespace memring {
+
+/// The text of a cell: tokens and targets [batch, text].
+struct CellText {
+  int64_t batch = 0, text = 0;
+  std::span<const int32_t> tokens, targets;
+};
+
+class CellRunner {
+ public:
+  CellRunner(Queue&, const Params&, const Llama&, Memory&);
+
+  CellExtent extent(int64_t batch, int64_t text) const;
+  /// Rows that a forward keeps for its backward (`keep`), or the few that a forward without one needs.
+  CellSaved carve(Arena&, DType, int64_t batch, int64_t text, bool keep) const;
+  int64_t scratch_bytes(DType, int64_t batch, int64_t text, bool backward) const;
+  int64_t state_numbers() const;  ///< of one sequence at a boundary, all layers
+
+  /// state_in [batch, state_numbers] is empty for the initial state, state_out where nobody reads it.
+  void forward(const CellText&, Cell, const CellSaved&, ConstView<> state_in, View<> state_out, Arena& scratch);
+  /// nll [batch * text] of a cell that was run forward; no gradient.
+  void loss(const CellText&, const CellSaved&, View<> nll, Arena& scratch);
+  /// Logits [batch * text, vocab] of a cell that was run forward.
+  void logits(const CellText&, const CellSaved&, View<> logits, Arena& scratch);
+  /// Head, loss and everything below, back to the embeddings: parameter gradients of sum(nll) + <d_state_out,
+  /// state_out> are accumulated. d_state_out is empty where it is zero, d_state_in where it is not wanted.
+  void backward(const CellText&, Cell, const CellSaved&, bool initial, ConstView<> d_state_out, View<> d_state_in,
+                View<> nll, Arena& scratch);
+
+ private:
+  CellContext context(const CellText&, Cell);
+  RopeAngles angles(DType, std::span<const Row> rows);
+  /// The text rows of `hidden` as one dense block: itself where the layout has no other rows, else a copy in scratch.
+  View<> text_rows(const CellText&, View<> hidden, Arena& scratch);
+
+  Queue& queue_;
+  const Params& params_;
+  const Llama& llama_;
+  Memory& memory_;
+  LocalAttention attention_;
+  LocalRows row_axis_;
+  std::vector<Row> rows_, angle_rows_;
+  std::vector<double> angle_storage_;
+  View<> cos_, sin_;
+};
+
+}  // namespace memring

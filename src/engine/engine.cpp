@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/engine.h"
+
+#include <algorithm>
+
+#include "base/machine.h"
+
+namespace memring {
+namespace {
+
+Isa isa_of(const std::string& name) {
+  const Isa best = best_isa();
+  const Isa wanted = name == "baseline" ? Isa::Baseline
+                     : name == "avx2"   ? Isa::Avx2
+                     : name == "avx512" ? Isa::Avx512
+                                        : best;
+  if (wanted > best)
+    throw Error(ExitCode::Usage,
+                fmt::format("device.isa is {}, but this CPU offers {} at the most", name, name_of(best)),
+                "Set device.isa = auto.");
+  return wanted;
+}
+
+Tbptt tbptt_of(const TbpttConfig& config) { return Tbptt(config.mode == "window" ? config.window : 0); }
+
+Recompute recompute_of(const TbpttConfig& config) {
+  return config.recompute == "always"  ? Recompute::Always
+         : config.recompute == "never" ? Recompute::Never
+                                       : Recompute::Auto;
+}
+
+}  // namespace
+
+ModelShape model_shape(const ModelConfig& m) {
+  return {.layers = m.layers,
+          .dim = m.dim,
+          .heads = m.heads,
+          .kv_heads = m.kv_heads,
+          .head_dim = m.head_dim,
+          .ffn = m.ffn,
+          .vocab = m.vocab,
+          .rope_theta = m.rope_theta,
+          .norm_eps = m.norm_eps,
+          .tied = m.tied};
+}
+
+MemorySettings memory_settings(const MemoryConfig& m) {
+  return {.kind = m.kind == "rmt" ? MemoryKind::Rmt : MemoryKind::None,
+          .mask = m.mask == "block" ? MemoryMask::Block : MemoryMask::Causal,
+          .tokens = m.tokens,
+          .reset_each_segment = m.reset == "segment"};
+}
+
+Numerics numerics(const DeviceConfig& device, int node_size) {
+  Numerics n;
+  n.name = device.dtype == "auto" ? (cpu_has_amx_bf16() ? "bf16" : "fp32") : device.dtype;
+  n.dtype = n.name == "fp64" ? DType::F64 : DType::F32;
+  n.queue.products = n.name == "bf16" ? Products::Bf16 : Products::F32;
+  n.queue.isa = isa_of(device.isa);
+  // A rank that mpirun has bound sees only its own cores; an unbound one sees the machine's and takes its share.
+  const int cores = process_cores();
+  const bool bound = cores < machine_cores();
+  n.queue.threads = device.threads > 0 ? device.threads : bound ? cores : std::max(1, cores / node_size);
+  return n;
+}
+
+int64_t memory_limit(const DeviceConfig& device, int node_size) {
+  if (device.memory > 0) return device.memory;
+  return available_memory() / node_size / 10 * 9;
+}
+
+Workload workload_of(const Config& config, int64_t batch, int64_t length, bool backward) {
+  Workload w;
+  w.batch = batch;
+  w.length = length;
+  w.segment_length = config.segment.length;
+  w.micro_batch = config.data.micro_batch;
+  w.backward = backward;
+  return w;
+}
+
+Engine::Engine(const Config& config, Mesh& mesh, int node_size, const Workload& workload,
+               const std::function<int64_t(const FlatBuffer&, DType)>& fixed_bytes)
+    : numerics_(memring::numerics(config.device, node_size)),
+      queue_(numerics_.queue),
+      workload_(workload),
+      llama_(model_shape(config.model), params_),
+      memory_(make_memory(memory_settings(config.memory), llama_.shape(), params_)),
+      executor_(std::make_unique<Executor>(queue_, params_, llama_, *memory_, mesh, numerics_.dtype, workload,
+                                           tbptt_of(config.tbptt))) {
+  Arena measure;
+  params_.allocate(measure, numerics_.dtype, workload.backward);
+  const int64_t own = measure.peak(), others = fixed_bytes(params_.layout(), numerics_.dtype);
+  executor_->fit(recompute_of(config.tbptt), memory_limit(config.device, node_size), own + others);
+  plan_ = executor_->plan();
+  plan_.parts.insert(plan_.parts.begin(),
+                     {{"parameters and gradients", own}, {"optimizer and checkpoint buffer", others}});
+  weights_ = Arena(own);
+  params_.allocate(weights_, numerics_.dtype, workload.backward);
+  executor_->allocate();
+}
+
+}  // namespace memring

@@ -1,0 +1,58 @@
+// Engine: everything that a command needs to run batches of a configured model on this rank: queue, parameters, model,
+// memory and executor, built in the order in which they depend on each other. SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "config/config.h"
+#include "engine/executor.h"
+
+namespace memring {
+
+/// The plain structs behind the configuration's words.
+ModelShape model_shape(const ModelConfig&);
+MemorySettings memory_settings(const MemoryConfig&);
+
+/// How this rank computes: data type, products, threads, instruction set. `node_size`: ranks on this host.
+struct Numerics {
+  DType dtype = DType::F32;
+  Queue::Options queue;
+  std::string name;  ///< "fp32", "bf16" or "fp64"
+};
+Numerics numerics(const DeviceConfig&, int node_size);
+
+/// Bytes a rank may plan for: device.memory, or its share of what the machine has free now.
+int64_t memory_limit(const DeviceConfig&, int node_size);
+
+class Engine {
+ public:
+  /// `fixed_bytes` are taken per rank by others (optimizer, checkpoint buffer): parameters -> bytes. Collective.
+  Engine(const Config&, Mesh&, int node_size, const Workload&,
+         const std::function<int64_t(const FlatBuffer&, DType)>& fixed_bytes);
+
+  Queue& queue() { return queue_; }
+  Params& params() { return params_; }
+  Executor& executor() { return *executor_; }
+  const Numerics& numerics() const { return numerics_; }
+  const Workload& workload() const { return workload_; }
+  Dependency dependency() const { return memory_->dependency(); }
+  /// Parameters, what `fixed_bytes` said, and the executor's parts.
+  const MemoryPlan& plan() const { return plan_; }
+
+ private:
+  Numerics numerics_;
+  Queue queue_;
+  Workload workload_;
+  Params params_;
+  Llama llama_;
+  std::unique_ptr<Memory> memory_;
+  std::unique_ptr<Executor> executor_;
+  Arena weights_;
+  MemoryPlan plan_;
+};
+
+/// The workload that a configuration describes, for a batch of `batch` sequences of `length` tokens.
+Workload workload_of(const Config&, int64_t batch, int64_t length, bool backward);
+
+}  // namespace memring

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/executor.h"
+
+#include <algorithm>
+
+#include "kernels/cross_entropy/cross_entropy.h"
+
+namespace memring {
+namespace {
+
+const char* name_of(Verb verb) {
+  switch (verb) {
+    case Verb::Forward:
+      return "Forward";
+    case Verb::Recompute:
+      return "Recompute";
+    case Verb::Backward:
+      return "Backward";
+    case Verb::PostReceive:
+      return "PostReceive";
+    case Verb::Send:
+      return "Send";
+    case Verb::Wait:
+      return "Wait";
+    case Verb::Free:
+      return "Free";
+  }
+  return "?";
+}
+
+bool computes(Verb verb) { return verb == Verb::Forward || verb == Verb::Recompute || verb == Verb::Backward; }
+
+std::string text_of(const MemoryPlan& plan) {
+  std::string text;
+  for (const auto& [name, bytes] : plan.parts)
+    if (bytes > 0)
+      text += fmt::format("{}{} {:.1f}", text.empty() ? "" : ", ", name, static_cast<double>(bytes) / (1 << 20));
+  return text + " MiB";
+}
+
+}  // namespace
+
+int64_t Workload::segments() const {
+  return segment_length > 0 ? std::max<int64_t>((length + segment_length - 1) / segment_length, 1) : 1;
+}
+
+int64_t Workload::text_of(int64_t segment) const {
+  return segment_length > 0 ? std::min(segment_length, length - segment * segment_length) : length;
+}
+
+int64_t MemoryPlan::total() const {
+  int64_t sum = 0;
+  for (const auto& part : parts) sum += part.second;
+  return sum;
+}
+
+Executor::Executor(Queue& queue, const Params& params, const Llama& llama, Memory& memory, Mesh& mesh, DType dtype,
+                   Workload workload, Tbptt tbptt)
+    : queue_(queue),
+      params_(params),
+      llama_(llama),
+      memory_(memory),
+      mesh_(mesh),
+      dtype_(dtype),
+      workload_(workload),
+      tbptt_(tbptt),
+      runner_(queue, params, llama, memory) {
+  policy_.backward = workload_.backward;
+  policy_.final_state = workload_.final_state;
+  policy_.recompute = true;
+  const int ranks = mesh_.shape().segment;
+  // A chain of segments leaves a rank idle while others hold its stream's state: two streams a rank fill the gaps.
+  const bool chain = memory_.dependency() == Dependency::TopToInput && ranks > 1;
+  policy_.in_flight = chain ? 2 * ranks : 1;
+  const int64_t most = part_of(workload_.batch, mesh_.shape().data, 0).size();
+  const int64_t streams = std::max<int64_t>(1, chain ? std::min<int64_t>(most, policy_.in_flight) : 1);
+  split(workload_.micro_batch > 0 ? workload_.micro_batch : (most + streams - 1) / streams);
+}
+
+int64_t Executor::own_sequences() const {
+  return part_of(workload_.batch, mesh_.shape().data, mesh_.coord().data).size();
+}
+
+void Executor::split(int64_t micro_batch) {
+  micro_batch_ = std::max<int64_t>(micro_batch, 1);
+  streams_ = (own_sequences() + micro_batch_ - 1) / micro_batch_;
+  schedules_.clear();
+}
+
+Executor::Stream Executor::stream(int32_t index) const {
+  const Range own = part_of(workload_.batch, mesh_.shape().data, mesh_.coord().data);
+  const int64_t first = own.begin + index * micro_batch_;
+  return {first, std::min(micro_batch_, own.end - first)};
+}
+
+Schedule& Executor::schedule(const BoundaryWeights& weights) {
+  const auto found = schedules_.find(weights.closed);
+  if (found != schedules_.end()) return found->second;
+  const Extent extent{static_cast<int32_t>(streams_), static_cast<int32_t>(workload_.segments()),
+                      static_cast<int32_t>(llama_.shape().layers)};
+  Schedule derived =
+      Schedule::derive(memory_.dependency(), extent, weights.closed, mesh_.shape(), mesh_.coord(), policy_);
+  return schedules_.emplace(weights.closed, std::move(derived)).first->second;
+}
+
+int64_t Executor::slot_bytes(SlotKind kind) const {
+  Arena arena;
+  if (kind == SlotKind::Saved)
+    runner_.carve(arena, dtype_, micro_batch_, workload_.text_of(0), true);
+  else
+    arena.take(dtype_, {micro_batch_, runner_.state_numbers()});
+  return arena.peak();
+}
+
+MemoryPlan Executor::plan() {
+  const Schedule& s = schedule(draw());
+  const int64_t text = workload_.text_of(0);
+  Arena forward;
+  runner_.carve(forward, dtype_, micro_batch_, text, false);
+  MemoryPlan plan;
+  plan.parts = {
+      {"boundary states", s.slots(SlotKind::State) * slot_bytes(SlotKind::State)},
+      {"adjoints", s.slots(SlotKind::Adjoint) * slot_bytes(SlotKind::Adjoint)},
+      {"saved activations", s.slots(SlotKind::Saved) * slot_bytes(SlotKind::Saved)},
+      {"working space", forward.peak() + runner_.scratch_bytes(dtype_, micro_batch_, text, workload_.backward) +
+                            micro_batch_ * text * bytes_of(dtype_)}};
+  if (workload_.logits)
+    plan.parts.emplace_back("logits", micro_batch_ * text * llama_.shape().vocab * bytes_of(dtype_));
+  return plan;
+}
+
+void Executor::fit(Recompute recompute, int64_t memory_limit, int64_t fixed) {
+  // One answer for the world: ranks of a schedule must walk the same one.
+  const auto fits = [&] { return mesh_.world().all_reduce_max(plan().total() + fixed > memory_limit) == 0; };
+  const auto choose = [&](bool rebuild) {
+    policy_.recompute = rebuild;
+    schedules_.clear();
+    return fits();
+  };
+  for (;;) {
+    if (recompute != Recompute::Always && choose(false)) return;
+    if (recompute != Recompute::Never && choose(true)) return;
+    if (workload_.micro_batch > 0 || micro_batch_ == 1) break;
+    split((micro_batch_ + 1) / 2);
+  }
+  const MemoryPlan last = plan();
+  throw Error(
+      ExitCode::Usage,
+      fmt::format("this run needs {:.1f} MiB on a rank, and device.memory allows {:.1f} MiB: parameters and optimizer "
+                  "{:.1f}, {}",
+                  static_cast<double>(last.total() + fixed) / (1 << 20), static_cast<double>(memory_limit) / (1 << 20),
+                  static_cast<double>(fixed) / (1 << 20), text_of(last)),
+      workload_.micro_batch > 1 ? "Lower data.micro_batch, or set it to 0 (automatic)."
+      : recompute == Recompute::Never
+          ? "Set tbptt.recompute = auto."
+          : "Use a shorter segment.length, tbptt.mode = window, a smaller model, or more memory.");
+}
+
+void Executor::allocate() {
+  const Schedule& s = schedule(draw());
+  const int64_t text = workload_.text_of(0);
+  Arena measure;
+  for (int kind = 0; kind < kSlotKinds; ++kind)
+    for (int32_t i = 0; i < s.slots(static_cast<SlotKind>(kind)); ++i)
+      measure.take<uint8_t>({slot_bytes(static_cast<SlotKind>(kind))});
+  measure.take(dtype_, {micro_batch_ * text});
+  arena_ = Arena(measure.peak());
+  for (int kind = 0; kind < kSlotKinds; ++kind) {
+    slots_[kind] = std::vector<Slot>(static_cast<size_t>(s.slots(static_cast<SlotKind>(kind))));
+    for (Slot& slot : slots_[kind]) slot.memory = arena_.take<uint8_t>({slot_bytes(static_cast<SlotKind>(kind))});
+  }
+  nll_ = arena_.take(dtype_, {micro_batch_ * text});
+  Arena scratch;
+  runner_.carve(scratch, dtype_, micro_batch_, text, false);
+  int64_t bytes = scratch.peak() + runner_.scratch_bytes(dtype_, micro_batch_, text, workload_.backward);
+  if (workload_.logits) bytes += micro_batch_ * text * llama_.shape().vocab * bytes_of(dtype_);
+  scratch_ = Arena(bytes);
+  tokens_.resize(static_cast<size_t>(micro_batch_ * text));
+  targets_.resize(static_cast<size_t>(micro_batch_ * text));
+  if (mesh_.shape().segment > 1) queue_.set_poll([this] { mesh_.segment().progress(); });
+}
+
+View<> Executor::state_view(SlotKind kind, int32_t index, const Stream& stream) {
+  if (index == kNoSlot) return {};
+  const View<uint8_t> memory = slot(kind, index).memory;
+  return View<>(memory.data(), dtype_, {stream.count, runner_.state_numbers()});
+}
+
+CellText Executor::read_text(const Stream& stream, const TokenSource& batch, int32_t segment) {
+  const auto text = static_cast<size_t>(workload_.text_of(segment));
+  for (size_t b = 0; b < static_cast<size_t>(stream.count); ++b)
+    batch.read(stream.first + static_cast<int64_t>(b), segment * workload_.segment_length,
+               std::span(tokens_).subspan(b * text, text), std::span(targets_).subspan(b * text, text));
+  const size_t count = static_cast<size_t>(stream.count) * text;
+  return {stream.count, static_cast<int64_t>(text), std::span(tokens_).first(count), std::span(targets_).first(count)};
+}
+
+void Executor::deliver(const Stream& stream, int64_t segment, const CellText& text, ConstView<> nll, ResultSink* sink,
+                       StepSums& sums) const {
+  by_float_type(dtype_, [&]<class T>() {
+    const T* values = nll.as<T>();
+    for (int64_t i = 0; i < nll.size(); ++i) sums.nll += static_cast<double>(values[i]);
+  });
+  sums.targets +=
+      static_cast<double>(text.targets.size() - static_cast<size_t>(std::count(text.targets.begin(), text.targets.end(),
+                                                                               CrossEntropy::kIgnore)));
+  sums.tokens += static_cast<double>(nll.size());
+  if (!sink) return;
+  for (int64_t b = 0; b < stream.count; ++b)
+    sink->losses(stream.first + b, segment * workload_.segment_length, nll.rows(b * text.text, text.text),
+                 text.targets.subspan(static_cast<size_t>(b * text.text), static_cast<size_t>(text.text)));
+}
+
+void Executor::compute(const Action& a, const TokenSource& batch, ResultSink* sink, StepSums& sums) {
+  const Stream own = stream(a.cell.stream);
+  const CellText text = read_text(own, batch, a.cell.segment);
+  const View<> nll = nll_.rows(0, own.count * text.text);
+  ArenaScope scope(scratch_);
+
+  if (a.verb == Verb::Backward) {
+    Slot& rows = slot(SlotKind::Saved, a.saved);
+    const bool initial = a.cell.segment == 0 || memory_.dependency() == Dependency::None;
+    runner_.backward(text, a.cell, *rows.saved, initial, state_view(SlotKind::Adjoint, a.in, own),
+                     state_view(SlotKind::Adjoint, a.out, own), nll, scratch_);
+    deliver(own, a.cell.segment, text, nll, sink, sums);
+    return;
+  }
+
+  CellSaved transient;
+  const CellSaved* saved = &transient;
+  if (a.saved == kNoSlot) {
+    transient = runner_.carve(scratch_, dtype_, own.count, text.text, false);
+  } else {
+    Slot& rows = slot(SlotKind::Saved, a.saved);
+    Arena block(rows.memory);
+    rows.saved = runner_.carve(block, dtype_, own.count, text.text, true);
+    saved = &*rows.saved;
+  }
+  const View<> state_out = state_view(SlotKind::State, a.out, own);
+  runner_.forward(text, a.cell, *saved, state_view(SlotKind::State, a.in, own), state_out, scratch_);
+  if (a.verb == Verb::Recompute) return;
+
+  // The head runs once per cell: in Backward where there is one, with its gradient; here where there is none.
+  if (!policy_.backward) {
+    runner_.loss(text, *saved, nll, scratch_);
+    deliver(own, a.cell.segment, text, nll, sink, sums);
+  }
+  if (sink && workload_.logits) {
+    const int64_t vocab = llama_.shape().vocab;
+    const View<> logits = scratch_.take(dtype_, {own.count * text.text, vocab});
+    runner_.logits(text, *saved, logits, scratch_);
+    for (int64_t b = 0; b < own.count; ++b)
+      sink->logits(own.first + b, a.cell.segment * workload_.segment_length, logits.rows(b * text.text, text.text));
+  }
+  if (sink && state_out && a.cell.segment + 1 == workload_.segments())
+    for (int64_t b = 0; b < own.count; ++b) sink->final_state(own.first + b, state_out.at(b));
+}
+
+StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights, ResultSink* sink) {
+  StepSums sums;
+  if (own_sequences() == 0) return sums;
+  Schedule& plan = schedule(weights);
+  plan.restart();
+
+  const int64_t segments = workload_.segments(), ranks = mesh_.shape().segment;
+  const int64_t own_segments = segments / ranks + (mesh_.coord().segment < segments % ranks);
+  const int64_t cells = streams_ * own_segments;
+  int64_t cells_done = 0;
+
+  std::vector<Action> window;
+  while (plan.next_window(window)) {
+    for (const Action& a : window) {
+      progress_.verb = name_of(a.verb);
+      progress_.peer = a.peer;
+      progress_.segment = a.cell.segment;
+      progress_.layer = a.cell.layer;
+      ++progress_.action;
+      if (computes(a.verb)) {
+        compute(a, batch, sink, sums);
+        if (a.verb == (policy_.backward ? Verb::Backward : Verb::Forward) && observer_) observer_(++cells_done, cells);
+        continue;
+      }
+      Slot& s = slot(a.kind, a.slot);
+      if (a.verb == Verb::PostReceive)
+        s.request = mesh_.segment().receive(state_view(a.kind, a.slot, stream(a.cell.stream)), a.peer, a.tag);
+      else if (a.verb == Verb::Send)
+        s.request = mesh_.segment().send(state_view(a.kind, a.slot, stream(a.cell.stream)), a.peer, a.tag);
+      else if (a.verb == Verb::Wait)
+        s.request.wait();
+      else if (a.verb == Verb::Free)
+        s.saved.reset();
+    }
+  }
+  return sums;
+}
+
+}  // namespace memring

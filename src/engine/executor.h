@@ -1,0 +1,117 @@
+// Executor: walks a rank's schedule and makes each action happen: joins the schedule (dist) with model and memory. A
+// single process walks the same schedule without messages. SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "data/token_source.h"
+#include "dist/gradient_sync.h"
+#include "dist/mesh.h"
+#include "dist/schedule.h"
+#include "dist/watchdog.h"
+#include "engine/cell_runner.h"
+#include "engine/tbptt.h"
+
+namespace memring {
+
+/// What a run computes, whatever the ranks.
+struct Workload {
+  int64_t batch = 1;           ///< sequences of a step over the whole world
+  int64_t length = 1;          ///< text tokens of a sequence
+  int64_t segment_length = 0;  ///< 0: the whole sequence is one segment
+  int64_t micro_batch = 0;     ///< sequences of one stream; 0: automatic
+  bool backward = true;
+  bool final_state = false;  ///< deliver the state after the last segment
+  bool logits = false;       ///< deliver logits (verification of small models)
+
+  int64_t segments() const;
+  int64_t text_of(int64_t segment) const;  ///< text rows: the last segment may be short
+};
+
+enum class Recompute : uint8_t { Auto, Always, Never };
+
+/// What a rank takes from the machine, by purpose, in bytes.
+struct MemoryPlan {
+  std::vector<std::pair<std::string, int64_t>> parts;
+  int64_t total() const;
+};
+
+/// Receives what cells compute. `sequence` and `position` are global; nll and logits are [text] and [text, vocab].
+class ResultSink {
+ public:
+  virtual ~ResultSink() = default;
+  virtual void losses(int64_t sequence, int64_t position, ConstView<> nll, std::span<const int32_t> targets) = 0;
+  virtual void logits(int64_t /*sequence*/, int64_t /*position*/, ConstView<>) {}
+  virtual void final_state(int64_t /*sequence*/, ConstView<>) {}
+};
+
+class Executor {
+ public:
+  /// Nothing is taken yet: plan() says what would be.
+  Executor(Queue&, const Params&, const Llama&, Memory&, Mesh&, DType, Workload, Tbptt);
+
+  /// Fixes streams and recompute policy so that the plan of the worst rank stays below `memory_limit` bytes (on top of
+  /// `fixed` bytes that others take). Collective, so that all ranks of a schedule decide alike. Throws Error(Usage)
+  /// with the plan where nothing fits.
+  void fit(Recompute, int64_t memory_limit, int64_t fixed);
+  void allocate();
+
+  /// One batch forward (and backward): losses and parameter gradients are sums over this rank's cells.
+  StepSums run(const TokenSource& batch, const BoundaryWeights& weights, ResultSink* sink = nullptr);
+
+  BoundaryWeights draw() const { return tbptt_.draw(workload_.segments()); }
+  Schedule& schedule(const BoundaryWeights&);  ///< derived once for each pattern of closed boundaries
+  MemoryPlan plan();
+  bool recomputes() const { return policy_.recompute; }
+  int64_t streams() const { return streams_; }
+  int64_t micro_batch() const { return micro_batch_; }
+  double efficiency() { return schedule(draw()).efficiency(); }
+  Progress& progress() { return progress_; }
+  /// Called with (cells done, cells of this rank) after each compute cell: progress inside long steps.
+  void set_cell_observer(std::function<void(int64_t, int64_t)> observer) { observer_ = std::move(observer); }
+
+ private:
+  /// What one stream holds in this run.
+  struct Stream {
+    int64_t first = 0, count = 0;  ///< sequences of the batch
+  };
+  struct Slot {
+    View<uint8_t> memory;
+    Request request;                 ///< the message in flight into or out of it
+    std::optional<CellSaved> saved;  ///< of kind Saved, while filled
+  };
+
+  int64_t own_sequences() const;
+  void split(int64_t micro_batch);
+  int64_t slot_bytes(SlotKind) const;
+  Stream stream(int32_t index) const;
+  Slot& slot(SlotKind kind, int32_t index) { return slots_[static_cast<size_t>(kind)][static_cast<size_t>(index)]; }
+  View<> state_view(SlotKind, int32_t slot, const Stream&);
+  CellText read_text(const Stream&, const TokenSource&, int32_t segment);
+  void compute(const Action&, const TokenSource&, ResultSink*, StepSums&);
+  void deliver(const Stream&, int64_t segment, const CellText&, ConstView<> nll, ResultSink*, StepSums&) const;
+
+  Queue& queue_;
+  const Params& params_;
+  const Llama& llama_;
+  Memory& memory_;
+  Mesh& mesh_;
+  DType dtype_;
+  Workload workload_;
+  Tbptt tbptt_;
+  CellRunner runner_;
+  Policy policy_;
+  int64_t micro_batch_ = 1, streams_ = 1;
+  std::map<std::vector<bool>, Schedule> schedules_;
+  Arena arena_, scratch_;
+  std::vector<Slot> slots_[kSlotKinds];
+  View<> nll_;
+  std::vector<int32_t> tokens_, targets_;
+  Progress progress_;
+  std::function<void(int64_t, int64_t)> observer_;
+};
+
+}  // namespace memring

@@ -1,0 +1,95 @@
+// RMT: recurrent memory tokens (Bulatov et al. 2022). A segment is laid out as [ read m | text n | write m ]: both
+// blocks are the memory M_s as input embeddings; the final-normed output at the write rows is M_{s+1}. Conventions:
+// tests/golden/README.md. SPDX-License-Identifier: Apache-2.0
+#include <numeric>
+
+#include "kernels/elementwise/elementwise.h"
+#include "memory/mechanisms.h"
+
+namespace memring {
+namespace {
+
+class Rmt final : public Memory {
+ public:
+  Rmt(const MemorySettings& settings, const ModelShape& shape, Params& params)
+      : settings_(settings), shape_(shape), m_(settings.tokens) {
+    // As large as what replaces it from the second segment on, the output of a norm with unit gain.
+    tokens_ = params.declare("memory.tokens", {m_, shape.dim}, {.std = 1.0}, false);
+  }
+
+  Dependency dependency() const override {
+    return settings_.reset_each_segment ? Dependency::None : Dependency::TopToInput;
+  }
+  int64_t state_numbers(int64_t layer) const override {
+    return layer == shape_.layers && !settings_.reset_each_segment ? m_ * shape_.dim : 0;
+  }
+  int64_t text_begin() const override { return m_; }
+
+  std::vector<Row> rows(Pass, int32_t, int64_t text) const override {
+    const auto m = static_cast<int32_t>(m_), total = static_cast<int32_t>(text + 2 * m_);
+    std::vector<Row> rows;
+    rows.reserve(static_cast<size_t>(total));
+    for (int32_t i = 0; i < total; ++i) {
+      Row row{.position = i, .order = i, .from = 0, .to = i};
+      if (settings_.mask == MemoryMask::Block && i < m) row.to = m - 1;
+      if (settings_.mask == MemoryMask::Block && i >= total - m) row.to = total - 1;
+      rows.push_back(row);
+    }
+    return rows;
+  }
+
+  void compose(CellContext& c) override {
+    for (int64_t b = 0; b < c.batch; ++b) {
+      const ConstView<> memory = c.initial ? c.params.weight(tokens_) : c.state_in.at(b).reshaped({m_, shape_.dim});
+      Elementwise::copy(c.queue, read(c.hidden, b), memory);
+      Elementwise::copy(c.queue, write(c, c.hidden, b), memory);
+    }
+  }
+  // The read and the write block hold the same vectors: the gradient of M_s is the sum of both.
+  void compose_backward(CellContext& c) override {
+    for (int64_t b = 0; b < c.batch; ++b) {
+      const ConstView<> d_read = read(c.d_hidden, b), d_write = write(c, c.d_hidden, b);
+      if (c.d_state_in) {
+        Elementwise::add(c.queue, c.d_state_in.at(b).reshaped({m_, shape_.dim}), d_read, d_write);
+      } else if (c.initial) {
+        const View<> d_tokens = c.params.grad(tokens_);
+        Elementwise::add(c.queue, d_tokens, d_tokens, d_read);
+        Elementwise::add(c.queue, d_tokens, d_tokens, d_write);
+      }
+    }
+  }
+
+  void after_norm(CellContext& c) override {
+    if (!c.state_out) return;
+    std::vector<int32_t> wanted(static_cast<size_t>(m_));
+    std::iota(wanted.begin(), wanted.end(), static_cast<int32_t>(m_ + c.text));
+    c.axis.collect(c.queue, c.state_out.reshaped({c.batch, m_, shape_.dim}), c.hidden, wanted);
+  }
+  void after_norm_backward(CellContext& c) override {
+    for (int64_t b = 0; b < c.batch; ++b) {
+      Elementwise::fill(c.queue, read(c.d_hidden, b), 0);
+      const View<> d_write = write(c, c.d_hidden, b);
+      if (c.d_state_out)
+        Elementwise::copy(c.queue, d_write, c.d_state_out.at(b).reshaped({m_, shape_.dim}));
+      else
+        Elementwise::fill(c.queue, d_write, 0);
+    }
+  }
+
+ private:
+  View<> read(View<> hidden, int64_t b) const { return hidden.at(b).rows(0, m_); }
+  View<> write(const CellContext& c, View<> hidden, int64_t b) const { return hidden.at(b).rows(m_ + c.text, m_); }
+
+  MemorySettings settings_;
+  ModelShape shape_;
+  int64_t m_;
+  int tokens_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Memory> make_rmt(const MemorySettings& settings, const ModelShape& shape, Params& params) {
+  return std::make_unique<Rmt>(settings, shape, params);
+}
+
+}  // namespace memring

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/llama.h"
+
+#include <cmath>
+
+namespace memring {
+
+CellSaved CellSaved::carve(Arena& arena, const ModelShape& shape, DType dtype, CellExtent extent, int64_t layers) {
+  CellSaved saved;
+  for (int64_t i = 0; i < layers; ++i) saved.layers.push_back(LayerSaved::carve(arena, shape, dtype, extent));
+  saved.top = arena.take(dtype, {extent.total(), shape.dim});
+  saved.inv_rms = arena.take(dtype, {extent.total()});
+  saved.normed = arena.take(dtype, {extent.total(), shape.dim});
+  return saved;
+}
+
+Llama::Llama(const ModelShape& shape, Params& params) : shape_(shape) {
+  // GPT-2's scheme (Radford et al. 2019): what writes to the residual stream starts smaller, by the number of its
+  // writers.
+  constexpr double kStd = 0.02;
+  const Init normal{.std = kStd}, residual{.std = kStd / std::sqrt(2.0 * static_cast<double>(shape.layers))},
+      gain{.constant = 1};
+  const int64_t q = shape.heads * shape.head_dim, kv = shape.kv_heads * shape.head_dim;
+
+  embedding_ = params.declare("model.embed_tokens.weight", {shape.vocab, shape.dim}, normal, true);
+  for (int64_t i = 0; i < shape.layers; ++i) {
+    const std::string name = fmt::format("model.layers.{}.", i);
+    LayerTensors t;
+    t.input_norm = params.declare(name + "input_layernorm.weight", {shape.dim}, gain, false);
+    t.q = params.declare(name + "self_attn.q_proj.weight", {q, shape.dim}, normal, true);
+    t.k = params.declare(name + "self_attn.k_proj.weight", {kv, shape.dim}, normal, true);
+    t.v = params.declare(name + "self_attn.v_proj.weight", {kv, shape.dim}, normal, true);
+    t.o = params.declare(name + "self_attn.o_proj.weight", {shape.dim, q}, residual, true);
+    t.post_norm = params.declare(name + "post_attention_layernorm.weight", {shape.dim}, gain, false);
+    t.gate = params.declare(name + "mlp.gate_proj.weight", {shape.ffn, shape.dim}, normal, true);
+    t.up = params.declare(name + "mlp.up_proj.weight", {shape.ffn, shape.dim}, normal, true);
+    t.down = params.declare(name + "mlp.down_proj.weight", {shape.dim, shape.ffn}, residual, true);
+    layers_.emplace_back(shape, t);
+  }
+  final_norm_ = params.declare("model.norm.weight", {shape.dim}, gain, false);
+  head_ = shape.tied ? embedding_ : params.declare("lm_head.weight", {shape.vocab, shape.dim}, normal, true);
+}
+
+}  // namespace memring

@@ -1,0 +1,40 @@
+// The Llama-style decoder: its tensors under Hugging Face's names, embedding, layers, final norm and head.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <vector>
+
+#include "model/layer.h"
+#include "model/params.h"
+#include "model/shape.h"
+
+namespace memring {
+
+/// What a cell's forward leaves for its backward. With `layers` fewer than the model's, layers share buffers (forward
+/// only).
+struct CellSaved {
+  std::vector<LayerSaved> layers;
+  View<> top, inv_rms, normed;  ///< output of the last layer [n, dim]; final norm [n], [n, dim]
+
+  const LayerSaved& layer(int64_t index) const { return layers[static_cast<size_t>(index) % layers.size()]; }
+  static CellSaved carve(Arena&, const ModelShape&, DType, CellExtent, int64_t layers);
+};
+
+class Llama {
+ public:
+  /// Declares the decoder's tensors.
+  Llama(const ModelShape&, Params&);
+
+  const ModelShape& shape() const { return shape_; }
+  const Layer& layer(int64_t index) const { return layers_[static_cast<size_t>(index)]; }
+  int embedding() const { return embedding_; }
+  int final_norm() const { return final_norm_; }
+  int head() const { return head_; }  ///< the embedding where they are tied
+
+ private:
+  ModelShape shape_;
+  int embedding_ = 0, final_norm_ = 0, head_ = 0;
+  std::vector<Layer> layers_;
+};
+
+}  // namespace memring

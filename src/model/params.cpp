@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/params.h"
+
+#include "base/random.h"
+
+namespace memring {
+
+int Params::declare(const std::string& name, Shape shape, Init init, bool decay) {
+  layout_.entries.push_back({name, shape, layout_.size});
+  layout_.size += shape.elements();
+  inits_.push_back(init);
+  decays_.push_back(decay);
+  return static_cast<int>(layout_.entries.size()) - 1;
+}
+
+void Params::allocate(Arena& arena, DType dtype, bool gradients) {
+  weights_ = arena.take(dtype, {layout_.size});
+  if (gradients) gradients_ = arena.take(dtype, {layout_.size});
+}
+
+void Params::initialise(uint64_t seed) {
+  by_float_type(dtype(), [&]<class T>() {
+    for (size_t tensor = 0; tensor < layout_.entries.size(); ++tensor) {
+      const View<> view = weight(static_cast<int>(tensor));
+      T* values = view.as<T>();
+      const Init init = inits_[tensor];
+      const Random random(seed, Purpose::Init, tensor);
+      for (int64_t i = 0; i < view.size(); ++i)
+        values[i] =
+            static_cast<T>(init.constant + (init.std > 0 ? init.std * random.normal(static_cast<uint32_t>(i)) : 0));
+    }
+  });
+}
+
+View<> Params::slice(View<> flat, int tensor) const {
+  if (!flat) return {};
+  const FlatEntry& entry = layout_.entries[static_cast<size_t>(tensor)];
+  return flat.rows(entry.offset, entry.shape.elements()).reshaped(entry.shape);
+}
+
+}  // namespace memring

@@ -1,0 +1,15 @@
+// The numbers that fix a decoder's shape.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+namespace memring {
+
+struct ModelShape {
+  int64_t layers = 1, dim = 16, heads = 2, kv_heads = 2, head_dim = 8, ffn = 32, vocab = 256;
+  double rope_theta = 10000, norm_eps = 1e-5;
+  bool tied = true;  ///< the head uses the embedding's weights
+};
+
+}  // namespace memring
