@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/commands.h"
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "config/config.h"
+#include "config/nearest.h"
+
+namespace memring {
+namespace {
+
+std::vector<Command> table() {
+  constexpr OptionKind kText = OptionKind::Text, kNumber = OptionKind::Number, kChoice = OptionKind::Choice;
+  constexpr std::string_view kTolerance = "0 or more; 0 = by data type";
+  return {
+      {"train",
+       "trains; run again, it resumes from the newest good checkpoint of its run directory",
+       "CONFIG.ini [--section.key=value ...]",
+       "CONFIG.ini: the configuration; the keys below may be set in it or behind it.",
+       "mpirun -n 2 memring train configs/rmt.ini --mesh.segment=2 --run.steps=5000",
+       1,
+       1,
+       run_train,
+       {},
+       {"run", "mesh", "device", "model", "memory", "segment", "tbptt", "data", "optimizer", "checkpoint", "log"}},
+      {"eval",
+       "loss and perplexity by position in the sequence, with memory and with memory reset",
+       "CONFIG.ini|RUN [--json FILE] [--checkpoint NAME] [--section.key=value ...]",
+       "CONFIG.ini or RUN: a configuration, or a run directory (its configuration is used).",
+       "memring eval runs/books --data.path=data/held_out.h5 --json eval.json",
+       1,
+       1,
+       run_eval,
+       {{"json", "FILE", kText, "", "text", "Also write the result to this JSON file; short for --eval.json.",
+         "eval.json", false, "eval.json"},
+        {"checkpoint", "NAME", kText, "", "text",
+         "Checkpoint of the run directory to evaluate; without it the newest good one.", "step-000500"}},
+       {"run", "mesh", "device", "model", "memory", "segment", "data", "eval"}},
+      {"pack",
+       "text files or folders to a token file",
+       "INPUT... --out FILE.h5 [--tokenizer bytes]",
+       "INPUT: text files, folders (all their files, sorted by name), or - for standard input.",
+       "memring pack books/ notes.txt --out data/books.h5",
+       1,
+       -1,
+       run_pack,
+       {{"out", "FILE.h5", kText, "", "text", "Token file to write.", "data/books.h5", true},
+        {"tokenizer", "NAME", kChoice, "bytes", "bytes",
+         "How text becomes token ids; bytes: one id (0-255) for each byte.", "bytes"}},
+       {}},
+      {"inspect",
+       "says what a checkpoint, token file or fixture holds and checks its digests",
+       "PATH",
+       "PATH: a token file, a fixture, a checkpoint or a run directory.",
+       "memring inspect runs/books",
+       1,
+       1,
+       run_inspect,
+       {},
+       {}},
+      {"verify",
+       "computes a fixture's loss, gradients and memory states here and compares",
+       "FIXTURE.h5... [--loss-tolerance X] [--state-tolerance X] [--gradient-tolerance X] [--section.key=value ...]",
+       "FIXTURE.h5: files with a small model, a batch and what must come out.",
+       "mpirun -n 2 memring verify tests/golden/rmt_full.h5 --mesh.segment=2 --device.dtype=fp64",
+       1,
+       -1,
+       run_verify,
+       {{"loss-tolerance", "X", kNumber, "0", kTolerance,
+         "Largest relative error of the loss (fp64: 1e-9, fp32: 2e-5).", "1e-6"},
+        {"state-tolerance", "X", kNumber, "0", kTolerance,
+         "Largest relative error of logits and memory states (fp64: 1e-9, fp32: 1e-4).", "1e-5"},
+        {"gradient-tolerance", "X", kNumber, "0", kTolerance,
+         "Largest relative error of all gradients as one vector (fp64: 1e-9, fp32: 1e-4).", "1e-5"}},
+       {"mesh", "device", "tbptt"}},
+      {"doctor",
+       "what this machine offers, and what will hurt",
+       "",
+       "",
+       "mpirun -n 2 memring doctor",
+       0,
+       0,
+       run_doctor,
+       {},
+       {}},
+  };
+}
+
+}  // namespace
+
+std::span<const Command> commands() {
+  static const std::vector<Command> all = table();
+  return all;
+}
+
+const Command& find_command(std::string_view name) {
+  std::vector<std::string_view> names;
+  for (const Command& command : commands()) {
+    if (command.name == name) return command;
+    names.push_back(command.name);
+  }
+  throw Error(ExitCode::Usage, fmt::format("unknown command '{}'; expected one of {}", name, fmt::join(names, ", ")),
+              fmt::format("Did you mean '{}'? Run `memring --help` for what each does.", nearest(name, names)));
+}
+
+std::string general_help() {
+  std::string text =
+      "Usage: memring COMMAND [...]\n"
+      "       mpirun -n RANKS memring COMMAND [...]\n"
+      "\n"
+      "Trains recurrent-memory language models on very long sequences, on one core or many ranks.\n"
+      "\nCommands\n";
+  for (const Command& command : commands()) text += fmt::format("  {:9}{}\n", command.name, command.summary);
+  return text +
+         "\nOptions\n"
+         "  --help     this text; `memring COMMAND --help` documents every option of a command\n"
+         "  --version  the version\n"
+         "\nExit codes\n"
+         "  0 done, 1 a comparison failed, 2 usage or configuration, 65 unusable data or checkpoint, 70 numeric "
+         "failure,\n"
+         "  71 internal error or lost rank, 74 input/output, 75 saved and stopped early (start the same command "
+         "again),\n"
+         "  130 interrupted twice\n";
+}
+
+std::string command_help(const Command& command) {
+  const std::string_view space = command.usage.empty() ? "" : " ";
+  std::string text = fmt::format("Usage: memring {}{}{}\n\nmemring {}: {}.\n", command.name, space, command.usage,
+                                 command.name, command.summary);
+  if (!command.argument_help.empty()) text += fmt::format("{}\n", command.argument_help);
+  text += "\nOptions\n  --help\n      This text.\n      flag; default off; example --help\n";
+  for (const CommandOption& option : command.options) {
+    const std::string_view type = option.kind == OptionKind::Number   ? "number, "
+                                  : option.kind == OptionKind::Choice ? "one of: "
+                                                                      : "";
+    const std::string_view preset = option.required         ? "none (must be given)"
+                                    : option.preset.empty() ? "none"
+                                                            : option.preset;
+    text += fmt::format("  --{}={}\n      {}\n      {}{}; default {}; example --{}={}\n", option.name, option.value,
+                        option.help, type, option.allowed, preset, option.name, option.example);
+  }
+  if (!command.sections.empty())
+    text +=
+        "\nConfiguration keys: `key = value` under [section] in the file, or --section.key=value here, which "
+        "wins.\n\n" +
+        config_help(command.sections);
+  return text + fmt::format("\nExample\n  {}\n", command.example);
+}
+
+}  // namespace memring

@@ -1,0 +1,32 @@
+// memring eval: loss and perplexity by position, with memory and with the memory reset at every segment.
+// SPDX-License-Identifier: Apache-2.0
+#include <filesystem>
+#include <fstream>
+
+#include "app/command.h"
+#include "app/with_session.h"
+#include "eval/perplexity.h"
+#include "train/run_directory.h"
+
+namespace memring {
+
+int run_eval(const CommandLine& line) {
+  return with_session(line.argc, line.argv, [&](Session& session) {
+    const std::string& target = line.arguments[0];
+    const bool is_run = std::filesystem::is_directory(target);
+    Config config = load_config(is_run ? config_file(target) : target, line.overrides);
+    if (is_run) config.run.dir = target;  // wherever the directory has been moved to
+    const Evaluation result = evaluate(config, line.text("checkpoint"), session);
+    if (session.rank() != 0) return 0;
+    fmt::print("{}", to_table(result));
+    if (!config.eval.json.empty()) {
+      std::ofstream file(config.eval.json, std::ios::trunc);
+      file << to_json(result);
+      if (!file.flush())
+        throw Error(ExitCode::Io, fmt::format("{} cannot be written", config.eval.json), "Choose another --json file.");
+    }
+    return 0;
+  });
+}
+
+}  // namespace memring

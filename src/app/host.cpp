@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/host.h"
+
+#include <fcntl.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+
+namespace memring {
+namespace {
+
+/// The value behind `key :` in one of /proc's files, or empty.
+std::string proc_value(const char* path, const std::string& key) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    if (!line.starts_with(key)) continue;
+    const size_t colon = line.find(':');
+    const size_t begin = colon == std::string::npos ? colon : line.find_first_not_of(" \t", colon + 1);
+    if (begin != std::string::npos) return line.substr(begin);
+  }
+  return {};
+}
+
+/// The number that a control group's file starts with; -1 when there is no such file or it says "max".
+int64_t group_number(const char* path) {
+  std::ifstream file(path);
+  int64_t value = -1;
+  return file >> value ? value : -1;
+}
+
+class TestFile {
+ public:
+  explicit TestFile(const std::string& directory)
+      : before_(directory + "/.memring-doctor-XXXXXX"), fd_(mkstemp(before_.data())), after_(before_ + ".renamed") {}
+  ~TestFile() {
+    if (fd_ < 0) return;
+    close(fd_);
+    unlink(before_.c_str());
+    unlink(after_.c_str());
+  }
+  TestFile(const TestFile&) = delete;
+  TestFile& operator=(const TestFile&) = delete;
+
+  int fd() const { return fd_; }
+  bool rename() const { return std::rename(before_.c_str(), after_.c_str()) == 0; }
+
+ private:
+  std::string before_;
+  int fd_;
+  std::string after_;
+};
+
+bool sync_directory(const std::string& directory) {
+  const int fd = open(directory.c_str(), O_RDONLY | O_DIRECTORY);
+  if (fd < 0) return false;
+  const bool synced = fsync(fd) == 0;
+  const int reason = errno;
+  close(fd);
+  errno = reason;
+  return synced;
+}
+
+}  // namespace
+
+std::string cpu_name() {
+  const std::string name = proc_value("/proc/cpuinfo", "model name");
+  return name.empty() ? "unknown CPU" : name;
+}
+
+cpu_set_t allowed_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  sched_getaffinity(0, sizeof set, &set);
+  return set;
+}
+
+double cpu_quota() {
+  std::ifstream file("/sys/fs/cgroup/cpu.max");
+  double microseconds = 0, period = 0;
+  if (file >> microseconds >> period && period > 0) return microseconds / period;
+  const int64_t quota = group_number("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");
+  const int64_t of = group_number("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
+  return quota > 0 && of > 0 ? static_cast<double>(quota) / static_cast<double>(of) : 0;
+}
+
+int64_t total_memory() {
+  const int64_t total = int64_t{1024} * std::atoll(proc_value("/proc/meminfo", "MemTotal").c_str());
+  const int64_t limit = group_number("/sys/fs/cgroup/memory.max");
+  return limit > 0 ? std::min(total, limit) : total;
+}
+
+DiskCheck check_disk(const std::string& directory) {
+  DiskCheck result;
+  struct statvfs space {};
+  if (statvfs(directory.c_str(), &space) == 0)
+    result.free = static_cast<int64_t>(space.f_bavail) * static_cast<int64_t>(space.f_frsize);
+  const auto start = std::chrono::steady_clock::now();
+  auto step = [&](bool works, const char* what) {
+    if (!works && result.problem.empty()) result.problem = std::string(what) + ": " + std::strerror(errno);
+    return works;
+  };
+  const TestFile file(directory);
+  constexpr char kText[] = "memring doctor\n";
+  step(file.fd() >= 0, "create a file") && step(write(file.fd(), kText, sizeof kText) == sizeof kText, "write") &&
+      step(fsync(file.fd()) == 0, "fsync") && step(file.rename(), "rename") &&
+      step(sync_directory(directory), "fsync of the directory");
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return result;
+}
+
+}  // namespace memring

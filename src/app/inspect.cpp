@@ -1,0 +1,130 @@
+// memring inspect: says what a token file, a fixture, a checkpoint or a run directory holds, and checks its digests.
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+
+#include "app/command.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "data/token_file.h"
+#include "io/checkpoint.h"
+#include "io/checkpoint_files.h"
+#include "io/fixture.h"
+#include "io/hdf5.h"
+
+namespace memring {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kRemedy =
+    "memring inspect reads token files (memring pack), fixtures (tests/golden), checkpoints and run directories.";
+
+/// Prints the faults of `path`, or that there are none; the exit code says the same.
+int report_faults(const std::string& path, const std::vector<std::string>& faults) {
+  if (faults.empty()) {
+    fmt::print("digests          all correct\n");
+    return static_cast<int>(ExitCode::Done);
+  }
+  for (const std::string& fault : faults) fmt::print(stderr, "memring: {}: {}\n", path, fault);
+  fmt::print("digests          {} WRONG: the data is damaged\n", faults.size());
+  return static_cast<int>(ExitCode::Data);
+}
+
+/// Ini text under a heading, indented.
+void print_config(const std::string& config) {
+  fmt::print("config\n");
+  for (size_t begin = 0; begin < config.size();) {
+    const size_t end = std::min(config.find('\n', begin), config.size());
+    if (end > begin) fmt::print("    {}\n", config.substr(begin, end - begin));
+    begin = end + 1;
+  }
+}
+
+int inspect_token_file(const std::string& path) {
+  const TokenFile file(path);
+  fmt::print("{}: token file\n", path);
+  fmt::print("tokens           {}\n", grouped(file.tokens()));
+  fmt::print("documents        {}\n", grouped(file.documents()));
+  fmt::print("tokenizer        {} (vocab {})\n", file.tokenizer(), grouped(file.vocab()));
+  fmt::print("content digest   {}\n", file.digest());
+  return report_faults(path, file.verify());
+}
+
+int inspect_fixture(const std::string& path) {
+  const Fixture fixture = read_fixture(path);
+  int64_t numbers = 0;
+  for (const auto& [name, tensor] : fixture.params) numbers += tensor.shape.elements();
+  fmt::print("{}: fixture (it holds no digests: memring verify computes it)\n", path);
+  fmt::print("batch            {} sequences of {} tokens\n", fixture.batch[0], fixture.batch[1]);
+  fmt::print("parameters       {} tensors, {} numbers\n", fixture.params.size(), grouped(numbers));
+  fmt::print("expected loss    {:.12g}\n", fixture.loss);
+  fmt::print("expected logits  {}\n", fixture.logits.values.empty() ? "none" : fixture.logits.shape.text());
+  fmt::print("expected state   {}\n", fixture.state.empty() ? "none" : fmt::format("{} tensors", fixture.state.size()));
+  for (const auto& [name, tensor] : fixture.state) fmt::print("    {} {}\n", name, tensor.shape.text());
+  print_config(fixture.config);
+  if (!fixture.note.empty()) fmt::print("note             {}\n", fixture.note);
+  return static_cast<int>(ExitCode::Done);
+}
+
+int inspect_checkpoint(const CheckpointSummary& checkpoint, bool full) {
+  const TrainState& state = checkpoint.state;
+  const CheckpointInfo& info = checkpoint.info;
+  fmt::print("{}: checkpoint\n", checkpoint.path);
+  fmt::print("step             {} ({} tokens, {} steps skipped, {:.0f} s of training)\n", grouped(checkpoint.step),
+             grouped(state.tokens), state.skipped, state.seconds);
+  fmt::print("parameters       {} tensors, {} numbers, {}\n", checkpoint.layout.entries.size(),
+             grouped(checkpoint.layout.size), name_of(checkpoint.stored));
+  fmt::print("written by       memring {}, {} ranks of {} threads, mesh {}, {}, {}\n", info.version, info.ranks,
+             info.threads, info.mesh, info.isa, info.dtype);
+  if (full) {
+    for (const FlatEntry& entry : checkpoint.layout.entries) fmt::print("    {} {}\n", entry.name, entry.shape.text());
+    print_config(info.config);
+  }
+  return report_faults(checkpoint.path, verify_checkpoint(checkpoint.path));
+}
+
+/// A run directory, its folder of checkpoints, or one checkpoint.
+int inspect_folder(const std::string& path) {
+  const std::string inside = (fs::path(path) / "checkpoints").string();
+  const bool run = fs::is_directory(inside);
+  const auto directories = checkpoint_directories(run ? inside : path);
+  if (run && directories.empty())
+    throw Error(ExitCode::Data, fmt::format("run directory {} holds no checkpoint", path),
+                "Train longer, or set checkpoint.every.");
+  if (directories.empty()) return inspect_checkpoint(read_manifest(path), true);
+  int code = static_cast<int>(ExitCode::Done);
+  for (const auto& [step, directory] : directories) {
+    try {
+      code = std::max(code, inspect_checkpoint(read_manifest(directory), false));
+    } catch (const Error& error) {
+      // The others are inspected all the same.
+      fmt::print("{}: not a usable checkpoint\n", directory);
+      code = std::max(code, report_faults(directory, {error.what()}));
+    }
+  }
+  return code;
+}
+
+int inspect_file(const std::string& path) {
+  const auto format = [&] {
+    const Hdf5File file = Hdf5File::open(path, "file", kRemedy);
+    return file.has_attribute("format") ? file.text_attribute("format") : std::string();
+  }();
+  if (format.starts_with("memring-tokens-")) return inspect_token_file(path);
+  if (format.starts_with("memring-fixture-")) return inspect_fixture(path);
+  throw Error(
+      ExitCode::Data,
+      fmt::format("{} is HDF5, but neither a token file nor a fixture (attribute 'format' is \"{}\")", path, format),
+      fmt::format("For a checkpoint give its folder. {}", kRemedy));
+}
+
+}  // namespace
+
+int run_inspect(const CommandLine& line) {
+  const std::string& path = line.arguments.at(0);
+  return fs::is_directory(path) ? inspect_folder(path) : inspect_file(path);
+}
+
+}  // namespace memring

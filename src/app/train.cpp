@@ -1,0 +1,17 @@
+// memring train: trains a configuration, or resumes it.
+// SPDX-License-Identifier: Apache-2.0
+#include "train/trainer.h"
+
+#include "app/command.h"
+#include "app/with_session.h"
+
+namespace memring {
+
+int run_train(const CommandLine& line) {
+  return with_session(line.argc, line.argv, [&](Session& session) {
+    const Config config = load_config(line.arguments[0], line.overrides);
+    return static_cast<int>(train(config, session));
+  });
+}
+
+}  // namespace memring

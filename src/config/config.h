@@ -1,0 +1,137 @@
+// Every choice of a run, typed and validated once, immutable afterwards. Each option is declared once, in options.cpp:
+// parsing, help, printing and documentation follow from that table.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace memring {
+
+struct RunConfig {
+  std::string dir = "runs/default";
+  int64_t steps = 1000;    ///< optimizer steps; 0 = no limit (another stop condition must be set)
+  int64_t tokens = 0;      ///< stop after this many training tokens; 0 = no limit
+  double time = 0;         ///< stop after this many seconds of training in this process; 0 = no limit
+  double target_loss = 0;  ///< stop once a logged training loss is at most this; 0 = off
+  uint64_t seed = 1;
+  std::string deterministic = "mesh";
+  double timeout = 600;          ///< seconds without any progress after which a rank ends the job; 0 = off
+  std::string on_usr1 = "stop";  ///< stop (save, exit 75) | continue (save, go on)
+  int64_t max_skipped = 10;      ///< exit 70 after this many non-finite steps in a row
+};
+
+struct MeshConfig {
+  int data = 0, segment = 1, token = 1;  ///< 0 = what is left of the world
+};
+
+struct DeviceConfig {
+  std::string kind = "auto";   ///< cpu | cuda | auto
+  std::string dtype = "auto";  ///< auto | fp32 | bf16 | fp64
+  int threads = 0;             ///< per rank; 0 = cores / ranks of this node
+  int64_t memory = 0;          ///< bytes a rank may plan for; 0 = its share of what the machine has
+  std::string isa = "auto";    ///< auto | baseline | avx2 | avx512: our own loops
+};
+
+struct ModelConfig {
+  int layers = 4, dim = 128, heads = 4;
+  int kv_heads = 0;  ///< 0 = heads
+  int head_dim = 0;  ///< 0 = dim / heads
+  int ffn = 0;       ///< 0 = 8/3 dim, rounded up to a multiple of 16
+  int vocab = 256;
+  double rope_theta = 10000, norm_eps = 1e-5;
+  bool tied = true;
+};
+
+struct MemoryConfig {
+  std::string kind = "none";       ///< none | rmt (armt, uio, halo: with their issues)
+  std::string reset = "sequence";  ///< sequence | segment
+  int tokens = 8;
+  std::string mask = "causal";  ///< causal | block
+  int key_dim = 64, nu = 3;     // armt
+  int lora_rank = 8;            // uio
+  double lora_alpha = 16;
+};
+
+struct SegmentConfig {
+  int64_t length = 0;  ///< text tokens of a segment; 0 = the whole sequence (kind none only)
+};
+
+struct TbpttConfig {
+  std::string mode = "full";  ///< full | window (unbiased: later)
+  int64_t window = 1;
+  std::string recompute = "auto";  ///< auto | always | never
+};
+
+struct DataConfig {
+  std::string kind = "tokens";
+  std::string path;         ///< token file
+  int64_t batch = 8;        ///< sequences of one optimizer step over the whole world
+  int64_t micro_batch = 0;  ///< sequences of one stream; 0 = automatic
+  int64_t length = 1024;    ///< tokens of one sequence
+};
+
+struct OptimizerConfig {
+  double lr = 1e-3, min_lr = 0;
+  int64_t warmup = 0;  ///< steps
+  std::string schedule =
+      "cosine";  ///< cosine | linear | constant (constant, then linear decay over the last `decay` of the steps)
+  double decay = 0.2;
+  double weight_decay = 0.1, beta1 = 0.9, beta2 = 0.95, eps = 1e-8;
+  double clip = 1.0;  ///< global norm; 0 = off
+};
+
+struct CheckpointConfig {
+  int64_t every = 0;          ///< steps; 0 = not by steps
+  double every_minutes = 10;  ///< 0 = not by time
+  int64_t keep = 2;           ///< committed checkpoints that stay, at least 2
+};
+
+struct LogConfig {
+  int64_t every = 10;  ///< steps between lines
+  bool jsonl = true;
+  bool schedule = false;  ///< print each rank's list of actions of the first step
+};
+
+struct EvalConfig {
+  int64_t sequences = 0;  ///< 0 = all of the file
+  int buckets = 8;        ///< position buckets
+  std::string json;       ///< file for the result
+};
+
+struct Config {
+  RunConfig run;
+  MeshConfig mesh;
+  DeviceConfig device;
+  ModelConfig model;
+  MemoryConfig memory;
+  SegmentConfig segment;
+  TbpttConfig tbptt;
+  DataConfig data;
+  OptimizerConfig optimizer;
+  CheckpointConfig checkpoint;
+  LogConfig log;
+  EvalConfig eval;
+};
+
+/// Reads an ini file (`path` may be empty: defaults only), then applies `--section.key=value` overrides, fills in
+/// derived values (kv_heads, head_dim, ffn) and validates each value's range and all combinations that need no rank or
+/// data. Throws Error(Usage) naming file, line and key, what was expected and the nearest valid key.
+Config load_config(const std::string& path, const std::vector<std::string>& overrides);
+
+/// The same from a text (a fixture's or a checkpoint's `config`); `name` stands for the file in messages.
+Config parse_config(std::string_view text, const std::string& name, const std::vector<std::string>& overrides = {});
+
+/// Every key with its value as ini text that parse_config reads back to the same Config.
+std::string render_config(const Config&);
+
+/// The keys that decide what is computed (not where, how fast, how long or how it is logged), one `section.key=value` a
+/// line: a run directory may be continued only by a configuration whose identity is the same.
+std::string config_identity(const Config&);
+
+/// `--help` text of the sections named (all when empty): each key with type, default, range and an example.
+std::string config_help(const std::vector<std::string>& sections);
+
+}  // namespace memring

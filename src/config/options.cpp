@@ -1,0 +1,248 @@
+// The table of all config keys. A key is declared here once: its field (whose initialiser in config.h is the default),
+// how a value is written, its range or choices, a sentence of help and an example. Everything else follows from the
+// table. SPDX-License-Identifier: Apache-2.0
+#include "config/options.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "config/nearest.h"
+
+namespace memring {
+namespace {
+
+constexpr double kNoLimit = std::numeric_limits<double>::infinity();
+constexpr double kInt32Max = std::numeric_limits<int32_t>::max();
+constexpr Decides kNumbers = Decides::Numbers;
+
+template <auto Section, auto Key>
+Field at(Config& config) {
+  return &(config.*Section.*Key);
+}
+
+using At = Field (*)(Config&);
+using Text = std::string_view;
+using Names = std::vector<std::string_view>;
+
+Option boolean(Text key, At at, Text help, Text example, Decides decides = {}) {
+  return {key, at, ValueKind::Boolean, decides, help, example};
+}
+Option integer(Text key, At at, ValueRange range, Text help, Text example, Decides decides = {}) {
+  return {key, at, ValueKind::Integer, decides, help, example, range};
+}
+Option size(Text key, At at, ValueRange range, Text help, Text example, Decides decides = {}) {
+  return {key, at, ValueKind::Size, decides, help, example, range};
+}
+Option real(Text key, At at, ValueRange range, Text help, Text example, Decides decides = {}) {
+  return {key, at, ValueKind::Real, decides, help, example, range};
+}
+Option duration(Text key, At at, Text help, Text example) {
+  return {key, at, ValueKind::Duration, {}, help, example, {0, kNoLimit}};
+}
+Option text(Text key, At at, Text help, Text example, Decides decides = {}) {
+  return {key, at, ValueKind::Text, decides, help, example};
+}
+Option choice(Text key, At at, Names choices, Text help, Text example, Decides decides = {}) {
+  return {key, at, ValueKind::Choice, decides, help, example, {}, std::move(choices)};
+}
+/// A choice whose `later` names are known to the design but not to this build.
+Option choice(Text key, At at, Names choices, Names later, Text later_hint, Text help, Text example,
+              Decides decides = {}) {
+  return {key, at, ValueKind::Choice, decides, help, example, {}, std::move(choices), std::move(later), later_hint};
+}
+
+constexpr ValueRange at_least(double low) { return {low, kNoLimit}; }
+constexpr ValueRange above(double low) { return {low, kNoLimit, true, false}; }
+constexpr ValueRange count_from(double low) { return {low, kInt32Max}; }
+
+template <auto Key>
+constexpr At run = at<&Config::run, Key>;
+template <auto Key>
+constexpr At mesh = at<&Config::mesh, Key>;
+template <auto Key>
+constexpr At device = at<&Config::device, Key>;
+template <auto Key>
+constexpr At model = at<&Config::model, Key>;
+template <auto Key>
+constexpr At memory = at<&Config::memory, Key>;
+template <auto Key>
+constexpr At segment = at<&Config::segment, Key>;
+template <auto Key>
+constexpr At tbptt = at<&Config::tbptt, Key>;
+template <auto Key>
+constexpr At data = at<&Config::data, Key>;
+template <auto Key>
+constexpr At optimizer = at<&Config::optimizer, Key>;
+template <auto Key>
+constexpr At checkpoint = at<&Config::checkpoint, Key>;
+template <auto Key>
+constexpr At log = at<&Config::log, Key>;
+template <auto Key>
+constexpr At eval = at<&Config::eval, Key>;
+
+std::vector<Option> table() {
+  return {
+      text("run.dir", run<&RunConfig::dir>, "Run directory: checkpoints, log and configuration.", "runs/books"),
+      integer("run.steps", run<&RunConfig::steps>, at_least(0), "Optimizer steps; 0 = no limit.", "5000"),
+      size("run.tokens", run<&RunConfig::tokens>, at_least(0), "Stop after this many training tokens; 0 = no limit.",
+           "100M"),
+      duration("run.time", run<&RunConfig::time>,
+               "Stop after this much training time in one start of the program; 0 = no limit.", "11:30:00"),
+      real("run.target_loss", run<&RunConfig::target_loss>, at_least(0),
+           "Stop once a logged training loss (nats per token) is at most this; 0 = off.", "1.5"),
+      integer("run.seed", run<&RunConfig::seed>, at_least(0), "Seed of all random numbers.", "42", kNumbers),
+      choice("run.deterministic", run<&RunConfig::deterministic>, {"mesh"}, {"strict"},
+             "Equal bits on every rank count come with ring attention. Set run.deterministic = mesh: the same mesh "
+             "gives the "
+             "same bits, other meshes agree to rounding.",
+             "What gives the same bits: mesh = the same mesh, threads and instruction set.", "mesh"),
+      duration("run.timeout", run<&RunConfig::timeout>,
+               "End the job when a rank makes no progress for this long; 0 = never.", "00:30:00"),
+      choice("run.on_usr1", run<&RunConfig::on_usr1>, {"stop", "continue"},
+             "On SIGUSR1: save and exit with code 75, or save and go on.", "continue"),
+      integer("run.max_skipped", run<&RunConfig::max_skipped>, at_least(1),
+              "Exit with code 70 after this many steps in a row whose gradient is not finite.", "20"),
+
+      integer("mesh.data", mesh<&MeshConfig::data>, count_from(0),
+              "Groups of ranks with different sequences; 0 = what is left of the world.", "2"),
+      integer("mesh.segment", mesh<&MeshConfig::segment>, count_from(0),
+              "Ranks that share the segments of a sequence; 0 = what is left of the world.", "2"),
+      integer("mesh.token", mesh<&MeshConfig::token>, count_from(0),
+              "Ranks that share the rows of a segment; 1 in this build.", "1"),
+
+      choice("device.kind", device<&DeviceConfig::kind>, {"auto", "cpu"}, {"cuda"},
+             "This build has no CUDA backend. Set device.kind = cpu, or auto for the best that is there.",
+             "Where the arithmetic runs.", "cpu"),
+      choice(
+          "device.dtype", device<&DeviceConfig::dtype>, {"auto", "fp32", "bf16", "fp64"},
+          "Operands of matrix products; auto = bf16 where the CPU has AMX, else fp32; fp64 runs the reference kernels.",
+          "fp32", kNumbers),
+      integer("device.threads", device<&DeviceConfig::threads>, {0, 4096},
+              "Threads per rank; 0 = cores / ranks of this host.", "2"),
+      size("device.memory", device<&DeviceConfig::memory>, at_least(0),
+           "Bytes a rank may plan for; 0 = its share of the host's memory.", "4G"),
+      choice("device.isa", device<&DeviceConfig::isa>, {"auto", "baseline", "avx2", "avx512"},
+             "Instruction set of memring's own loops; auto = the best this CPU has.", "avx2"),
+
+      integer("model.layers", model<&ModelConfig::layers>, {1, 32766}, "Decoder layers.", "12", kNumbers),
+      integer("model.dim", model<&ModelConfig::dim>, {1, 1 << 20}, "Width of the residual stream.", "768", kNumbers),
+      integer("model.heads", model<&ModelConfig::heads>, {1, 1 << 16}, "Query heads.", "12", kNumbers),
+      integer("model.kv_heads", model<&ModelConfig::kv_heads>, {0, 1 << 16},
+              "Key and value heads; divides heads; 0 = heads.", "4", kNumbers),
+      integer("model.head_dim", model<&ModelConfig::head_dim>, {0, 1 << 16}, "Width of a head, even; 0 = dim / heads.",
+              "64", kNumbers),
+      integer("model.ffn", model<&ModelConfig::ffn>, {0, 1 << 24},
+              "Width of the MLP; 0 = 8/3 dim, rounded up to a multiple of 16.", "2048", kNumbers),
+      integer("model.vocab", model<&ModelConfig::vocab>, count_from(1), "Number of token ids; bytes need 256.", "32000",
+              kNumbers),
+      real("model.rope_theta", model<&ModelConfig::rope_theta>, above(0), "Base of the rotary angles.", "500000",
+           kNumbers),
+      real("model.norm_eps", model<&ModelConfig::norm_eps>, {0, 1, true, false}, "Epsilon inside RMSNorm's root.",
+           "1e-6", kNumbers),
+      boolean("model.tied", model<&ModelConfig::tied>, "The output head uses the embedding's weights.", "false",
+              kNumbers),
+
+      choice("memory.kind", memory<&MemoryConfig::kind>, {"none", "rmt"}, {"armt", "uio", "halo"},
+             "Set memory.kind = rmt (recurrent memory tokens) or none.",
+             "What crosses a segment boundary: nothing, or recurrent memory tokens.", "rmt", kNumbers),
+      choice("memory.reset", memory<&MemoryConfig::reset>, {"sequence", "segment"},
+             "Where the memory starts anew; segment is the control experiment.", "segment", kNumbers),
+      integer("memory.tokens", memory<&MemoryConfig::tokens>, {0, 1 << 20}, "Memory tokens.", "16", kNumbers),
+      choice("memory.mask", memory<&MemoryConfig::mask>, {"causal", "block"},
+             "Attention among rmt's memory rows: causal, or full inside the read and the write block.", "block",
+             kNumbers),
+      integer("memory.key_dim", memory<&MemoryConfig::key_dim>, {1, 1 << 16}, "Width of armt's keys.", "32", kNumbers),
+      integer("memory.nu", memory<&MemoryConfig::nu>, {1, 64}, "Order of armt's feature map.", "2", kNumbers),
+      integer("memory.lora_rank", memory<&MemoryConfig::lora_rank>, {1, 1 << 16}, "Rank of uio's LoRA.", "16",
+              kNumbers),
+      real("memory.lora_alpha", memory<&MemoryConfig::lora_alpha>, above(0),
+           "uio's LoRA is scaled by lora_alpha / lora_rank.", "32", kNumbers),
+
+      size("segment.length", segment<&SegmentConfig::length>, at_least(0),
+           "Text tokens of a segment; 0 = the whole sequence (memory.kind = none only).", "512", kNumbers),
+
+      choice("tbptt.mode", tbptt<&TbpttConfig::mode>, {"full", "window"}, {"unbiased"},
+             "Set tbptt.mode = full (exact) or window (cut every tbptt.window segments).",
+             "Gradient through time: exact, or cut every tbptt.window segments.", "window", kNumbers),
+      integer("tbptt.window", tbptt<&TbpttConfig::window>, at_least(1),
+              "Segments between two cuts of the gradient (mode window).", "4", kNumbers),
+      choice("tbptt.recompute", tbptt<&TbpttConfig::recompute>, {"auto", "always", "never"},
+             "Recompute a segment's activations in backward; auto = only where they do not fit device.memory.",
+             "always"),
+
+      choice("data.kind", data<&DataConfig::kind>, {"tokens"}, "Where sequences come from: a token file.", "tokens",
+             kNumbers),
+      text("data.path", data<&DataConfig::path>, "Token file made by `memring pack`.", "data/books.h5", kNumbers),
+      integer("data.batch", data<&DataConfig::batch>, at_least(1),
+              "Sequences of one optimizer step over the whole world.", "32", kNumbers),
+      integer("data.micro_batch", data<&DataConfig::micro_batch>, at_least(0),
+              "Sequences computed together as one stream; 0 = automatic.", "4"),
+      size("data.length", data<&DataConfig::length>, at_least(1), "Tokens of one sequence.", "64k", kNumbers),
+
+      real("optimizer.lr", optimizer<&OptimizerConfig::lr>, at_least(0), "Peak learning rate of AdamW.", "3e-4",
+           kNumbers),
+      real("optimizer.min_lr", optimizer<&OptimizerConfig::min_lr>, at_least(0),
+           "Learning rate at the end; at most lr.", "3e-5", kNumbers),
+      integer("optimizer.warmup", optimizer<&OptimizerConfig::warmup>, at_least(0),
+              "Steps over which the learning rate rises to lr.", "100", kNumbers),
+      choice("optimizer.schedule", optimizer<&OptimizerConfig::schedule>, {"cosine", "linear", "constant"},
+             "Way from lr to min_lr; constant = level, then linear over the last `decay` of the steps.", "linear",
+             kNumbers),
+      real("optimizer.decay", optimizer<&OptimizerConfig::decay>, {0, 1},
+           "Share of the steps in which schedule constant decays.", "0.1", kNumbers),
+      real("optimizer.weight_decay", optimizer<&OptimizerConfig::weight_decay>, at_least(0), "Decoupled weight decay.",
+           "0.01", kNumbers),
+      real("optimizer.beta1", optimizer<&OptimizerConfig::beta1>, {0, 1, false, true}, "Decay of the gradient's mean.",
+           "0.95", kNumbers),
+      real("optimizer.beta2", optimizer<&OptimizerConfig::beta2>, {0, 1, false, true},
+           "Decay of the gradient's square.", "0.99", kNumbers),
+      real("optimizer.eps", optimizer<&OptimizerConfig::eps>, above(0), "Added to the root of the gradient's square.",
+           "1e-6", kNumbers),
+      real("optimizer.clip", optimizer<&OptimizerConfig::clip>, at_least(0),
+           "Largest global norm of the gradient; 0 = no clipping.", "0.5", kNumbers),
+
+      integer("checkpoint.every", checkpoint<&CheckpointConfig::every>, at_least(0),
+              "Steps between checkpoints; 0 = not by steps.", "500"),
+      real("checkpoint.every_minutes", checkpoint<&CheckpointConfig::every_minutes>, at_least(0),
+           "Minutes between checkpoints; 0 = not by time.", "30"),
+      integer("checkpoint.keep", checkpoint<&CheckpointConfig::keep>, at_least(2), "Newest checkpoints that stay.",
+              "3"),
+
+      integer("log.every", log<&LogConfig::every>, at_least(1), "Steps between log lines.", "50"),
+      boolean("log.jsonl", log<&LogConfig::jsonl>, "Also write metrics.jsonl into the run directory.", "false"),
+      boolean("log.schedule", log<&LogConfig::schedule>, "Print each rank's list of actions of the first step.",
+              "true"),
+
+      integer("eval.sequences", eval<&EvalConfig::sequences>, at_least(0),
+              "Sequences to evaluate; 0 = all of the file.", "64"),
+      integer("eval.buckets", eval<&EvalConfig::buckets>, {1, 1 << 20}, "Position buckets of the result.", "16"),
+      text("eval.json", eval<&EvalConfig::json>, "Also write the result to this JSON file.", "eval.json"),
+  };
+}
+
+}  // namespace
+
+std::span<const Option> options() {
+  static const std::vector<Option> all = table();
+  return all;
+}
+
+const Option* find_option(std::string_view key) {
+  for (const Option& option : options())
+    if (option.key == key) return &option;
+  return nullptr;
+}
+
+std::string_view nearest_key(std::string_view key) {
+  const std::string_view name = key.substr(key.rfind('.') + 1);
+  std::string_view best;
+  int best_distance = std::numeric_limits<int>::max();
+  for (const Option& option : options()) {
+    // A right name in a wrong section (model.lr) counts as one mistake, a nearly right one as three.
+    const int distance = std::min(edit_distance(key, option.key), 2 * edit_distance(name, option.name()) + 1);
+    if (distance < best_distance) best = option.key, best_distance = distance;
+  }
+  return best;
+}
+
+}  // namespace memring

@@ -1,0 +1,54 @@
+// Option: what is known about one config key. options.cpp holds the table; parsing, help and printing walk it.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <span>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "config/config.h"
+
+namespace memring {
+
+/// A pointer to the field of a Config that a key sets.
+using Field = std::variant<bool*, int*, int64_t*, uint64_t*, double*, std::string*>;
+
+/// How a value is written: Size is an integer that may end in k, M or G (1024) or KiB, MiB, GiB; Duration is seconds or
+/// hh:mm:ss.
+enum class ValueKind : uint8_t { Boolean, Integer, Size, Real, Duration, Choice, Text };
+
+struct ValueRange {
+  double low = 0, high = 0;
+  bool without_low = false, without_high = false;  ///< the limit itself is not allowed
+};
+
+/// Whether two runs that differ in the key compute different numbers: such a key belongs to config_identity.
+enum class Decides : uint8_t { Nothing, Numbers };
+
+struct Option {
+  std::string_view key;  ///< section.key
+  Field (*field)(Config&);
+  ValueKind kind;
+  Decides decides;
+  std::string_view help;     ///< one sentence
+  std::string_view example;  ///< a value that parses
+  ValueRange range{};
+  std::vector<std::string_view> choices{};
+  std::vector<std::string_view> later{};  ///< names that the design knows and this build does not have
+  std::string_view later_hint{};          ///< what to do instead
+
+  std::string_view section() const { return key.substr(0, key.find('.')); }
+  std::string_view name() const { return key.substr(key.find('.') + 1); }
+};
+
+/// All keys, section by section, in the order of help and of printed configurations.
+std::span<const Option> options();
+
+/// The option of a full key, or nullptr.
+const Option* find_option(std::string_view key);
+
+/// The valid key that `key` probably means: nearest in spelling, or of the same name in another section.
+std::string_view nearest_key(std::string_view key);
+
+}  // namespace memring

@@ -1,0 +1,89 @@
+// Ranges of single values are in options.cpp; here are the rules that join two or more keys.
+// SPDX-License-Identifier: Apache-2.0
+#include "config/validate.h"
+
+#include <fmt/format.h>
+
+#include <initializer_list>
+
+#include "base/error.h"
+
+namespace memring {
+namespace {
+
+/// Starts the message with the place of the first of `keys` that was set by hand.
+void demand(bool holds, const PlaceOf& place_of, std::initializer_list<std::string_view> keys,
+            const std::string& message, const std::string& hint) {
+  if (holds) return;
+  std::string place;
+  for (std::string_view key : keys)
+    if (place.empty()) place = place_of(key);
+  throw Error(ExitCode::Usage, place.empty() ? message : place + ": " + message, hint);
+}
+
+void validate_model(const ModelConfig& m, const PlaceOf& place_of) {
+  demand(m.heads % m.kv_heads == 0, place_of, {"model.kv_heads", "model.heads"},
+         fmt::format("model.heads = {} is not a multiple of model.kv_heads = {}", m.heads, m.kv_heads),
+         "Each key/value head serves the same number of query heads: set model.kv_heads to a divisor of model.heads, "
+         "or 0 for as many.");
+  demand(m.head_dim % 2 == 0, place_of, {"model.head_dim", "model.heads", "model.dim"},
+         fmt::format("model.head_dim = {} is odd; rotary embedding turns pairs (model.dim = {}, model.heads = {})",
+                     m.head_dim, m.dim, m.heads),
+         "Set model.head_dim to an even number, or choose model.dim and model.heads so that dim / heads is even.");
+}
+
+void validate_memory(const Config& c, const PlaceOf& place_of) {
+  const bool none = c.memory.kind == "none";
+  demand(none || c.segment.length > 0, place_of, {"memory.kind", "segment.length"},
+         fmt::format("memory.kind = {} needs segments, but segment.length = 0", c.memory.kind),
+         "Set segment.length to the text tokens of a segment, for example 128, or memory.kind = none.");
+  demand(none || c.memory.tokens >= 1, place_of, {"memory.tokens", "memory.kind"},
+         fmt::format("memory.kind = {} needs memory tokens, but memory.tokens = 0", c.memory.kind),
+         "Set memory.tokens to 1 or more, or memory.kind = none.");
+}
+
+void validate_mesh(const MeshConfig& m, const PlaceOf& place_of) {
+  demand(m.data != 0 || m.segment != 0, place_of, {"mesh.segment", "mesh.data"},
+         "mesh.data = 0 and mesh.segment = 0: only one axis can take what is left of the world",
+         "Set one of mesh.data and mesh.segment to a number of ranks.");
+  demand(m.token == 1, place_of, {"mesh.token"},
+         fmt::format("mesh.token = {}: this build does not split the rows of a segment over ranks yet", m.token),
+         "Set mesh.token = 1 and share the sequence with mesh.segment, or other sequences with mesh.data.");
+}
+
+void validate_run(const Config& c, const PlaceOf& place_of) {
+  demand(c.run.steps > 0 || c.run.tokens > 0 || c.run.time > 0 || c.run.target_loss > 0, place_of, {"run.steps"},
+         "run.steps, run.tokens, run.time and run.target_loss are all 0: the run would never end",
+         "Set one of them, for example run.steps = 1000.");
+  demand(!c.run.dir.empty(), place_of, {"run.dir"}, "run.dir is empty",
+         "Set run.dir to the directory of the run, for example runs/first.");
+  demand(c.data.micro_batch <= c.data.batch, place_of, {"data.micro_batch", "data.batch"},
+         fmt::format("data.micro_batch = {} is more than data.batch = {}", c.data.micro_batch, c.data.batch),
+         "Set data.micro_batch to at most data.batch, or to 0 for an automatic choice.");
+  demand(c.optimizer.min_lr <= c.optimizer.lr, place_of, {"optimizer.min_lr", "optimizer.lr"},
+         fmt::format("optimizer.min_lr = {} is more than optimizer.lr = {}", c.optimizer.min_lr, c.optimizer.lr),
+         "Set optimizer.min_lr to at most optimizer.lr.");
+}
+
+}  // namespace
+
+void derive(Config& c, const PlaceOf& place_of) {
+  ModelConfig& m = c.model;
+  if (m.kv_heads == 0) m.kv_heads = m.heads;
+  if (m.head_dim == 0) {
+    demand(m.dim % m.heads == 0, place_of, {"model.heads", "model.dim"},
+           fmt::format("model.dim = {} is not a multiple of model.heads = {}", m.dim, m.heads),
+           "Set model.heads to a divisor of model.dim, or set model.head_dim.");
+    m.head_dim = m.dim / m.heads;
+  }
+  if (m.ffn == 0) m.ffn = (8 * m.dim + 47) / 48 * 16;  // 8/3 dim, up to a multiple of 16: ceil(8 dim / (3 * 16)) * 16
+}
+
+void validate(const Config& c, const PlaceOf& place_of) {
+  validate_model(c.model, place_of);
+  validate_memory(c, place_of);
+  validate_mesh(c.mesh, place_of);
+  validate_run(c, place_of);
+}
+
+}  // namespace memring

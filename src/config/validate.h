@@ -1,0 +1,24 @@
+// What is checked once all values are known: derived values and combinations of keys.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "config/config.h"
+
+namespace memring {
+
+/// Where a key was set (`runs.ini:12`, `--model.heads`), or empty where it has its default.
+using PlaceOf = std::function<std::string(std::string_view key)>;
+
+/// Fills in the values that are 0 = derived: kv_heads, head_dim, ffn. Throws Error(Usage) where they do not come out
+/// whole.
+void derive(Config&, const PlaceOf&);
+
+/// Throws Error(Usage) for the first combination that cannot work, naming its keys, their values and the place of one
+/// of them.
+void validate(const Config&, const PlaceOf&);
+
+}  // namespace memring

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "data/loader.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "base/error.h"
+#include "base/random.h"
+#include "base/text.h"
+
+namespace memring {
+namespace {
+
+/// Sequences of a token file by number; the target of a sequence's last position is the first token of the next one,
+/// which always exists because the file is cut into (tokens - 1) / length sequences.
+class FileSequences : public TokenSource {
+ public:
+  FileSequences(std::shared_ptr<const TokenFile> file, std::vector<int64_t> numbers, int64_t length, int64_t vocab)
+      : file_(std::move(file)), numbers_(std::move(numbers)), length_(length), vocab_(vocab) {}
+
+  int64_t sequences() const override { return static_cast<int64_t>(numbers_.size()); }
+  int64_t length() const override { return length_; }
+
+  void read(int64_t sequence, int64_t begin, std::span<int32_t> tokens, std::span<int32_t> targets) const override {
+    const auto count = static_cast<int64_t>(tokens.size());
+    check(sequence >= 0 && sequence < sequences() && begin >= 0 && count <= length_ - begin &&
+              targets.size() == tokens.size(),
+          fmt::format("positions {} to {} of sequence {} with {} targets, of {} sequences of {}", begin, begin + count,
+                      sequence, targets.size(), sequences(), length_));
+    if (count == 0) return;
+    const int64_t at = numbers_[static_cast<size_t>(sequence)] * length_ + begin;
+    file_->read(at, tokens.first(1));
+    file_->read(at + 1, targets);
+    std::copy(targets.begin(), targets.end() - 1, tokens.begin() + 1);
+    expect_known(tokens[0], at);
+    for (int64_t i = 0; i < count; ++i) expect_known(targets[static_cast<size_t>(i)], at + 1 + i);
+  }
+
+ private:
+  void expect_known(int32_t token, int64_t position) const {
+    if (token < vocab_) return;
+    throw Error(
+        ExitCode::Data,
+        fmt::format("token {} at position {} of {} is outside the model's vocabulary (vocab = {})", token,
+                    grouped(position), file_->path(), grouped(vocab_)),
+        fmt::format("The file says that its ids are below {}, so it is damaged: memring inspect {} checks its digests.",
+                    grouped(file_->vocab()), file_->path()));
+  }
+
+  std::shared_ptr<const TokenFile> file_;
+  std::vector<int64_t> numbers_;
+  int64_t length_, vocab_;
+};
+
+}  // namespace
+
+Loader::Loader(TokenFile file, Options options)
+    : file_(std::make_shared<const TokenFile>(std::move(file))), options_(options) {
+  check(options_.batch > 0 && options_.length > 0,
+        fmt::format("a loader of {} sequences of {} tokens", options_.batch, options_.length));
+  if (file_->vocab() > options_.vocab)
+    throw Error(ExitCode::Data,
+                fmt::format("{} may hold token ids up to {}, outside the model's vocabulary (vocab = {})",
+                            file_->path(), grouped(file_->vocab() - 1), grouped(options_.vocab)),
+                fmt::format("The file was packed with tokenizer \"{}\" (vocab {}). Pack it again for this model, or "
+                            "set model.vocab = {}.",
+                            file_->tokenizer(), grouped(file_->vocab()), file_->vocab()));
+  if (sequences() == 0)
+    throw Error(
+        ExitCode::Data,
+        fmt::format("{} holds {} tokens; a sequence of {} and the target of its last token need {}", file_->path(),
+                    grouped(file_->tokens()), grouped(options_.length), grouped(options_.length + 1)),
+        file_->tokens() > 1 ? fmt::format("Set data.length to at most {}, or pack more text.", file_->tokens() - 1)
+                            : "Pack more text.");
+}
+
+int64_t Loader::sequences() const { return (file_->tokens() - 1) / options_.length; }
+
+std::unique_ptr<TokenSource> Loader::at(int64_t step) const {
+  check(step >= 0, fmt::format("batch of step {}", step));
+  std::vector<int64_t> numbers;
+  const auto count = static_cast<uint64_t>(sequences());
+  for (int64_t i = 0; i < options_.batch; ++i) {
+    const auto sample = static_cast<uint64_t>(step * options_.batch + i);
+    numbers.push_back(static_cast<int64_t>(permuted(sample % count, count, options_.seed, sample / count)));
+  }
+  return std::make_unique<FileSequences>(file_, std::move(numbers), options_.length, options_.vocab);
+}
+
+std::unique_ptr<TokenSource> Loader::in_order(int64_t first, int64_t count) const {
+  check(first >= 0 && count >= 0 && first <= sequences() - count,
+        fmt::format("sequences {} to {} of {}, which holds {}", first, first + count, file_->path(), sequences()));
+  std::vector<int64_t> numbers;
+  for (int64_t i = 0; i < count; ++i) numbers.push_back(first + i);
+  return std::make_unique<FileSequences>(file_, std::move(numbers), options_.length, options_.vocab);
+}
+
+}  // namespace memring

@@ -1,0 +1,22 @@
+// What the engine reads a batch through: tokens and targets by sequence and position, a segment at a time, so that the
+// length of a sequence costs no memory.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace memring {
+
+class TokenSource {
+ public:
+  virtual ~TokenSource() = default;
+  virtual int64_t sequences() const = 0;  ///< of the batch, over the whole world
+  virtual int64_t length() const = 0;     ///< text tokens of each sequence
+  /// Tokens and targets at positions [begin, begin + tokens.size()) of a sequence; the target of position p is the
+  /// token at p + 1 (CrossEntropy::kIgnore: not counted). Throws Error(Data) naming file and position when a token
+  /// cannot be had.
+  virtual void read(int64_t sequence, int64_t begin, std::span<int32_t> tokens, std::span<int32_t> targets) const = 0;
+};
+
+}  // namespace memring

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "eval/verify.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/engine.h"
+#include "kernels/cross_entropy/cross_entropy.h"
+
+namespace memring {
+namespace {
+
+/// The batch of a fixture.
+class FixtureTokens final : public TokenSource {
+ public:
+  explicit FixtureTokens(const Fixture& fixture) : fixture_(fixture) {}
+  int64_t sequences() const override { return fixture_.batch[0]; }
+  int64_t length() const override { return fixture_.batch[1]; }
+  void read(int64_t sequence, int64_t begin, std::span<int32_t> tokens, std::span<int32_t> targets) const override {
+    const int64_t at = sequence * length() + begin;
+    std::copy_n(fixture_.tokens.begin() + at, tokens.size(), tokens.begin());
+    std::copy_n(fixture_.targets.begin() + at, targets.size(), targets.begin());
+  }
+
+ private:
+  const Fixture& fixture_;
+};
+
+void add_doubles(ConstView<> view, double* to) {
+  by_float_type(view.dtype(), [&]<class T>() {
+    const T* from = view.as<T>();
+    for (int64_t i = 0; i < view.size(); ++i) to[i] += static_cast<double>(from[i]);
+  });
+}
+
+/// Whole-batch results; each number is written by the rank that computes its cell and is zero elsewhere.
+class Collector final : public ResultSink {
+ public:
+  Collector(const Fixture& fixture, int64_t vocab, int64_t state_size)
+      : nll(fixture.tokens.size()),
+        all_logits(fixture.logits.values.size()),
+        state(static_cast<size_t>(fixture.batch[0] * state_size)),
+        length_(fixture.batch[1]),
+        vocab_(vocab),
+        state_size_(state_size) {}
+
+  void losses(int64_t sequence, int64_t position, ConstView<> values, std::span<const int32_t>) override {
+    add_doubles(values, nll.data() + sequence * length_ + position);
+  }
+  void logits(int64_t sequence, int64_t position, ConstView<> values) override {
+    add_doubles(values, all_logits.data() + (sequence * length_ + position) * vocab_);
+  }
+  void final_state(int64_t sequence, ConstView<> values) override {
+    add_doubles(values, state.data() + sequence * state_size_);
+  }
+
+  std::vector<double> nll, all_logits, state;
+
+ private:
+  int64_t length_, vocab_, state_size_;
+};
+
+double norm(std::span<const double> values) {
+  double sum = 0;
+  for (double value : values) sum += value * value;
+  return std::sqrt(sum);
+}
+
+double relative_error(std::span<const double> found, std::span<const double> expected) {
+  double difference = 0;
+  for (size_t i = 0; i < expected.size(); ++i) difference += (found[i] - expected[i]) * (found[i] - expected[i]);
+  const double size = norm(expected);
+  return size > 0 ? std::sqrt(difference) / size : std::sqrt(difference);
+}
+
+Tolerances filled_in(Tolerances given, const std::string& dtype) {
+  // bf16 operands carry 8 bits: a coarse check, the operators' own tests are the sharp one.
+  const Tolerances usual = dtype == "fp64"   ? Tolerances{1e-9, 1e-9, 1e-9}
+                           : dtype == "fp32" ? Tolerances{2e-5, 1e-4, 1e-4}
+                                             : Tolerances{1e-2, 5e-2, 1e-1};
+  return {given.loss > 0 ? given.loss : usual.loss, given.values > 0 ? given.values : usual.values,
+          given.gradients > 0 ? given.gradients : usual.gradients};
+}
+
+void set_parameters(const Fixture& fixture, Params& params) {
+  for (const auto& [name, tensor] : fixture.params) {
+    const auto& entries = params.layout().entries;
+    if (std::none_of(entries.begin(), entries.end(),
+                     [&](const FlatEntry& e) { return e.name == name && e.shape == tensor.shape; }))
+      throw Error(ExitCode::Data,
+                  fmt::format("{}: parameter {} {} does not belong to the model of its config", fixture.path, name,
+                              tensor.shape.text()),
+                  "The fixture's config and tensors disagree; make it again.");
+  }
+  for (size_t i = 0; i < params.layout().entries.size(); ++i) {
+    const auto found = fixture.params.find(params.layout().entries[i].name);
+    if (found == fixture.params.end())
+      throw Error(ExitCode::Data,
+                  fmt::format("{}: parameter {} is missing", fixture.path, params.layout().entries[i].name),
+                  "The fixture's config and tensors disagree; make it again.");
+    const View<> weight = params.weight(static_cast<int>(i));
+    by_float_type(weight.dtype(), [&]<class T>() {
+      std::transform(found->second.values.begin(), found->second.values.end(), weight.as<T>(),
+                     [](double value) { return static_cast<T>(value); });
+    });
+  }
+}
+
+View<> view_of(std::vector<double>& values) {
+  return View<double>(values.data(), {static_cast<int64_t>(values.size())});
+}
+
+}  // namespace
+
+bool Verification::passed() const {
+  return std::all_of(comparisons.begin(), comparisons.end(), [](const Comparison& c) { return c.passed(); });
+}
+
+Verification verify_fixture(const Fixture& fixture, const Config& config, Tolerances given, Session& session) {
+  Communicator& world = session.world();
+  Mesh mesh(world, resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, session.size()));
+  Workload workload = workload_of(config, fixture.batch[0], fixture.batch[1], true);
+  workload.final_state = !fixture.state.empty();
+  workload.logits = !fixture.logits.values.empty();
+  Engine engine(config, mesh, session.node_size(), workload, [](const FlatBuffer&, DType) { return int64_t{0}; });
+  set_parameters(fixture, engine.params());
+
+  const auto state = fixture.state.find("memory");
+  const int64_t state_size =
+      state == fixture.state.end() ? 0 : static_cast<int64_t>(state->second.values.size()) / fixture.batch[0];
+  Collector found(fixture, config.model.vocab, state_size);
+  Executor& executor = engine.executor();
+  executor.run(FixtureTokens(fixture), executor.draw(), &found);
+
+  world.all_reduce_sum(engine.params().gradients());
+  for (auto* values : {&found.nll, &found.all_logits, &found.state})
+    if (!values->empty()) world.all_reduce_sum(view_of(*values));
+
+  const auto counted =
+      static_cast<double>(fixture.targets.size()) -
+      static_cast<double>(std::count(fixture.targets.begin(), fixture.targets.end(), CrossEntropy::kIgnore));
+  double loss = 0;
+  for (double value : found.nll) loss += value;
+  loss /= counted;
+
+  Verification result;
+  const Tolerances limit = filled_in(given, engine.numerics().name);
+  const auto compare = [&](const char* quantity, std::span<const double> values, std::span<const double> expected,
+                           double tolerance) {
+    result.comparisons.push_back({quantity, relative_error(values, expected), tolerance});
+  };
+  compare("loss", std::span(&loss, 1), std::span(&fixture.loss, 1), limit.loss);
+  compare("nll", found.nll, fixture.nll.values, limit.values);
+  if (workload.logits) compare("logits", found.all_logits, fixture.logits.values, limit.values);
+  if (state_size > 0) compare("state", found.state, state->second.values, limit.values);
+
+  std::vector<double> gradients, expected;
+  const auto& entries = engine.params().layout().entries;
+  for (size_t i = 0; i < entries.size(); ++i) {
+    const auto& values = fixture.grads.at(entries[i].name).values;
+    const size_t begin = gradients.size();
+    gradients.resize(begin + values.size());
+    add_doubles(engine.params().grad(static_cast<int>(i)), gradients.data() + begin);
+    for (size_t j = begin; j < gradients.size(); ++j) gradients[j] /= counted;
+    expected.insert(expected.end(), values.begin(), values.end());
+    const double error = relative_error(std::span(gradients).subspan(begin), values);
+    if (!(error <= result.worst_error)) {
+      result.worst_error = error;
+      result.worst_gradient = entries[i].name;
+    }
+  }
+  compare("gradients", gradients, expected, limit.gradients);
+  const MeshShape shape = mesh.shape();
+  result.setting = fmt::format("{}, mesh {} x {} x {}, {}", engine.numerics().name, shape.data, shape.segment,
+                               shape.token, executor.recomputes() ? "recompute" : "activations kept");
+  return result;
+}
+
+}  // namespace memring

@@ -1,0 +1,48 @@
+// What one rank met, told to all: ranks that read and write files agree on the outcome before they go on.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "dist/communicator.h"
+
+namespace memring {
+
+struct Failure {
+  std::string text, hint;
+};
+
+/// Calls f and returns what it threw.
+template <class F>
+std::optional<Failure> failure_of(F&& f) {
+  try {
+    f();
+  } catch (const Error& error) {
+    return Failure{error.what(), error.hint()};
+  } catch (const std::exception& error) {
+    return Failure{error.what(), {}};
+  }
+  return std::nullopt;
+}
+
+/// Rank 0's text, on every rank. Collective.
+inline void broadcast_text(Communicator& ranks, std::string& text, int root = 0) {
+  auto length = static_cast<int64_t>(text.size());
+  ranks.broadcast(View<int64_t>(&length, {1}), root);
+  text.resize(static_cast<size_t>(length));
+  if (length > 0) ranks.broadcast(View<uint8_t>(reinterpret_cast<uint8_t*>(text.data()), {length}), root);
+}
+
+/// The failure of the lowest rank that has one, on every rank; its text names that rank. Collective.
+inline std::optional<Failure> first_failure(Communicator& ranks, const std::optional<Failure>& mine) {
+  const int64_t lowest = ranks.size() - ranks.all_reduce_max(mine ? ranks.size() - ranks.rank() : 0);
+  if (lowest == ranks.size()) return std::nullopt;
+  Failure failure = mine.value_or(Failure{});
+  broadcast_text(ranks, failure.text, static_cast<int>(lowest));
+  broadcast_text(ranks, failure.hint, static_cast<int>(lowest));
+  if (ranks.size() > 1) failure.text = "rank " + std::to_string(lowest) + ": " + failure.text;
+  return failure;
+}
+
+}  // namespace memring

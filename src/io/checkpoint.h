@@ -1,0 +1,125 @@
+// Checkpoints: a directory with one HDF5 file of full logical tensors and a manifest, independent of the mesh. A
+// checkpoint exists if and only if its renamed directory holds a valid manifest (DESIGN.md, section 9).
+//
+//   <run>/checkpoints/step-000000123/state.h5       /params/<name>, /optimizer/m/<name>, /optimizer/v/<name>, /state
+//   <run>/checkpoints/step-000000123/manifest.json  what is in it and where, digests of every 4 MiB, its own digest
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "dist/communicator.h"
+#include "dist/mesh.h"
+
+namespace memring {
+
+/// What must survive besides weights and optimizer moments. Memory is fresh at each sequence, so these are only
+/// counters.
+struct TrainState {
+  int64_t step = 0;     ///< optimizer steps done
+  int64_t tokens = 0;   ///< text tokens trained on
+  int64_t skipped = 0;  ///< steps skipped because the gradient was not finite
+  int64_t skipped_in_row = 0;
+  double seconds = 0;  ///< spent training, over all restarts
+};
+
+/// One rank's part of what is saved or loaded: its shard [begin, end) of the model's flat buffers. All three views have
+/// one data type, fp32 or fp64.
+struct CheckpointData {
+  FlatBuffer layout;
+  Range shard;
+  View<> weights;  ///< [layout.size]: whole on every rank
+  View<> m, v;     ///< [shard.size()]
+  TrainState state;
+};
+
+/// What else the manifest records: for messages, `inspect`, and to say on resume what differs.
+struct CheckpointInfo {
+  std::string config;                     ///< render_config
+  std::string identity;                   ///< config_identity
+  std::string mesh, isa, dtype, version;  ///< dtype: what the run computes in; the tensors are fp32 or fp64
+  int threads = 1, ranks = 1;
+};
+
+/// Writes in the background: save() copies this rank's shard into a private buffer taken at construction and returns; a
+/// thread writes, fsyncs, and commits by renaming. No MPI in the thread. One save in flight.
+///
+/// A failed save leaves no trace and no harm to earlier checkpoints; training may go on. Errors are Error(Io) with
+/// path, reason and bytes needed, the same on every rank, so that all ranks decide alike.
+class CheckpointWriter {
+ public:
+  /// `directory` is <run>/checkpoints, created when missing; the caller's rank 0 holds the RunLock, since what earlier
+  /// processes left behind unfinished is removed here. Of `shape` only layout, shard and data type count: shards must
+  /// tile the flat buffer in rank order. `keep` (at least 2) verified checkpoints stay. Collective.
+  CheckpointWriter(Communicator& world, std::string directory, int64_t keep, const CheckpointData& shape);
+  /// Waits for the save in flight (a minute at most for other ranks, which may be gone). Not collective.
+  ~CheckpointWriter();
+
+  /// Waits for the save in flight, starts the next, and returns the seconds for which training was held up. Throws the
+  /// error of the save that was in flight (then nothing was started: call again), or says why this one cannot begin.
+  /// Collective.
+  double save(const CheckpointData&, const CheckpointInfo&);
+  /// Waits for the save in flight and throws its error. Collective; returns at once when there is none.
+  void finish();
+  /// Step, -1 when none by this writer. Rank 0 knows it at once, the other ranks after their next save() or finish().
+  int64_t last_committed() const;
+  double last_seconds() const;  ///< of that checkpoint, from save() to commit
+  /// Of the private buffer.
+  static int64_t buffer_bytes(const CheckpointData& shape);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+struct CheckpointSummary {
+  std::string path;
+  int64_t step = 0;
+  CheckpointInfo info;
+  TrainState state;
+  FlatBuffer layout;
+  DType stored = DType::F32;  ///< data type of the tensors in the file
+  int64_t bytes = 0;          ///< of the file
+};
+
+/// Committed checkpoints of a directory, newest first: manifests checked, data not. Anything else there is passed over.
+std::vector<CheckpointSummary> list_checkpoints(const std::string& directory);
+
+/// Recomputes every digest of one checkpoint; returns the faults in words, with the bytes and tensors that they hit
+/// (empty: intact).
+std::vector<std::string> verify_checkpoint(const std::string& path);
+
+/// Reads and checks the manifest in a checkpoint's directory. Throws Error(Data) with what is wrong.
+CheckpointSummary read_manifest(const std::string& path);
+
+/// Loads the newest good checkpoint. A damaged one is named in `warnings` (the same on every rank) and the one before
+/// it is taken. Fills weights (all), m and v (the shard; left alone when m is an empty view) and state. Manifest, size
+/// and all digests are checked before a byte is used; HDF5 never sees the file, since the manifest says where the
+/// tensors are. nullopt: there is none. Throws Error(Data) when there are checkpoints and none is good, and also,
+/// without falling back, when an intact one is of a newer format or of another model (listing the differing tensors):
+/// to go on from an older one would silently lose work. Then and when a read fails half-way the views may be partly
+/// filled. Collective.
+std::optional<CheckpointSummary> load_newest(Communicator& world, const std::string& directory, CheckpointData& data,
+                                             std::vector<std::string>& warnings);
+/// One checkpoint by the path of its directory (for `eval`). Throws Error(Data) when it is not good. Collective.
+CheckpointSummary load_checkpoint(Communicator& world, const std::string& path, CheckpointData& data);
+
+/// Keeps a second job out of a run directory: an exclusively locked file, <run>/lock, that names the holder's host and
+/// process. The lock is the system's and ends with the process, so a file left behind blocks nobody. For rank 0.
+class RunLock {
+ public:
+  /// Creates the directory when missing. Never waits: throws Error(Usage) naming the holder.
+  explicit RunLock(const std::string& run_directory);
+  ~RunLock();
+  RunLock(const RunLock&) = delete;
+  RunLock& operator=(const RunLock&) = delete;
+
+ private:
+  int fd_ = -1;
+};
+
+}  // namespace memring

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/checkpoint_files.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+
+#include "base/error.h"
+#include "io/file.h"
+#include "io/manifest.h"
+
+namespace memring {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr const char* kPrefix = "step-";
+constexpr const char* kTemporary = ".tmp-";
+
+void remove_all(const std::string& path) {
+  std::error_code error;
+  fs::remove_all(path, error);
+  if (error)
+    throw Error(ExitCode::Io, fmt::format("cannot remove {}: {}", path, error.message()),
+                "Remove it by hand, or check the permissions of its folder.");
+}
+
+std::vector<std::string> entries_of(const std::string& directory) {
+  std::error_code error;
+  std::vector<std::string> names;
+  fs::directory_iterator entry(directory, error);
+  if (error == std::errc::no_such_file_or_directory) return names;
+  for (; !error && entry != fs::directory_iterator(); entry.increment(error)) names.push_back(entry->path().filename());
+  if (error)
+    throw Error(ExitCode::Io, fmt::format("cannot read folder {}: {}", directory, error.message()),
+                "Check that it is a folder and its permissions.");
+  return names;
+}
+
+}  // namespace
+
+std::string checkpoint_name(int64_t step) { return fmt::format("{}{:09d}", kPrefix, step); }
+
+std::optional<int64_t> step_of_name(const std::string& name) {
+  const size_t prefix = std::strlen(kPrefix);
+  int64_t step = -1;
+  if (name.compare(0, prefix, kPrefix) != 0) return std::nullopt;
+  std::from_chars(name.data() + prefix, name.data() + name.size(), step);
+  if (step < 0 || checkpoint_name(step) != name) return std::nullopt;
+  return step;
+}
+
+std::string temporary_name(int64_t step) {
+  std::array<char, 256> host{};
+  if (::gethostname(host.data(), host.size() - 1) != 0) std::strcpy(host.data(), "unknown");
+  return fmt::format("{}{}{}-{}", checkpoint_name(step), kTemporary, ::getpid(), host.data());
+}
+
+bool is_temporary_name(const std::string& name) {
+  const size_t mark = name.find(kTemporary);
+  return mark != std::string::npos && step_of_name(name.substr(0, mark)).has_value();
+}
+
+std::vector<std::pair<int64_t, std::string>> checkpoint_directories(const std::string& directory) {
+  std::vector<std::pair<int64_t, std::string>> found;
+  for (const std::string& name : entries_of(directory)) {
+    const std::optional<int64_t> step = step_of_name(name);
+    std::error_code error;
+    if (step && fs::is_directory(directory + "/" + name, error)) found.emplace_back(*step, directory + "/" + name);
+  }
+  std::sort(found.rbegin(), found.rend());
+  return found;
+}
+
+void remove_temporaries(const std::string& directory) {
+  for (const std::string& name : entries_of(directory))
+    if (is_temporary_name(name)) remove_all(directory + "/" + name);
+}
+
+void remove_quietly(const std::string& path) noexcept {
+  std::error_code error;
+  fs::remove_all(path, error);
+}
+
+void require_space(const std::string& directory, int64_t bytes) {
+  struct statvfs status {};
+  if (::statvfs(directory.c_str(), &status) != 0)
+    throw Error(ExitCode::Io, fmt::format("cannot ask for the free space of {}: {}", directory, std::strerror(errno)),
+                "Check that the folder is still there.");
+  const auto free = static_cast<int64_t>(
+      std::min<uint64_t>(uint64_t{status.f_bavail}, uint64_t{INT64_MAX} / status.f_frsize) * status.f_frsize);
+  if (free < bytes)
+    throw Error(ExitCode::Io,
+                fmt::format("a checkpoint needs {} bytes in {}, where {} are free: {} are missing", bytes, directory,
+                            free, bytes - free),
+                "Free space there. Earlier checkpoints are untouched.");
+}
+
+void publish(const std::string& temporary, const std::string& final_path) {
+  std::error_code ignored;
+  if (!fs::is_directory(final_path, ignored)) return rename_durably(temporary, final_path);
+  if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, final_path.c_str(), RENAME_EXCHANGE) == 0) {
+    sync_folder(folder_of(final_path));
+    remove_all(temporary);
+    return;
+  }
+  if (errno != EINVAL && errno != ENOSYS)
+    throw Error(ExitCode::Io, fmt::format("cannot rename {} to {}: {}", temporary, final_path, std::strerror(errno)));
+  const std::string aside = temporary + "-replaced";
+  rename_durably(final_path, aside);
+  rename_durably(temporary, final_path);
+  remove_all(aside);
+}
+
+void prune(const std::string& directory, int64_t keep, std::map<int64_t, bool>& verified) {
+  int64_t good = 0;
+  for (const CheckpointSummary& checkpoint : list_checkpoints(directory)) {
+    if (good >= keep) {
+      // Renamed first: a removal that is cut short leaves no half of a checkpoint under a checkpoint's name.
+      const std::string aside = directory + "/" + temporary_name(checkpoint.step);
+      rename_durably(checkpoint.path, aside);
+      remove_all(aside);
+      verified.erase(checkpoint.step);
+      continue;
+    }
+    auto known = verified.find(checkpoint.step);
+    if (known == verified.end())
+      known = verified.emplace(checkpoint.step, verify_checkpoint(checkpoint.path).empty()).first;
+    std::error_code error;
+    if (known->second &&
+        fs::file_size(checkpoint.path + "/" + kStateFile, error) == static_cast<uintmax_t>(checkpoint.bytes))
+      ++good;
+  }
+}
+
+}  // namespace memring

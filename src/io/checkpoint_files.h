@@ -1,0 +1,39 @@
+// A directory of checkpoints as files: names, unfinished saves, free space, publishing, retention. No ranks here.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace memring {
+
+std::string checkpoint_name(int64_t step);                     ///< "step-000000123"
+std::optional<int64_t> step_of_name(const std::string& name);  ///< of exactly such a name
+std::string temporary_name(int64_t step);                      ///< "step-000000123.tmp-<pid>-<host>"
+bool is_temporary_name(const std::string& name);
+
+/// (step, path) of every directory with a checkpoint's name, newest first, whatever is in it. Error(Io) when the
+/// directory is there and cannot be read.
+std::vector<std::pair<int64_t, std::string>> checkpoint_directories(const std::string& directory);
+
+/// What saves that never ended left behind. Only for the holder of the run's lock.
+void remove_temporaries(const std::string& directory);
+/// Best effort, for cleaning up behind an error.
+void remove_quietly(const std::string& path) noexcept;
+
+/// Throws Error(Io) naming the bytes needed, free and missing unless `bytes` fit on the directory's file system.
+void require_space(const std::string& directory, int64_t bytes);
+
+/// Renames a finished temporary directory to its final name, durably. A directory of that name is replaced in one step
+/// where the file system can exchange two names, and goes away afterwards.
+void publish(const std::string& temporary, const std::string& final_path);
+
+/// Removes what is older than the `keep` newest verified checkpoints. `verified` remembers by step what was found
+/// intact or damaged before; others are read and checked now. Without `keep` verified ones nothing is removed.
+void prune(const std::string& directory, int64_t keep, std::map<int64_t, bool>& verified);
+
+}  // namespace memring

@@ -1,0 +1,149 @@
+// Loading: rank 0 reads the manifest, all ranks share the checking of digests and the reading of weights. Tensors are
+// read by position, so damaged bytes never reach HDF5 (which crashes on some of them). SPDX-License-Identifier:
+// Apache-2.0
+#include <fmt/core.h>
+
+#include <map>
+
+#include "io/agreement.h"
+#include "io/checkpoint.h"
+#include "io/checkpoint_files.h"
+#include "io/manifest.h"
+
+namespace memring {
+namespace {
+
+constexpr const char* kDamaged = "Remove its directory to start from the one before it, or restore it from a copy.";
+
+/// Throws the same error on every rank if any rank met one.
+void agree(Communicator& world, const std::optional<Failure>& mine) {
+  if (const auto failure = first_failure(world, mine)) throw Error(ExitCode::Data, failure->text, failure->hint);
+}
+
+Manifest shared_manifest(Communicator& world, const std::string& path) {
+  std::string text;
+  std::optional<Failure> failure;
+  if (world.rank() == 0) failure = failure_of([&] { text = manifest_text(path); });
+  agree(world, failure);
+  broadcast_text(world, text);
+  return parse_manifest(text, path + "/" + kManifestFile);
+}
+
+/// Places in the file for each tensor of the model, by name. Throws when the checkpoint is of another model.
+std::vector<Places> places_for(const FlatBuffer& model, DType dtype, const Manifest& manifest,
+                               const std::string& path) {
+  constexpr int kNamed = 5;
+  std::map<std::string, size_t> in_file;
+  for (size_t i = 0; i < manifest.places.size(); ++i) in_file[manifest.layout.entries[i].name] = i;
+  std::vector<Places> places;
+  std::string list;
+  int differ = 0;
+  const auto differs = [&](const std::string& what) {
+    if (differ++ < kNamed) list += (list.empty() ? "" : "; ") + what;
+  };
+  for (const FlatEntry& entry : model.entries) {
+    const auto found = in_file.find(entry.name);
+    if (found == in_file.end()) {
+      differs(fmt::format("{} {} is only in the model", entry.name, entry.shape.text()));
+      continue;
+    }
+    const FlatEntry& saved = manifest.layout.entries[found->second];
+    if (!(saved.shape == entry.shape))
+      differs(fmt::format("{} is {} in the model and {} in the checkpoint", entry.name, entry.shape.text(),
+                          saved.shape.text()));
+    places.push_back(manifest.places[found->second]);
+    in_file.erase(found);
+  }
+  for (const FlatEntry& saved : manifest.layout.entries)
+    if (in_file.count(saved.name))
+      differs(fmt::format("{} {} is only in the checkpoint", saved.name, saved.shape.text()));
+  const char* hint =
+      "Use the configuration that the run was started with (memring inspect shows it), or another run.dir.";
+  if (differ > 0)
+    throw NotUsableHere(ExitCode::Data,
+                        fmt::format("{} is of another model: {} of its tensors differ: {}{}", path, differ, list,
+                                    differ > kNamed ? "; ..." : ""),
+                        hint);
+  if (manifest.stored != dtype)
+    throw NotUsableHere(ExitCode::Data,
+                        fmt::format("{} holds {} tensors; this run keeps its weights in {}", path,
+                                    name_of(manifest.stored), name_of(dtype)),
+                        hint);
+  return places;
+}
+
+void read_range(const File& file, const FlatBuffer& layout, const std::vector<Places>& places, int group, Range range,
+                View<> into, int64_t first) {
+  const int64_t element = bytes_of(into.dtype());
+  auto* bytes = static_cast<std::byte*>(into.data()) + first * element;
+  for (const Piece& piece : pieces_of(layout, places, group, range, element))
+    file.read_at(piece.file, {bytes + piece.memory, static_cast<size_t>(piece.bytes)});
+}
+
+/// `step`: what the directory's name promises, if it does.
+CheckpointSummary load(Communicator& world, const std::string& path, std::optional<int64_t> step,
+                       CheckpointData& data) {
+  expect_shape(data.weights, {data.layout.size}, "checkpoint weights");
+  if (data.m) expect(data.m, data.weights.dtype(), {data.shard.size()}, "checkpoint m");
+  if (data.v) expect(data.v, data.weights.dtype(), {data.shard.size()}, "checkpoint v");
+
+  const Manifest manifest = shared_manifest(world, path);
+  if (step && *step != manifest.state.step)
+    throw Error(ExitCode::Data, fmt::format("{} holds the manifest of step {}", path, manifest.state.step), kDamaged);
+  const auto faults = check_blocks(manifest, path, part_of(manifest.blocks(), world.size(), world.rank()), 1);
+  agree(world, faults.empty() ? std::nullopt : std::optional(Failure{faults.front(), kDamaged}));
+  const std::vector<Places> places = places_for(data.layout, data.weights.dtype(), manifest, path);
+
+  std::vector<int64_t> bounds = {0};
+  for (int rank = 0; rank < world.size(); ++rank) bounds.push_back(part_of(data.layout.size, world.size(), rank).end);
+  const auto me = static_cast<size_t>(world.rank());
+  agree(world, failure_of([&] {
+          const File file = File::open_read(path + "/" + kStateFile);
+          read_range(file, data.layout, places, 0, {bounds[me], bounds[me + 1]}, data.weights, bounds[me]);
+          if (data.m) read_range(file, data.layout, places, 1, data.shard, data.m, 0);
+          if (data.v) read_range(file, data.layout, places, 2, data.shard, data.v, 0);
+        }));
+  world.all_gather_shards(data.weights, bounds);
+  data.state = manifest.state;
+  return summary_of(manifest, path);
+}
+
+}  // namespace
+
+CheckpointSummary load_checkpoint(Communicator& world, const std::string& path, CheckpointData& data) {
+  return load(world, path, std::nullopt, data);
+}
+
+std::optional<CheckpointSummary> load_newest(Communicator& world, const std::string& directory, CheckpointData& data,
+                                             std::vector<std::string>& warnings) {
+  // Rank 0 decides what there is: on a network file system the others may not see it yet.
+  std::vector<std::pair<int64_t, std::string>> found;
+  std::optional<Failure> failure;
+  if (world.rank() == 0) failure = failure_of([&] { found = checkpoint_directories(directory); });
+  agree(world, failure);
+  std::vector<int64_t> steps;
+  for (const auto& [step, path] : found) steps.push_back(step);
+  auto count = static_cast<int64_t>(steps.size());
+  world.broadcast(View<int64_t>(&count, {1}), 0);
+  if (count == 0) return std::nullopt;
+  steps.resize(static_cast<size_t>(count));
+  world.broadcast(View<int64_t>(steps.data(), {count}), 0);
+
+  std::string reasons;
+  for (const int64_t step : steps) {
+    const std::string path = directory + "/" + checkpoint_name(step);
+    try {
+      return load(world, path, step, data);
+    } catch (const NotUsableHere&) {
+      throw;
+    } catch (const Error& error) {
+      if (error.code() != ExitCode::Data) throw;
+      warnings.push_back(fmt::format("checkpoint {} is not usable: {}", path, error.what()));
+      reasons += fmt::format("\n  {}: {}", checkpoint_name(step), error.what());
+    }
+  }
+  throw Error(ExitCode::Data, fmt::format("none of the {} checkpoints in {} is usable:{}", count, directory, reasons),
+              "Restore one from a copy, or choose another run.dir to start afresh.");
+}
+
+}  // namespace memring

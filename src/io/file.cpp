@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/file.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "base/error.h"
+
+namespace memring {
+namespace {
+
+/// Linux moves at most this much per call.
+constexpr size_t kMost = size_t{1} << 30;
+
+[[noreturn]] void fail(const std::string& action, const std::string& path, int error) {
+  const char* hint = "The system refused this; check the disk, its limits and the path.";
+  if (error == ENOSPC || error == EDQUOT || error == EFBIG) hint = "Free space there, or choose another place.";
+  if (error == EACCES || error == EPERM || error == EROFS) hint = "Check the permissions of the file and its folder.";
+  if (error == ENOENT || error == ENOTDIR) hint = "Create the folder first (mkdir -p), or check the path.";
+  throw Error(ExitCode::Io, fmt::format("cannot {} {}: {}", action, path, std::strerror(error)), hint);
+}
+
+/// open() that goes on after a signal.
+int open_descriptor(const std::string& path, int flags) {
+  int descriptor;
+  do descriptor = ::open(path.c_str(), flags | O_CLOEXEC, 0666);
+  while (descriptor < 0 && errno == EINTR);
+  return descriptor;
+}
+
+}  // namespace
+
+void DescriptorTraits::close(int descriptor) noexcept { ::close(descriptor); }
+
+File::File(std::string path, int flags) : path_(std::move(path)), descriptor_(open_descriptor(path_, flags)) {}
+
+File File::open_read(const std::string& path) {
+  File file(path, O_RDONLY);
+  if (!file.descriptor_) {
+    if (errno == ENOENT || errno == ENOTDIR)
+      throw Error(ExitCode::Data, fmt::format("{} does not exist", path), "Check the path.");
+    fail("read", path, errno);
+  }
+  struct stat status {};
+  if (::fstat(file.descriptor(), &status) != 0) fail("read", path, errno);
+  if (S_ISDIR(status.st_mode))
+    throw Error(ExitCode::Data, fmt::format("{} is a folder; a file was expected", path), "Give a file inside it.");
+  return file;
+}
+
+File File::open_write(const std::string& path) {
+  File file(path, O_RDWR);
+  if (!file.descriptor_) fail("write", path, errno);
+  return file;
+}
+
+File File::create(const std::string& path) {
+  File file(path, O_RDWR | O_CREAT | O_TRUNC);
+  if (!file.descriptor_) fail("create", path, errno);
+  return file;
+}
+
+int64_t File::size() const {
+  struct stat status {};
+  if (::fstat(descriptor(), &status) != 0) fail("read", path_, errno);
+  return status.st_size;
+}
+
+void File::read_at(int64_t position, std::span<std::byte> bytes) const {
+  while (!bytes.empty()) {
+    const ssize_t done = ::pread(descriptor(), bytes.data(), std::min(bytes.size(), kMost), position);
+    if (done < 0 && errno == EINTR) continue;
+    if (done < 0) fail("read", path_, errno);
+    if (done == 0)
+      throw Error(ExitCode::Data,
+                  fmt::format("{} ends at byte {}; {} more bytes were expected", path_, size(), bytes.size()),
+                  "The file is damaged or still being written: make or copy it again.");
+    position += done;
+    bytes = bytes.subspan(static_cast<size_t>(done));
+  }
+}
+
+void File::write_at(int64_t position, std::span<const std::byte> bytes) const {
+  while (!bytes.empty()) {
+    const ssize_t done = ::pwrite(descriptor(), bytes.data(), std::min(bytes.size(), kMost), position);
+    if (done < 0 && errno == EINTR) continue;
+    if (done < 0) fail(fmt::format("write {} bytes at {} of", bytes.size(), position), path_, errno);
+    position += done;
+    bytes = bytes.subspan(static_cast<size_t>(done));
+  }
+}
+
+void File::sync() const {
+  if (::fsync(descriptor()) != 0) fail("make durable (fsync)", path_, errno);
+}
+
+void File::close() {
+  // Whatever close() returns, the descriptor is gone on Linux.
+  if (descriptor_ && ::close(descriptor_.release()) != 0 && errno != EINTR) fail("close", path_, errno);
+}
+
+std::string folder_of(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+void sync_folder(const std::string& folder) {
+  const Handle<DescriptorTraits> descriptor(open_descriptor(folder, O_RDONLY | O_DIRECTORY));
+  if (!descriptor) fail("open folder", folder, errno);
+  // Some file systems have nothing to do here and say so with EINVAL.
+  if (::fsync(descriptor.get()) != 0 && errno != EINVAL) fail("make durable (fsync) folder", folder, errno);
+}
+
+void rename_durably(const std::string& from, const std::string& to) {
+  if (std::rename(from.c_str(), to.c_str()) != 0) fail(fmt::format("rename {} to", from), to, errno);
+  sync_folder(folder_of(to));
+}
+
+}  // namespace memring

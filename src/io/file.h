@@ -1,0 +1,52 @@
+// Files by position: whole reads and writes, durable renames, errors that name path and reason.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "base/handle.h"
+
+namespace memring {
+
+struct DescriptorTraits {
+  using Value = int;
+  static int none() { return -1; }
+  static void close(int) noexcept;
+};
+
+/// An open regular file. Every function throws Error(Io) with path and reason unless it says otherwise; read_at and
+/// write_at may be called by several threads at once.
+class File {
+ public:
+  /// Throws Error(Data) when the file is missing or is a folder.
+  static File open_read(const std::string& path);
+  static File open_write(const std::string& path);  ///< existing, for reading and writing
+  static File create(const std::string& path);      ///< new or emptied, for reading and writing
+
+  const std::string& path() const { return path_; }
+  int descriptor() const { return descriptor_.get(); }
+  int64_t size() const;  ///< bytes
+  /// All of `bytes` from this position; Error(Data) when the file ends before that.
+  void read_at(int64_t position, std::span<std::byte> bytes) const;
+  void write_at(int64_t position, std::span<const std::byte> bytes) const;
+  void sync() const;  ///< fsync
+  /// Closes and reports what the system says about it (NFS reports a failed write here).
+  void close();
+
+ private:
+  File(std::string path, int flags);
+  std::string path_;
+  Handle<DescriptorTraits> descriptor_;
+};
+
+/// The folder that holds `path` ("." when it names none).
+std::string folder_of(const std::string& path);
+/// Makes the entries of a folder durable.
+void sync_folder(const std::string& folder);
+/// rename() and fsync of the target's folder: after it returns, `to` survives a crash.
+void rename_durably(const std::string& from, const std::string& to);
+
+}  // namespace memring

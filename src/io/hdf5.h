@@ -1,0 +1,90 @@
+// Hdf5File: the part of HDF5 that memring uses. Files hold contiguous, uncompressed, little-endian datasets at known
+// offsets, so that bulk data is read and written by position, without HDF5. Objects carry no times: the same content
+// gives the same bytes. Not thread-safe (the library is not): for the main thread, or for one thread at a time.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/handle.h"
+#include "base/view.h"
+
+namespace memring {
+
+/// Little-endian element types; Other is anything else.
+enum class Hdf5Type : uint8_t { F32, F64, I32, I64, U8, U16, U32, U64, Other };
+int64_t bytes_of(Hdf5Type);
+const char* name_of(Hdf5Type);  ///< "float64", "uint16", ...
+Hdf5Type hdf5_type(DType);
+
+/// Where a dataset is. Names are full paths without the leading slash: "params/model.norm.weight".
+struct Hdf5Dataset {
+  std::string name;
+  Hdf5Type type = Hdf5Type::Other;
+  Shape shape;          ///< rank 0: a scalar
+  int64_t offset = -1;  ///< of its first byte in the file; -1: not contiguous, or without elements
+  int64_t bytes() const { return shape.elements() * bytes_of(type); }
+};
+
+struct Hdf5Traits {
+  using Value = int64_t;  // hid_t
+  static int64_t none() { return -1; }
+  static void close(int64_t) noexcept;
+};
+using Hdf5Id = Handle<Hdf5Traits>;
+
+/// Errors name the file, the object, and what HDF5 said: Error(Data) for what is found in a file that is read (missing,
+/// not HDF5, damaged, object absent or of another type or shape), Error(Io) for what the system refuses.
+class Hdf5File {
+ public:
+  /// For reading. `what` names the kind of file in messages ("token file"), `remedy` is the hint when it is no such
+  /// file.
+  static Hdf5File open(const std::string& path, const std::string& what = "file", const std::string& remedy = {});
+  /// New or emptied, for writing. Datasets of at least `alignment` bytes start at multiples of it.
+  static Hdf5File create(const std::string& path, int64_t alignment = 4096);
+  /// Existing, for adding; bytes behind what HDF5 knows of are left alone until a dataset is laid over them.
+  static Hdf5File append(const std::string& path, int64_t alignment = 4096);
+
+  const std::string& path() const { return path_; }
+  /// Writes everything out (without fsync) and reports errors, which the destructor cannot.
+  void close();
+
+  bool has(const std::string& name) const;  ///< a dataset or group
+  Hdf5Dataset dataset(const std::string& name) const;
+  /// All datasets below a group, sorted by name bytewise. Links to other files are not followed.
+  std::vector<Hdf5Dataset> list(const std::string& group = "/") const;
+
+  /// The whole dataset as T: double (from any float type), int32_t or int64_t (from integers that fit), row-major.
+  template <class T>
+  std::vector<T> read(const std::string& name) const;
+
+  bool has_attribute(const std::string& name, const std::string& object = "/") const;
+  std::string text_attribute(const std::string& name, const std::string& object = "/") const;
+  int64_t integer_attribute(const std::string& name, const std::string& object = "/") const;
+  double number_attribute(const std::string& name, const std::string& object = "/") const;
+  void write_attribute(const std::string& name, const std::string& text, const std::string& object = "/");
+  void write_attribute(const std::string& name, int64_t value, const std::string& object = "/");
+  void write_attribute(const std::string& name, double value, const std::string& object = "/");
+
+  void create_group(const std::string& name);
+  /// Lays out a contiguous dataset, with missing groups, and returns where it is; its bytes are whatever the file holds
+  /// there (zeros in a new file) until they are written, by write() or by position after close().
+  Hdf5Dataset create_dataset(const std::string& name, Hdf5Type type, const Shape& shape);
+  void write(const Hdf5Dataset& dataset, std::span<const std::byte> bytes);
+
+ private:
+  Hdf5File(std::string path, Hdf5Id file) : path_(std::move(path)), file_(std::move(file)) {}
+  Hdf5Id open_object(const std::string& name) const;
+  Hdf5Id open_dataset(const std::string& name) const;
+  Hdf5Id open_attribute(const std::string& name, const std::string& object) const;
+  void put_attribute(const std::string& name, const std::string& object, int64_t stored, int64_t memory,
+                     const void* value);
+
+  std::string path_;
+  Hdf5Id file_;
+};
+
+}  // namespace memring

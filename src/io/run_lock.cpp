@@ -1,0 +1,57 @@
+// RunLock: flock on <run>/lock. The kernel gives it up with its holder, whatever happens to that process.
+// SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "io/checkpoint.h"
+#include "io/file.h"
+
+namespace memring {
+namespace {
+
+std::string holder_in(int descriptor) {
+  std::array<char, 512> text{};
+  const ssize_t length = ::pread(descriptor, text.data(), text.size() - 1, 0);
+  const std::string line(text.data(), length > 0 ? static_cast<size_t>(length) : 0);
+  const std::string holder = line.substr(0, line.find('\n'));
+  return holder.empty() ? "another process" : holder;
+}
+
+}  // namespace
+
+RunLock::RunLock(const std::string& run_directory) {
+  std::error_code error;
+  std::filesystem::create_directories(run_directory, error);
+  if (error)
+    throw Error(ExitCode::Io, fmt::format("cannot create folder {}: {}", run_directory, error.message()),
+                "Choose another run.dir, or check the permissions of its parent.");
+  const std::string path = run_directory + "/lock";
+  Handle<DescriptorTraits> file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
+  if (!file)
+    throw Error(ExitCode::Io, fmt::format("cannot open {}: {}", path, std::strerror(errno)),
+                "Choose another run.dir, or check its permissions.");
+  if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EWOULDBLOCK)
+      throw Error(ExitCode::Usage, fmt::format("{} is in use by {}", run_directory, holder_in(file.get())),
+                  "Wait for that run to end or stop it, or choose another run.dir.");
+    throw Error(ExitCode::Io, fmt::format("cannot lock {}: {}", path, std::strerror(errno)),
+                "The file system must offer locks (on Lustre, mount it with flock); or choose another run.dir.");
+  }
+  std::array<char, 256> host{};
+  if (::gethostname(host.data(), host.size() - 1) != 0) std::strcpy(host.data(), "unknown");
+  const std::string holder = fmt::format("process {} on {}\n", ::getpid(), host.data());
+  // The name is for messages only, so a full disk must not keep the run from starting.
+  if (::ftruncate(file.get(), 0) == 0) (void)!::pwrite(file.get(), holder.data(), holder.size(), 0);
+  fd_ = file.release();
+}
+
+RunLock::~RunLock() { ::close(fd_); }
+
+}  // namespace memring

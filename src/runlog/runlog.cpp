@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runlog/runlog.h"
+
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <ctime>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+
+namespace memring {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string utc_now() {
+  char text[32];
+  const std::time_t now = std::time(nullptr);
+  std::tm parts = {};
+  gmtime_r(&now, &parts);
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+Json record(const char* kind) { return {{"schema", 1}, {"kind", kind}, {"time", utc_now()}}; }
+
+/// JSON has no NaN or Inf: null.
+Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+
+std::string duration(double seconds) {
+  const auto s = static_cast<int64_t>(seconds + 0.5);
+  if (s >= 86400) return fmt::format("{}d {:02}h", s / 86400, s / 3600 % 24);
+  if (s >= 3600) return fmt::format("{}h {:02}m", s / 3600, s / 60 % 60);
+  if (s >= 60) return fmt::format("{}m {:02}s", s / 60, s % 60);
+  return fmt::format("{}s", s);
+}
+
+std::string rate(double per_second) {
+  if (per_second >= 1e6) return fmt::format("{:.2f}M", per_second / 1e6);
+  if (per_second >= 1e4) return fmt::format("{:.1f}k", per_second / 1e3);
+  return fmt::format("{:.0f}", per_second);
+}
+
+/// Drops step records behind `first_step` and a torn last line: a resumed run logs those steps again.
+void cut_log(const std::string& path, int64_t first_step) {
+  std::ifstream old(path);
+  if (!old) return;
+  const std::string fresh = path + ".tmp";
+  {
+    std::ofstream kept(fresh, std::ios::trunc);
+    for (std::string line; std::getline(old, line);) {
+      const Json parsed = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+      if (parsed.is_object() && parsed.value("step", int64_t{0}) <= first_step) kept << line << '\n';
+    }
+    if (!kept.flush())
+      throw Error(ExitCode::Io, fmt::format("{} cannot be written: {}", fresh, std::strerror(errno)),
+                  "Free some space, or set log.jsonl = false.");
+  }
+  std::filesystem::rename(fresh, path);
+}
+
+}  // namespace
+
+RunLog::RunLog(const Options& options) : options_(options) {
+  if (!options_.speaks) return;
+  terminal_ = isatty(STDOUT_FILENO) == 1;
+  if (options_.jsonl.empty()) return;
+  cut_log(options_.jsonl, options_.first_step);
+  file_ = std::fopen(options_.jsonl.c_str(), "a");
+  if (!file_)
+    throw Error(ExitCode::Io, fmt::format("{} cannot be opened: {}", options_.jsonl, std::strerror(errno)),
+                "Choose another run.dir, or set log.jsonl = false.");
+}
+
+RunLog::~RunLog() {
+  if (file_) std::fclose(file_);
+}
+
+void RunLog::clear_bar() {
+  if (bar_) std::fputs("\r\033[K", stdout);
+  bar_ = false;
+}
+
+void RunLog::print(const std::string& line) {
+  clear_bar();
+  fmt::print("{}\n", line);
+  std::fflush(stdout);
+}
+
+void RunLog::write(const std::string& json) {
+  if (!file_) return;
+  std::fputs((json + "\n").c_str(), file_);
+  std::fflush(file_);
+}
+
+void RunLog::start(const std::vector<std::pair<std::string, std::string>>& facts) {
+  if (!options_.speaks) return;
+  Json json = record("run_start");
+  for (const auto& [key, value] : facts) {
+    print(fmt::format("{:<10} {}", key, value));
+    json[key] = value;
+  }
+  json["step"] = options_.first_step;
+  write(json.dump());
+}
+
+void RunLog::resumed(int64_t step, const std::string& path, const std::vector<std::string>& differences) {
+  if (!options_.speaks) return;
+  print(fmt::format("resume     from step {} ({})", step, path));
+  for (const auto& difference : differences) print(fmt::format("           {}", difference));
+  Json json = record("resume");
+  json["step"] = step;
+  json["path"] = path;
+  json["differences"] = differences;
+  write(json.dump());
+}
+
+void RunLog::step(const StepRecord& r) {
+  if (!options_.speaks) return;
+  step_start_ = Clock::now();
+  window_tokens_ += r.step_tokens;
+  window_seconds_ += r.step_seconds;
+  ++window_steps_;
+
+  Json json = record("step");
+  json["step"] = r.step;
+  json["loss"] = number(r.loss);
+  json["lr"] = r.lr;
+  json["norm"] = number(r.norm);
+  json["tokens"] = r.tokens;
+  json["step_seconds"] = r.step_seconds;
+  json["tokens_per_s"] = r.step_seconds > 0 ? static_cast<double>(r.step_tokens) / r.step_seconds : 0;
+  json["memory_mib"] = static_cast<double>(r.memory_bytes) / (1 << 20);
+  json["skipped"] = r.skipped;
+  write(json.dump());
+
+  if (r.step % options_.every != 0 && r.step != r.steps) return;
+  const double per_second = window_seconds_ > 0 ? static_cast<double>(window_tokens_) / window_seconds_ : 0;
+  const double left = static_cast<double>(r.steps - r.step) * window_seconds_ / static_cast<double>(window_steps_);
+  print(fmt::format("step {}{} | loss {:.4f} | lr {:.2e} | norm {:.2f} | {} tok/s | {:.0f} MiB{}{}", r.step,
+                    r.steps > 0 ? fmt::format("/{} {:.1f}%", r.steps,
+                                              100.0 * static_cast<double>(r.step) / static_cast<double>(r.steps))
+                                : "",
+                    r.loss, r.lr, r.norm, rate(per_second), static_cast<double>(r.memory_bytes) / (1 << 20),
+                    r.skipped > 0 ? fmt::format(" | skipped {}", r.skipped) : "",
+                    r.steps > 0 ? fmt::format(" | left {}", duration(left)) : ""));
+  window_seconds_ = 0;
+  window_steps_ = 0;
+  window_tokens_ = 0;
+}
+
+void RunLog::skipped(int64_t step, double norm, int64_t in_row) {
+  if (!options_.speaks) return;
+  print(fmt::format("skip       step {}: the gradient's norm is {} ({} in a row)", step, norm, in_row));
+  Json json = record("skip");
+  json["step"] = step;
+  json["in_row"] = in_row;
+  write(json.dump());
+}
+
+void RunLog::saved(int64_t step, const std::string& path, double held_seconds) {
+  if (!options_.speaks) return;
+  print(fmt::format("save       step {} to {} (training held up {:.3f} s)", step, path, held_seconds));
+  Json json = record("save");
+  json["step"] = step;
+  json["path"] = path;
+  json["held_seconds"] = held_seconds;
+  write(json.dump());
+}
+
+void RunLog::note(const std::string& text) {
+  if (options_.speaks) print(text);
+}
+
+void RunLog::warning(const std::string& text) {
+  if (!options_.speaks) return;
+  clear_bar();
+  fmt::print(stderr, "memring: warning: {}\n", text);
+  Json json = record("warning");
+  json["text"] = text;
+  write(json.dump());
+}
+
+void RunLog::end(const std::string& reason, int64_t step, int64_t tokens, double seconds, int exit_code) {
+  if (!options_.speaks) return;
+  print(fmt::format("end        {}: step {}, {} tokens, {}", reason, step, tokens, duration(seconds)));
+  Json json = record("run_end");
+  json["reason"] = reason;
+  json["step"] = step;
+  json["tokens"] = tokens;
+  json["seconds"] = seconds;
+  json["exit_code"] = exit_code;
+  write(json.dump());
+}
+
+void RunLog::progress(int64_t step, int64_t done, int64_t total) {
+  if (!options_.speaks || !terminal_) return;
+  const auto now = Clock::now();
+  constexpr auto kQuiet = std::chrono::seconds(2);  // shorter steps need no bar
+  if (now - step_start_ < kQuiet || now - last_bar_ < std::chrono::milliseconds(200)) return;
+  last_bar_ = now;
+  constexpr int64_t kWidth = 30;
+  const auto filled = static_cast<size_t>(kWidth * done / std::max<int64_t>(total, 1));
+  fmt::print("\r  step {} [{}{}] {}/{} cells", step, std::string(filled, '='), std::string(kWidth - filled, ' '), done,
+             total);
+  std::fflush(stdout);
+  bar_ = true;
+}
+
+}  // namespace memring

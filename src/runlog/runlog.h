@@ -1,0 +1,63 @@
+// RunLog: what a run tells its user, each fact once, to many sinks: the terminal and metrics.jsonl (schema:
+// docs/metrics.md). Rank 0 speaks; on other ranks every call does nothing. SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace memring {
+
+struct StepRecord {
+  int64_t step = 0, steps = 0;  ///< done, and wanted (0: open end)
+  double loss = 0, lr = 0, norm = 0;
+  int64_t tokens = 0;        ///< trained on so far
+  int64_t step_tokens = 0;   ///< of this step
+  double step_seconds = 0;   ///< of this step
+  int64_t memory_bytes = 0;  ///< VmHWM of the largest rank
+  int64_t skipped = 0;
+};
+
+class RunLog {
+ public:
+  struct Options {
+    bool speaks = true;      ///< rank 0
+    std::string jsonl;       ///< file; empty: none
+    int64_t every = 10;      ///< steps between lines
+    int64_t first_step = 0;  ///< resumed here: later lines of an earlier attempt are dropped from the file
+  };
+  explicit RunLog(const Options&);
+  ~RunLog();
+  RunLog(const RunLog&) = delete;
+  RunLog& operator=(const RunLog&) = delete;
+
+  /// "key: value" lines of the start, and one run_start record.
+  void start(const std::vector<std::pair<std::string, std::string>>& facts);
+  void resumed(int64_t step, const std::string& path, const std::vector<std::string>& differences);
+  void step(const StepRecord&);  ///< every step goes to the file, each `every`-th to the terminal
+  void skipped(int64_t step, double norm, int64_t in_row);
+  void saved(int64_t step, const std::string& path, double held_seconds);
+  void note(const std::string& text);
+  void warning(const std::string& text);
+  void end(const std::string& reason, int64_t step, int64_t tokens, double seconds, int exit_code);
+  /// Inside a long step, on a terminal only: a line that is drawn over.
+  void progress(int64_t step, int64_t done, int64_t total);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  void print(const std::string& line);
+  void clear_bar();
+  void write(const std::string& json);
+
+  Options options_;
+  std::FILE* file_ = nullptr;
+  bool terminal_ = false, bar_ = false;
+  Clock::time_point step_start_ = Clock::now(), last_bar_ = Clock::now();
+  double window_seconds_ = 0;  ///< since the last line, and so on
+  int64_t window_tokens_ = 0, window_steps_ = 0;
+};
+
+}  // namespace memring

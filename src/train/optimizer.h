@@ -1,0 +1,40 @@
+// Optimizer: AdamW on this rank's shard of the flat parameter buffer, and the learning rate of each step.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "base/arena.h"
+#include "config/config.h"
+#include "dist/mesh.h"
+#include "kernels/adamw/adamw.h"
+#include "model/params.h"
+
+namespace memring {
+
+/// Linear warm-up from 0 over `warmup` steps, then cosine or linear decay to min_lr at step `steps`, or constant with a
+/// linear decay over the last `decay` of the steps. `step` counts from 0; without a last step (steps = 0) the rate
+/// stays constant.
+double learning_rate(const OptimizerConfig&, int64_t step, int64_t steps);
+
+class Optimizer {
+ public:
+  Optimizer(Queue&, Params&, Range shard, const OptimizerConfig&);
+  static int64_t bytes(DType, int64_t shard);
+
+  /// The `update`-th update (from 1). grad_scale turns sums of gradients into means, clipping included.
+  void step(double lr, int64_t update, double grad_scale);
+  /// Factor of clipping by global norm: min(1, clip / norm), 1 when clipping is off.
+  double clipping(double norm) const;
+
+  View<> m() const { return m_; }  ///< [shard]
+  View<> v() const { return v_; }
+
+ private:
+  Queue& queue_;
+  Params& params_;
+  Range shard_;
+  OptimizerConfig config_;
+  Arena arena_;
+  View<> m_, v_;
+};
+
+}  // namespace memring

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/run_directory.h"
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <sstream>
+
+#include "base/error.h"
+
+namespace memring {
+namespace {
+
+std::map<std::string, std::string> lines_of(const std::string& text) {
+  std::map<std::string, std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);)
+    if (const size_t equals = line.find('='); equals != std::string::npos)
+      lines[line.substr(0, equals)] = line.substr(equals + 1);
+  return lines;
+}
+
+}  // namespace
+
+std::string checkpoint_directory(const std::string& run) { return run + "/checkpoints"; }
+std::string config_file(const std::string& run) { return run + "/config.ini"; }
+std::string metrics_file(const std::string& run) { return run + "/metrics.jsonl"; }
+
+std::vector<std::string> differing_lines(const std::string& then, const std::string& now) {
+  const auto old_lines = lines_of(then), new_lines = lines_of(now);
+  std::vector<std::string> differences;
+  for (const auto& [key, value] : new_lines) {
+    const auto found = old_lines.find(key);
+    const std::string before = found == old_lines.end() ? "(not there)" : found->second;
+    if (before != value) differences.push_back(fmt::format("{}: {} -> {}", key, before, value));
+  }
+  return differences;
+}
+
+void make_run_directory(const std::string& run) {
+  std::error_code failure;
+  std::filesystem::create_directories(run, failure);
+  if (failure)
+    throw Error(ExitCode::Io, fmt::format("the run directory {} cannot be made: {}", run, failure.message()),
+                "Choose another run.dir, or mend its permissions.");
+}
+
+void claim_run_directory(const Config& config) {
+  const std::string& run = config.run.dir;
+  if (std::filesystem::exists(config_file(run))) {
+    const Config before = load_config(config_file(run), {});
+    const auto differences = differing_lines(config_identity(before), config_identity(config));
+    if (!differences.empty()) {
+      std::string list;
+      for (const auto& difference : differences) list += "\n    " + difference;
+      throw Error(ExitCode::Usage, fmt::format("{} holds a run of another configuration:{}", run, list),
+                  "Choose another run.dir for this configuration, or start with the old values to continue that run.");
+    }
+  }
+  const std::string fresh = config_file(run) + ".tmp";
+  std::ofstream file(fresh, std::ios::trunc);
+  file << render_config(config);
+  if (!file.flush())
+    throw Error(ExitCode::Io, fmt::format("{} cannot be written", fresh),
+                "Free some space, or choose another run.dir.");
+  std::filesystem::rename(fresh, config_file(run));
+}
+
+}  // namespace memring

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/trainer.h"
+
+#include <chrono>
+#include <cmath>
+#include <memory>
+#include <optional>
+
+#include "base/machine.h"
+#include "data/loader.h"
+#include "engine/engine.h"
+#include "io/checkpoint.h"
+#include "kernels/elementwise/elementwise.h"
+#include "runlog/runlog.h"
+#include "train/optimizer.h"
+#include "train/run_directory.h"
+#include "train/stop.h"
+
+namespace memring {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+std::string mesh_text(MeshShape mesh) { return fmt::format("{} x {} x {}", mesh.data, mesh.segment, mesh.token); }
+
+/// When to save besides at the end: by steps on every rank alike, by the clock of rank 0, which asks in the reduction.
+class SaveTimes {
+ public:
+  explicit SaveTimes(const CheckpointConfig& config) : config_(config) {}
+  void ask(StepSums& sums, bool rank0) const {
+    if (rank0 && config_.every_minutes > 0 && seconds_since(last_) >= 60 * config_.every_minutes) sums.save = true;
+  }
+  bool due(int64_t step, const StepSums& reduced) const {
+    return reduced.save || (config_.every > 0 && step % config_.every == 0);
+  }
+  void saved() { last_ = Clock::now(); }
+
+ private:
+  CheckpointConfig config_;
+  Clock::time_point last_ = Clock::now();
+};
+
+/// What is saved, and the words that go with it.
+class Saver {
+ public:
+  Saver(const Config& config, Session& session, Mesh& mesh, Engine& engine, Optimizer& optimizer, Range shard,
+        RunLog& log)
+      : data_{.layout = engine.params().layout(),
+              .shard = shard,
+              .weights = engine.params().weights(),
+              .m = optimizer.m(),
+              .v = optimizer.v(),
+              .state = {}},
+        info_{.config = render_config(config),
+              .identity = config_identity(config),
+              .mesh = mesh_text(mesh.shape()),
+              .isa = name_of(engine.queue().isa()),
+              .dtype = engine.numerics().name,
+              .version = "0.1.0",
+              .threads = engine.queue().threads(),
+              .ranks = session.size()},
+        world_(session.world()),
+        directory_(checkpoint_directory(config.run.dir)),
+        keep_(config.checkpoint.keep),
+        log_(log) {}
+
+  /// Where the run stood, or a fresh state. Says what differs from the run that saved.
+  TrainState resume() {
+    std::vector<std::string> warnings;
+    const auto found = load_newest(world_, directory_, data_, warnings);
+    for (const auto& warning : warnings) log_.warning(warning);
+    if (!found) return {};
+    last_saved_ = found->step;
+    std::vector<std::string> differences;
+    const auto differs = [&](const char* what, const auto& then, const auto& now) {
+      if (then != now) differences.push_back(fmt::format("{}: {} then, {} now: the bits will differ", what, then, now));
+    };
+    differs("mesh", found->info.mesh, info_.mesh);
+    differs("threads", found->info.threads, info_.threads);
+    differs("instruction set", found->info.isa, info_.isa);
+    differs("data type", found->info.dtype, info_.dtype);
+    differs("version", found->info.version, info_.version);
+    log_.resumed(found->step, found->path, differences);
+    return data_.state;
+  }
+
+  void save(const TrainState& state) {
+    if (state.step == last_saved_) return;
+    if (!writer_) writer_ = std::make_unique<CheckpointWriter>(world_, directory_, keep_, data_);
+    data_.state = state;
+    const double held = writer_->save(data_, info_);
+    last_saved_ = state.step;
+    log_.saved(state.step, directory_, held);
+  }
+  void finish() {
+    if (writer_) writer_->finish();
+  }
+
+ private:
+  CheckpointData data_;
+  CheckpointInfo info_;
+  Communicator& world_;
+  std::string directory_;
+  int64_t keep_;
+  RunLog& log_;
+  std::unique_ptr<CheckpointWriter> writer_;
+  int64_t last_saved_ = -1;
+};
+
+std::vector<std::pair<std::string, std::string>> start_facts(const Config& config, Session& session, Mesh& mesh,
+                                                             Engine& engine, const Loader& loader) {
+  Executor& executor = engine.executor();
+  const Workload& w = engine.workload();
+  std::string memory;
+  for (const auto& [name, bytes] : engine.plan().parts)
+    if (bytes > 0)
+      memory += fmt::format("{}{} {:.1f}", memory.empty() ? "" : ", ", name, static_cast<double>(bytes) / (1 << 20));
+  return {
+      {"run", config.run.dir},
+      {"ranks", fmt::format("{} as data x segment x token = {}, {} on {}", session.size(), mesh_text(mesh.shape()),
+                            session.node_size(), session.host())},
+      {"compute",
+       fmt::format("cpu, {} thread{} a rank, {}, {}", engine.queue().threads(),
+                   engine.queue().threads() == 1 ? "" : "s", name_of(engine.queue().isa()), engine.numerics().name)},
+      {"model", fmt::format("{} parameters, memory {}{}", engine.params().layout().size, config.memory.kind,
+                            config.memory.kind == "rmt"
+                                ? fmt::format(" ({} tokens, {})", config.memory.tokens, config.memory.mask)
+                                : "")},
+      {"data", fmt::format("{}: {} sequences of {} tokens, {} segments each", config.data.path, loader.sequences(),
+                           w.length, w.segments())},
+      {"schedule", fmt::format("{} streams of {} sequences a rank group, tbptt {}{}, {}, efficiency {:.2f}",
+                               executor.streams(), executor.micro_batch(), config.tbptt.mode,
+                               config.tbptt.mode == "window" ? fmt::format(" {}", config.tbptt.window) : "",
+                               executor.recomputes() ? "recompute" : "activations kept", executor.efficiency())},
+      {"memory",
+       fmt::format("{:.1f} MiB planned on a rank: {}", static_cast<double>(engine.plan().total()) / (1 << 20), memory)},
+  };
+}
+
+void print_schedule(Executor& executor, Session& session) {
+  Schedule& schedule = executor.schedule(executor.draw());
+  schedule.restart();
+  std::vector<Action> window;
+  while (schedule.next_window(window))
+    for (const Action& action : window) fmt::print("rank {} {}\n", session.rank(), describe(action));
+}
+
+void warn_about_idle_ranks(const Workload& workload, Executor& executor, MeshShape mesh, Dependency dependency,
+                           RunLog& log) {
+  if (workload.segments() < mesh.segment)
+    log.warning(fmt::format(
+        "{} segments on a segment axis of {} ranks: {} ranks have no work; use mesh.data for them, or a shorter "
+        "segment.length",
+        workload.segments(), mesh.segment, mesh.segment - workload.segments()));
+  else if (dependency == Dependency::TopToInput && mesh.segment > 1 && executor.efficiency() < 0.8)
+    log.warning(fmt::format(
+        "the schedule keeps the ranks busy {:.0f} % of the time: a larger data.batch, or mesh.data in place of "
+        "mesh.segment, fills the gaps",
+        100 * executor.efficiency()));
+}
+
+}  // namespace
+
+ExitCode train(const Config& config, Session& session) {
+  const bool rank0 = session.rank() == 0;
+  std::optional<RunLock> lock;
+  if (rank0) {
+    make_run_directory(config.run.dir);
+    lock.emplace(config.run.dir);
+    claim_run_directory(config);
+  }
+  session.world().barrier();  // nobody reads the directory before it is ours
+
+  Mesh mesh(session.world(), resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, session.size()));
+  const Loader loader(
+      TokenFile(config.data.path),
+      {.batch = config.data.batch, .length = config.data.length, .vocab = config.model.vocab, .seed = config.run.seed});
+  std::optional<GradientSync> sync;
+  Engine engine(config, mesh, session.node_size(), workload_of(config, config.data.batch, config.data.length, true),
+                [&](const FlatBuffer& layout, DType dtype) {
+                  sync.emplace(session.world(), layout.size);
+                  const CheckpointData shape{.layout = layout,
+                                             .shard = sync->shard(),
+                                             .weights = View<>(nullptr, dtype, {layout.size}),
+                                             .m = {},
+                                             .v = {},
+                                             .state = {}};
+                  return Optimizer::bytes(dtype, sync->shard().size()) + CheckpointWriter::buffer_bytes(shape);
+                });
+  Executor& executor = engine.executor();
+  Params& params = engine.params();
+  params.initialise(config.run.seed);
+  Optimizer optimizer(engine.queue(), params, sync->shard(), config.optimizer);
+
+  const auto stored = rank0 ? list_checkpoints(checkpoint_directory(config.run.dir)) : std::vector<CheckpointSummary>{};
+  RunLog log({.speaks = rank0,
+              .jsonl = config.log.jsonl ? metrics_file(config.run.dir) : "",
+              .every = config.log.every,
+              .first_step = stored.empty() ? 0 : stored.front().step});
+  log.start(start_facts(config, session, mesh, engine, loader));
+  if (config.log.schedule) print_schedule(executor, session);
+  warn_about_idle_ranks(engine.workload(), executor, mesh.shape(), engine.dependency(), log);
+
+  Saver saver(config, session, mesh, engine, optimizer, sync->shard(), log);
+  TrainState state = saver.resume();
+  SaveTimes saves(config.checkpoint);
+  StopConditions stop(config.run);
+  const Watchdog watchdog(executor.progress(), config.run.timeout,
+                          fmt::format("rank {} of {} ({})", session.rank(), session.size(), session.host()));
+  executor.set_cell_observer([&](int64_t done, int64_t total) { log.progress(state.step + 1, done, total); });
+
+  const double seconds_before = state.seconds;
+  const auto start = Clock::now();
+  StopReason reason = stop.decide(state);
+  while (reason == StopReason::None) {
+    const auto step_start = Clock::now();
+    executor.progress().step = state.step + 1;
+    const auto batch = loader.at(state.step);
+    const BoundaryWeights weights = executor.draw();
+    Elementwise::fill(engine.queue(), params.gradients(), 0);
+    StepSums local = executor.run(*batch, weights);
+    stop.ask(local, rank0);
+    saves.ask(local, rank0);
+    const ReducedStep reduced = sync->reduce(engine.queue(), params.gradients(), local);
+
+    const double lr = learning_rate(config.optimizer, state.step, config.run.steps);
+    if (reduced.finite && reduced.sums.targets > 0) {
+      optimizer.step(lr, state.step - state.skipped + 1, optimizer.clipping(reduced.norm) / reduced.sums.targets);
+      sync->gather(params.weights());
+      state.skipped_in_row = 0;
+    } else {
+      ++state.skipped;
+      log.skipped(state.step + 1, reduced.norm, ++state.skipped_in_row);
+    }
+    ++state.step;
+    state.tokens += static_cast<int64_t>(reduced.sums.tokens);
+    state.seconds = seconds_before + seconds_since(start);
+
+    const int64_t memory = state.step % config.log.every == 0 || state.step == 1
+                               ? session.world().all_reduce_max(peak_memory())
+                               : peak_memory();
+    log.step({.step = state.step,
+              .steps = config.run.steps,
+              .loss = reduced.loss(),
+              .lr = lr,
+              .norm = reduced.norm,
+              .tokens = state.tokens,
+              .step_tokens = static_cast<int64_t>(reduced.sums.tokens),
+              .step_seconds = seconds_since(step_start),
+              .memory_bytes = memory,
+              .skipped = state.skipped});
+    if (state.skipped_in_row > config.run.max_skipped)
+      throw Error(ExitCode::Numeric,
+                  fmt::format("the gradient was not finite in {} steps in a row, up to step {}", state.skipped_in_row,
+                              state.step),
+                  "Start again from the last checkpoint with a lower optimizer.lr or a smaller optimizer.clip, or look "
+                  "at the data of these steps.");
+    reason = stop.decide(state, reduced);
+    if (reason == StopReason::None && saves.due(state.step, reduced.sums)) {
+      saver.save(state);
+      saves.saved();
+    }
+  }
+  saver.save(state);
+  saver.finish();
+
+  const ExitCode code = finished(reason) ? ExitCode::Done : ExitCode::Again;
+  log.end(describe(reason), state.step, state.tokens, state.seconds, static_cast<int>(code));
+  if (code == ExitCode::Again) log.note("           start the same command again to go on");
+  return code;
+}
+
+}  // namespace memring

@@ -1,0 +1,14 @@
+// The training loop.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "config/config.h"
+#include "dist/session.h"
+
+namespace memring {
+
+/// Trains, or resumes from the newest good checkpoint of the run directory. Collective. Returns 0 (done) or 75 (saved
+/// and stopped early); throws Error for everything else.
+ExitCode train(const Config&, Session&);
+
+}  // namespace memring
