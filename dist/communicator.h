@@ -1,5 +1,6 @@
 // Communicator: the transport between the ranks of one group, on views. MPI carries it today, NCCL later; the same
-// tests run on both. A world of one sends no messages and needs no launcher. SPDX-License-Identifier: Apache-2.0
+// tests run on both. A world of one sends no messages and needs no launcher.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,7 @@
 // Gradient synchronisation over the whole world (data x segment x token): the three exchanges of an optimizer step.
-// Each rank owns one contiguous shard of the flat parameter buffer and its optimizer state (ZeRO-1, Rajbhandari et al.
-// 2020). SPDX-License-Identifier: Apache-2.0
+// Each rank owns one contiguous shard of the flat parameter buffer and its optimizer state (ZeRO-1, Rajbhandari et
+// al. 2020).
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <span>

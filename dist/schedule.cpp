@@ -286,12 +286,16 @@ const Policy& Schedule::policy() const { return simulation_->input.policy; }
 MeshShape Schedule::mesh() const { return simulation_->input.mesh; }
 MeshCoord Schedule::coord() const { return simulation_->coord; }
 
+const char* name_of(Verb verb) {
+  static constexpr const char* kNames[] = {"Forward", "Recompute", "Backward", "PostReceive", "Send", "Wait", "Free"};
+  return kNames[static_cast<int>(verb)];
+}
+
 std::string describe(const Action& action) {
-  static constexpr const char* kVerbs[] = {"Forward", "Recompute", "Backward", "PostReceive", "Send", "Wait", "Free"};
   static constexpr const char* kKinds[] = {"State", "Adjoint", "Saved"};
   const Cell& cell = action.cell;
-  std::string text = fmt::format("{} stream {} segment {} layers {}..{}", kVerbs[static_cast<int>(action.verb)],
-                                 cell.stream, cell.segment, cell.layer, cell.layer + cell.layers - 1);
+  std::string text = fmt::format("{} stream {} segment {} layers {}..{}", name_of(action.verb), cell.stream,
+                                 cell.segment, cell.layer, cell.layer + cell.layers - 1);
   if (cell.pass == Pass::Encode) text += " encode";
   if (action.verb > Verb::Backward) {
     text += fmt::format(" {} {}", kKinds[static_cast<int>(action.kind)], action.slot);

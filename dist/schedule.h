@@ -23,6 +23,8 @@ enum class Verb : uint8_t {
   Free          ///< the slot's content is dead; it may be given to another cell
 };
 
+const char* name_of(Verb);  ///< static text
+
 /// What a slot holds. Each kind has its own numbering, 0 to count - 1.
 enum class SlotKind : uint8_t {
   State,    ///< a memory state at a segment boundary

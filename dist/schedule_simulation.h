@@ -1,5 +1,6 @@
 // The order of the cells over all ranks of one segment axis: a greedy simulation in integers, which every rank runs
-// alike. Private to schedule.cpp, which turns one rank's tasks into actions. SPDX-License-Identifier: Apache-2.0
+// alike. Private to schedule.cpp, which turns one rank's tasks into actions.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <algorithm>

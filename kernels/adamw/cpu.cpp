@@ -1,3 +1,4 @@
+// AdamW: checks, the choice of reference or fast path, and the fast path in fp32.
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/adamw/adamw.h"
 

@@ -1,5 +1,6 @@
-// Inner loops of attention, built once per instruction set. The products are our own: on blocks of this size they run
-// at the machine's ceiling, where a library call still packs its operands. SPDX-License-Identifier: Apache-2.0
+// Inner loops of attention, built once per instruction set. The products are our own: on blocks of this size they
+// run at the machine's ceiling, where a library call still packs its operands.
+// SPDX-License-Identifier: Apache-2.0
 #include "kernels/attention/loops.h"
 
 #include "kernels/common/simd_math.h"

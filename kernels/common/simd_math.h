@@ -1,9 +1,8 @@
-// Elementary functions for loops.cpp files: plain arithmetic that GCC vectorises under `#pragma omp simd`. Private to
-// kernels/.
-//
-// A loops.cpp file is compiled once per instruction set and the linker keeps one copy of each inline function, so one
-// built for AVX-512 could end up in the baseline path. Hence everything here is static and always inlined, and
-// loops.cpp files use no templates or inline functions of the standard library. SPDX-License-Identifier: Apache-2.0
+// Elementary functions for loops.cpp files: plain arithmetic that GCC vectorises under `#pragma omp simd`. Private
+// to kernels/.  A loops.cpp file is compiled once per instruction set and the linker keeps one copy of each inline
+// function, so one built for AVX-512 could end up in the baseline path. Hence everything here is static and always
+// inlined, and loops.cpp files use no templates or inline functions of the standard library.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>

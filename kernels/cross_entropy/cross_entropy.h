@@ -17,12 +17,13 @@ struct CrossEntropy {
   static int64_t scratch_bytes(DType, int64_t rows, int64_t vocab);
 
   // nll [rows] · hidden [rows, dim] (after the final norm) · weight [vocab, dim] · targets [rows]
-  static void forward(Queue&, View<> nll, ConstView<> hidden, ConstView<> weight, ConstView<int32_t> targets, Arena& scratch);
+  static void forward(Queue&, View<> nll, ConstView<> hidden, ConstView<> weight, ConstView<int32_t> targets,
+                      Arena& scratch);
 
-  // Loss and gradient of sum(nll) in one pass over the logits: d_hidden [rows, dim] is written (and must not be hidden),
-  // d_weight [vocab, dim] accumulated, chunks in ascending order. nll as above.
-  static void forward_backward(Queue&, View<> nll, View<> d_hidden, View<> d_weight, ConstView<> hidden, ConstView<> weight,
-                               ConstView<int32_t> targets, Arena& scratch);
+  // Loss and gradient of sum(nll) in one pass over the logits: d_hidden [rows, dim] is written (and must not be
+  // hidden), d_weight [vocab, dim] accumulated, chunks in ascending order. nll as above.
+  static void forward_backward(Queue&, View<> nll, View<> d_hidden, View<> d_weight, ConstView<> hidden,
+                               ConstView<> weight, ConstView<int32_t> targets, Arena& scratch);
 };
 
 }  // namespace memring

@@ -1,3 +1,4 @@
+// Output head and loss: the reference on plain pointers. Private to kernels/.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

@@ -1,3 +1,4 @@
+// Moves between row-major and head-major layout: checks, choice of reference or fast path, and the fast path in fp32.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 

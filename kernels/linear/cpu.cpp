@@ -1,3 +1,4 @@
+// Linear layer: checks, the choice of reference or fast path, and the fast path in fp32.
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/common/checks.h"
 #include "kernels/common/gemm.h"

@@ -1,3 +1,4 @@
+// Sum of squares: inner loops, built once per instruction set. Private to kernels/.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

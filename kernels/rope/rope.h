@@ -9,10 +9,11 @@
 namespace memring {
 
 /// Rotary position embedding (Su et al. 2021), Llama's "rotate_half" form: with half = head_dim / 2 and
-/// a_i = position · theta^(-i/half):   (x_i, x_{i+half}) -> (x_i cos a_i - x_{i+half} sin a_i, x_{i+half} cos a_i + x_i sin a_i).
+/// a_i = position · theta^(-i/half):   (x_i, x_{i+half}) -> (x_i cos a_i - x_{i+half} sin a_i, x_{i+half} cos a_i + x_i
+/// sin a_i).
 ///
-/// The rotation also moves the projection's rows to the head-major layout that attention wants (dense operands per head).
-/// fp32 or fp64, all views alike. Positions come from the rows, so a layout may place them as it likes.
+/// The rotation also moves the projection's rows to the head-major layout that attention wants (dense operands per
+/// head). fp32 or fp64, all views alike. Positions come from the rows, so a layout may place them as it likes.
 struct Rope {
   // cos, sin [rows, half]: angles are computed in double whatever the type of the table (in fp32 they are off by
   // 0.06 rad at position one million)

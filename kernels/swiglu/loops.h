@@ -1,3 +1,4 @@
+// Gated activation: inner loops, built once per instruction set. Private to kernels/.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

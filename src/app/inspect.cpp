@@ -12,6 +12,7 @@
 #include "io/checkpoint_files.h"
 #include "io/fixture.h"
 #include "io/hdf5.h"
+#include "io/manifest.h"
 
 namespace memring {
 namespace {
@@ -93,6 +94,8 @@ int inspect_folder(const std::string& path) {
   if (run && directories.empty())
     throw Error(ExitCode::Data, fmt::format("run directory {} holds no checkpoint", path),
                 "Train longer, or set checkpoint.every.");
+  if (directories.empty() && !fs::exists(fs::path(path) / kManifestFile))
+    throw Error(ExitCode::Data, fmt::format("folder {} is neither a checkpoint nor a run directory", path), kRemedy);
   if (directories.empty()) return inspect_checkpoint(read_manifest(path), true);
   int code = static_cast<int>(ExitCode::Done);
   for (const auto& [step, directory] : directories) {
@@ -101,7 +104,8 @@ int inspect_folder(const std::string& path) {
     } catch (const Error& error) {
       // The others are inspected all the same.
       fmt::print("{}: not a usable checkpoint\n", directory);
-      code = std::max(code, report_faults(directory, {error.what()}));
+      fmt::print(stderr, "memring: {}\n", error.what());
+      code = std::max(code, static_cast<int>(ExitCode::Data));
     }
   }
   return code;

@@ -1,6 +1,6 @@
 // Arena: all buffers of a run come from blocks taken once, before the first step. The code that carves buffers also
-// runs without memory ("measuring"), so the planned size and the real one cannot differ. SPDX-License-Identifier:
-// Apache-2.0
+// runs without memory ("measuring"), so the planned size and the real one cannot differ.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstddef>

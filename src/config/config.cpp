@@ -1,5 +1,6 @@
-// From a file or text and overrides to a Config: scan, look each key up, set its field, derive, validate; and back to
-// text. SPDX-License-Identifier: Apache-2.0
+// From a file or text and overrides to a Config: scan, look each key up, set its field, derive, validate; and back
+// to text.
+// SPDX-License-Identifier: Apache-2.0
 #include "config/config.h"
 
 #include <cerrno>

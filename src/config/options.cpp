@@ -1,6 +1,7 @@
-// The table of all config keys. A key is declared here once: its field (whose initialiser in config.h is the default),
-// how a value is written, its range or choices, a sentence of help and an example. Everything else follows from the
-// table. SPDX-License-Identifier: Apache-2.0
+// The table of all config keys. A key is declared here once: its field (whose initialiser in config.h is the
+// default), how a value is written, its range or choices, a sentence of help and an example. Everything else follows
+// from the table.
+// SPDX-License-Identifier: Apache-2.0
 #include "config/options.h"
 
 #include <algorithm>

@@ -72,7 +72,8 @@ Parsed<int64_t> parse_size(std::string_view text) {
   }
   auto parsed = parse_integer<int64_t>(text);
   if (parsed.fault != Fault::None) return parsed;
-  if (std::abs(parsed.value) > (std::numeric_limits<int64_t>::max() >> shift)) return {0, Fault::Range};
+  const int64_t most = std::numeric_limits<int64_t>::max() >> shift;
+  if (parsed.value > most || parsed.value < -most) return {0, Fault::Range};
   parsed.value *= int64_t{1} << shift;
   return parsed;
 }

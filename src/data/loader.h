@@ -1,5 +1,5 @@
-// Loader: from a step number to the tokens of that step, a pure function of (file, seed, step): the same on any mesh and
-// after any restart, and nothing needs to be saved.
+// Loader: from a step number to the tokens of that step, a pure function of (file, seed, step): the same on any mesh
+// and after any restart, and nothing needs to be saved.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -10,8 +10,8 @@
 
 namespace memring {
 
-/// The token file is cut into N = (tokens - 1) / length sequences; sample i of epoch e is sequence permuted(i, N, seed, e).
-/// Step s takes samples s * batch ... s * batch + batch - 1, going on through epochs.
+/// The token file is cut into N = (tokens - 1) / length sequences; sample i of epoch e is sequence permuted(i, N, seed,
+/// e). Step s takes samples s * batch ... s * batch + batch - 1, going on through epochs.
 class Loader {
  public:
   struct Options {

@@ -1,7 +1,8 @@
 // The format "memring-tokens-1": root attributes format, tokenizer, vocab, digest_block (bytes of /tokens under one
-// digest) and documents_digest; datasets as in token_file.h. The tokens are written while they come, at a fixed place
-// of the temporary file; HDF5 lays its dataset over them at the end, when their number is known, and never touches
-// them. SPDX-License-Identifier: Apache-2.0
+// digest) and documents_digest; datasets as in token_file.h. The tokens are written while they come, at a fixed
+// place of the temporary file; HDF5 lays its dataset over them at the end, when their number is known, and never
+// touches them.
+// SPDX-License-Identifier: Apache-2.0
 #include "data/token_file.h"
 
 #include <unistd.h>
@@ -133,10 +134,11 @@ void TokenFileWriter::begin_document() { state_->documents.push_back(state_->tok
 void TokenFileWriter::append(std::span<const int32_t> tokens) {
   check(!state_->documents.empty(), "tokens were appended before the first document began");
   State& state = *state_;
-  for (const int32_t token : tokens)
-    if (token < 0 || token >= state.vocab)
-      check(false,
-            fmt::format("tokenizer {} gave token {}; its vocabulary is {}", state.tokenizer, token, state.vocab));
+  uint32_t highest = 0;  // negative ids are higher than any vocabulary
+  for (const int32_t token : tokens) highest = std::max(highest, static_cast<uint32_t>(token));
+  if (highest >= state.vocab)
+    check(false, fmt::format("tokenizer {} gave token {}; its vocabulary is {}", state.tokenizer,
+                             static_cast<int32_t>(highest), state.vocab));
   while (!tokens.empty()) {
     tokens = tokens.subspan(state.store(tokens));
     if (static_cast<int64_t>(state.block.size()) == kBlock) state.end_block(kTokensAt);

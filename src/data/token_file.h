@@ -1,5 +1,6 @@
-// Token files: packed text as HDF5, read by ranges. Datasets are contiguous: /tokens (uint8 for up to 256 ids, else uint16 or
-// uint32), /documents (int64: first token of each document, and the end), /digests (uint64: XXH3-64 of each 4 MiB of /tokens).
+// Token files: packed text as HDF5, read by ranges. Datasets are contiguous: /tokens (uint8 for up to 256 ids, else
+// uint16 or uint32), /documents (int64: first token of each document, and the end), /digests (uint64: XXH3-64 of each 4
+// MiB of /tokens).
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -11,8 +12,8 @@
 
 namespace memring {
 
-/// Writes a token file piece by piece under a temporary name and gives it its name when finished: a crash leaves no file
-/// that looks complete. The same input gives the same bytes. Throws Error(Io) with path and reason.
+/// Writes a token file piece by piece under a temporary name and gives it its name when finished: a crash leaves no
+/// file that looks complete. The same input gives the same bytes. Throws Error(Io) with path and reason.
 class TokenFileWriter {
  public:
   TokenFileWriter(const std::string& path, const std::string& tokenizer, int64_t vocab);

@@ -11,8 +11,9 @@ class Bytes : public Tokenizer {
   const char* name() const override { return "bytes"; }
   int64_t vocab() const override { return 256; }
   void encode(std::string_view piece, bool, std::vector<int32_t>& ids) override {
-    ids.reserve(ids.size() + piece.size());
-    for (const char byte : piece) ids.push_back(static_cast<unsigned char>(byte));
+    const size_t first = ids.size();
+    ids.resize(first + piece.size());
+    for (size_t i = 0; i < piece.size(); ++i) ids[first + i] = static_cast<unsigned char>(piece[i]);
   }
 };
 

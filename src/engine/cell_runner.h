@@ -1,5 +1,6 @@
-// CellRunner: one cell (one segment of one stream, through all layers) forward, its loss, and backward: where model and
-// memory meet. It knows neither ranks nor schedules. SPDX-License-Identifier: Apache-2.0
+// CellRunner: one cell (one segment of one stream, through all layers) forward, its loss, and backward: where model
+// and memory meet. It knows neither ranks nor schedules.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <span>

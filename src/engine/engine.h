@@ -1,5 +1,6 @@
-// Engine: everything that a command needs to run batches of a configured model on this rank: queue, parameters, model,
-// memory and executor, built in the order in which they depend on each other. SPDX-License-Identifier: Apache-2.0
+// Engine: everything that a command needs to run batches of a configured model on this rank: queue, parameters,
+// model, memory and executor, built in the order in which they depend on each other.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <memory>

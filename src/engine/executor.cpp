@@ -8,26 +8,6 @@
 namespace memring {
 namespace {
 
-const char* name_of(Verb verb) {
-  switch (verb) {
-    case Verb::Forward:
-      return "Forward";
-    case Verb::Recompute:
-      return "Recompute";
-    case Verb::Backward:
-      return "Backward";
-    case Verb::PostReceive:
-      return "PostReceive";
-    case Verb::Send:
-      return "Send";
-    case Verb::Wait:
-      return "Wait";
-    case Verb::Free:
-      return "Free";
-  }
-  return "?";
-}
-
 bool computes(Verb verb) { return verb == Verb::Forward || verb == Verb::Recompute || verb == Verb::Backward; }
 
 std::string text_of(const MemoryPlan& plan) {

@@ -1,5 +1,6 @@
 // Executor: walks a rank's schedule and makes each action happen: joins the schedule (dist) with model and memory. A
-// single process walks the same schedule without messages. SPDX-License-Identifier: Apache-2.0
+// single process walks the same schedule without messages.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <functional>

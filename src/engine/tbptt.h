@@ -1,7 +1,7 @@
-// TBPTT: over which segment boundaries gradients flow (DESIGN.md, section 3). The state always crosses with its value;
-// its adjoint is multiplied by the boundary's weight: full = 1 everywhere, window K = 0 where the segment number is a
-// multiple of K and 1 elsewhere. A pure function of the step, so nothing needs to be saved. SPDX-License-Identifier:
-// Apache-2.0
+// TBPTT: over which segment boundaries gradients flow (DESIGN.md, section 3). The state always crosses with its
+// value; its adjoint is multiplied by the boundary's weight: full = 1 everywhere, window K = 0 where the segment
+// number is a multiple of K and 1 elsewhere. A pure function of the step, so nothing needs to be saved.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstddef>

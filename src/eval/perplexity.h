@@ -1,5 +1,6 @@
-// Evaluation: loss and perplexity of a trained model by position in the sequence, with its memory and with the memory
-// reset at every segment. Memory use does not grow with the length of a sequence. SPDX-License-Identifier: Apache-2.0
+// Evaluation: loss and perplexity of a trained model by position in the sequence, with its memory and with the
+// memory reset at every segment. Memory use does not grow with the length of a sequence.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <optional>

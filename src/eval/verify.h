@@ -1,5 +1,6 @@
 // Verification: a fixture's loss, logits, memory state and gradients, computed on this machine, backend and mesh,
-// beside the values of an independent float64 reference. SPDX-License-Identifier: Apache-2.0
+// beside the values of an independent float64 reference.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <string>

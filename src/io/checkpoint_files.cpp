@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <sys/resource.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -91,6 +92,12 @@ void remove_quietly(const std::string& path) noexcept {
 }
 
 void require_space(const std::string& directory, int64_t bytes) {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < static_cast<rlim_t>(bytes))
+    throw Error(ExitCode::Io,
+                fmt::format("a checkpoint needs a file of {} bytes in {}; this process may write at most {}", bytes,
+                            directory, limit.rlim_cur),
+                "Raise the limit on the size of files (ulimit -f).");
   struct statvfs status {};
   if (::statvfs(directory.c_str(), &status) != 0)
     throw Error(ExitCode::Io, fmt::format("cannot ask for the free space of {}: {}", directory, std::strerror(errno)),

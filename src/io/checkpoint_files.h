@@ -25,7 +25,8 @@ void remove_temporaries(const std::string& directory);
 /// Best effort, for cleaning up behind an error.
 void remove_quietly(const std::string& path) noexcept;
 
-/// Throws Error(Io) naming the bytes needed, free and missing unless `bytes` fit on the directory's file system.
+/// Throws Error(Io) naming the bytes needed, free and missing unless a file of this size fits on the directory's file
+/// system and the process may write one.
 void require_space(const std::string& directory, int64_t bytes);
 
 /// Renames a finished temporary directory to its final name, durably. A directory of that name is replaced in one step

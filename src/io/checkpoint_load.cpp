@@ -1,6 +1,6 @@
-// Loading: rank 0 reads the manifest, all ranks share the checking of digests and the reading of weights. Tensors are
-// read by position, so damaged bytes never reach HDF5 (which crashes on some of them). SPDX-License-Identifier:
-// Apache-2.0
+// Loading: rank 0 reads the manifest, all ranks share the checking of digests and the reading of weights. Tensors
+// are read by position, so damaged bytes never reach HDF5 (which crashes on some of them).
+// SPDX-License-Identifier: Apache-2.0
 #include <fmt/core.h>
 
 #include <map>

@@ -1,6 +1,7 @@
 // CheckpointWriter: the main thread lays the file out and copies, a thread of each rank writes, rank 0's thread
-// commits. Between ranks the threads speak through small files in the temporary directory, since only the main thread
-// may use MPI. SPDX-License-Identifier: Apache-2.0
+// commits. Between ranks the threads speak through small files in the temporary directory, since only the main
+// thread may use MPI.
+// SPDX-License-Identifier: Apache-2.0
 #include <fmt/core.h>
 #include <pthread.h>
 #include <signal.h>
@@ -13,14 +14,13 @@
 #include <filesystem>
 #include <map>
 #include <mutex>
-#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "base/arena.h"
 #include "io/agreement.h"
 #include "io/checkpoint.h"
 #include "io/checkpoint_files.h"
-#include "io/hdf5.h"
+#include "io/checkpoint_part.h"
 #include "io/manifest.h"
 
 namespace memring {
@@ -49,31 +49,11 @@ void write_whole(const std::string& path, const std::string& text) {
   file.close();
 }
 
-/// Bytes of a group's tensors, HDF5's own included with a generous estimate.
-int64_t file_estimate(const FlatBuffer& layout, DType dtype) {
-  const auto groups = static_cast<int64_t>(kGroups.size());
-  return groups * (layout.size * bytes_of(dtype) + static_cast<int64_t>(layout.entries.size()) * 8192) + (1 << 20);
-}
-
-/// Makes the file with all its datasets, whose bytes are still zeros, and notes where they are.
-void lay_out(Manifest& manifest, const std::string& path) {
-  Hdf5File file = Hdf5File::create(path);
-  file.write_attribute("format", std::string("memring-checkpoint-1"));
-  file.create_group("state");
-  file.write_attribute("step", manifest.state.step, "state");
-  file.write_attribute("tokens", manifest.state.tokens, "state");
-  file.write_attribute("skipped", manifest.state.skipped, "state");
-  file.write_attribute("skipped_in_row", manifest.state.skipped_in_row, "state");
-  file.write_attribute("seconds", manifest.state.seconds, "state");
-  // Group by group: in the file too a shard is then a few long runs of bytes.
-  for (size_t group = 0; group < kGroups.size(); ++group)
-    for (size_t i = 0; i < manifest.places.size(); ++i) {
-      const FlatEntry& entry = manifest.layout.entries[i];
-      const std::string name = fmt::format("{}/{}", kGroups[group], entry.name);
-      manifest.places[i][group] = file.create_dataset(name, hdf5_type(manifest.stored), entry.shape).offset;
-    }
-  file.close();
-  manifest.file_bytes = File::open_read(path).size();
+std::string read_whole(const std::string& path) {
+  const File file = File::open_read(path);
+  std::string text(static_cast<size_t>(file.size()), '\0');
+  file.read_at(0, std::as_writable_bytes(std::span<char>(text.data(), text.size())));
+  return text;
 }
 
 }  // namespace
@@ -90,10 +70,9 @@ struct CheckpointWriter::State {
 
   // Writer thread.
   void run();
-  void write_part();
+  void write_record();
   void commit();
   void gather_records();
-  std::string first_missing_record() const;
   bool record_from(int rank) const;
 
   Communicator& world;
@@ -111,6 +90,7 @@ struct CheckpointWriter::State {
   Manifest manifest;
   std::string temporary;
   Clock::time_point start;
+  bool published = false;
 
   std::mutex mutex;  ///< guards the next five
   std::condition_variable changed;
@@ -185,7 +165,7 @@ void CheckpointWriter::State::run() {
       changed.wait(lock, [&] { return phase == Phase::Writing || quit; });
       if (phase != Phase::Writing) return;
     }
-    auto failure = failure_of([&] { write_part(); });
+    auto failure = failure_of([&] { write_record(); });
     // Rank 0 learns of it by this file, and if even that cannot be written, in finish().
     if (failure) (void)failure_of([&] { write_whole(failure_path(temporary, rank), failure->text); });
     {
@@ -206,55 +186,10 @@ void CheckpointWriter::State::run() {
   }
 }
 
-/// Writes this rank's shard, makes it durable, compares what the file then holds with the copy, and leaves a record
-/// with the digests of those blocks whose tensor bytes are all this rank's. (Their other bytes are HDF5's and were
-/// there before.)
-void CheckpointWriter::State::write_part() {
-  const int64_t element = bytes_of(dtype);
-  File file = File::open_write(temporary + "/" + kStateFile);
-  std::map<int64_t, int64_t> own, all;  // bytes of tensors by block
-  const auto count = [](std::map<int64_t, int64_t>& bytes, const Piece& piece, auto&& visit) {
-    for (int64_t block = piece.file / kBlockBytes; block * kBlockBytes < piece.file + piece.bytes; ++block) {
-      const int64_t begin = std::max(piece.file, block * kBlockBytes);
-      const int64_t end = std::min(piece.file + piece.bytes, (block + 1) * kBlockBytes);
-      bytes[block] += end - begin;
-      visit(block, begin, end);
-    }
-  };
-  struct Span {
-    int64_t begin, end;
-    const std::byte* bytes;
-  };
-  std::map<int64_t, std::vector<Span>> spans;  // of this rank, by block
-  for (size_t group = 0; group < kGroups.size(); ++group) {
-    const auto* copy = static_cast<const std::byte*>(copies[group].data());
-    for (const Piece& piece : pieces_of(layout, manifest.places, static_cast<int>(group), shard, element)) {
-      file.write_at(piece.file, {copy + piece.memory, static_cast<size_t>(piece.bytes)});
-      count(own, piece, [&](int64_t block, int64_t begin, int64_t end) {
-        spans[block].push_back({begin, end, copy + piece.memory + (begin - piece.file)});
-      });
-    }
-    for (const Piece& piece : pieces_of(layout, manifest.places, static_cast<int>(group), {0, layout.size}, element))
-      count(all, piece, [](int64_t, int64_t, int64_t) {});
-  }
-  file.sync();
-
-  nlohmann::json record = nlohmann::json::array();
-  std::vector<std::byte> buffer(static_cast<size_t>(kBlockBytes));
-  for (const auto& [block, parts] : spans) {
-    std::string digest = read_block_digest(file, manifest.file_bytes, block, buffer);
-    for (const Span& span : parts)
-      if (std::memcmp(buffer.data() + (span.begin - block * kBlockBytes), span.bytes,
-                      static_cast<size_t>(span.end - span.begin)) != 0)
-        throw Error(ExitCode::Io,
-                    fmt::format("{} gives back other bytes than were written, between {} and {}", file.path(),
-                                span.begin, span.end),
-                    "Check the disk, its file system and this machine's memory.");
-    if (own[block] == all[block]) record.push_back({block, std::move(digest)});
-  }
-  file.close();
+void CheckpointWriter::State::write_record() {
+  const std::string record = write_part(manifest, temporary + "/" + kStateFile, shard, copies);
   const std::string path = record_path(temporary, rank);
-  write_whole(path + ".part", record.dump());
+  write_whole(path + ".part", record);
   rename_durably(path + ".part", path);
 }
 
@@ -290,20 +225,11 @@ void CheckpointWriter::State::commit() {
     gather_records();
     manifest.digests.assign(static_cast<size_t>(manifest.blocks()), {});
     for (int other = 0; other < ranks; ++other) {
-      const File record = File::open_read(record_path(temporary, other));
-      std::string text(static_cast<size_t>(record.size()), '\0');
-      record.read_at(0, std::as_writable_bytes(std::span<char>(text.data(), text.size())));
-      for (const auto& entry : nlohmann::json::parse(text))
-        manifest.digests.at(entry.at(0).get<size_t>()) = entry.at(1).get<std::string>();
-      std::filesystem::remove(record.path());
+      const std::string path = record_path(temporary, other);
+      add_digests(manifest, read_whole(path));
+      std::filesystem::remove(path);
     }
-    // What several ranks wrote into, and what only HDF5 did: all of it is in the file by now.
-    const File file = File::open_read(temporary + "/" + kStateFile);
-    std::vector<std::byte> buffer(static_cast<size_t>(kBlockBytes));
-    for (int64_t block = 0; block < manifest.blocks(); ++block) {
-      std::string& digest = manifest.digests[static_cast<size_t>(block)];
-      if (digest.empty()) digest = read_block_digest(file, manifest.file_bytes, block, buffer);
-    }
+    complete_digests(manifest, temporary + "/" + kStateFile);
     write_whole(temporary + "/" + kManifestFile, render_manifest(manifest));
     sync_folder(temporary);
     publish(temporary, directory + "/" + checkpoint_name(manifest.state.step));
@@ -313,7 +239,8 @@ void CheckpointWriter::State::commit() {
   }
   took = seconds_since(start);
   committed = manifest.state.step;
-  verified[manifest.state.step] = true;  // its bytes were compared with the copy after fsync
+  published = true;
+  verified[manifest.state.step] = true;  // every rank compared its bytes with its copy
   prune(directory, keep, verified);
 }
 
@@ -337,17 +264,18 @@ void CheckpointWriter::State::finish() {
   }
   in_flight = false;
   if (!failure) failure = first_failure(world, commit_failure);
-  int64_t step = committed;
+  int64_t outcome[2] = {committed, published ? 1 : 0};
   double seconds = took;
-  world.broadcast(View<int64_t>(&step, {1}), 0);
+  world.broadcast(View<int64_t>(outcome, {2}), 0);
   world.broadcast(View<double>(&seconds, {1}), 0);
-  committed = step;
+  committed = outcome[0];
   took = seconds;
-  if (failure)
-    throw Error(ExitCode::Io,
-                fmt::format("the checkpoint of step {} ({} bytes) was not saved: {}", manifest.state.step,
-                            manifest.file_bytes, failure->text),
-                failure->hint.empty() ? "Earlier checkpoints are untouched." : failure->hint);
+  if (!failure) return;
+  const char* what = outcome[1] ? "is saved, but what it makes superfluous stays" : "was not saved";
+  throw Error(ExitCode::Io,
+              fmt::format("the checkpoint of step {} ({} bytes) {}: {}", manifest.state.step, manifest.file_bytes, what,
+                          failure->text),
+              failure->hint.empty() ? "Earlier checkpoints are untouched." : failure->hint);
 }
 
 CheckpointWriter::CheckpointWriter(Communicator& world, std::string directory, int64_t keep,
@@ -407,6 +335,7 @@ double CheckpointWriter::save(const CheckpointData& data, const CheckpointInfo& 
   {
     const std::lock_guard lock(state.mutex);
     state.start = start;
+    state.published = false;
     state.abandon = false;
     state.part_failure = state.commit_failure = std::nullopt;
     state.patience = Clock::now() + kRecordPatience;

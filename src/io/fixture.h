@@ -1,4 +1,5 @@
-// Golden fixtures ("memring-fixture-1"): a tiny model, a batch, and what must come out, in float64 (tests/golden/README.md).
+// Golden fixtures ("memring-fixture-1"): a tiny model, a batch, and what must come out, in float64
+// (tests/golden/README.md).
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

@@ -109,23 +109,8 @@ Hdf5Id with_groups() {
 void Hdf5Traits::close(int64_t id) noexcept { H5Idec_ref(id); }
 
 int64_t bytes_of(Hdf5Type type) {
-  switch (type) {
-    case Hdf5Type::F64:
-    case Hdf5Type::I64:
-    case Hdf5Type::U64:
-      return 8;
-    case Hdf5Type::F32:
-    case Hdf5Type::I32:
-    case Hdf5Type::U32:
-      return 4;
-    case Hdf5Type::U16:
-      return 2;
-    case Hdf5Type::U8:
-      return 1;
-    case Hdf5Type::Other:
-      break;
-  }
-  return 0;
+  constexpr std::array<int64_t, 9> bytes{4, 8, 4, 8, 1, 2, 4, 8, 0};
+  return bytes[static_cast<size_t>(type)];
 }
 
 const char* name_of(Hdf5Type type) {
@@ -315,20 +300,22 @@ std::string Hdf5File::text_attribute(const std::string& name, const std::string&
     bad_data(path_, fmt::format("attribute '{}' of {} is not a text", name, object));
   const Hdf5Id memory(H5Tcopy(H5T_C_S1));
   H5Tset_cset(memory.get(), H5Tget_cset(type.get()));
+  std::string result;
+  herr_t status = -1;
   if (H5Tis_variable_str(type.get()) > 0) {
     H5Tset_size(memory.get(), H5T_VARIABLE);
     char* text = nullptr;
-    if (H5Aread(attribute.get(), memory.get(), &text) < 0)
-      bad_data(path_, fmt::format("attribute '{}' of {} cannot be read ({})", name, object, reason()));
-    std::string result = text ? text : "";
+    status = H5Aread(attribute.get(), memory.get(), &text);
+    if (status >= 0 && text) result = text;
     H5free_memory(text);
-    return result;
+  } else {
+    std::string text(H5Tget_size(type.get()) + 1, '\0');
+    H5Tset_size(memory.get(), text.size());
+    status = H5Aread(attribute.get(), memory.get(), text.data());
+    result = text.c_str();
   }
-  std::string text(H5Tget_size(type.get()) + 1, '\0');
-  H5Tset_size(memory.get(), text.size());
-  if (H5Aread(attribute.get(), memory.get(), text.data()) < 0)
-    bad_data(path_, fmt::format("attribute '{}' of {} cannot be read ({})", name, object, reason()));
-  return text.c_str();
+  if (status < 0) bad_data(path_, fmt::format("attribute '{}' of {} cannot be read", name, object));
+  return result;
 }
 
 int64_t Hdf5File::integer_attribute(const std::string& name, const std::string& object) const {

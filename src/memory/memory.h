@@ -1,5 +1,6 @@
-// Memory: what carries over segment boundaries. A mechanism declares its dependency, and the schedule follows from it;
-// it hooks into the cell where its state enters and leaves. It never sees a rank. SPDX-License-Identifier: Apache-2.0
+// Memory: what carries over segment boundaries. A mechanism declares its dependency, and the schedule follows from
+// it; it hooks into the cell where its state enters and leaves. It never sees a rank.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <memory>

@@ -1,5 +1,6 @@
-// No memory: plain causal attention inside a segment, nothing crosses its boundary. A whole sequence as one segment is
-// full attention. SPDX-License-Identifier: Apache-2.0
+// No memory: plain causal attention inside a segment, nothing crosses its boundary. A whole sequence as one segment
+// is full attention.
+// SPDX-License-Identifier: Apache-2.0
 #include "memory/mechanisms.h"
 
 namespace memring {

@@ -1,6 +1,7 @@
 // RMT: recurrent memory tokens (Bulatov et al. 2022). A segment is laid out as [ read m | text n | write m ]: both
 // blocks are the memory M_s as input embeddings; the final-normed output at the write rows is M_{s+1}. Conventions:
-// tests/golden/README.md. SPDX-License-Identifier: Apache-2.0
+// tests/golden/README.md.
+// SPDX-License-Identifier: Apache-2.0
 #include <numeric>
 
 #include "kernels/elementwise/elementwise.h"

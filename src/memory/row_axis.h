@@ -1,5 +1,6 @@
-// RowAxis: the rows of a cell that other ranks hold. With one rank on the token axis it is the identity; a token axis
-// puts a communicator behind it. SPDX-License-Identifier: Apache-2.0
+// RowAxis: the rows of a cell that other ranks hold. With one rank on the token axis it is the identity; a token
+// axis puts a communicator behind it.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <span>

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runlog/runlog.h"
 
+#include <fcntl.h>
 #include <fmt/core.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <filesystem>
@@ -47,6 +49,16 @@ std::string rate(double per_second) {
   return fmt::format("{:.0f}", per_second);
 }
 
+/// Whether a person watches. Open MPI gives its ranks a pseudo-terminal whatever its own output is: then its output counts.
+bool on_terminal() {
+  if (isatty(STDOUT_FILENO) != 1) return false;
+  if (!std::getenv("OMPI_COMM_WORLD_RANK")) return true;
+  const int launcher = open(fmt::format("/proc/{}/fd/1", getppid()).c_str(), O_WRONLY | O_NOCTTY | O_NONBLOCK);
+  const bool terminal = launcher >= 0 && isatty(launcher) == 1;
+  if (launcher >= 0) close(launcher);
+  return terminal;
+}
+
 /// Drops step records behind `first_step` and a torn last line: a resumed run logs those steps again.
 void cut_log(const std::string& path, int64_t first_step) {
   std::ifstream old(path);
@@ -69,7 +81,7 @@ void cut_log(const std::string& path, int64_t first_step) {
 
 RunLog::RunLog(const Options& options) : options_(options) {
   if (!options_.speaks) return;
-  terminal_ = isatty(STDOUT_FILENO) == 1;
+  terminal_ = on_terminal();
   if (options_.jsonl.empty()) return;
   cut_log(options_.jsonl, options_.first_step);
   file_ = std::fopen(options_.jsonl.c_str(), "a");

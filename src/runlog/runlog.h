@@ -1,5 +1,6 @@
 // RunLog: what a run tells its user, each fact once, to many sinks: the terminal and metrics.jsonl (schema:
-// docs/metrics.md). Rank 0 speaks; on other ranks every call does nothing. SPDX-License-Identifier: Apache-2.0
+// docs/metrics.md). Rank 0 speaks; on other ranks every call does nothing.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <chrono>

@@ -1,5 +1,6 @@
 // The run directory: what belongs to one run, and the check that a run is continued only by the configuration that
-// began it. SPDX-License-Identifier: Apache-2.0
+// began it.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <string>

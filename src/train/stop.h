@@ -1,5 +1,6 @@
 // Stop: what asks a run to stop or to save. Handlers set flags and nothing else; the flags ride in the step's
-// reduction, so that all ranks act at the same step boundary. SPDX-License-Identifier: Apache-2.0
+// reduction, so that all ranks act at the same step boundary.
+// SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <chrono>

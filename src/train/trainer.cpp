@@ -57,7 +57,7 @@ class Saver {
               .mesh = mesh_text(mesh.shape()),
               .isa = name_of(engine.queue().isa()),
               .dtype = engine.numerics().name,
-              .version = "0.1.0",
+              .version = MEMRING_VERSION,
               .threads = engine.queue().threads(),
               .ranks = session.size()},
         world_(session.world()),

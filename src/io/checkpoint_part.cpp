@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/checkpoint_part.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "io/checkpoint_files.h"
+#include "io/hdf5.h"
+
+namespace memring {
+namespace {
+
+constexpr const char* kMemory = "/dev/shm";
+
+/// A file that goes away when it is closed, whatever becomes of this process.
+Hdf5File create_nameless(const std::string& name) {
+  struct Unlink {
+    const std::string& name;
+    ~Unlink() { ::unlink(name.c_str()); }
+  };
+  const Unlink after{name};
+  return Hdf5File::create(name);
+}
+
+/// Copies the runs of bytes that were ever written; the file's size and its holes stay the same.
+void copy_sparse(int from, int64_t size, const std::string& path) {
+  File file = File::create(path);
+  if (::ftruncate(file.descriptor(), size) != 0)
+    throw Error(ExitCode::Io, fmt::format("cannot give {} its {} bytes: {}", path, size, std::strerror(errno)),
+                "Free space there, or choose another place.");
+  std::vector<std::byte> run;
+  for (off_t end = 0;;) {
+    const off_t begin = ::lseek(from, end, SEEK_DATA);
+    if (begin < 0) break;
+    end = ::lseek(from, begin, SEEK_HOLE);
+    run.resize(static_cast<size_t>(end - begin));
+    if (::pread(from, run.data(), run.size(), begin) != end - begin)
+      throw Error(ExitCode::Io, "cannot read back the layout of a checkpoint from memory");
+    file.write_at(begin, run);
+  }
+  file.close();
+}
+
+/// The bytes of one tensor piece that lie in one block.
+struct Overlap {
+  int64_t begin, end;
+  const std::byte* bytes;  ///< in the private copy; null when it is not needed
+};
+
+/// Cuts a piece at the borders of blocks.
+template <class F>
+void for_each_block(const Piece& piece, const std::byte* copy, F&& f) {
+  for (int64_t block = piece.file / kBlockBytes; block * kBlockBytes < piece.file + piece.bytes; ++block) {
+    const int64_t begin = std::max(piece.file, block * kBlockBytes);
+    const int64_t end = std::min(piece.file + piece.bytes, (block + 1) * kBlockBytes);
+    f(block, Overlap{begin, end, copy ? copy + piece.memory + (begin - piece.file) : nullptr});
+  }
+}
+
+}  // namespace
+
+int64_t file_estimate(const FlatBuffer& layout, DType dtype) {
+  const auto groups = static_cast<int64_t>(kGroups.size()), tensors = static_cast<int64_t>(layout.entries.size());
+  constexpr int64_t kPerTensor = 8192;  // an object header, a link, and padding to a page
+  return groups * (layout.size * bytes_of(dtype) + tensors * kPerTensor) + (1 << 20);
+}
+
+void lay_out(Manifest& manifest, const std::string& path) {
+  // A failed write inside HDF5 leaves ids that cannot be closed, and the library then crashes at exit: it gets a file
+  // in memory with room for all it writes (the tensors are holes there).
+  const int64_t metadata = file_estimate({manifest.layout.entries, 0}, manifest.stored);
+  require_space(kMemory, metadata);
+  std::string name = fmt::format("{}/memring-checkpoint-XXXXXX", kMemory);
+  const Handle<DescriptorTraits> memory(::mkostemp(name.data(), O_CLOEXEC));
+  if (!memory)
+    throw Error(ExitCode::Io, fmt::format("cannot create {}: {}", name, std::strerror(errno)),
+                fmt::format("Checkpoints are laid out in {}: make it writable.", kMemory));
+  Hdf5File file = create_nameless(name);
+  file.write_attribute("format", std::string("memring-checkpoint-1"));
+  file.create_group("state");
+  file.write_attribute("step", manifest.state.step, "state");
+  file.write_attribute("tokens", manifest.state.tokens, "state");
+  file.write_attribute("skipped", manifest.state.skipped, "state");
+  file.write_attribute("skipped_in_row", manifest.state.skipped_in_row, "state");
+  file.write_attribute("seconds", manifest.state.seconds, "state");
+  // Group by group: in the file too a shard is then a few long runs of bytes.
+  for (size_t group = 0; group < kGroups.size(); ++group)
+    for (size_t i = 0; i < manifest.places.size(); ++i) {
+      const FlatEntry& entry = manifest.layout.entries[i];
+      const std::string dataset = fmt::format("{}/{}", kGroups[group], entry.name);
+      manifest.places[i][group] = file.create_dataset(dataset, hdf5_type(manifest.stored), entry.shape).offset;
+    }
+  file.close();
+  manifest.file_bytes = ::lseek(memory.get(), 0, SEEK_END);
+  copy_sparse(memory.get(), manifest.file_bytes, path);
+}
+
+std::string write_part(const Manifest& manifest, const std::string& path, Range shard,
+                       const std::array<View<>, 3>& copies) {
+  const int64_t element = bytes_of(manifest.stored);
+  File file = File::open_write(path);
+  std::map<int64_t, std::vector<Overlap>> mine;     // by block
+  std::map<int64_t, int64_t> own_bytes, all_bytes;  // of tensors, by block
+  for (size_t group = 0; group < kGroups.size(); ++group) {
+    const auto* copy = static_cast<const std::byte*>(copies[group].data());
+    for (const Piece& piece : pieces_of(manifest.layout, manifest.places, static_cast<int>(group), shard, element)) {
+      file.write_at(piece.file, {copy + piece.memory, static_cast<size_t>(piece.bytes)});
+      for_each_block(piece, copy, [&](int64_t block, const Overlap& overlap) {
+        mine[block].push_back(overlap);
+        own_bytes[block] += overlap.end - overlap.begin;
+      });
+    }
+    const Range whole{0, manifest.layout.size};
+    for (const Piece& piece : pieces_of(manifest.layout, manifest.places, static_cast<int>(group), whole, element))
+      for_each_block(piece, nullptr,
+                     [&](int64_t block, const Overlap& overlap) { all_bytes[block] += overlap.end - overlap.begin; });
+  }
+  // The disk starts here, and is busy while this thread reads back what the system now holds.
+  ::sync_file_range(file.descriptor(), 0, 0, SYNC_FILE_RANGE_WRITE);
+
+  nlohmann::json record = nlohmann::json::array();
+  std::vector<std::byte> buffer(static_cast<size_t>(kBlockBytes));
+  for (const auto& [block, overlaps] : mine) {
+    std::string digest = read_block_digest(file, manifest.file_bytes, block, buffer);
+    for (const Overlap& part : overlaps)
+      if (std::memcmp(buffer.data() + (part.begin - block * kBlockBytes), part.bytes,
+                      static_cast<size_t>(part.end - part.begin)) != 0)
+        throw Error(
+            ExitCode::Io,
+            fmt::format("{} gives back other bytes than were written, between {} and {}", path, part.begin, part.end),
+            "Check the disk, its file system and this machine's memory.");
+    if (own_bytes[block] == all_bytes[block]) record.push_back({block, std::move(digest)});
+  }
+  file.sync();
+  file.close();
+  return record.dump();
+}
+
+void add_digests(Manifest& manifest, const std::string& record) {
+  for (const auto& entry : nlohmann::json::parse(record))
+    manifest.digests.at(entry.at(0).get<size_t>()) = entry.at(1).get<std::string>();
+}
+
+void complete_digests(Manifest& manifest, const std::string& path) {
+  const File file = File::open_read(path);
+  std::vector<std::byte> buffer(static_cast<size_t>(kBlockBytes));
+  for (int64_t block = 0; block < manifest.blocks(); ++block) {
+    std::string& digest = manifest.digests[static_cast<size_t>(block)];
+    if (digest.empty()) digest = read_block_digest(file, manifest.file_bytes, block, buffer);
+  }
+}
+
+}  // namespace memring

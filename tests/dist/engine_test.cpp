@@ -1,0 +1,281 @@
+// The engine on meshes: N ranks must compute what one rank computes. Each rank builds the one-rank answer itself, on a
+// communicator that holds only itself.
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/engine.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <optional>
+
+#include "base/random.h"
+#include "kernels/cross_entropy/cross_entropy.h"
+#include "ranks.h"
+
+namespace memring {
+namespace {
+
+/// Random tokens; the last position has no target, and a few others are not counted.
+class RandomTokens : public TokenSource {
+ public:
+  RandomTokens(int64_t batch, int64_t length, int64_t vocab) : batch_(batch), length_(length), vocab_(vocab) {}
+  int64_t sequences() const override { return batch_; }
+  int64_t length() const override { return length_; }
+  void read(int64_t sequence, int64_t begin, std::span<int32_t> tokens, std::span<int32_t> targets) const override {
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      const int64_t p = begin + static_cast<int64_t>(i);
+      tokens[i] = token(sequence, p);
+      targets[i] = p + 1 == length_ || p % 11 == 3 ? CrossEntropy::kIgnore : token(sequence, p + 1);
+    }
+  }
+
+ private:
+  int32_t token(int64_t sequence, int64_t position) const {
+    const Random random(3, Purpose::Test, 0, static_cast<uint32_t>(sequence));
+    return static_cast<int32_t>(random.below(static_cast<uint32_t>(position), static_cast<uint64_t>(vocab_)));
+  }
+  int64_t batch_, length_, vocab_;
+};
+
+struct Result {
+  double nll = 0, targets = 0;
+  std::vector<double> gradients;  // sums, all parameters in one row
+};
+
+double relative(const std::vector<double>& found, const std::vector<double>& expected) {
+  double difference = 0, size = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    difference += (found[i] - expected[i]) * (found[i] - expected[i]);
+    size += expected[i] * expected[i];
+  }
+  return std::sqrt(difference / size);
+}
+
+Config small_config() {
+  Config c;
+  c.model = {.layers = 2,
+             .dim = 16,
+             .heads = 4,
+             .kv_heads = 2,
+             .head_dim = 4,
+             .ffn = 24,
+             .vocab = 23,
+             .rope_theta = 100,
+             .norm_eps = 1e-5,
+             .tied = false};
+  c.memory.kind = "rmt";
+  c.memory.tokens = 3;
+  c.segment.length = 5;
+  c.data.batch = 3;
+  c.data.length = 37;
+  c.device.threads = 1;
+  c.device.dtype = "fp64";
+  return c;
+}
+
+/// One batch on a mesh of `world`; gradients summed over it.
+Result run(const Config& config, Communicator& group, const TokenSource* tokens = nullptr) {
+  const RandomTokens random(config.data.batch, config.data.length, config.model.vocab);
+  Mesh mesh(group, resolve_mesh(config.mesh.data, config.mesh.segment, 1, group.size()));
+  Engine engine(config, mesh, 1, workload_of(config, config.data.batch, config.data.length, true),
+                [](const FlatBuffer&, DType) { return int64_t{0}; });
+  engine.params().initialise(7);
+  // Matrices of usual initialisation are too small for the memory to matter: enlarge them, and only them (large norm
+  // gains make a model so chaotic that fp32 says nothing).
+  for (size_t i = 0; i < engine.params().layout().entries.size(); ++i) {
+    if (!engine.params().decays(static_cast<int>(i))) continue;
+    const View<> weight = engine.params().weight(static_cast<int>(i));
+    by_float_type(weight.dtype(), [&]<class T>() {
+      for (int64_t k = 0; k < weight.size(); ++k) weight.as<T>()[k] *= T(8);
+    });
+  }
+  StepSums sums = engine.executor().run(tokens ? *tokens : random, engine.executor().draw());
+  group.all_reduce_sum(engine.params().gradients());
+  double totals[2] = {sums.nll, sums.targets};
+  group.all_reduce_sum(View<double>(totals, {2}));
+  Result result{totals[0], totals[1], {}};
+  by_float_type(engine.params().dtype(), [&]<class T>() {
+    const T* g = engine.params().gradients().as<T>();
+    result.gradients.assign(g, g + engine.params().layout().size);
+  });
+  return result;
+}
+
+std::vector<std::pair<int, int>> meshes(int ranks) {
+  std::vector<std::pair<int, int>> all;
+  for (int segment = 1; segment <= ranks; ++segment)
+    if (ranks % segment == 0) all.emplace_back(ranks / segment, segment);
+  return all;
+}
+
+struct Case {
+  const char* name;
+  void (*change)(Config&);
+};
+
+const Case kCases[] = {
+    {"rmt, causal, full", [](Config&) {}},
+    {"rmt, block, window 2",
+     [](Config& c) {
+       c.memory.mask = "block";
+       c.tbptt = {.mode = "window", .window = 2, .recompute = "auto"};
+     }},
+    {"rmt, tied, window 3, recompute",
+     [](Config& c) {
+       c.model.tied = true;
+       c.tbptt = {.mode = "window", .window = 3, .recompute = "always"};
+     }},
+    {"rmt, full, recompute", [](Config& c) { c.tbptt.recompute = "always"; }},
+    {"rmt, full, kept", [](Config& c) { c.tbptt.recompute = "never"; }},
+    {"rmt, reset at each segment", [](Config& c) { c.memory.reset = "segment"; }},
+    {"rmt, two segments: fewer than ranks", [](Config& c) { c.data.length = 9; }},
+    {"rmt, one sequence", [](Config& c) { c.data.batch = 1; }},
+    {"rmt, seven sequences in streams of two",
+     [](Config& c) {
+       c.data.batch = 7;
+       c.data.micro_batch = 2;
+     }},
+    {"rmt, last segment of one token", [](Config& c) { c.data.length = 36; }},
+    {"no memory, one segment",
+     [](Config& c) {
+       c.memory.kind = "none";
+       c.segment.length = 0;
+     }},
+    {"no memory, independent segments", [](Config& c) { c.memory.kind = "none"; }},
+};
+
+class EngineMeshes : public testing::TestWithParam<Case> {};
+
+TEST_P(EngineMeshes, ComputeWhatOneRankComputes) {
+  Communicator& group = world();
+  Communicator alone = group.split(group.rank(), 0, "alone");
+  Config config = small_config();
+  GetParam().change(config);
+  for (const auto& [dtype, tolerance] : {std::pair{"fp64", 1e-9}, {"fp32", 2e-5}}) {
+    config.device.dtype = dtype;
+    config.mesh = {.data = 1, .segment = 1, .token = 1};
+    const Result expected = run(config, alone);
+    ASSERT_GT(expected.targets, 0);
+    for (const auto& [data, segment] : meshes(group.size())) {
+      config.mesh = {.data = data, .segment = segment, .token = 1};
+      const Result found = run(config, group);
+      EXPECT_EQ(found.targets, expected.targets) << dtype << ", mesh " << data << " x " << segment;
+      EXPECT_NEAR(found.nll / expected.nll, 1, tolerance) << dtype << ", mesh " << data << " x " << segment;
+      EXPECT_LE(relative(found.gradients, expected.gradients), tolerance)
+          << dtype << ", mesh " << data << " x " << segment;
+    }
+  }
+}
+
+TEST_P(EngineMeshes, GiveTheSameBitsTwice) {
+  Communicator& group = world();
+  Config config = small_config();
+  GetParam().change(config);
+  config.device.dtype = "fp32";
+  for (const auto& [data, segment] : meshes(group.size())) {
+    config.mesh = {.data = data, .segment = segment, .token = 1};
+    const Result once = run(config, group), again = run(config, group);
+    EXPECT_EQ(once.nll, again.nll);
+    EXPECT_EQ(std::memcmp(once.gradients.data(), again.gradients.data(), once.gradients.size() * sizeof(double)), 0);
+  }
+}
+
+std::string case_name(const testing::TestParamInfo<Case>& parameter) {
+  std::string name = parameter.param.name;
+  for (char& c : name)
+    if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
+  return name;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, EngineMeshes, testing::ValuesIn(kCases), case_name);
+
+/// Tokens of segment s are s * width ... : a token's embedding belongs to one segment. Only segment `counted` has
+/// targets.
+class OwnTokens final : public TokenSource {
+ public:
+  OwnTokens(int64_t length, int64_t width, int64_t counted) : length_(length), width_(width), counted_(counted) {}
+  int64_t sequences() const override { return 1; }
+  int64_t length() const override { return length_; }
+  void read(int64_t, int64_t begin, std::span<int32_t> tokens, std::span<int32_t> targets) const override {
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      const int64_t p = begin + static_cast<int64_t>(i);
+      tokens[i] = static_cast<int32_t>(p);
+      targets[i] = p / width_ == counted_ ? 0 : CrossEntropy::kIgnore;
+    }
+  }
+
+ private:
+  int64_t length_, width_, counted_;
+};
+
+TEST(Tbptt, GradientBeyondAWindowIsExactlyZeroAndWithinItIsNot) {
+  Communicator& group = world();
+  Config config = small_config();
+  constexpr int64_t kSegments = 5, kWidth = 3, kWindow = 2;
+  config.data.batch = 1;
+  config.data.length = kSegments * kWidth;
+  config.segment.length = kWidth;
+  config.model.vocab = static_cast<int>(kSegments * kWidth);
+  config.mesh = {.data = 1, .segment = group.size(), .token = 1};
+  for (const char* recompute : {"always", "never"}) {
+    config.tbptt = {.mode = "window", .window = kWindow, .recompute = recompute};
+    for (int64_t t = 0; t < kSegments; ++t) {
+      const OwnTokens tokens(config.data.length, kWidth, t);
+      const Result result = run(config, group, &tokens);
+      for (int64_t s = 0; s <= t; ++s) {
+        double size = 0;  // of the gradient towards the embeddings of segment s; they are the first tensor, untied
+        for (int64_t i = s * kWidth * config.model.dim; i < (s + 1) * kWidth * config.model.dim; ++i)
+          size += std::abs(result.gradients[static_cast<size_t>(i)]);
+        if (s / kWindow == t / kWindow)
+          EXPECT_GT(size, 0) << "loss of segment " << t << ", embeddings of segment " << s;
+        else
+          EXPECT_EQ(size, 0) << "loss of segment " << t << ", embeddings of segment " << s;
+      }
+    }
+  }
+}
+
+TEST(Executor, ChoosesRecomputeWhenActivationsDoNotFit) {
+  Communicator alone = world().split(world().rank(), 0, "alone");
+  Config config = small_config();
+  config.tbptt.recompute = "auto";
+  Mesh mesh(alone, {1, 1, 1});
+  const auto engine = [&](int64_t bytes) {
+    config.device.memory = bytes;
+    return Engine(config, mesh, 1, workload_of(config, config.data.batch, config.data.length, true),
+                  [](const FlatBuffer&, DType) { return int64_t{0}; });
+  };
+  auto roomy = engine(1 << 30);
+  EXPECT_FALSE(roomy.executor().recomputes());
+  auto tight = engine(roomy.plan().total() - 1);
+  EXPECT_TRUE(tight.executor().recomputes());
+  EXPECT_LT(tight.plan().total(), roomy.plan().total());
+  try {
+    engine(1000);
+    FAIL() << "1000 bytes were enough";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::Usage);
+    EXPECT_NE(std::string(error.what()).find("device.memory"), std::string::npos) << error.what();
+  }
+}
+
+TEST(Executor, FullBackPropagationKeepsOneStateASegment) {
+  Communicator alone = world().split(world().rank(), 0, "alone");
+  Config config = small_config();
+  config.tbptt.recompute = "always";
+  config.data.batch = 1;
+  Mesh mesh(alone, {1, 1, 1});
+  const auto planned = [&](int64_t segments) {
+    Engine engine(config, mesh, 1, workload_of(config, 1, segments * config.segment.length, true),
+                  [](const FlatBuffer&, DType) { return int64_t{0}; });
+    return engine.plan().total();
+  };
+  const int64_t state = config.memory.tokens * config.model.dim * 8;
+  EXPECT_EQ(planned(40) - planned(20), 20 * state);
+  config.tbptt = {.mode = "window", .window = 4, .recompute = "always"};
+  EXPECT_EQ(planned(40), planned(20));
+}
+
+}  // namespace
+}  // namespace memring

@@ -1,0 +1,51 @@
+// A small program that fails in the ways a training run can, started by session_failure_test.cpp:
+// failing_rank SCENARIO EXIT_CODE
+// SPDX-License-Identifier: Apache-2.0
+#include <csignal>
+#include <cstdlib>
+#include <string_view>
+#include <vector>
+
+#include "dist/session.h"
+
+namespace memring {
+namespace {
+
+void run(Session& session, std::string_view scenario, ExitCode code) {
+  const Error error(code, "the reservoir is empty", "Fill it.");
+  Communicator& world = session.world();
+  const int rank = session.rank(), peer = (rank + 1) % session.size();
+  std::vector<float> data(1 << 20);
+  const View<float> view(data.data(), {1 << 20});
+  if (scenario == "all") throw error;
+  if (scenario == "all-with-signal-handlers") {
+    std::signal(SIGTERM, [](int) {});
+    throw error;
+  }
+  if (scenario == "one") {
+    std::signal(SIGTERM, [](int) {});  // as in training, where it asks for a save
+    if (rank == 1) throw error;
+    world.receive(view, peer, 0).wait();
+  }
+  if (scenario == "messages-in-flight") {
+    Request sent = world.send(view, peer, 0), received = world.receive(view, peer, 1);
+    if (rank == 1) throw error;
+    received.wait();
+  }
+  if (scenario == "killed") {
+    if (rank == 1) std::raise(SIGKILL);
+    world.barrier();
+  }
+}
+
+}  // namespace
+}  // namespace memring
+
+int main(int argc, char** argv) {
+  memring::Session session(argc, argv);
+  try {
+    memring::run(session, argv[1], static_cast<memring::ExitCode>(std::atoi(argv[2])));
+  } catch (const memring::Error& error) {
+    session.fail(error);
+  }
+}

@@ -1,0 +1,151 @@
+// Gradient synchronisation: shards, sums, flags and the norm of the mean gradient, the same on every rank.
+// SPDX-License-Identifier: Apache-2.0
+#include "dist/gradient_sync.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "ranks.h"
+
+namespace memring {
+namespace {
+
+StepSums sums_of(int rank) {
+  StepSums sums;
+  sums.nll = value_of<double>(rank, 0);
+  sums.targets = 10 + rank;
+  sums.tokens = 100 + rank;
+  return sums;
+}
+
+template <class T>
+std::vector<double> summed_gradients(int64_t count) {
+  std::vector<double> sum(static_cast<size_t>(count));
+  for (int rank = 0; rank < world().size(); ++rank)
+    for (int64_t i = 0; i < count; ++i) sum[static_cast<size_t>(i)] += double(value_of<T>(rank, i));
+  return sum;
+}
+
+template <class T>
+void expect_reduced(int64_t count, double tolerance) {
+  Queue queue;
+  GradientSync sync(world(), count);
+  std::vector<T> gradients = values_of<T>(world().rank(), count);
+  const ReducedStep step = sync.reduce(queue, flat(gradients), sums_of(world().rank()));
+
+  StepSums expected;
+  for (int rank = 0; rank < world().size(); ++rank) {
+    expected.nll += sums_of(rank).nll;
+    expected.targets += sums_of(rank).targets;
+    expected.tokens += sums_of(rank).tokens;
+  }
+  EXPECT_EQ(step.sums.nll, expected.nll);
+  EXPECT_EQ(step.sums.targets, expected.targets);
+  EXPECT_EQ(step.sums.tokens, expected.tokens);
+  EXPECT_FALSE(step.sums.stop || step.sums.save || step.sums.time_over);
+  EXPECT_EQ(step.loss(), expected.nll / expected.targets);
+  EXPECT_TRUE(step.finite);
+
+  const std::vector<double> sum = summed_gradients<T>(count);
+  double square = 0;
+  for (const double g : sum) square += g * g;
+  const double norm = std::sqrt(square) / expected.targets;
+  EXPECT_NEAR(step.norm, norm, tolerance * (1 + norm)) << count << " parameters";
+  for (int64_t i = sync.shard().begin; i < sync.shard().end; ++i)
+    ASSERT_NEAR(double(gradients[static_cast<size_t>(i)]), sum[static_cast<size_t>(i)], tolerance * 10)
+        << "element " << i << " of " << count;
+
+  // The optimizer's turn: every owner writes its shard, and everybody learns of it.
+  std::vector<T> weights(static_cast<size_t>(count), T(-1));
+  for (int64_t i = sync.shard().begin; i < sync.shard().end; ++i) weights[static_cast<size_t>(i)] = value_of<T>(99, i);
+  sync.gather(flat(weights));
+  expect_same(weights, values_of<T>(99, count), 0, count, "gathered weights");
+}
+
+TEST(GradientSync, SumsGradientsAndFindsTheNormOfTheirMean) {
+  for (const int64_t count : {0, 1, 15, 17, 64, 1000, 300001}) {
+    expect_reduced<float>(count, 1e-6);
+    expect_reduced<double>(count, 1e-13);
+  }
+}
+
+TEST(GradientSync, ShardsAreAlignedAndNearEqual) {
+  for (const int64_t count : {0, 1, 15, 17, 64, 1000, 300001}) {
+    const GradientSync sync(world(), count);
+    ASSERT_EQ(sync.bounds().size(), static_cast<size_t>(world().size()) + 1);
+    EXPECT_EQ(sync.bounds().front(), 0);
+    EXPECT_EQ(sync.bounds().back(), count);
+    for (size_t rank = 0; rank + 1 < sync.bounds().size(); ++rank) {
+      const int64_t begin = sync.bounds()[rank], end = sync.bounds()[rank + 1];
+      EXPECT_TRUE(begin % GradientSync::kAlignment == 0 || begin == count)
+          << "shard " << rank << " starts at " << begin;
+      EXPECT_LE(std::abs(double(end - begin) - double(count) / world().size()), 2 * GradientSync::kAlignment);
+    }
+  }
+}
+
+TEST(GradientSync, GivesTheSameBitsTwiceAndOnEveryRank) {
+  Queue queue;
+  GradientSync sync(world(), 100003);
+  std::vector<double> norms;
+  for (int run = 0; run < 2; ++run) {
+    std::vector<float> gradients = values_of<float>(world().rank(), 100003);
+    norms.push_back(sync.reduce(queue, flat(gradients), sums_of(world().rank())).norm);
+  }
+  EXPECT_EQ(norms[0], norms[1]);
+  std::vector<double> all(static_cast<size_t>(world().size()));
+  world().all_gather(flat(all), ConstView<double>(norms.data(), {1}));
+  for (const double norm : all) EXPECT_EQ(norm, norms[0]);
+}
+
+TEST(GradientSync, AFlagOfAnyRankReachesAll) {
+  Queue queue;
+  GradientSync sync(world(), 32);
+  for (int asking = 0; asking < world().size(); ++asking)
+    for (bool StepSums::*flag : {&StepSums::stop, &StepSums::save, &StepSums::time_over}) {
+      StepSums local = sums_of(world().rank());
+      local.*flag = asking == world().rank();
+      std::vector<float> gradients(32, 1.0f);
+      const StepSums sums = sync.reduce(queue, flat(gradients), local).sums;
+      EXPECT_TRUE(sums.*flag) << "asked by rank " << asking;
+      EXPECT_EQ(int(sums.stop) + int(sums.save) + int(sums.time_over), 1);
+    }
+}
+
+TEST(GradientSync, ANonFiniteGradientOrLossOfAnyRankReachesAll) {
+  Queue queue;
+  GradientSync sync(world(), 1000);
+  for (const double bad : {std::numeric_limits<double>::infinity(), std::numeric_limits<double>::quiet_NaN()})
+    for (int rank = 0; rank < world().size(); ++rank) {
+      std::vector<float> gradients(1000, 1.0f);
+      if (world().rank() == rank) gradients[999] = static_cast<float>(bad);
+      EXPECT_FALSE(sync.reduce(queue, flat(gradients), sums_of(world().rank())).finite) << "gradient of rank " << rank;
+      gradients.assign(1000, 1.0f);
+      StepSums local = sums_of(world().rank());
+      if (world().rank() == rank) local.nll = bad;
+      EXPECT_FALSE(sync.reduce(queue, flat(gradients), local).finite) << "loss of rank " << rank;
+    }
+}
+
+TEST(GradientSync, WithoutTargetsTheNormIsZero) {
+  Queue queue;
+  GradientSync sync(world(), 100);
+  std::vector<float> gradients(100, 0.0f);
+  const ReducedStep step = sync.reduce(queue, flat(gradients), StepSums{});
+  EXPECT_EQ(step.norm, 0);
+  EXPECT_EQ(step.loss(), 0);
+  EXPECT_TRUE(step.finite);
+}
+
+TEST(GradientSync, RefusesABufferOfAnotherSize) {
+  Queue queue;
+  GradientSync sync(world(), 100);
+  std::vector<float> gradients(99);
+  EXPECT_THROW(sync.reduce(queue, flat(gradients), StepSums{}), ShapeError);
+  EXPECT_THROW(sync.gather(flat(gradients)), ShapeError);
+}
+
+}  // namespace
+}  // namespace memring

@@ -1,0 +1,222 @@
+// The schedule's promises: every case of a broad sweep passes the validator; slots, efficiency and time are what the
+// design says.
+// SPDX-License-Identifier: Apache-2.0
+#include "dist/schedule.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <set>
+#include <tuple>
+
+#include "base/error.h"
+#include "schedule_cases.h"
+
+namespace memring {
+namespace {
+
+void expect_valid(const Case& c, int64_t& cases) {
+  auto schedules = derive_all(c);
+  const auto faults = validate(schedules);
+  ASSERT_TRUE(faults.empty()) << describe(c) << "\n" << joined(faults);
+  ++cases;
+}
+
+TEST(Schedule, IsValidForAllSmallShapesAndPolicies) {
+  int64_t cases = 0;
+  for (Dependency dependency : {Dependency::None, Dependency::TopToInput})
+    for (int32_t ranks = 1; ranks <= 6; ++ranks)
+      for (int32_t streams = 1; streams <= 5; ++streams)
+        for (int32_t segments = 1; segments <= 17; ++segments)
+          for (int32_t window : {0, 1, 2, 3, 5})
+            for (int32_t in_flight = 1; in_flight <= 8; ++in_flight)
+              for (int policy = 0; policy < 6; ++policy) {
+                if (in_flight > streams && in_flight < 8) continue;          // the same as in_flight = streams
+                if (window > 0 && dependency == Dependency::None) continue;  // has no boundaries to close
+                const bool backward = policy < 4;
+                if (window > 0 && (!backward || window >= segments)) continue;  // the same as full
+                const Policy p{backward, policy % 4 < 2, policy % 2 == 1, in_flight};
+                expect_valid({dependency, ranks, streams, segments, window, p}, cases);
+                if (HasFatalFailure()) return;
+              }
+  EXPECT_GT(cases, 40000);
+}
+
+TEST(Schedule, IsValidForIrregularBoundariesAndLongChains) {
+  for (int ranks : {1, 3, 8}) {
+    for (bool recompute : {true, false}) {
+      std::vector<bool> closed(600, false);
+      for (int s = 1; s < 600; ++s) closed[s] = (s * s) % 7 == 1 || (s > 100 && s < 130);
+      std::vector<Schedule> schedules;
+      for (int rank = 0; rank < ranks; ++rank) {
+        schedules.push_back(Schedule::derive(Dependency::TopToInput, {9, 600, 2}, closed, {1, ranks, 1}, {0, rank, 0},
+                                             {.recompute = recompute, .in_flight = 4}));
+      }
+      EXPECT_EQ(joined(validate(schedules)), "") << ranks << " ranks";
+    }
+  }
+}
+
+TEST(Schedule, RanksTogetherRunTheCellsOfOneRank) {
+  for (int32_t window : {0, 3}) {
+    for (Policy policy : {Policy{.in_flight = 3}, {.recompute = false, .in_flight = 3}, {.backward = false}}) {
+      const auto cells = [&](int32_t ranks) {
+        std::multiset<std::tuple<Verb, int32_t, int32_t>> all;
+        for (const auto& actions :
+             lists_of({.ranks = ranks, .streams = 3, .segments = 11, .window = window, .policy = policy})) {
+          for (const Action& a : actions) {
+            if (computes(a)) all.emplace(a.verb, a.cell.stream, a.cell.segment);
+          }
+        }
+        return all;
+      };
+      for (int32_t ranks = 2; ranks <= 6; ++ranks) EXPECT_EQ(cells(1), cells(ranks)) << ranks << " ranks";
+    }
+  }
+}
+
+TEST(Schedule, OneRankSendsNothingAndARankWithoutSegmentsIsIdle) {
+  const Lists lists = lists_of({.streams = 3, .segments = 6, .window = 4, .policy = {.in_flight = 2}});
+  for (const Action& a : lists[0]) {
+    EXPECT_TRUE(computes(a) || a.verb == Verb::Free) << describe(a);
+  }
+  EXPECT_TRUE(lists_of({.ranks = 3, .segments = 2})[2].empty());
+}
+
+TEST(Schedule, FullNeedsOneStatePerOwnSegmentAndOneSavedSlotPerStreamInFlight) {
+  for (int32_t ranks : {1, 2, 3, 4}) {
+    for (int32_t segments : {16, 17, 61}) {
+      const Case shorter{.ranks = ranks, .segments = segments}, longer{.ranks = ranks, .segments = segments + ranks};
+      for (int32_t rank = 0; rank < ranks; ++rank) {
+        const Schedule s = derive(shorter, rank);
+        const int32_t own = (segments - rank + ranks - 1) / ranks;
+        EXPECT_LE(s.slots(SlotKind::State), own + 2) << describe(shorter) << ", rank " << rank;
+        EXPECT_EQ(derive(longer, rank).slots(SlotKind::State), s.slots(SlotKind::State) + 1) << describe(shorter);
+        EXPECT_EQ(s.slots(SlotKind::Saved), 1) << describe(shorter) << ", rank " << rank;
+        EXPECT_LE(s.slots(SlotKind::Adjoint), 3) << describe(shorter) << ", rank " << rank;
+        const Case many{.ranks = ranks, .streams = 9, .segments = segments, .policy = {.in_flight = 4}};
+        EXPECT_LE(derive(many, rank).slots(SlotKind::Saved), 4) << describe(many);
+        EXPECT_LE(derive(many, rank).slots(SlotKind::State), 4 * (own + 2)) << describe(many);
+      }
+    }
+  }
+}
+
+TEST(Schedule, WindowsNeedTheSameSlotsForAnyNumberOfSegments) {
+  for (bool recompute : {true, false}) {
+    for (int32_t ranks : {1, 2, 3, 4}) {
+      for (int32_t window : {1, 2, 4, 7}) {
+        Case c{.ranks = ranks, .segments = 16 * window * ranks, .window = window, .policy = {.recompute = recompute}};
+        Case longer = c;
+        longer.segments *= 16;
+        const ScheduleTask a = task_of(c), b = task_of(longer);
+        EXPECT_EQ(a.slots, b.slots) << describe(c);
+        const int32_t own = (window + ranks - 1) / ranks;
+        for (const auto& slots : a.slots) {
+          EXPECT_LE(slots[0], (recompute ? own : 1) + 3) << describe(c);
+          EXPECT_EQ(slots[2], recompute ? 1 : own) << describe(c);
+        }
+      }
+    }
+  }
+}
+
+TEST(Schedule, EvaluationNeedsAFewStatesForAnyNumberOfSegments) {
+  for (int32_t ranks : {1, 2, 4}) {
+    for (int32_t segments : {8, 512}) {
+      for (const auto& slots : task_of({.ranks = ranks, .segments = segments, .policy = {.backward = false}}).slots) {
+        EXPECT_LE(slots[0], 3);
+        EXPECT_EQ(slots[1] + slots[2], 0);
+      }
+    }
+  }
+}
+
+TEST(Schedule, KeepsNoMoreStreamsUnderWayThanAllowed) {
+  for (int32_t in_flight : {1, 3}) {
+    std::map<int32_t, int> left;  // streams begun: cells still to run
+    size_t most = 0;
+    const Lists lists = lists_of({.streams = 8, .segments = 6, .policy = {.recompute = false, .in_flight = in_flight}});
+    for (const Action& a : lists[0]) {
+      if (!computes(a)) continue;
+      if (--left.try_emplace(a.cell.stream, 12).first->second == 0) left.erase(a.cell.stream);
+      most = std::max(most, left.size() + (left.contains(a.cell.stream) ? 0 : 1));
+    }
+    EXPECT_EQ(most, static_cast<size_t>(in_flight));
+  }
+}
+
+TEST(Schedule, FillsTheRanksWithTwiceAsManyStreams) {
+  for (bool recompute : {true, false}) {
+    const double one = derive({.ranks = 2, .segments = 64, .policy = {.recompute = recompute}}, 0).efficiency();
+    // Kept rows: strictly serial. With recompute the other rank recomputes meanwhile: 4 units of work in 3.
+    EXPECT_NEAR(one, recompute ? 2.0 / 3 : 0.5, 0.01);
+  }
+  for (int32_t ranks : {2, 4, 8}) {
+    for (int32_t segments : {16, 64, 256}) {
+      Case c{.ranks = ranks, .streams = 2 * ranks, .segments = segments, .policy = {.in_flight = 2 * ranks}};
+      const double efficiency = derive(c, 0).efficiency();
+      for (int rank = 1; rank < ranks; ++rank) EXPECT_EQ(derive(c, rank).efficiency(), efficiency);
+      c.policy.recompute = false;
+      const double kept = derive(c, 0).efficiency();
+      fmt::print("{} ranks, {} streams, {} segments: efficiency {:.3f} with recompute, {:.3f} kept\n", ranks, c.streams,
+                 segments, efficiency, kept);
+      EXPECT_GE(std::min(efficiency, kept), segments >= 64 ? 0.9 : 0.75) << describe(c);
+    }
+  }
+}
+
+TEST(Schedule, IsDerivedQuicklyAndHandedOutInBoundedWindows) {
+  const auto begin = std::chrono::steady_clock::now();
+  Schedule schedule = derive({.ranks = 8, .streams = 16, .segments = 4096, .policy = {.in_flight = 16}}, 3);
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
+  fmt::print("16 streams of 4096 segments on 8 ranks: derived in {:.3f} s\n", elapsed.count());
+  EXPECT_LT(elapsed.count(), 10);  // guards against a hang, not a benchmark
+  size_t most = 0, all = 0, least = 1;
+  for (std::vector<Action> window; schedule.next_window(window);) {
+    most = std::max(most, window.size());
+    least = std::min(least, window.size());
+    all += window.size();
+  }
+  EXPECT_LT(most, 512u);
+  EXPECT_EQ(least, 1u);
+  EXPECT_GT(all, 50000u);
+}
+
+TEST(Schedule, RestartGivesTheSameActions) {
+  for (const Case& c : small_cases()) {
+    for (Schedule& schedule : derive_all(c)) {
+      const auto first = actions_of(schedule);
+      schedule.restart();
+      std::vector<Action> window;
+      schedule.next_window(window);
+      schedule.restart();  // half way
+      EXPECT_EQ(first, actions_of(schedule)) << describe(c);
+      EXPECT_FALSE(schedule.next_window(window));
+      EXPECT_TRUE(window.empty());
+    }
+  }
+}
+
+TEST(Schedule, WhatIsNotBuiltIsAUsageError) {
+  const auto code = [](Dependency dependency, MeshShape mesh) {
+    try {
+      Schedule::derive(dependency, {1, 4, 2}, {}, mesh, {}, {});
+    } catch (const Error& error) {
+      EXPECT_FALSE(error.hint().empty());
+      return error.code();
+    }
+    return ExitCode::Done;
+  };
+  for (Dependency d : {Dependency::LayerLocal, Dependency::Halo, Dependency::Affine, Dependency::Append}) {
+    EXPECT_EQ(code(d, {1, 2, 1}), ExitCode::Usage);
+  }
+  EXPECT_EQ(code(Dependency::TopToInput, {1, 2, 2}), ExitCode::Usage);
+  EXPECT_EQ(code(Dependency::TopToInput, {3, 2, 1}), ExitCode::Done);
+}
+
+}  // namespace
+}  // namespace memring

@@ -1,0 +1,203 @@
+#!/usr/bin/env python3
+"""Checks the include walls between the folders, and what every source file must hold (its licence, clean headers).
+
+Usage: layering.py ROOT [COMPILER] | layering.py --self-test
+With a compiler, headers must also compile alone: most do by being the first include of some .cpp; the others are tried.
+SPDX-License-Identifier: Apache-2.0
+"""
+import concurrent.futures
+import fnmatch
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+# Folder: what its files may include, besides the folder itself. A folder that is not here may not exist.
+ALLOWED = {
+    "src/base": [],
+    "src/config": ["src/base"],
+    "kernels": ["src/base"],
+    "dist": ["src/base", "kernels"],
+    "src/io": ["src/base", "src/config", "dist"],
+    "src/data": ["src/base", "src/config", "src/io"],
+    "src/runlog": ["src/base", "src/config"],
+    "src/model": ["src/base", "kernels", "src/memory"],
+    "src/memory": ["src/base", "kernels", "src/model"],
+    "src/engine": ["src/base", "src/config", "kernels", "src/data", "src/model", "src/memory", "dist"],
+    "src/train": ["src/base", "src/config", "kernels", "src/data", "src/model", "src/memory", "src/engine", "dist",
+                  "src/io", "src/runlog"],
+    "src/eval": ["src/base", "src/config", "kernels", "src/data", "src/model", "src/memory", "src/engine", "dist",
+                 "src/io", "src/runlog", "src/train"],
+    "src/app": ["src/base", "src/config", "kernels", "src/data", "src/model", "src/memory", "src/engine", "dist",
+                "src/io", "src/runlog", "src/train", "src/eval"],
+}
+
+# Library header (a regular expression): the files that may include it. `memring doctor` tells the libraries' versions.
+LIBRARIES = {
+    r"mpi\.h": ["dist/*.cpp"],
+    r"(hdf5|H5\w+)\.h(pp)?": ["src/io/*", "src/app/doctor.cpp"],
+    r"(.*/)?dnnl\w*\.h(pp)?": ["kernels/*", "src/app/doctor.cpp"],
+}
+
+INCLUDE = re.compile(r'\s*#\s*include\s*([<"])([^">]+)[">]')
+CONDITIONAL = re.compile(r"\s*#\s*(if|ifdef|ifndef|elif|else)\b")
+SOURCES = {".h", ".cpp", ".cu", ".cuh"}
+SCRIPTS = {".py", ".sh"}
+LICENCE = "SPDX-License-Identifier: Apache-2.0"
+LICENCE_LINES = 20  # it ends a file's first comment
+
+
+def folder_of(path):
+    """The row of ALLOWED that a path relative to the root falls under."""
+    parts = path.split("/")
+    return "/".join(parts[:2]) if parts[0] == "src" else parts[0]
+
+
+def included_folder(include):
+    """The folder that an include written from the root ("base/view.h", "kernels/linear/linear.h") leads to."""
+    first, slash, _ = include.partition("/")
+    if slash and first in ALLOWED:
+        return first
+    return f"src/{first}" if slash and f"src/{first}" in ALLOWED else None
+
+
+def check_include(path, quote, include):
+    folder = folder_of(path)
+    if quote == "<":
+        for pattern, places in LIBRARIES.items():
+            if re.fullmatch(pattern, include) and not any(fnmatch.fnmatch(path, place) for place in places):
+                return f"includes <{include}>, which only {' and '.join(places)} may"
+        return None
+    target = included_folder(include)
+    if target is None:
+        return f'includes "{include}"; an include is written from the root and starts with the name of a folder'
+    if target == folder or target in ALLOWED[folder]:
+        return None
+    return f'includes "{include}"; {folder} may include {", ".join(ALLOWED[folder]) or "nothing of ours"}'
+
+
+def check_file(path, text):
+    """Yields (line, complaint) for one file; `path` is relative to the root."""
+    lines = text.splitlines()
+    if LICENCE not in "\n".join(lines[:LICENCE_LINES]):
+        yield 1, f'has no "{LICENCE}" in its first {LICENCE_LINES} lines'
+    suffix = pathlib.PurePath(path).suffix
+    if suffix not in SOURCES:
+        return
+    walled = not path.startswith("tests/")
+    if walled and folder_of(path) not in ALLOWED:
+        yield 1, f"{folder_of(path)} has no row in the table of tests/layering.py"
+        return
+    header = suffix in {".h", ".cuh"}
+    if header and "#pragma once" not in lines:
+        yield 1, "is a header without #pragma once"
+    for number, line in enumerate(lines, 1):
+        include = INCLUDE.match(line)
+        complaint = check_include(path, *include.groups()) if include and walled else None
+        if complaint:
+            yield number, complaint
+        if header and CONDITIONAL.match(line):
+            yield number, f"has {line.strip()} in a header; what a build lacks is a file of its own"
+
+
+def check_tree(root):
+    """All complaints as "file:line: ..." texts, and how many files were read."""
+    complaints, files = [], 0
+    for top in ("src", "kernels", "dist", "tests", "launch"):
+        for file in sorted((root / top).rglob("*")):
+            if file.suffix not in SOURCES | SCRIPTS or not file.is_file():
+                continue
+            files += 1
+            path = file.relative_to(root).as_posix()
+            complaints += [f"{path}:{line}: {text}" for line, text in check_file(path, file.read_text("utf-8"))]
+    return complaints, files
+
+
+def compile_alone(root, header, compiler):
+    """The first error of a translation unit that holds nothing but this header, or None."""
+    unit = f'#include "{header.relative_to(root).as_posix()}"\n'
+    command = [compiler, "-std=c++20", "-fsyntax-only", "-fopenmp", f"-I{root}", f"-I{root / 'src'}", "-x", "c++", "-"]
+    result = subprocess.run(command, input=unit, capture_output=True, text=True)
+    if result.returncode == 0:
+        return None
+    errors = [line for line in result.stderr.splitlines() if "error:" in line] or result.stderr.splitlines()
+    return f"{header.relative_to(root).as_posix()}:1: does not compile alone: {errors[0] if errors else 'no message'}"
+
+
+def check_headers(root, compiler):
+    """Complaints about headers that do not compile alone, and how many had to be tried."""
+    firsts = set()
+    for top in ("src", "kernels", "dist", "tests"):
+        for source in (root / top).rglob("*.cpp"):
+            first = next(filter(None, map(INCLUDE.match, source.read_text("utf-8").splitlines())), None)
+            if first:
+                firsts.add(first.group(2))
+    headers = [h for top in ("src", "kernels", "dist") for h in sorted((root / top).rglob("*.h"))
+               if h.relative_to(root).as_posix().removeprefix("src/") not in firsts]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(filter(None, pool.map(lambda h: compile_alone(root, h, compiler), headers))), len(headers)
+
+
+def self_test():
+    """Plants each kind of crossing in a tree of its own; every one must be found, at its line, and nothing else."""
+    licence = f"// {LICENCE}\n"
+    tree = {
+        "src/base/good.h": licence + "#pragma once\n#include <vector>\n",
+        "src/engine/good.cpp": licence + '#include "dist/mesh.h"\n#include "memory/memory.h"\n#include "engine/own.h"\n',
+        "dist/good.cpp": licence + '#include <mpi.h>\n// #include "train/loop.h"\n#if 1\n#endif\n',
+        "tests/unit/good.cpp": licence + '#include "app/command.h"\n#include <hdf5.h>\n',
+        "launch/good.sh": "#!/bin/sh\n# " + LICENCE + "\n",
+        "src/base/upward.h": licence + '#pragma once\n\n#include "kernels/linear/linear.h"\n',
+        "src/model/rank.cpp": licence + '  #  include "dist/mesh.h"\n',
+        "src/train/app.cpp": licence + '#include "app/command.h"\n',
+        "kernels/linear/mpi.cpp": licence + "#include <mpi.h>\n",
+        "dist/mpi.h": licence + "#pragma once\n#include <mpi.h>\n",
+        "src/data/hdf5.cpp": licence + "#include <H5public.h>\n",
+        "src/engine/dnnl.cpp": licence + "#include <oneapi/dnnl/dnnl.hpp>\n",
+        "kernels/relative.cpp": licence + '#include "../src/base/view.h"\n',
+        "src/helpers/new.cpp": licence,
+        "src/io/switch.h": licence + "#pragma once\n#ifdef USE_NCCL\n#endif\n",
+        "src/io/twice.h": licence,
+        "tests/e2e/licence.py": "print()\n",
+    }
+    expected = {"src/base/upward.h:4", "src/model/rank.cpp:2", "src/train/app.cpp:2", "kernels/linear/mpi.cpp:2",
+                "dist/mpi.h:3", "src/data/hdf5.cpp:2", "src/engine/dnnl.cpp:2", "kernels/relative.cpp:2",
+                "src/helpers/new.cpp:1", "src/io/switch.h:3", "src/io/twice.h:1", "tests/e2e/licence.py:1"}
+    with tempfile.TemporaryDirectory() as directory:
+        root = pathlib.Path(directory)
+        for path, text in tree.items():
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text(text)
+        complaints, files = check_tree(root)
+    found = {":".join(complaint.split(":")[:2]) for complaint in complaints}
+    faults = [f"not found: {place}" for place in sorted(expected - found)]
+    faults += [f"false alarm: {c}" for c in complaints if ":".join(c.split(":")[:2]) not in expected]
+    if files != len(tree):
+        faults.append(f"read {files} of {len(tree)} files")
+    return faults
+
+
+def main(arguments):
+    if arguments == ["--self-test"]:
+        faults, good = self_test(), "every planted crossing was found"
+    elif len(arguments) not in (1, 2):
+        print("usage: layering.py ROOT [COMPILER] | layering.py --self-test", file=sys.stderr)
+        return 2
+    else:
+        root = pathlib.Path(arguments[0]).resolve()
+        faults, files = check_tree(root)
+        good = f"{files} files, no crossing"
+        if len(arguments) == 2:
+            more, tried = check_headers(root, arguments[1])
+            faults += more
+            good += f"; {tried} headers that no file includes first compile alone"
+        if files == 0:
+            faults = [f"{arguments[0]} holds no source file: is it the root of the repository?"]
+    print("\n".join(faults) if faults else good)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

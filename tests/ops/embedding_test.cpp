@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/embedding/embedding.h"
+
+#include "base/random.h"
+#include "op_test.h"
+
+namespace memring::test {
+namespace {
+
+struct Extents {
+  int64_t rows, dim, vocab;
+};
+const Extents kExtents[] = {{1, 1, 1}, {5, 7, 3}, {64, 32, 11}, {257, 97, 13}, {0, 5, 3}, {3, 0, 2}, {0, 4, 0}};
+
+Tensor<int32_t> ids_for(const Extents& e) {
+  Tensor<int32_t> ids(Shape{e.rows});
+  const Random numbers(1, Purpose::Test);
+  for (int64_t r = 0; r < e.rows; ++r)
+    ids[r] = static_cast<int32_t>(numbers.below(static_cast<uint32_t>(r), static_cast<uint64_t>(e.vocab)));
+  return ids;
+}
+
+template <class T>
+struct Results {
+  Tensor<T> y, d_table;
+};
+template <class T>
+Results<T> run(Queue& queue, const Extents& e) {
+  const auto table = random<T>({e.vocab, e.dim}, 1), dy = random<T>({e.rows, e.dim}, 2);
+  const auto ids = ids_for(e);
+  Results<T> r{Tensor<T>(dy.shape), random<T>({e.vocab, e.dim}, 3)};
+  Embedding::forward(queue, r.y, table, ids.view());
+  Embedding::backward(queue, r.d_table, dy, ids.view());
+  return r;
+}
+
+TEST(Embedding, AgreesWithTheDoubleReference) {
+  for (const Extents& e : kExtents) {
+    Queue oracle = reference_queue();
+    const auto expected = run<double>(oracle, e);
+    on_queues(every_queue(), [&](Queue& queue) {
+      const auto found = run<float>(queue, e);
+      expect_close(found.y, expected.y, 0, "y");
+      expect_close(found.d_table, expected.d_table, 2e-6, "d_table");
+    });
+  }
+}
+
+TEST(Embedding, ReferenceGradientMatchesFiniteDifferences) {
+  const Extents e{5, 7, 3};
+  const auto ids = ids_for(e);
+  Queue queue = reference_queue();
+  const Differentiable embedding{[&](const Tensors& in) {
+                                   Tensor<double> y(Shape{e.rows, e.dim});
+                                   Embedding::forward(queue, y, in[0], ids.view());
+                                   return Tensors{y};
+                                 },
+                                 [&](const Tensors& in, const Tensors& d) {
+                                   Tensor<double> d_table(in[0].shape);
+                                   Embedding::backward(queue, d_table, d[0], ids.view());
+                                   return Tensors{d_table};
+                                 }};
+  expect_gradient(embedding, {random<double>({e.vocab, e.dim}, 1)});
+}
+
+TEST(Embedding, SameBitsForAnyThreadCountAndAsTheReference) {
+  const Extents e{500, 67, 5};
+  Queue reference = reference_queue();
+  const auto expected = run<float>(reference, e);
+  for (int threads : {1, 2, 3, 5}) {
+    Queue queue({.threads = threads});
+    expect_same_bits(run<float>(queue, e).d_table, expected.d_table, "d_table");
+  }
+}
+
+TEST(Embedding, NamesTheFirstTokenOutsideTheVocabulary) {
+  Tensor<int32_t> ids(Shape{4});
+  ids[2] = 11;
+  ids[3] = -1;
+  on_queues(every_queue(), [&](Queue& queue) {
+    Tensor<float> table(Shape{11, 3}), y(Shape{4, 3});
+    EXPECT_EQ(message_of([&] { Embedding::forward(queue, y, table, ids.view()); }),
+              "token 11 at row 2 is outside the model's vocabulary (vocab = 11)");
+    EXPECT_EQ(message_of([&] { Embedding::backward(queue, table, y, ids.view()); }),
+              "token 11 at row 2 is outside the model's vocabulary (vocab = 11)");
+  });
+}
+
+TEST(Embedding, RefusesShapesThatDoNotFit) {
+  Queue queue;
+  Tensor<int32_t> ids(Shape{4});
+  Tensor<float> table(Shape{11, 3}), wrong(Shape{4, 4});
+  EXPECT_THROW(Embedding::forward(queue, wrong, table, ids.view()), ShapeError);
+  EXPECT_THROW(Embedding::backward(queue, table, wrong, ids.view()), ShapeError);
+}
+
+}  // namespace
+}  // namespace memring::test

@@ -1,0 +1,77 @@
+// The claims of the operator tests, stated once: fast agrees with the double-precision reference on every
+// instruction set, bits do not depend on threads, the reference's gradient agrees with finite differences.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/queue.h"
+
+namespace memring::test {
+
+/// A dense tensor that owns its numbers; zeros at first.
+template <class T>
+struct Tensor {
+  Shape shape;
+  std::vector<T> data;
+
+  Tensor() = default;
+  explicit Tensor(Shape s) : shape(s), data(static_cast<size_t>(s.elements())) {}
+  template <class U>
+  explicit Tensor(const Tensor<U>& other) : shape(other.shape), data(other.data.begin(), other.data.end()) {}
+
+  View<T> view() { return {data.data(), shape}; }
+  ConstView<T> view() const { return {data.data(), shape}; }
+  operator View<>() { return view(); }
+  operator ConstView<>() const { return view(); }
+  T& operator[](int64_t i) { return data[static_cast<size_t>(i)]; }
+  const T& operator[](int64_t i) const { return data[static_cast<size_t>(i)]; }
+  int64_t size() const { return shape.elements(); }
+};
+
+/// Reproducible normal numbers of this standard deviation; equal (shape, stream) give equal numbers, in fp32 the
+/// rounded ones.
+template <class T>
+Tensor<T> random(Shape shape, uint64_t stream, double scale = 1);
+
+/// The values rounded to bf16 (nearest even).
+Tensor<float> rounded_to_bf16(const Tensor<float>&);
+
+/// |found - expected| <= tolerance * (|expected| + rms of expected) for each element; reports the worst one.
+template <class T>
+void expect_close(const Tensor<T>& found, const Tensor<double>& expected, double tolerance, const std::string& what);
+
+/// The same bits in each element.
+template <class T>
+void expect_same_bits(const Tensor<T>& found, const Tensor<T>& expected, const std::string& what);
+
+/// The reference first, then the fast path on every instruction set of this CPU with 1 and 2 threads; products in fp32.
+/// (Under ThreadSanitizer only the reference: oneDNN and its threads are not instrumented.)
+std::vector<Queue::Options> every_queue();
+/// Fast paths only.
+std::vector<Queue::Options> fast_queues();
+std::string text(const Queue::Options&);
+/// The oracle: reference kernels, one thread.
+Queue reference_queue();
+
+/// Runs `body` on each queue; a failure inside names the queue.
+void on_queues(const std::vector<Queue::Options>& queues, const std::function<void(Queue&)>& body);
+
+using Tensors = std::vector<Tensor<double>>;
+/// An operator as a function: outputs from inputs, and input gradients from inputs and output gradients.
+struct Differentiable {
+  std::function<Tensors(const Tensors& inputs)> forward;
+  std::function<Tensors(const Tensors& inputs, const Tensors& d_outputs)> backward;
+};
+/// The gradient of a random projection of all outputs, against central differences in double: every entry of every
+/// input.
+void expect_gradient(const Differentiable& op, const Tensors& inputs, double tolerance = 1e-7);
+
+/// Runs `body` and returns the message of the Error it throws ("" and a failure if it throws none).
+std::string message_of(const std::function<void()>& body);
+
+}  // namespace memring::test

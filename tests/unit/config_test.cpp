@@ -1,0 +1,336 @@
+// The configuration: every key reads back what it printed, and every mistake gets a message with place, reason and
+// remedy.
+// SPDX-License-Identifier: Apache-2.0
+#include "config/config.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <fstream>
+#include <set>
+
+#include "base/error.h"
+#include "config/nearest.h"
+#include "config/options.h"
+#include "config/values.h"
+
+namespace memring {
+namespace {
+
+/// The message and hint of the usage error that this text and these overrides lead to; a failure when there is none.
+std::string mistake(const std::string& text, const std::vector<std::string>& overrides = {}) {
+  try {
+    parse_config(text, "runs.ini", overrides);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::Usage) << error.what();
+    EXPECT_FALSE(error.hint().empty()) << error.what();
+    EXPECT_TRUE(error.hint().empty() || error.hint().find_first_of(".=") != std::string::npos) << error.hint();
+    return std::string(error.what()) + '\n' + error.hint();
+  }
+  ADD_FAILURE() << "accepted:\n" << text;
+  return {};
+}
+
+void expect_mistake(const std::string& text, const std::vector<std::string>& parts,
+                    const std::vector<std::string>& overrides = {}) {
+  const std::string found = mistake(text, overrides);
+  for (const std::string& part : parts)
+    EXPECT_NE(found.find(part), std::string::npos) << "no '" << part << "' in\n" << found << "\nof\n" << text;
+}
+
+std::string all_examples() {
+  std::string text;
+  for (const Option& option : options())
+    text += fmt::format("[{}]\n{} = {}\n", option.section(), option.name(), option.example);
+  return text;
+}
+
+TEST(Config, NothingGivenMeansDefaultsAndDerivedValues) {
+  const Config config = parse_config("", "empty.ini");
+  EXPECT_EQ(config.run.steps, 1000);
+  EXPECT_EQ(config.model.kv_heads, config.model.heads);
+  EXPECT_EQ(config.model.head_dim, 32);
+  EXPECT_EQ(config.model.ffn, 352);  // 8/3 * 128 = 341.33, up to 352
+  EXPECT_EQ(parse_config("[model]\ndim = 256\n", "x").model.ffn, 688);
+  EXPECT_EQ(parse_config("[model]\ndim = 6\nheads = 1", "x").model.ffn, 16);  // 8/3 * 6 = 16 exactly
+  EXPECT_EQ(load_config("", {"model.heads=8"}).model.kv_heads, 8);
+}
+
+TEST(Config, EveryKeyHasHelpRangeAndAnExampleThatParses) {
+  std::set<std::string_view> keys;
+  const std::string help = config_help({});
+  for (const Option& option : options()) {
+    const std::string key(option.key);
+    EXPECT_TRUE(keys.insert(option.key).second) << key << " is declared twice";
+    EXPECT_EQ(find_option(option.key), &option);
+    EXPECT_TRUE(option.help.ends_with('.')) << key;
+    EXPECT_FALSE(describe_values(option).empty()) << key;
+    Config config;
+    EXPECT_NO_THROW(set_value(option, config, option.example, key)) << key;
+    // The default itself is allowed.
+    EXPECT_NO_THROW(set_value(option, config, value_text(option, Config{}), key)) << key;
+    EXPECT_NE(help.find(fmt::format("  --{}=VALUE", key)), std::string::npos) << key;
+    EXPECT_NE(help.find(fmt::format("example --{}={}\n", key, option.example)), std::string::npos) << key;
+  }
+}
+
+TEST(Config, EveryKeyReadsBackTheValueItPrinted) {
+  const Config config = parse_config(all_examples(), "examples.ini");
+  const std::string text = render_config(config);
+  EXPECT_EQ(render_config(parse_config(text, "printed.ini")), text);
+  const Config defaults;
+  const Config back = parse_config(text, "printed.ini");
+  for (const Option& option : options()) {
+    EXPECT_EQ(value_text(option, back), value_text(option, config)) << option.key;
+    const bool one_value = option.choices.size() == 1 || option.key == "mesh.token";
+    EXPECT_TRUE(one_value || value_text(option, back) != value_text(option, defaults)) << option.key << " was not set";
+  }
+}
+
+TEST(Config, NumbersReadBackToTheSameBits) {
+  const double third = 1.0 / 3.0;
+  Config config = parse_config("", "x");
+  config.optimizer.lr = third;
+  config.run.seed = UINT64_MAX;
+  config.run.tokens = INT64_MAX;
+  const Config back = parse_config(render_config(config), "printed");
+  EXPECT_EQ(back.optimizer.lr, third);
+  EXPECT_EQ(back.run.seed, UINT64_MAX);
+  EXPECT_EQ(back.run.tokens, INT64_MAX);
+}
+
+TEST(Config, TextsReadBackWhateverTheyHold) {
+  for (const char* path : {"data/a#b;c.h5", "with space/x", "cut #here", "cut ;here", "\"quoted\"", " padded ",
+                           "back\\slash", "#first", "a\" b", "mixed \" #x\\y", ""}) {
+    const Config config = load_config("", {std::string("--data.path=") + path});
+    EXPECT_EQ(config.data.path, path);
+    EXPECT_EQ(parse_config(render_config(config), "printed").data.path, path) << render_config(config);
+  }
+}
+
+TEST(Config, CommentsNeedALineStartOrWhiteSpaceBeforeThem) {
+  const Config config = parse_config(
+      "# a comment\n; another\n  # indented\n[data] # of the section\npath = books#2;v1.h5 # the second\nbatch = 5 "
+      ";five\n"
+      "length = 64 ; tokens\n",
+      "x", {"data.batch=7"});
+  EXPECT_EQ(config.data.path, "books#2;v1.h5");
+  EXPECT_EQ(config.data.length, 64);
+}
+
+TEST(Config, WindowsLineEndsByteOrderMarkAndRepeatedSectionsAreAccepted) {
+  const Config config =
+      parse_config("\xEF\xBB\xBF[model]\r\nlayers = 3\r\n\r\n[data]\r\nbatch=5\r\n[model]\r\n  dim\t=\t64  \r\n", "x");
+  EXPECT_EQ(config.model.layers, 3);
+  EXPECT_EQ(config.model.dim, 64);
+  EXPECT_EQ(config.data.batch, 5);
+}
+
+TEST(Config, SizesCountIn1024) {
+  auto memory = [](const char* text) {
+    return load_config("", {std::string("--device.memory=") + text}).device.memory;
+  };
+  EXPECT_EQ(memory("3"), 3);
+  EXPECT_EQ(memory("2k"), 2048);
+  EXPECT_EQ(memory("2K"), 2048);
+  EXPECT_EQ(memory("2KiB"), 2048);
+  EXPECT_EQ(memory("3M"), 3 << 20);
+  EXPECT_EQ(memory("3 MiB"), 3 << 20);
+  EXPECT_EQ(memory("5G"), int64_t{5} << 30);
+  EXPECT_EQ(memory("5GiB"), int64_t{5} << 30);
+  EXPECT_EQ(memory("1e6"), 1000000);
+  expect_mistake("", {"device.memory = '2X' is not an integer"}, {"--device.memory=2X"});
+  expect_mistake("", {"device.memory = '1.5G' is not an integer"}, {"--device.memory=1.5G"});
+  expect_mistake("", {"device.memory = '9999999999G' is out of range"}, {"--device.memory=9999999999G"});
+  expect_mistake("", {"device.memory = 'G' is not an integer"}, {"--device.memory=G"});
+  expect_mistake("", {"device.memory = '-1k' is out of range"}, {"--device.memory=-1k"});
+  expect_mistake("", {"is out of range"}, {"--device.memory=-9223372036854775808"});
+}
+
+TEST(Config, DurationsAreSecondsOrClockTime) {
+  auto time = [](const char* text) { return load_config("", {std::string("--run.time=") + text}).run.time; };
+  EXPECT_EQ(time("90"), 90);
+  EXPECT_EQ(time("0.5"), 0.5);
+  EXPECT_EQ(time("01:02:03"), 3723);
+  EXPECT_EQ(time("100:00:00.5"), 360000.5);
+  for (const char* text : {"1:2", "00:60:00", "00:00:60", "a:b:c", "00:00:-1", "1h", "-01:00:00", "::"})
+    expect_mistake("", {"run.time", "expected seconds or hh:mm:ss"}, {std::string("--run.time=") + text});
+}
+
+TEST(Config, BooleansAreWordsOrDigits) {
+  for (const char* text : {"true", "on", "1"})
+    EXPECT_TRUE(load_config("", {std::string("log.schedule=") + text}).log.schedule);
+  for (const char* text : {"false", "off", "0"})
+    EXPECT_FALSE(load_config("", {std::string("log.jsonl=") + text}).log.jsonl);
+  expect_mistake("[log]\njsonl = yes\n", {"runs.ini:2: log.jsonl = 'yes' is not true or false"});
+}
+
+TEST(Config, OverridesWinOverTheFileAndTheLastOneOverAll) {
+  const Config config =
+      parse_config("[model]\nlayers = 3\n", "x", {"--model.layers=5", "model.layers=6", "--data.path=a=b"});
+  EXPECT_EQ(config.model.layers, 6);
+  EXPECT_EQ(config.data.path, "a=b");
+  expect_mistake("", {"--model.layers has no value", "--model.layers=VALUE"}, {"--model.layers"});
+  expect_mistake("", {"has no value"}, {"--=3"});
+  expect_mistake("", {"--model.layers: model.layers = '' is not an integer"}, {"--model.layers="});
+}
+
+TEST(Config, UnknownKeysNameFileLineAndNearestKey) {
+  expect_mistake("\n[model]\n\n# x\nlayer = 3\n",
+                 {"runs.ini:5: unknown key 'model.layer'", "Did you mean 'model.layers'?", "rope_theta"});
+  expect_mistake("[model]\nlr = 3\n", {"runs.ini:2: unknown key 'model.lr'", "Did you mean 'optimizer.lr'?"});
+  expect_mistake("[optimiser]\nlr = 3\n",
+                 {"runs.ini:2: unknown section [optimiser]", "Did you mean 'optimizer.lr'?", "[optimizer]"});
+  expect_mistake("", {"--model.dmi: unknown key 'model.dmi'", "Did you mean 'model.dim'?"}, {"--model.dmi=3"});
+  expect_mistake("", {"--layers: unknown section", "Did you mean 'model.layers'?"}, {"--layers=3"});
+  expect_mistake("", {"unknown key 'model.lay'"}, {"--model.lay=3"});  // no prefix guessing
+}
+
+TEST(Config, KeysSetTwiceNameBothLines) {
+  expect_mistake("[model]\nlayers = 3\n[model]\nlayers = 3\n",
+                 {"runs.ini:4: 'model.layers' is set twice (first in runs.ini:2)"});
+}
+
+TEST(Config, MalformedLinesNameTheirLine) {
+  expect_mistake("[model]\nlayers 3\n", {"runs.ini:2: 'layers 3' is neither [section] nor key = value"});
+  expect_mistake("[model\nlayers = 3\n", {"runs.ini:1: '[model' is not a section"});
+  expect_mistake("[]\n", {"runs.ini:1: '[]' is not a section"});
+  expect_mistake("layers = 3\n", {"runs.ini:1: 'layers' stands before the first section"});
+  expect_mistake("[model]\n= 3\n", {"runs.ini:2: '= 3' is neither"});
+  expect_mistake("[data]\npath = \"a\n", {"runs.ini:2: the quotes of 'path' do not close"});
+  expect_mistake("[data]\npath = \"a\" b\n", {"runs.ini:2: the quotes of 'path' do not close"});
+}
+
+TEST(Config, BinaryFilesAreRefused) {
+  expect_mistake(std::string("[model]\nlay\0ers = 3\n", 20),
+                 {"runs.ini:2: byte 11 is 0x00; a configuration is plain text"});
+  expect_mistake("\x89HDF\r\n\x1a\n", {"runs.ini is an HDF5 file"});
+}
+
+TEST(Config, WrongTypesAndRangesNameValueExpectationAndExample) {
+  expect_mistake(
+      "[model]\nlayers = four\n",
+      {"runs.ini:2: model.layers = 'four' is not an integer; expected an integer, 1 to 32766", "model.layers = 12"});
+  expect_mistake("[model]\nlayers = 2.5\n", {"is not an integer"});
+  expect_mistake("[model]\nlayers = 0\n", {"runs.ini:2: model.layers = '0' is out of range"});
+  expect_mistake("[model]\nlayers = 3 4\n", {"is not an integer"});
+  expect_mistake("[model]\nlayers = 99999999999999999999\n", {"is out of range"});
+  expect_mistake("[run]\nseed = -1\n", {"run.seed = '-1' is out of range"});
+  expect_mistake("[optimizer]\nlr = fast\n", {"optimizer.lr = 'fast' is not a number; expected a number, at least 0"});
+  expect_mistake("[optimizer]\nlr = nan\n", {"is not a number"});
+  expect_mistake("[optimizer]\nlr = inf\n", {"is not a number"});
+  expect_mistake("[optimizer]\nlr = -1\n", {"is out of range"});
+  expect_mistake("[optimizer]\nbeta1 = 1\n", {"is out of range; expected a number, at least 0 and less than 1"});
+  expect_mistake("[model]\nrope_theta = 0\n", {"is out of range; expected a number, more than 0"});
+  expect_mistake("[checkpoint]\nkeep = 1\n", {"is out of range"});
+  expect_mistake("[log]\nevery = 0\n", {"is out of range"});
+  expect_mistake("[tbptt]\nwindow = 0\n", {"is out of range"});
+  expect_mistake("[device]\ndtype = fp16\n",
+                 {"device.dtype = 'fp16' is none of its values; expected auto, fp32, bf16, fp64", "'fp32'"});
+  expect_mistake("[memory]\nkind = rtm\n", {"expected none, rmt", "Did you mean 'rmt'?"});
+  expect_mistake("[tbptt]\nrecompute = no\n", {"auto, always, never"});
+  expect_mistake("[memory]\nmask = full\n", {"causal, block"});
+  expect_mistake("[memory]\nreset = never\n", {"sequence, segment"});
+}
+
+TEST(Config, KnownNamesThatThisBuildLacksSaySo) {
+  for (const char* kind : {"armt", "uio", "halo"})
+    expect_mistake(
+        std::string("[memory]\nkind = ") + kind + "\n[segment]\nlength = 8\n",
+        {std::string("runs.ini:2: memory.kind = ") + kind + ": this build does not have it yet; it has none, rmt"});
+  expect_mistake("[device]\nkind = cuda\n", {"this build does not have it yet", "no CUDA backend"});
+  expect_mistake("[run]\ndeterministic = strict\n", {"this build does not have it yet; it has mesh", "ring attention"});
+  expect_mistake("[tbptt]\nmode = unbiased\n", {"this build does not have it yet; it has full, window"});
+  expect_mistake("[mesh]\ntoken = 2\n", {"runs.ini:2: mesh.token = 2", "mesh.segment"});
+}
+
+TEST(Config, CombinationsThatCannotWorkNameTheirKeysAndPlace) {
+  expect_mistake("[model]\nheads = 4\nkv_heads = 3\n",
+                 {"runs.ini:3: model.heads = 4 is not a multiple of model.kv_heads = 3"});
+  expect_mistake("[model]\nheads = 3\n", {"runs.ini:2: model.dim = 128 is not a multiple of model.heads = 3"});
+  expect_mistake("[model]\nhead_dim = 7\n", {"runs.ini:2: model.head_dim = 7 is odd"});
+  expect_mistake("[model]\ndim = 12\nheads = 4\n", {"model.head_dim = 3 is odd"});
+  expect_mistake("[memory]\nkind = rmt\n", {"runs.ini:2: memory.kind = rmt needs segments, but segment.length = 0"});
+  expect_mistake("[memory]\nkind = rmt\ntokens = 0\n[segment]\nlength = 8\n",
+                 {"runs.ini:3: memory.kind = rmt needs memory tokens"});
+  expect_mistake("[mesh]\nsegment = 0\n", {"runs.ini:2: mesh.data = 0 and mesh.segment = 0"});
+  expect_mistake("[run]\nsteps = 0\n", {"runs.ini:2", "would never end"});
+  expect_mistake("[data]\nbatch = 2\nmicro_batch = 3\n",
+                 {"runs.ini:3: data.micro_batch = 3 is more than data.batch = 2"});
+  expect_mistake("[optimizer]\nmin_lr = 1\n", {"runs.ini:2: optimizer.min_lr = 1 is more than optimizer.lr = 0.001"});
+  expect_mistake("", {"--model.heads: model.dim = 128 is not a multiple of model.heads = 3"}, {"--model.heads=3"});
+  EXPECT_NO_THROW(parse_config("[run]\nsteps = 0\ntime = 10\n", "x"));
+  EXPECT_NO_THROW(parse_config("[model]\nheads = 3\nhead_dim = 10\n", "x"));  // head_dim need not be dim / heads
+  EXPECT_NO_THROW(parse_config("[segment]\nlength = 8\n", "x"));              // kind none: independent segments
+}
+
+TEST(Config, FixtureTextsParse) {
+  const Config config = parse_config(
+      "[model]\nlayers = 2\ndim = 32\nheads = 4\nkv_heads = 2\nhead_dim = 8\nffn = 36\nvocab = 29\nrope_theta = 10000\n"
+      "norm_eps = 1e-05\ntied = true\n\n[memory]\nkind = rmt\ntokens = 4\nmask = block\n\n[segment]\nlength = 8\n\n"
+      "[tbptt]\nmode = window\nwindow = 2\n",
+      "rmt_block_window2.h5", {"--mesh.segment=2"});
+  EXPECT_EQ(config.model.ffn, 36);
+  EXPECT_EQ(config.memory.mask, "block");
+  EXPECT_EQ(config.tbptt.window, 2);
+  EXPECT_EQ(config.mesh.segment, 2);
+}
+
+TEST(Config, IdentityHoldsWhatDecidesTheNumbersAndNothingElse) {
+  const Config config = parse_config("", "x");
+  const std::string identity = config_identity(config);
+  for (const char* key : {"model.ffn=352\n", "memory.kind=none\n", "segment.length=0\n", "tbptt.window=1\n",
+                          "data.batch=8\n", "optimizer.lr=0.001\n", "run.seed=1\n", "device.dtype=auto\n"})
+    EXPECT_NE(identity.find(key), std::string::npos) << key << " missing in\n" << identity;
+  for (const char* same :
+       {"mesh.segment=2", "device.threads=2", "run.steps=7", "log.every=1", "checkpoint.keep=5", "run.dir=elsewhere",
+        "tbptt.recompute=always", "data.micro_batch=2", "device.memory=1G", "run.timeout=1", "eval.buckets=2"})
+    EXPECT_EQ(config_identity(load_config("", {same})), identity) << same;
+  for (const char* other : {"model.layers=5", "memory.reset=segment", "segment.length=64", "tbptt.mode=window",
+                            "data.path=a.h5", "data.length=64", "optimizer.clip=0", "run.seed=2", "device.dtype=fp32"})
+    EXPECT_NE(config_identity(load_config("", {other})), identity) << other;
+}
+
+TEST(Config, HelpShowsOnlyTheSectionsAskedFor) {
+  const std::string help = config_help({"eval", "mesh"});
+  EXPECT_NE(help.find("[mesh]"), std::string::npos);
+  EXPECT_NE(help.find("--eval.buckets=VALUE"), std::string::npos);
+  EXPECT_EQ(help.find("--model."), std::string::npos);
+}
+
+TEST(Config, FilesAreReadAndMissingOnesNamed) {
+  const std::string path = testing::TempDir() + "config_test.ini";
+  std::ofstream(path) << "[model]\nlayers = 7\nlayer = 3\n";
+  try {
+    load_config(path, {});
+    FAIL() << "accepted an unknown key";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.what(), path + ":3: unknown key 'model.layer'");
+  }
+  std::ofstream(path) << "[model]\nlayers = 7\n";
+  EXPECT_EQ(load_config(path, {}).model.layers, 7);
+  std::remove(path.c_str());
+  for (const std::string& missing : {path, testing::TempDir()}) {
+    try {
+      load_config(missing, {});
+      FAIL() << "read " << missing;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::Usage);
+      EXPECT_NE(std::string(error.what()).find(missing), std::string::npos) << error.what();
+    }
+  }
+}
+
+TEST(Nearest, CountsInsertionsDeletionsReplacementsAndSwaps) {
+  EXPECT_EQ(edit_distance("", "abc"), 3);
+  EXPECT_EQ(edit_distance("layer", "layers"), 1);
+  EXPECT_EQ(edit_distance("dmi", "dim"), 1);
+  EXPECT_EQ(edit_distance("kitten", "sitting"), 3);
+  const std::vector<std::string_view> words{"train", "eval", "pack"};
+  EXPECT_EQ(nearest("trian", words), "train");
+  EXPECT_EQ(nearest("evil", words), "eval");
+  EXPECT_EQ(nearest("x", {}), "");
+}
+
+}  // namespace
+}  // namespace memring
