@@ -3,6 +3,11 @@
 set(memring_RANK_ENVIRONMENT
   OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
   OMPI_MCA_hwloc_base_binding_policy=none OMP_NUM_THREADS=1)
+# Open MPI leaks from plugins that it has unloaded, which no suppression can name: programs that start it skip that check.
+set(memring_RANK_LEAKS "")
+if(memring_SANITIZER STREQUAL "address")
+  set(memring_RANK_LEAKS ASAN_OPTIONS=detect_leaks=0)
+endif()
 
 # memring_test(NAME TARGET LABEL [TIMEOUT seconds]): a GoogleTest program on one process.
 function(memring_test name target label)
@@ -27,6 +32,6 @@ function(memring_rank_test name label)
     endif()
     add_test(NAME ${name}.ranks${ranks} COMMAND ${MPIEXEC_EXECUTABLE} ${MPIEXEC_NUMPROC_FLAG} ${ranks} ${arg_COMMAND})
     set_tests_properties(${name}.ranks${ranks} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${label};ranks${ranks}"
-      ENVIRONMENT "${memring_RANK_ENVIRONMENT}" PROCESSORS ${processors})
+      ENVIRONMENT "${memring_RANK_ENVIRONMENT};${memring_RANK_LEAKS}" PROCESSORS ${processors})
   endforeach()
 endfunction()

@@ -10,6 +10,14 @@
 
 namespace memring {
 
+/// What a rank has of its host.
+struct NodeShare {
+  int rank = 0;   ///< among the ranks of this host
+  int ranks = 1;  ///< on this host
+  int cores = 1;  ///< for this rank: all cores that the host's ranks may use between them, over the ranks, or fewer
+                  ///< where it is bound
+};
+
 /// Starts MPI (MPI_THREAD_SERIALIZED at least) and ends it. A plain start without mpirun is a world of one. One per
 /// process.
 class Session {
@@ -23,8 +31,8 @@ class Session {
   int rank() const;
   int size() const;
   const std::string& host() const;
-  int node_rank() const;  ///< rank among the ranks of this host
-  int node_size() const;  ///< ranks on this host
+  const NodeShare& node() const;
+  std::string library() const;  ///< "Open MPI v4.1.4, MPI_THREAD_SERIALIZED"
 
   /// Prints the error ("memring: rank 3 of 8 (node17): ..." and the hint on a second line), ends the whole job with its
   /// exit code within seconds, and does not return. In a world of one it prints "memring: ..." and exits. Rank 0 speaks

@@ -42,9 +42,9 @@ Findings look(const Session& session) {
   Findings f{};
   copy_text(f.host, session.host());
   copy_text(f.cpu, cpu_name());
-  f.node_rank = session.node_rank();
+  f.node_rank = session.node().rank;
   f.cores = machine_cores();
-  f.threads = numerics(DeviceConfig{}, session.node_size()).queue.threads;
+  f.threads = numerics(DeviceConfig{}, session.node()).queue.threads;
   const char* threads = std::getenv("OMP_NUM_THREADS");
   f.openmp_threads = threads ? std::atoi(threads) : 0;
   f.isa = static_cast<int32_t>(best_isa());
@@ -155,11 +155,12 @@ std::string host_line(const std::string& name, const Host& host) {
       f.amx ? "AMX" : "no AMX", gib(f.memory_total), gib(f.memory_available), gib(f.disk_free), disk);
 }
 
-void print(const std::map<std::string, Host>& hosts, int ranks) {
+void print(const std::map<std::string, Host>& hosts, int ranks, const std::string& mpi) {
   std::vector<std::string> warnings;
   std::set<int32_t> isas, amx;
   std::string text = fmt::format("memring    {}\n", MEMRING_VERSION);
   text += fmt::format("ranks      {} on {} host(s)\n", ranks, hosts.size());
+  text += fmt::format("MPI        {}\n", mpi);
   for (const auto& [name, host] : hosts) {
     isas.insert(host.first.isa);
     amx.insert(host.first.amx);
@@ -187,7 +188,7 @@ void print(const std::map<std::string, Host>& hosts, int ranks) {
 int run_doctor(const CommandLine& line) {
   return with_session(line.argc, line.argv, [](Session& session) {
     const std::vector<Findings> all = gather(session);
-    if (session.rank() == 0) print(by_host(all), session.size());
+    if (session.rank() == 0) print(by_host(all), session.size(), session.library());
     return 0;
   });
 }

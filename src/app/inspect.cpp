@@ -20,7 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kRemedy =
-    "memring inspect reads token files (memring pack), fixtures (tests/golden), checkpoints and run directories.";
+    "Give a token file (memring pack), a fixture (tests/golden), a checkpoint or a run directory.";
 
 /// Prints the faults of `path`, or that there are none; the exit code says the same.
 int report_faults(const std::string& path, const std::vector<std::string>& faults) {

@@ -8,9 +8,10 @@
 namespace memring {
 
 int run_train(const CommandLine& line) {
+  SignalWatch signals;  // before the session: MPI's threads must inherit its mask
   return with_session(line.argc, line.argv, [&](Session& session) {
     const Config config = load_config(line.arguments[0], line.overrides);
-    return static_cast<int>(train(config, session));
+    return static_cast<int>(train(config, session, signals));
   });
 }
 

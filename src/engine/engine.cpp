@@ -51,22 +51,19 @@ MemorySettings memory_settings(const MemoryConfig& m) {
           .reset_each_segment = m.reset == "segment"};
 }
 
-Numerics numerics(const DeviceConfig& device, int node_size) {
+Numerics numerics(const DeviceConfig& device, const NodeShare& node) {
   Numerics n;
   n.name = device.dtype == "auto" ? (cpu_has_amx_bf16() ? "bf16" : "fp32") : device.dtype;
   n.dtype = n.name == "fp64" ? DType::F64 : DType::F32;
   n.queue.products = n.name == "bf16" ? Products::Bf16 : Products::F32;
   n.queue.isa = isa_of(device.isa);
-  // A rank that mpirun has bound sees only its own cores; an unbound one sees the machine's and takes its share.
-  const int cores = process_cores();
-  const bool bound = cores < machine_cores();
-  n.queue.threads = device.threads > 0 ? device.threads : bound ? cores : std::max(1, cores / node_size);
+  n.queue.threads = device.threads > 0 ? device.threads : node.cores;
   return n;
 }
 
-int64_t memory_limit(const DeviceConfig& device, int node_size) {
+int64_t memory_limit(const DeviceConfig& device, const NodeShare& node) {
   if (device.memory > 0) return device.memory;
-  return available_memory() / node_size / 10 * 9;
+  return available_memory() / node.ranks / 10 * 9;
 }
 
 Workload workload_of(const Config& config, int64_t batch, int64_t length, bool backward) {
@@ -79,9 +76,9 @@ Workload workload_of(const Config& config, int64_t batch, int64_t length, bool b
   return w;
 }
 
-Engine::Engine(const Config& config, Mesh& mesh, int node_size, const Workload& workload,
+Engine::Engine(const Config& config, Mesh& mesh, const NodeShare& node, const Workload& workload,
                const std::function<int64_t(const FlatBuffer&, DType)>& fixed_bytes)
-    : numerics_(memring::numerics(config.device, node_size)),
+    : numerics_(memring::numerics(config.device, node)),
       queue_(numerics_.queue),
       workload_(workload),
       llama_(model_shape(config.model), params_),
@@ -91,7 +88,7 @@ Engine::Engine(const Config& config, Mesh& mesh, int node_size, const Workload& 
   Arena measure;
   params_.allocate(measure, numerics_.dtype, workload.backward);
   const int64_t own = measure.peak(), others = fixed_bytes(params_.layout(), numerics_.dtype);
-  executor_->fit(recompute_of(config.tbptt), memory_limit(config.device, node_size), own + others);
+  executor_->fit(recompute_of(config.tbptt), memory_limit(config.device, node), own + others);
   plan_ = executor_->plan();
   plan_.parts.insert(plan_.parts.begin(),
                      {{"parameters and gradients", own}, {"optimizer and checkpoint buffer", others}});

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "config/config.h"
+#include "dist/session.h"
 #include "engine/executor.h"
 
 namespace memring {
@@ -15,21 +16,21 @@ namespace memring {
 ModelShape model_shape(const ModelConfig&);
 MemorySettings memory_settings(const MemoryConfig&);
 
-/// How this rank computes: data type, products, threads, instruction set. `node_size`: ranks on this host.
+/// How this rank computes: data type, products, threads, instruction set.
 struct Numerics {
   DType dtype = DType::F32;
   Queue::Options queue;
   std::string name;  ///< "fp32", "bf16" or "fp64"
 };
-Numerics numerics(const DeviceConfig&, int node_size);
+Numerics numerics(const DeviceConfig&, const NodeShare&);
 
 /// Bytes a rank may plan for: device.memory, or its share of what the machine has free now.
-int64_t memory_limit(const DeviceConfig&, int node_size);
+int64_t memory_limit(const DeviceConfig&, const NodeShare&);
 
 class Engine {
  public:
   /// `fixed_bytes` are taken per rank by others (optimizer, checkpoint buffer): parameters -> bytes. Collective.
-  Engine(const Config&, Mesh&, int node_size, const Workload&,
+  Engine(const Config&, Mesh&, const NodeShare&, const Workload&,
          const std::function<int64_t(const FlatBuffer&, DType)>& fixed_bytes);
 
   Queue& queue() { return queue_; }

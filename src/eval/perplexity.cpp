@@ -75,7 +75,7 @@ Perplexity pass(const Config& config, const std::string& checkpoint, const Loade
                 Session& session, CheckpointSummary* summary) {
   Mesh mesh(session.world(), resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, session.size()));
   const int64_t batch = std::min(config.data.batch, sequences);
-  Engine engine(config, mesh, session.node_size(), workload_of(config, batch, config.data.length, false),
+  Engine engine(config, mesh, session.node(), workload_of(config, batch, config.data.length, false),
                 [](const FlatBuffer&, DType) { return int64_t{0}; });
   Params& params = engine.params();
   CheckpointData data{

@@ -122,7 +122,7 @@ Verification verify_fixture(const Fixture& fixture, const Config& config, Tolera
   Workload workload = workload_of(config, fixture.batch[0], fixture.batch[1], true);
   workload.final_state = !fixture.state.empty();
   workload.logits = !fixture.logits.values.empty();
-  Engine engine(config, mesh, session.node_size(), workload, [](const FlatBuffer&, DType) { return int64_t{0}; });
+  Engine engine(config, mesh, session.node(), workload, [](const FlatBuffer&, DType) { return int64_t{0}; });
   set_parameters(fixture, engine.params());
 
   const auto state = fixture.state.find("memory");

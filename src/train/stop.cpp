@@ -9,44 +9,37 @@
 namespace memring {
 namespace {
 
-volatile sig_atomic_t usr1_seen = 0, terminate_seen = 0, interrupt_seen = 0;
-
-void on_usr1(int) { usr1_seen = 1; }
-void on_terminate(int) { terminate_seen = 1; }
-void on_interrupt(int) {
-  terminate_seen = 1;
-  if (interrupt_seen) _exit(static_cast<int>(ExitCode::Interrupted));
-  interrupt_seen = 1;
-}
-
-void handle(int signal, void (*handler)(int)) {
-  struct sigaction action = {};
-  action.sa_handler = handler;
-  action.sa_flags = SA_RESTART;
-  sigaction(signal, &action, nullptr);
+sigset_t watched() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int signal : {SIGUSR1, SIGTERM, SIGINT}) sigaddset(&set, signal);
+  return set;
 }
 
 }  // namespace
 
 SignalWatch::SignalWatch() {
-  usr1_seen = 0;
-  terminate_seen = 0;
-  interrupt_seen = 0;
-  handle(SIGUSR1, on_usr1);
-  handle(SIGTERM, on_terminate);
-  handle(SIGINT, on_interrupt);
+  const sigset_t set = watched();
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);  // threads made from here on inherit it
+  thread_ = std::thread(&SignalWatch::listen, this);
 }
 
 SignalWatch::~SignalWatch() {
-  // A late SIGUSR1, while the last save is written, must not kill the run that it asked to save.
-  handle(SIGUSR1, SIG_IGN);
-  handle(SIGTERM, SIG_DFL);
-  handle(SIGINT, SIG_DFL);
+  ended_ = true;
+  pthread_kill(thread_.native_handle(), SIGUSR1);
+  thread_.join();
 }
 
-bool SignalWatch::usr1() const { return usr1_seen; }
-bool SignalWatch::terminate() const { return terminate_seen; }
-void SignalWatch::take_usr1() { usr1_seen = 0; }
+void SignalWatch::listen() {
+  const sigset_t set = watched();
+  for (int signal = 0, interrupts = 0; !ended_ && sigwait(&set, &signal) == 0;) {
+    if (signal == SIGUSR1)
+      usr1_ = true;
+    else
+      terminate_ = true;
+    if (signal == SIGINT && ++interrupts > 1) _exit(static_cast<int>(ExitCode::Interrupted));
+  }
+}
 
 const char* describe(StopReason reason) {
   switch (reason) {
@@ -70,12 +63,10 @@ bool finished(StopReason reason) {
   return reason == StopReason::Steps || reason == StopReason::Tokens || reason == StopReason::TargetLoss;
 }
 
-StopConditions::StopConditions(const RunConfig& run) : run_(run) {}
+StopConditions::StopConditions(const RunConfig& run, SignalWatch& signals) : run_(run), signals_(signals) {}
 
 void StopConditions::ask(StepSums& sums, bool rank0) {
-  const bool goes_on = run_.on_usr1 == "continue";
-  if (signals_.usr1()) (goes_on ? sums.save : sums.stop) = true;
-  if (goes_on) signals_.take_usr1();
+  if (signals_.take_usr1()) (run_.on_usr1 == "continue" ? sums.save : sums.stop) = true;
   if (signals_.terminate()) sums.stop = true;
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
   if (rank0 && run_.time > 0 && elapsed.count() >= run_.time) sums.time_over = true;

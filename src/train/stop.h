@@ -1,10 +1,11 @@
-// Stop: what asks a run to stop or to save. Handlers set flags and nothing else; the flags ride in the step's
+// Stop: what asks a run to stop or to save. Signals set flags and nothing else; the flags ride in the step's
 // reduction, so that all ranks act at the same step boundary.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <chrono>
-#include <string>
+#include <thread>
 
 #include "config/config.h"
 #include "dist/gradient_sync.h"
@@ -12,16 +13,24 @@
 
 namespace memring {
 
-/// Catches SIGUSR1, SIGTERM and SIGINT while it lives; a second SIGINT ends the process at once with 130.
+/// Receives SIGUSR1, SIGTERM and SIGINT while it lives; a second SIGINT ends the process at once with 130.
+///
+/// A thread of its own waits for them, and every other thread blocks them: oneDNN 2.6's generated matrix products keep
+/// data below the stack pointer, where a handler's frame would overwrite it. So make this before MPI or OpenMP start
+/// threads.
 class SignalWatch {
  public:
   SignalWatch();
   ~SignalWatch();
   SignalWatch(const SignalWatch&) = delete;
   SignalWatch& operator=(const SignalWatch&) = delete;
-  bool usr1() const;       ///< since the last take_usr1
-  bool terminate() const;  ///< SIGTERM or SIGINT
-  void take_usr1();
+  bool terminate() const { return terminate_; }       ///< SIGTERM or SIGINT
+  bool take_usr1() { return usr1_.exchange(false); }  ///< since the last call
+
+ private:
+  void listen();
+  std::atomic<bool> usr1_{false}, terminate_{false}, ended_{false};
+  std::thread thread_;
 };
 
 /// Why a run ends.
@@ -31,7 +40,7 @@ bool finished(StopReason);  ///< reached what was asked for: exit 0; otherwise s
 
 class StopConditions {
  public:
-  explicit StopConditions(const RunConfig&);
+  StopConditions(const RunConfig&, SignalWatch&);
   /// This rank's wishes for the step's reduction: signals on any rank; the clock of rank 0 alone.
   void ask(StepSums&, bool rank0);
   /// After a reduction: the same answer on every rank.
@@ -41,7 +50,7 @@ class StopConditions {
 
  private:
   RunConfig run_;
-  SignalWatch signals_;
+  SignalWatch& signals_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 

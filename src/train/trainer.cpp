@@ -41,11 +41,18 @@ class SaveTimes {
   Clock::time_point last_ = Clock::now();
 };
 
+/// Where a run goes on, and what there is to say about it.
+struct Resumed {
+  TrainState state;
+  std::string path;                      ///< of the checkpoint; empty: a fresh run
+  std::vector<std::string> differences;  ///< from the run that saved: the same bits are promised where there are none
+  std::vector<std::string> warnings;     ///< damaged checkpoints that were passed over
+};
+
 /// What is saved, and the words that go with it.
 class Saver {
  public:
-  Saver(const Config& config, Session& session, Mesh& mesh, Engine& engine, Optimizer& optimizer, Range shard,
-        RunLog& log)
+  Saver(const Config& config, Session& session, Mesh& mesh, Engine& engine, Optimizer& optimizer, Range shard)
       : data_{.layout = engine.params().layout(),
               .shard = shard,
               .weights = engine.params().weights(),
@@ -62,48 +69,63 @@ class Saver {
               .ranks = session.size()},
         world_(session.world()),
         directory_(checkpoint_directory(config.run.dir)),
-        keep_(config.checkpoint.keep),
-        log_(log) {}
+        keep_(config.checkpoint.keep) {}
 
-  /// Where the run stood, or a fresh state. Says what differs from the run that saved.
-  TrainState resume() {
-    std::vector<std::string> warnings;
-    const auto found = load_newest(world_, directory_, data_, warnings);
-    for (const auto& warning : warnings) log_.warning(warning);
-    if (!found) return {};
+  Resumed resume() {
+    Resumed resumed;
+    const auto found = load_newest(world_, directory_, data_, resumed.warnings);
+    if (!found) return resumed;
     last_saved_ = found->step;
-    std::vector<std::string> differences;
+    resumed.state = data_.state;
+    resumed.path = found->path;
     const auto differs = [&](const char* what, const auto& then, const auto& now) {
-      if (then != now) differences.push_back(fmt::format("{}: {} then, {} now: the bits will differ", what, then, now));
+      if (then != now)
+        resumed.differences.push_back(fmt::format("{}: {} then, {} now: the bits will differ", what, then, now));
     };
     differs("mesh", found->info.mesh, info_.mesh);
     differs("threads", found->info.threads, info_.threads);
     differs("instruction set", found->info.isa, info_.isa);
     differs("data type", found->info.dtype, info_.dtype);
     differs("version", found->info.version, info_.version);
-    log_.resumed(found->step, found->path, differences);
-    return data_.state;
+    return resumed;
   }
 
-  void save(const TrainState& state) {
+  /// Throws Error(Io), the same on every rank, when this save cannot start or the one before it failed.
+  void save(const TrainState& state, RunLog& log) {
     if (state.step == last_saved_) return;
     if (!writer_) writer_ = std::make_unique<CheckpointWriter>(world_, directory_, keep_, data_);
     data_.state = state;
     const double held = writer_->save(data_, info_);
     last_saved_ = state.step;
-    log_.saved(state.step, directory_, held);
+    log.saved(state.step, directory_, held);
   }
-  void finish() {
+  /// A save that fails while training goes on costs no more than the time since the last good one.
+  void try_save(const TrainState& state, RunLog& log) {
+    tolerate([&] { save(state, log); }, log);
+  }
+  /// The last save of a run: returns when it is committed, or throws.
+  void save_and_wait(const TrainState& state, RunLog& log) {
+    if (writer_) tolerate([&] { writer_->finish(); }, log);
+    save(state, log);
     if (writer_) writer_->finish();
   }
 
  private:
+  void tolerate(const std::function<void()>& write, RunLog& log) {
+    try {
+      write();
+    } catch (const Error& error) {
+      if (error.code() != ExitCode::Io) throw;
+      last_saved_ = -1;
+      log.warning(fmt::format("{} {} The checkpoints before it are intact.", error.what(), error.hint()));
+    }
+  }
+
   CheckpointData data_;
   CheckpointInfo info_;
   Communicator& world_;
   std::string directory_;
   int64_t keep_;
-  RunLog& log_;
   std::unique_ptr<CheckpointWriter> writer_;
   int64_t last_saved_ = -1;
 };
@@ -119,7 +141,7 @@ std::vector<std::pair<std::string, std::string>> start_facts(const Config& confi
   return {
       {"run", config.run.dir},
       {"ranks", fmt::format("{} as data x segment x token = {}, {} on {}", session.size(), mesh_text(mesh.shape()),
-                            session.node_size(), session.host())},
+                            session.node().ranks, session.host())},
       {"compute",
        fmt::format("cpu, {} thread{} a rank, {}, {}", engine.queue().threads(),
                    engine.queue().threads() == 1 ? "" : "s", name_of(engine.queue().isa()), engine.numerics().name)},
@@ -162,13 +184,12 @@ void warn_about_idle_ranks(const Workload& workload, Executor& executor, MeshSha
 
 }  // namespace
 
-ExitCode train(const Config& config, Session& session) {
+ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
   const bool rank0 = session.rank() == 0;
   std::optional<RunLock> lock;
   if (rank0) {
     make_run_directory(config.run.dir);
     lock.emplace(config.run.dir);
-    claim_run_directory(config);
   }
   session.world().barrier();  // nobody reads the directory before it is ours
 
@@ -177,7 +198,7 @@ ExitCode train(const Config& config, Session& session) {
       TokenFile(config.data.path),
       {.batch = config.data.batch, .length = config.data.length, .vocab = config.model.vocab, .seed = config.run.seed});
   std::optional<GradientSync> sync;
-  Engine engine(config, mesh, session.node_size(), workload_of(config, config.data.batch, config.data.length, true),
+  Engine engine(config, mesh, session.node(), workload_of(config, config.data.batch, config.data.length, true),
                 [&](const FlatBuffer& layout, DType dtype) {
                   sync.emplace(session.world(), layout.size);
                   const CheckpointData shape{.layout = layout,
@@ -193,19 +214,22 @@ ExitCode train(const Config& config, Session& session) {
   params.initialise(config.run.seed);
   Optimizer optimizer(engine.queue(), params, sync->shard(), config.optimizer);
 
-  const auto stored = rank0 ? list_checkpoints(checkpoint_directory(config.run.dir)) : std::vector<CheckpointSummary>{};
+  if (rank0) claim_run_directory(config);  // not before data and plan have proved usable
+  Saver saver(config, session, mesh, engine, optimizer, sync->shard());
+  const Resumed resumed = saver.resume();
+  TrainState state = resumed.state;
   RunLog log({.speaks = rank0,
               .jsonl = config.log.jsonl ? metrics_file(config.run.dir) : "",
               .every = config.log.every,
-              .first_step = stored.empty() ? 0 : stored.front().step});
+              .first_step = state.step});
   log.start(start_facts(config, session, mesh, engine, loader));
   if (config.log.schedule) print_schedule(executor, session);
   warn_about_idle_ranks(engine.workload(), executor, mesh.shape(), engine.dependency(), log);
+  for (const auto& warning : resumed.warnings) log.warning(warning);
+  if (!resumed.path.empty()) log.resumed(state.step, resumed.path, resumed.differences);
 
-  Saver saver(config, session, mesh, engine, optimizer, sync->shard(), log);
-  TrainState state = saver.resume();
   SaveTimes saves(config.checkpoint);
-  StopConditions stop(config.run);
+  StopConditions stop(config.run, signals);
   const Watchdog watchdog(executor.progress(), config.run.timeout,
                           fmt::format("rank {} of {} ({})", session.rank(), session.size(), session.host()));
   executor.set_cell_observer([&](int64_t done, int64_t total) { log.progress(state.step + 1, done, total); });
@@ -258,12 +282,11 @@ ExitCode train(const Config& config, Session& session) {
                   "at the data of these steps.");
     reason = stop.decide(state, reduced);
     if (reason == StopReason::None && saves.due(state.step, reduced.sums)) {
-      saver.save(state);
+      saver.try_save(state, log);
       saves.saved();
     }
   }
-  saver.save(state);
-  saver.finish();
+  saver.save_and_wait(state, log);
 
   const ExitCode code = finished(reason) ? ExitCode::Done : ExitCode::Again;
   log.end(describe(reason), state.step, state.tokens, state.seconds, static_cast<int>(code));

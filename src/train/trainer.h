@@ -4,11 +4,12 @@
 
 #include "config/config.h"
 #include "dist/session.h"
+#include "train/stop.h"
 
 namespace memring {
 
 /// Trains, or resumes from the newest good checkpoint of the run directory. Collective. Returns 0 (done) or 75 (saved
 /// and stopped early); throws Error for everything else.
-ExitCode train(const Config&, Session&);
+ExitCode train(const Config&, Session&, SignalWatch&);
 
 }  // namespace memring

@@ -19,8 +19,8 @@ TEST(Session, KnowsItsPlaceOnTheHost) {
   EXPECT_FALSE(session().host().empty());
   EXPECT_EQ(session().host().find('.'), std::string::npos);
   // Tests run on one host.
-  EXPECT_EQ(session().node_size(), session().size());
-  const int64_t mine = session().node_rank();
+  EXPECT_EQ(session().node().ranks, session().size());
+  const int64_t mine = session().node().rank;
   std::vector<int64_t> ranks(static_cast<size_t>(session().size()));
   world().all_gather(flat(ranks), ConstView<int64_t>(&mine, {1}));
   std::sort(ranks.begin(), ranks.end());
