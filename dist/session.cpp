@@ -53,7 +53,7 @@ Session::Session(int& argc, char**& argv) {
   int provided = MPI_THREAD_SINGLE;
   MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &provided);
   const std::string host = host_name();
-  state_.reset(new State{host, Communicator::of_all_ranks(host), {}});
+  state_ = std::make_unique<State>(State{host, Communicator::of_all_ranks(host), {}});
   if (provided < MPI_THREAD_SERIALIZED)
     fail(Error(ExitCode::Internal, "this MPI library was built without MPI_THREAD_SERIALIZED",
                "Use an MPI with thread support, for instance Debian's Open MPI."));

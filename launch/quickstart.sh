@@ -160,7 +160,7 @@ steps_done() {
   if [[ $line =~ \"step\":([0-9]+) ]]; then echo "${BASH_REMATCH[1]}"; else echo 0; fi
 }
 steps_saved() {  # of the newest checkpoint; its folder is named after its step
-  local manifests=("$run"/checkpoints/step-*/manifest.json) name
+  local manifests=("$run"/checkpoints/step-?????????/manifest.json) name
   name=$(basename "$(dirname "${manifests[-1]}")")
   if [[ -e ${manifests[-1]} ]]; then echo $((10#${name#step-})); else echo 0; fi
 }

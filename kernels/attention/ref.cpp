@@ -5,22 +5,12 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <type_traits>
 
 #include "kernels/attention/attention.h"
-#include "kernels/common/bf16.h"
+#include "kernels/common/operand.h"
 
 namespace memring::reference {
 namespace {
-
-/// A factor as a product sees it.
-template <class T>
-T operand(T value, Products products) {
-  if constexpr (std::is_same_v<T, float>)
-    return products == Products::Bf16 ? round_to_bf16(value) : value;
-  else
-    return value;
-}
 
 template <class T>
 T dot(const T* x, const T* y, int64_t count, Products products) {

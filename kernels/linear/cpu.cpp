@@ -26,33 +26,33 @@ Extents extents_of(ConstView<> x, ConstView<> w, ConstView<> y, const char* x_na
 }  // namespace
 
 void Linear::forward(Queue& queue, View<> y, Write write, ConstView<> x, ConstView<> w) {
-  const auto [rows, in, out] = extents_of(x, w, y, "Linear x", "Linear w", "Linear y");
+  const Extents e = extents_of(x, w, y, "Linear x", "Linear w", "Linear y");
   if (queue.reference(x.dtype()))
     return by_float_type(x.dtype(), [&]<class T>() {
-      reference::linear_forward(y.as<T>(), write, x.as<T>(), w.as<T>(), rows, in, out, queue.products());
+      reference::linear_forward(y.as<T>(), write, x.as<T>(), w.as<T>(), e.rows, e.in, e.out, queue.products());
     });
-  gemm(queue, Transpose::No, Transpose::Yes, rows, out, in, x.as<float>(), in, w.as<float>(), in, write, y.as<float>(),
-       out);
+  gemm(queue, Transpose::No, Transpose::Yes, e.rows, e.out, e.in, x.as<float>(), e.in, w.as<float>(), e.in, write,
+       y.as<float>(), e.out);
 }
 
 void Linear::input_gradient(Queue& queue, View<> dx, Write write, ConstView<> dy, ConstView<> w) {
-  const auto [rows, in, out] = extents_of(dx, w, dy, "Linear dx", "Linear w", "Linear dy");
+  const Extents e = extents_of(dx, w, dy, "Linear dx", "Linear w", "Linear dy");
   if (queue.reference(dx.dtype()))
     return by_float_type(dx.dtype(), [&]<class T>() {
-      reference::linear_input_gradient(dx.as<T>(), write, dy.as<T>(), w.as<T>(), rows, in, out, queue.products());
+      reference::linear_input_gradient(dx.as<T>(), write, dy.as<T>(), w.as<T>(), e.rows, e.in, e.out, queue.products());
     });
-  gemm(queue, Transpose::No, Transpose::No, rows, in, out, dy.as<float>(), out, w.as<float>(), in, write,
-       dx.as<float>(), in);
+  gemm(queue, Transpose::No, Transpose::No, e.rows, e.in, e.out, dy.as<float>(), e.out, w.as<float>(), e.in, write,
+       dx.as<float>(), e.in);
 }
 
 void Linear::weight_gradient(Queue& queue, View<> dw, ConstView<> dy, ConstView<> x) {
-  const auto [rows, in, out] = extents_of(x, dw, dy, "Linear x", "Linear dw", "Linear dy");
+  const Extents e = extents_of(x, dw, dy, "Linear x", "Linear dw", "Linear dy");
   if (queue.reference(x.dtype()))
     return by_float_type(x.dtype(), [&]<class T>() {
-      reference::linear_weight_gradient(dw.as<T>(), dy.as<T>(), x.as<T>(), rows, in, out, queue.products());
+      reference::linear_weight_gradient(dw.as<T>(), dy.as<T>(), x.as<T>(), e.rows, e.in, e.out, queue.products());
     });
-  gemm(queue, Transpose::Yes, Transpose::No, out, in, rows, dy.as<float>(), out, x.as<float>(), in, Write::Accumulate,
-       dw.as<float>(), in);
+  gemm(queue, Transpose::Yes, Transpose::No, e.out, e.in, e.rows, dy.as<float>(), e.out, x.as<float>(), e.in,
+       Write::Accumulate, dw.as<float>(), e.in);
 }
 
 }  // namespace memring

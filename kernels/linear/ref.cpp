@@ -3,24 +3,10 @@
 #include "kernels/linear/ref.h"
 
 #include <algorithm>
-#include <type_traits>
 
-#include "kernels/common/bf16.h"
+#include "kernels/common/operand.h"
 
 namespace memring::reference {
-namespace {
-
-/// A factor as a product sees it.
-template <class T>
-T operand(T value, Products products) {
-  if constexpr (std::is_same_v<T, float>)
-    return products == Products::Bf16 ? round_to_bf16(value) : value;
-  else
-    return value;
-}
-
-}  // namespace
-
 // y[r][o] = sum over i of x[r][i] w[o][i]
 template <class T>
 void linear_forward(T* y, Write write, const T* x, const T* w, int64_t rows, int64_t in, int64_t out,

@@ -129,7 +129,7 @@ std::string limit_text(double limit) {
 }
 
 std::string range_words(const ValueRange& range) {
-  const std::string low = (range.without_low ? "more than " : "at least ") + limit_text(range.low);
+  std::string low = (range.without_low ? "more than " : "at least ") + limit_text(range.low);
   if (std::isinf(range.high)) return low;
   if (!range.without_low && !range.without_high) return limit_text(range.low) + " to " + limit_text(range.high);
   return low + (range.without_high ? " and less than " : " and at most ") + limit_text(range.high);

@@ -37,7 +37,6 @@ int64_t MemoryPlan::total() const {
 Executor::Executor(Queue& queue, const Params& params, const Llama& llama, Memory& memory, Mesh& mesh, DType dtype,
                    Workload workload, Tbptt tbptt)
     : queue_(queue),
-      params_(params),
       llama_(llama),
       memory_(memory),
       mesh_(mesh),

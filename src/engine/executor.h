@@ -96,7 +96,6 @@ class Executor {
   void deliver(const Stream&, int64_t segment, const CellText&, ConstView<> nll, ResultSink*, StepSums&) const;
 
   Queue& queue_;
-  const Params& params_;
   const Llama& llama_;
   Memory& memory_;
   Mesh& mesh_;

@@ -83,7 +83,9 @@ Tolerances filled_in(Tolerances given, const std::string& dtype) {
 }
 
 void set_parameters(const Fixture& fixture, Params& params) {
-  for (const auto& [name, tensor] : fixture.params) {
+  for (const auto& parameter : fixture.params) {
+    const std::string& name = parameter.first;
+    const FixtureTensor& tensor = parameter.second;
     const auto& entries = params.layout().entries;
     if (std::none_of(entries.begin(), entries.end(),
                      [&](const FlatEntry& e) { return e.name == name && e.shape == tensor.shape; }))

@@ -122,6 +122,7 @@ std::optional<CheckpointSummary> load_newest(Communicator& world, const std::str
   if (world.rank() == 0) failure = failure_of([&] { found = checkpoint_directories(directory); });
   agree(world, failure);
   std::vector<int64_t> steps;
+  steps.reserve(found.size());
   for (const auto& [step, path] : found) steps.push_back(step);
   auto count = static_cast<int64_t>(steps.size());
   world.broadcast(View<int64_t>(&count, {1}), 0);

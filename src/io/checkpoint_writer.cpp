@@ -174,12 +174,10 @@ void CheckpointWriter::State::run() {
       phase = Phase::Committing;
     }
     changed.notify_all();
-    if (rank == 0) {
-      failure = failure_of([&] { commit(); });
-    }
+    auto commit_result = rank == 0 ? failure_of([&] { commit(); }) : std::nullopt;
     {
       const std::lock_guard lock(mutex);
-      commit_failure = rank == 0 ? std::move(failure) : std::nullopt;
+      commit_failure = std::move(commit_result);
       phase = Phase::Idle;
     }
     changed.notify_all();

@@ -36,7 +36,7 @@ Json record(const char* kind) { return {{"schema", 1}, {"kind", kind}, {"time", 
 Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 
 std::string duration(double seconds) {
-  const auto s = static_cast<int64_t>(seconds + 0.5);
+  const int64_t s = std::llround(seconds);
   if (s >= 86400) return fmt::format("{}d {:02}h", s / 86400, s / 3600 % 24);
   if (s >= 3600) return fmt::format("{}h {:02}m", s / 3600, s / 60 % 60);
   if (s >= 60) return fmt::format("{}m {:02}s", s / 60, s % 60);

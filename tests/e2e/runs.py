@@ -100,7 +100,7 @@ def losses(directory):
 
 def checkpoints(directory):
     """Committed checkpoints, oldest first."""
-    return sorted(manifest.parent for manifest in directory.glob("checkpoints/step-*/manifest.json"))
+    return sorted(manifest.parent for manifest in directory.glob(f"checkpoints/step-{'[0-9]' * 9}/manifest.json"))
 
 
 def tensors(checkpoint):
