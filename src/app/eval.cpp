@@ -14,8 +14,12 @@ int run_eval(const CommandLine& line) {
   return with_session(line.argc, line.argv, [&](Session& session) {
     const std::string& target = line.arguments[0];
     const bool is_run = std::filesystem::is_directory(target);
-    Config config = load_config(is_run ? config_file(target) : target, line.overrides);
-    if (is_run) config.run.dir = target;  // wherever the directory has been moved to
+    // A run is evaluated on whatever ranks there are, wherever its directory has been moved to; the command line
+    // decides.
+    std::vector<std::string> settings;
+    if (is_run) settings = {"mesh.data=0", "mesh.segment=1", "mesh.token=1", "data.micro_batch=0", "run.dir=" + target};
+    settings.insert(settings.end(), line.overrides.begin(), line.overrides.end());
+    const Config config = load_config(is_run ? config_file(target) : target, settings);
     const Evaluation result = evaluate(config, line.text("checkpoint"), session);
     if (session.rank() != 0) return 0;
     fmt::print("{}", to_table(result));

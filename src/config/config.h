@@ -128,7 +128,8 @@ Config parse_config(std::string_view text, const std::string& name, const std::v
 std::string render_config(const Config&);
 
 /// The keys that decide what is computed (not where, how fast, how long or how it is logged), one `section.key=value` a
-/// line: a run directory may be continued only by a configuration whose identity is the same.
+/// line: a run directory may be continued only by a configuration whose identity is the same. The learning rate's
+/// course and clipping are not among them: they are what one turns when a run goes astray.
 std::string config_identity(const Config&);
 
 /// `--help` text of the sections named (all when empty): each key with type, default, range and an example.

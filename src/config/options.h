@@ -23,7 +23,7 @@ struct ValueRange {
   bool without_low = false, without_high = false;  ///< the limit itself is not allowed
 };
 
-/// Whether two runs that differ in the key compute different numbers: such a key belongs to config_identity.
+/// Whether a run may be continued only with the same value: such a key belongs to config_identity.
 enum class Decides : uint8_t { Nothing, Numbers };
 
 struct Option {

@@ -74,6 +74,8 @@ Loader::Loader(TokenFile file, Options options)
                             : "Pack more text.");
 }
 
+std::string Loader::digest() const { return file_->digest(); }
+
 int64_t Loader::sequences() const { return (file_->tokens() - 1) / options_.length; }
 
 std::unique_ptr<TokenSource> Loader::at(int64_t step) const {

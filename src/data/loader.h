@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "data/token_file.h"
 #include "data/token_source.h"
@@ -21,7 +22,8 @@ class Loader {
   /// Throws Error(Data) when the file holds less than one sequence, or ids outside [0, vocab) by its own word.
   Loader(TokenFile file, Options);
   std::unique_ptr<TokenSource> at(int64_t step) const;
-  int64_t sequences() const;  ///< N
+  int64_t sequences() const;   ///< N
+  std::string digest() const;  ///< of the token file's content, wherever it lies
 
   /// For evaluation: sequences [first, first + count) in file order.
   std::unique_ptr<TokenSource> in_order(int64_t first, int64_t count) const;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/trainer.h"
 
+#include <fmt/ranges.h>
+
 #include <chrono>
 #include <cmath>
 #include <memory>
@@ -52,7 +54,8 @@ struct Resumed {
 /// What is saved, and the words that go with it.
 class Saver {
  public:
-  Saver(const Config& config, Session& session, Mesh& mesh, Engine& engine, Optimizer& optimizer, Range shard)
+  Saver(const Config& config, const Loader& loader, Session& session, Mesh& mesh, Engine& engine, Optimizer& optimizer,
+        Range shard)
       : data_{.layout = engine.params().layout(),
               .shard = shard,
               .weights = engine.params().weights(),
@@ -60,7 +63,7 @@ class Saver {
               .v = optimizer.v(),
               .state = {}},
         info_{.config = render_config(config),
-              .identity = config_identity(config),
+              .identity = config_identity(config) + "data.digest=" + loader.digest() + "\n",
               .mesh = mesh_text(mesh.shape()),
               .isa = name_of(engine.queue().isa()),
               .dtype = engine.numerics().name,
@@ -75,6 +78,11 @@ class Saver {
     Resumed resumed;
     const auto found = load_newest(world_, directory_, data_, resumed.warnings);
     if (!found) return resumed;
+    if (const auto other = differing_lines(found->info.identity, info_.identity); !other.empty())
+      throw Error(
+          ExitCode::Usage,
+          fmt::format("{} was trained with other data or settings:\n    {}", found->path, fmt::join(other, "\n    ")),
+          "Choose another run.dir, or give the data and the settings of that run.");
     last_saved_ = found->step;
     resumed.state = data_.state;
     resumed.path = found->path;
@@ -103,6 +111,16 @@ class Saver {
   void try_save(const TrainState& state, RunLog& log) {
     tolerate([&] { save(state, log); }, log);
   }
+  /// The first time that a save has been committed: how long before its end a job must be told to save.
+  void say_lead(double step_seconds, RunLog& log) {
+    if (lead_said_ || !writer_ || writer_->last_committed() < 0) return;
+    lead_said_ = true;
+    const double save_seconds = writer_->last_seconds();
+    constexpr double kSchedulerSlack = 60;  // Slurm may send its signal that much off the time asked for
+    log.note(
+        fmt::format("signal     a step takes {:.2f} s, a save {:.2f} s: #SBATCH --signal=USR1@{:.0f} is early enough",
+                    step_seconds, save_seconds, std::ceil(2 * step_seconds + save_seconds + kSchedulerSlack)));
+  }
   /// The last save of a run: returns when it is committed, or throws.
   void save_and_wait(const TrainState& state, RunLog& log) {
     if (writer_) tolerate([&] { writer_->finish(); }, log);
@@ -128,6 +146,7 @@ class Saver {
   int64_t keep_;
   std::unique_ptr<CheckpointWriter> writer_;
   int64_t last_saved_ = -1;
+  bool lead_said_ = false;
 };
 
 std::vector<std::pair<std::string, std::string>> start_facts(const Config& config, Session& session, Mesh& mesh,
@@ -215,7 +234,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
   Optimizer optimizer(engine.queue(), params, sync->shard(), config.optimizer);
 
   if (rank0) claim_run_directory(config);  // not before data and plan have proved usable
-  Saver saver(config, session, mesh, engine, optimizer, sync->shard());
+  Saver saver(config, loader, session, mesh, engine, optimizer, sync->shard());
   const Resumed resumed = saver.resume();
   TrainState state = resumed.state;
   RunLog log({.speaks = rank0,
@@ -274,12 +293,14 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
               .step_seconds = seconds_since(step_start),
               .memory_bytes = memory,
               .skipped = state.skipped});
+    saver.say_lead(seconds_since(step_start), log);
     if (state.skipped_in_row > config.run.max_skipped)
-      throw Error(ExitCode::Numeric,
-                  fmt::format("the gradient was not finite in {} steps in a row, up to step {}", state.skipped_in_row,
-                              state.step),
-                  "Start again from the last checkpoint with a lower optimizer.lr or a smaller optimizer.clip, or look "
-                  "at the data of these steps.");
+      throw Error(
+          ExitCode::Numeric,
+          fmt::format("the gradient was not finite in {} steps in a row, up to step {}", state.skipped_in_row,
+                      state.step),
+          "Start again: it resumes from the last checkpoint. Lower optimizer.lr or optimizer.clip, or look at the "
+          "data of these steps.");
     reason = stop.decide(state, reduced);
     if (reason == StopReason::None && saves.due(state.step, reduced.sums)) {
       saver.try_save(state, log);

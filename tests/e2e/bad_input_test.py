@@ -76,6 +76,15 @@ class BadInput(runs.RunTest):
         self.train(directory, code=65, run__steps=2, data__path=self.folder / "mistyped.h5")
         self.train(directory, run__steps=2)
 
+    def test_other_data_under_the_name_of_a_run_is_refused_and_the_same_data_under_another_name_is_not(self):
+        directory, moved, other = (self.folder / name for name in ("run", "moved.h5", "other.h5"))
+        self.train(directory, run__steps=2)
+        moved.write_bytes(self.tokens.read_bytes())
+        self.train(directory, run__steps=4, data__path=moved)
+        self.text.write_text(self.text.read_text().upper())
+        self.succeed("pack", self.text, "--out", other)
+        self.assertIn("data.digest", self.train(directory, code=2, run__steps=6, data__path=other).stderr)
+
     def test_a_run_directory_in_use_by_another_job(self):
         directory = self.folder / "run"
         process = self.start(*self.train_arguments(directory, run__steps=100000))

@@ -2,6 +2,8 @@
 
 SPDX-License-Identifier: Apache-2.0
 """
+import json
+
 import runs
 
 
@@ -31,6 +33,18 @@ class Learning(runs.RunTest):
         self.train(one, run__steps=3)
         self.train(two, run__steps=3, run__seed=8)
         self.assertNotEqual(runs.tensors(runs.checkpoints(one)[-1]), runs.tensors(runs.checkpoints(two)[-1]))
+
+    def test_steps_without_a_finite_gradient_are_skipped_and_too_many_in_a_row_end_the_run_with_70(self):
+        """A learning rate that sends the weights to infinity: every gradient from then on is no number."""
+        for ranks in (None, 2):
+            with self.subTest(ranks=ranks):
+                directory = self.folder / f"run-{ranks}"
+                result = self.train(directory, ranks=ranks, code=70, run__steps=50, run__max_skipped=3,
+                                    optimizer__lr=1e38, optimizer__warmup=0)
+                records = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+                self.assertEqual([r["in_row"] for r in records if r["kind"] == "skip"], [1, 2, 3, 4])
+                self.assertIn("not finite", result.stderr)
+                self.assertFalse(runs.checkpoints(directory), "weights that are no numbers were saved")
 
 
 if __name__ == "__main__":

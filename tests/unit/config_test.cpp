@@ -280,14 +280,14 @@ TEST(Config, IdentityHoldsWhatDecidesTheNumbersAndNothingElse) {
   const Config config = parse_config("", "x");
   const std::string identity = config_identity(config);
   for (const char* key : {"model.ffn=352\n", "memory.kind=none\n", "segment.length=0\n", "tbptt.window=1\n",
-                          "data.batch=8\n", "optimizer.lr=0.001\n", "run.seed=1\n", "device.dtype=auto\n"})
+                          "data.batch=8\n", "optimizer.beta1=0.9\n", "run.seed=1\n", "device.dtype=auto\n"})
     EXPECT_NE(identity.find(key), std::string::npos) << key << " missing in\n" << identity;
-  for (const char* same :
-       {"mesh.segment=2", "device.threads=2", "run.steps=7", "log.every=1", "checkpoint.keep=5", "run.dir=elsewhere",
-        "tbptt.recompute=always", "data.micro_batch=2", "device.memory=1G", "run.timeout=1", "eval.buckets=2"})
+  for (const char* same : {"mesh.segment=2", "device.threads=2", "run.steps=7", "log.every=1", "checkpoint.keep=5",
+                           "run.dir=elsewhere", "tbptt.recompute=always", "data.micro_batch=2", "device.memory=1G",
+                           "run.timeout=1", "eval.buckets=2", "optimizer.lr=1", "optimizer.clip=0", "data.path=a.h5"})
     EXPECT_EQ(config_identity(load_config("", {same})), identity) << same;
   for (const char* other : {"model.layers=5", "memory.reset=segment", "segment.length=64", "tbptt.mode=window",
-                            "data.path=a.h5", "data.length=64", "optimizer.clip=0", "run.seed=2", "device.dtype=fp32"})
+                            "data.length=64", "optimizer.beta2=0.5", "run.seed=2", "device.dtype=fp32"})
     EXPECT_NE(config_identity(load_config("", {other})), identity) << other;
 }
 
