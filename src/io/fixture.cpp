@@ -11,8 +11,7 @@ namespace memring {
 namespace {
 
 constexpr const char* kFormat = "memring-fixture-1";
-constexpr const char* kRemedy =
-    "Give a file like tests/golden/*.h5; tests/golden/README.md describes the format.";
+constexpr const char* kRemedy = "Give a file like tests/golden/*.h5; tests/golden/README.md describes the format.";
 
 [[noreturn]] void bad(const std::string& path, const std::string& finding) {
   throw Error(ExitCode::Data, fmt::format("fixture {}: {}", path, finding), kRemedy);

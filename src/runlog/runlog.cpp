@@ -49,7 +49,8 @@ std::string rate(double per_second) {
   return fmt::format("{:.0f}", per_second);
 }
 
-/// Whether a person watches. Open MPI gives its ranks a pseudo-terminal whatever its own output is: then its output counts.
+/// Whether a person watches. Open MPI gives its ranks a pseudo-terminal whatever its own output is: then its output
+/// counts.
 bool on_terminal() {
   if (isatty(STDOUT_FILENO) != 1) return false;
   if (!std::getenv("OMPI_COMM_WORLD_RANK")) return true;
