@@ -91,21 +91,22 @@ int64_t Executor::slot_bytes(SlotKind kind) const {
   return arena.peak();
 }
 
+int64_t Executor::scratch_bytes() const {
+  const int64_t text = workload_.text_of(0);
+  Arena arena;
+  runner_.carve(arena, dtype_, micro_batch_, text, false);
+  arena.take(dtype_, {micro_batch_ * text});  // losses
+  if (workload_.logits) arena.take(dtype_, {micro_batch_ * text, llama_.shape().vocab});
+  return arena.peak() + runner_.scratch_bytes(dtype_, micro_batch_, text, workload_.backward);
+}
+
 MemoryPlan Executor::plan() {
   const Schedule& s = schedule(draw());
-  const int64_t text = workload_.text_of(0);
-  Arena forward;
-  runner_.carve(forward, dtype_, micro_batch_, text, false);
-  MemoryPlan plan;
-  plan.parts = {
-      {"boundary states", s.slots(SlotKind::State) * slot_bytes(SlotKind::State)},
-      {"adjoints", s.slots(SlotKind::Adjoint) * slot_bytes(SlotKind::Adjoint)},
-      {"saved activations", s.slots(SlotKind::Saved) * slot_bytes(SlotKind::Saved)},
-      {"working space", forward.peak() + runner_.scratch_bytes(dtype_, micro_batch_, text, workload_.backward) +
-                            micro_batch_ * text * bytes_of(dtype_)}};
-  if (workload_.logits)
-    plan.parts.emplace_back("logits", micro_batch_ * text * llama_.shape().vocab * bytes_of(dtype_));
-  return plan;
+  const auto bytes = [&](SlotKind kind) { return s.slots(kind) * slot_bytes(kind); };
+  return {{{"boundary states", bytes(SlotKind::State)},
+           {"adjoints", bytes(SlotKind::Adjoint)},
+           {"saved activations", bytes(SlotKind::Saved)},
+           {"working space", scratch_bytes()}}};
 }
 
 void Executor::fit(Recompute recompute, int64_t memory_limit, int64_t fixed) {
@@ -137,25 +138,16 @@ void Executor::fit(Recompute recompute, int64_t memory_limit, int64_t fixed) {
 
 void Executor::allocate() {
   const Schedule& s = schedule(draw());
-  const int64_t text = workload_.text_of(0);
-  Arena measure;
-  for (int kind = 0; kind < kSlotKinds; ++kind)
-    for (int32_t i = 0; i < s.slots(static_cast<SlotKind>(kind)); ++i)
-      measure.take<uint8_t>({slot_bytes(static_cast<SlotKind>(kind))});
-  measure.take(dtype_, {micro_batch_ * text});
-  arena_ = Arena(measure.peak());
-  for (int kind = 0; kind < kSlotKinds; ++kind) {
-    slots_[kind] = std::vector<Slot>(static_cast<size_t>(s.slots(static_cast<SlotKind>(kind))));
-    for (Slot& slot : slots_[kind]) slot.memory = arena_.take<uint8_t>({slot_bytes(static_cast<SlotKind>(kind))});
+  scratch_ = Arena(scratch_bytes());
+  arena_ = Arena(plan().total() - scratch_bytes());
+  for (const SlotKind kind : {SlotKind::State, SlotKind::Adjoint, SlotKind::Saved}) {
+    auto& slots = slots_[static_cast<size_t>(kind)];
+    slots = std::vector<Slot>(static_cast<size_t>(s.slots(kind)));
+    for (Slot& slot : slots) slot.memory = arena_.take<uint8_t>({slot_bytes(kind)});
   }
-  nll_ = arena_.take(dtype_, {micro_batch_ * text});
-  Arena scratch;
-  runner_.carve(scratch, dtype_, micro_batch_, text, false);
-  int64_t bytes = scratch.peak() + runner_.scratch_bytes(dtype_, micro_batch_, text, workload_.backward);
-  if (workload_.logits) bytes += micro_batch_ * text * llama_.shape().vocab * bytes_of(dtype_);
-  scratch_ = Arena(bytes);
-  tokens_.resize(static_cast<size_t>(micro_batch_ * text));
-  targets_.resize(static_cast<size_t>(micro_batch_ * text));
+  const auto ids = static_cast<size_t>(micro_batch_ * workload_.text_of(0));
+  tokens_.resize(ids);
+  targets_.resize(ids);
   if (mesh_.shape().segment > 1) queue_.set_poll([this] { mesh_.segment().progress(); });
 }
 
@@ -193,8 +185,8 @@ void Executor::deliver(const Stream& stream, int64_t segment, const CellText& te
 void Executor::compute(const Action& a, const TokenSource& batch, ResultSink* sink, StepSums& sums) {
   const Stream own = stream(a.cell.stream);
   const CellText text = read_text(own, batch, a.cell.segment);
-  const View<> nll = nll_.rows(0, own.count * text.text);
   ArenaScope scope(scratch_);
+  const View<> nll = scratch_.take(dtype_, {own.count * text.text});
 
   if (a.verb == Verb::Backward) {
     Slot& rows = slot(SlotKind::Saved, a.saved);

@@ -88,6 +88,7 @@ class Executor {
   int64_t own_sequences() const;
   void split(int64_t micro_batch);
   int64_t slot_bytes(SlotKind) const;
+  int64_t scratch_bytes() const;
   Stream stream(int32_t index) const;
   Slot& slot(SlotKind kind, int32_t index) { return slots_[static_cast<size_t>(kind)][static_cast<size_t>(index)]; }
   View<> state_view(SlotKind, int32_t slot, const Stream&);
@@ -108,7 +109,6 @@ class Executor {
   std::map<std::vector<bool>, Schedule> schedules_;
   Arena arena_, scratch_;
   std::vector<Slot> slots_[kSlotKinds];
-  View<> nll_;
   std::vector<int32_t> tokens_, targets_;
   Progress progress_;
   std::function<void(int64_t, int64_t)> observer_;

@@ -1,14 +1,13 @@
 // Learning rates, the optimizer on shards, run directories and logs.
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cmath>
-#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "base/random.h"
+#include "files.h"
 #include "runlog/runlog.h"
 #include "train/optimizer.h"
 #include "train/run_directory.h"
@@ -16,19 +15,7 @@
 namespace memring {
 namespace {
 
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    path_ = std::filesystem::temp_directory_path() / fmt::format("memring_train_test_{}_{}", getpid(), counter_++);
-    std::filesystem::create_directories(path_);
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  std::string file(const std::string& name) const { return (path_ / name).string(); }
-
- private:
-  static inline int counter_ = 0;
-  std::filesystem::path path_;
-};
+using test::TemporaryFolder;
 
 TEST(LearningRate, WarmsUpLinearlyThenFollowsItsSchedule) {
   OptimizerConfig c;
@@ -97,7 +84,7 @@ TEST(Optimizer, ClipsByGlobalNormOnlyAboveTheLimit) {
 
 TEST(RunDirectory, RefusesAnotherConfigurationAndNamesTheKey) {
   const TemporaryFolder folder;
-  Config config = parse_config("[run]\ndir = " + folder.file("run") + "\n[model]\ndim = 32\n", "test");
+  Config config = parse_config("[run]\ndir = " + (folder / "run") + "\n[model]\ndim = 32\n", "test");
   make_run_directory(config.run.dir);
   claim_run_directory(config);
   config.run.steps = 7;  // a longer run is a continuation
@@ -114,7 +101,7 @@ TEST(RunDirectory, RefusesAnotherConfigurationAndNamesTheKey) {
 
 TEST(RunLog, ResumingDropsStepsBehindTheCheckpointAndATornLine) {
   const TemporaryFolder folder;
-  const std::string path = folder.file("metrics.jsonl");
+  const std::string path = (folder / "metrics.jsonl");
   {
     RunLog log({.speaks = true, .jsonl = path, .every = 1000, .first_step = 0});
     for (int64_t step = 1; step <= 5; ++step)
@@ -130,7 +117,7 @@ TEST(RunLog, ResumingDropsStepsBehindTheCheckpointAndATornLine) {
 
 TEST(RunLog, WritesNullWhereJsonHasNoNumber) {
   const TemporaryFolder folder;
-  const std::string path = folder.file("metrics.jsonl");
+  const std::string path = (folder / "metrics.jsonl");
   {
     RunLog log({.speaks = true, .jsonl = path, .every = 1000, .first_step = 0});
     log.step({.step = 1, .steps = 9, .loss = std::nan("")});
