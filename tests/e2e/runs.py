@@ -47,6 +47,22 @@ every = 1
 """
 
 
+def amount(short, long):
+    """How often to do something: `short` in every run of the suite, `long` under launch/test.sh --long."""
+    return long if os.environ.get("MEMRING_LONG") == "1" else short
+
+
+def record_fault(row, fault, injected, result):
+    """One line of docs/faults.md: row of the fault matrix ("C1"), what was done how often, and what came of it.
+
+    Written only when MEMRING_FAULT_LOG names a file (launch/test.sh --long does); tests/fault_table.py renders it.
+    """
+    log = os.environ.get("MEMRING_FAULT_LOG")
+    if log:
+        with open(log, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"row": row, "fault": fault, "injected": injected, "result": result}) + "\n")
+
+
 def write_text(path, size):
     """Sentences of a small vocabulary: easy to learn, the same everywhere."""
     source = random.Random(1)
