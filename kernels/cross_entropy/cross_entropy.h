@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/arena.h"
+#include "base/ids.h"
 #include "base/queue.h"
 
 namespace memring {
@@ -12,7 +13,7 @@ namespace memring {
 /// fp32 or fp64, all float views alike. Throws Error(Data) naming the first target outside [0, vocab).
 /// `scratch` is taken for the call and given back; `scratch_bytes` says how much of it.
 struct CrossEntropy {
-  static constexpr int32_t kIgnore = -100;
+  static constexpr int32_t kIgnore = kIgnoredTarget;
 
   static int64_t scratch_bytes(DType, int64_t rows, int64_t vocab);
 

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -37,6 +38,23 @@ struct Cell {
 struct Row {
   int32_t position = 0, order = 0, from = 0, to = 0;
 };
+
+/// How a sequence is cut into segments: all of one length but the last, which may be short.
+struct SequenceShape {
+  int64_t length = 1;          ///< text tokens
+  int64_t segment_length = 0;  ///< 0: the whole sequence is one segment
+
+  int64_t segments() const {
+    return segment_length > 0 ? std::max<int64_t>((length + segment_length - 1) / segment_length, 1) : 1;
+  }
+  int64_t text_of(int64_t segment) const {
+    return segment_length > 0 ? std::min(segment_length, length - segment * segment_length) : length;
+  }
+  bool operator==(const SequenceShape&) const = default;
+};
+
+/// In place of a target's id: the position is not counted, and its gradient is zero.
+constexpr int32_t kIgnoredTarget = -100;
 
 struct MeshShape {
   int data = 1, segment = 1, token = 1;

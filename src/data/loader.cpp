@@ -15,20 +15,24 @@ namespace {
 /// which always exists because the file is cut into (tokens - 1) / length sequences.
 class FileSequences : public TokenSource {
  public:
-  FileSequences(std::shared_ptr<const TokenFile> file, std::vector<int64_t> numbers, int64_t length, int64_t vocab)
-      : file_(std::move(file)), numbers_(std::move(numbers)), length_(length), vocab_(vocab) {}
+  /// Sequence n begins at token n * stride.
+  FileSequences(std::shared_ptr<const TokenFile> file, std::vector<int64_t> numbers, int64_t stride,
+                const SequenceShape& shape, int64_t vocab)
+      : file_(std::move(file)), numbers_(std::move(numbers)), stride_(stride), shape_(shape), vocab_(vocab) {
+    check(shape.length <= stride, fmt::format("sequences of {} tokens, cut for {}", shape.length, stride));
+  }
 
   int64_t sequences() const override { return static_cast<int64_t>(numbers_.size()); }
-  int64_t length() const override { return length_; }
+  SequenceShape shape() const override { return shape_; }
 
   void read(int64_t sequence, int64_t begin, std::span<int32_t> tokens, std::span<int32_t> targets) const override {
     const auto count = static_cast<int64_t>(tokens.size());
-    check(sequence >= 0 && sequence < sequences() && begin >= 0 && count <= length_ - begin &&
+    check(sequence >= 0 && sequence < sequences() && begin >= 0 && count <= shape_.length - begin &&
               targets.size() == tokens.size(),
           fmt::format("positions {} to {} of sequence {} with {} targets, of {} sequences of {}", begin, begin + count,
-                      sequence, targets.size(), sequences(), length_));
+                      sequence, targets.size(), sequences(), shape_.length));
     if (count == 0) return;
-    const int64_t at = numbers_[static_cast<size_t>(sequence)] * length_ + begin;
+    const int64_t at = numbers_[static_cast<size_t>(sequence)] * stride_ + begin;
     file_->read(at, tokens.first(1));
     file_->read(at + 1, targets);
     std::copy(targets.begin(), targets.end() - 1, tokens.begin() + 1);
@@ -49,7 +53,9 @@ class FileSequences : public TokenSource {
 
   std::shared_ptr<const TokenFile> file_;
   std::vector<int64_t> numbers_;
-  int64_t length_, vocab_;
+  int64_t stride_;
+  SequenceShape shape_;
+  int64_t vocab_;
 };
 
 }  // namespace
@@ -76,9 +82,13 @@ Loader::Loader(TokenFile file, Options options)
 
 std::string Loader::digest() const { return file_->digest(); }
 
+std::string Loader::description() const {
+  return fmt::format("{}: {} sequences of {} tokens", file_->path(), sequences(), options_.length);
+}
+
 int64_t Loader::sequences() const { return (file_->tokens() - 1) / options_.length; }
 
-std::unique_ptr<TokenSource> Loader::at(int64_t step) const {
+std::unique_ptr<TokenSource> Loader::at(int64_t step, const SequenceShape& shape) const {
   check(step >= 0, fmt::format("batch of step {}", step));
   std::vector<int64_t> numbers;
   const auto count = static_cast<uint64_t>(sequences());
@@ -86,15 +96,15 @@ std::unique_ptr<TokenSource> Loader::at(int64_t step) const {
     const auto sample = static_cast<uint64_t>(step * options_.batch + i);
     numbers.push_back(static_cast<int64_t>(permuted(sample % count, count, options_.seed, sample / count)));
   }
-  return std::make_unique<FileSequences>(file_, std::move(numbers), options_.length, options_.vocab);
+  return std::make_unique<FileSequences>(file_, std::move(numbers), options_.length, shape, options_.vocab);
 }
 
-std::unique_ptr<TokenSource> Loader::in_order(int64_t first, int64_t count) const {
+std::unique_ptr<TokenSource> Loader::in_order(int64_t first, int64_t count, const SequenceShape& shape) const {
   check(first >= 0 && count >= 0 && first <= sequences() - count,
         fmt::format("sequences {} to {} of {}, which holds {}", first, first + count, file_->path(), sequences()));
   std::vector<int64_t> numbers;
   for (int64_t i = 0; i < count; ++i) numbers.push_back(first + i);
-  return std::make_unique<FileSequences>(file_, std::move(numbers), options_.length, options_.vocab);
+  return std::make_unique<FileSequences>(file_, std::move(numbers), options_.length, shape, options_.vocab);
 }
 
 }  // namespace memring

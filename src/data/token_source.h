@@ -6,15 +6,17 @@
 #include <cstdint>
 #include <span>
 
+#include "base/ids.h"
+
 namespace memring {
 
 class TokenSource {
  public:
   virtual ~TokenSource() = default;
-  virtual int64_t sequences() const = 0;  ///< of the batch, over the whole world
-  virtual int64_t length() const = 0;     ///< text tokens of each sequence
+  virtual int64_t sequences() const = 0;    ///< of the batch, over the whole world
+  virtual SequenceShape shape() const = 0;  ///< of each sequence
   /// Tokens and targets at positions [begin, begin + tokens.size()) of a sequence; the target of position p is the
-  /// token at p + 1 (CrossEntropy::kIgnore: not counted). Throws Error(Data) naming file and position when a token
+  /// token at p + 1 (kIgnoredTarget: not counted). Throws Error(Data) naming file and position when a token
   /// cannot be had.
   virtual void read(int64_t sequence, int64_t begin, std::span<int32_t> tokens, std::span<int32_t> targets) const = 0;
 };

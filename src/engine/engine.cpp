@@ -66,11 +66,12 @@ int64_t memory_limit(const DeviceConfig& device, const NodeShare& node) {
   return available_memory() / node.ranks / 10 * 9;
 }
 
-Workload workload_of(const Config& config, int64_t batch, int64_t length, bool backward) {
+SequenceShape sequence_shape(const Config& config) { return {config.data.length, config.segment.length}; }
+
+Workload workload_of(const Config& config, int64_t batch, const SequenceShape& longest, bool backward) {
   Workload w;
   w.batch = batch;
-  w.length = length;
-  w.segment_length = config.segment.length;
+  w.longest = longest;
   w.micro_batch = config.data.micro_batch;
   w.backward = backward;
   return w;

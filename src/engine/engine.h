@@ -54,7 +54,9 @@ class Engine {
   MemoryPlan plan_;
 };
 
-/// The workload that a configuration describes, for a batch of `batch` sequences of `length` tokens.
-Workload workload_of(const Config&, int64_t batch, int64_t length, bool backward);
+/// The workload that a configuration describes, for a batch of `batch` sequences of at most the shape `longest`.
+Workload workload_of(const Config&, int64_t batch, const SequenceShape& longest, bool backward);
+/// The shape that data.length and segment.length describe.
+SequenceShape sequence_shape(const Config&);
 
 }  // namespace memring

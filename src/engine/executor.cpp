@@ -3,8 +3,6 @@
 
 #include <algorithm>
 
-#include "kernels/cross_entropy/cross_entropy.h"
-
 namespace memring {
 namespace {
 
@@ -19,14 +17,6 @@ std::string text_of(const MemoryPlan& plan) {
 }
 
 }  // namespace
-
-int64_t Workload::segments() const {
-  return segment_length > 0 ? std::max<int64_t>((length + segment_length - 1) / segment_length, 1) : 1;
-}
-
-int64_t Workload::text_of(int64_t segment) const {
-  return segment_length > 0 ? std::min(segment_length, length - segment * segment_length) : length;
-}
 
 int64_t MemoryPlan::total() const {
   int64_t sum = 0;
@@ -75,7 +65,7 @@ Executor::Stream Executor::stream(int32_t index) const {
 Schedule& Executor::schedule(const BoundaryWeights& weights) {
   const auto found = schedules_.find(weights.closed);
   if (found != schedules_.end()) return found->second;
-  const Extent extent{static_cast<int32_t>(streams_), static_cast<int32_t>(workload_.segments()),
+  const Extent extent{static_cast<int32_t>(streams_), static_cast<int32_t>(weights.closed.size()),
                       static_cast<int32_t>(llama_.shape().layers)};
   Schedule derived =
       Schedule::derive(memory_.dependency(), extent, weights.closed, mesh_.shape(), mesh_.coord(), policy_);
@@ -85,14 +75,14 @@ Schedule& Executor::schedule(const BoundaryWeights& weights) {
 int64_t Executor::slot_bytes(SlotKind kind) const {
   Arena arena;
   if (kind == SlotKind::Saved)
-    runner_.carve(arena, dtype_, micro_batch_, workload_.text_of(0), true);
+    runner_.carve(arena, dtype_, micro_batch_, workload_.longest.text_of(0), true);
   else
     arena.take(dtype_, {micro_batch_, runner_.state_numbers()});
   return arena.peak();
 }
 
 int64_t Executor::scratch_bytes() const {
-  const int64_t text = workload_.text_of(0);
+  const int64_t text = workload_.longest.text_of(0);
   Arena arena;
   runner_.carve(arena, dtype_, micro_batch_, text, false);
   arena.take(dtype_, {micro_batch_ * text});  // losses
@@ -101,7 +91,7 @@ int64_t Executor::scratch_bytes() const {
 }
 
 MemoryPlan Executor::plan() {
-  const Schedule& s = schedule(draw());
+  const Schedule& s = longest_schedule();
   const auto bytes = [&](SlotKind kind) { return s.slots(kind) * slot_bytes(kind); };
   return {{{"boundary states", bytes(SlotKind::State)},
            {"adjoints", bytes(SlotKind::Adjoint)},
@@ -137,7 +127,7 @@ void Executor::fit(Recompute recompute, int64_t memory_limit, int64_t fixed) {
 }
 
 void Executor::allocate() {
-  const Schedule& s = schedule(draw());
+  const Schedule& s = longest_schedule();
   scratch_ = Arena(scratch_bytes());
   arena_ = Arena(plan().total() - scratch_bytes());
   for (const SlotKind kind : {SlotKind::State, SlotKind::Adjoint, SlotKind::Saved}) {
@@ -145,7 +135,7 @@ void Executor::allocate() {
     slots = std::vector<Slot>(static_cast<size_t>(s.slots(kind)));
     for (Slot& slot : slots) slot.memory = arena_.take<uint8_t>({slot_bytes(kind)});
   }
-  const auto ids = static_cast<size_t>(micro_batch_ * workload_.text_of(0));
+  const auto ids = static_cast<size_t>(micro_batch_ * workload_.longest.text_of(0));
   tokens_.resize(ids);
   targets_.resize(ids);
   if (mesh_.shape().segment > 1) queue_.set_poll([this] { mesh_.segment().progress(); });
@@ -158,9 +148,9 @@ View<> Executor::state_view(SlotKind kind, int32_t index, const Stream& stream) 
 }
 
 CellText Executor::read_text(const Stream& stream, const TokenSource& batch, int32_t segment) {
-  const auto text = static_cast<size_t>(workload_.text_of(segment));
+  const auto text = static_cast<size_t>(shape_.text_of(segment));
   for (size_t b = 0; b < static_cast<size_t>(stream.count); ++b)
-    batch.read(stream.first + static_cast<int64_t>(b), segment * workload_.segment_length,
+    batch.read(stream.first + static_cast<int64_t>(b), segment * shape_.segment_length,
                std::span(tokens_).subspan(b * text, text), std::span(targets_).subspan(b * text, text));
   const size_t count = static_cast<size_t>(stream.count) * text;
   return {stream.count, static_cast<int64_t>(text), std::span(tokens_).first(count), std::span(targets_).first(count)};
@@ -172,13 +162,12 @@ void Executor::deliver(const Stream& stream, int64_t segment, const CellText& te
     const T* values = nll.as<T>();
     for (int64_t i = 0; i < nll.size(); ++i) sums.nll += static_cast<double>(values[i]);
   });
-  sums.targets +=
-      static_cast<double>(text.targets.size() - static_cast<size_t>(std::count(text.targets.begin(), text.targets.end(),
-                                                                               CrossEntropy::kIgnore)));
+  sums.targets += static_cast<double>(
+      text.targets.size() - static_cast<size_t>(std::count(text.targets.begin(), text.targets.end(), kIgnoredTarget)));
   sums.tokens += static_cast<double>(nll.size());
   if (!sink) return;
   for (int64_t b = 0; b < stream.count; ++b)
-    sink->losses(stream.first + b, segment * workload_.segment_length, nll.rows(b * text.text, text.text),
+    sink->losses(stream.first + b, segment * shape_.segment_length, nll.rows(b * text.text, text.text),
                  text.targets.subspan(static_cast<size_t>(b * text.text), static_cast<size_t>(text.text)));
 }
 
@@ -187,6 +176,13 @@ void Executor::compute(const Action& a, const TokenSource& batch, ResultSink* si
   const CellText text = read_text(own, batch, a.cell.segment);
   ArenaScope scope(scratch_);
   const View<> nll = scratch_.take(dtype_, {own.count * text.text});
+  const bool counted =
+      std::any_of(text.targets.begin(), text.targets.end(), [](int32_t target) { return target != kIgnoredTarget; });
+  // Nobody reads what an evaluation computes here: no target counts, and nothing crosses to the next segment.
+  if (!policy_.backward && !counted && memory_.dependency() == Dependency::None) {
+    sums.tokens += static_cast<double>(text.tokens.size());
+    return;
+  }
 
   if (a.verb == Verb::Backward) {
     Slot& rows = slot(SlotKind::Saved, a.saved);
@@ -216,24 +212,31 @@ void Executor::compute(const Action& a, const TokenSource& batch, ResultSink* si
     runner_.loss(text, *saved, nll, scratch_);
     deliver(own, a.cell.segment, text, nll, sink, sums);
   }
-  if (sink && workload_.logits) {
+  if (sink && workload_.logits && counted) {
     const int64_t vocab = llama_.shape().vocab;
     const View<> logits = scratch_.take(dtype_, {own.count * text.text, vocab});
     runner_.logits(text, *saved, logits, scratch_);
     for (int64_t b = 0; b < own.count; ++b)
-      sink->logits(own.first + b, a.cell.segment * workload_.segment_length, logits.rows(b * text.text, text.text));
+      sink->logits(own.first + b, a.cell.segment * shape_.segment_length, logits.rows(b * text.text, text.text),
+                   text.targets.subspan(static_cast<size_t>(b * text.text), static_cast<size_t>(text.text)));
   }
-  if (sink && state_out && a.cell.segment + 1 == workload_.segments())
+  if (sink && state_out && a.cell.segment + 1 == shape_.segments())
     for (int64_t b = 0; b < own.count; ++b) sink->final_state(own.first + b, state_out.at(b));
 }
 
 StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights, ResultSink* sink) {
   StepSums sums;
   if (own_sequences() == 0) return sums;
+  shape_ = batch.shape();
+  check(shape_.segments() <= workload_.longest.segments() && shape_.text_of(0) <= workload_.longest.text_of(0) &&
+            weights.closed.size() == static_cast<size_t>(shape_.segments()),
+        fmt::format("a batch of {} segments of {} tokens and weights for {}, where {} of {} were planned",
+                    shape_.segments(), shape_.text_of(0), weights.closed.size(), workload_.longest.segments(),
+                    workload_.longest.text_of(0)));
   Schedule& plan = schedule(weights);
   plan.restart();
 
-  const int64_t segments = workload_.segments(), ranks = mesh_.shape().segment;
+  const int64_t segments = shape_.segments(), ranks = mesh_.shape().segment;
   const int64_t own_segments = segments / ranks + (mesh_.coord().segment < segments % ranks);
   const int64_t cells = streams_ * own_segments;
   int64_t cells_done = 0;

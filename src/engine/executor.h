@@ -20,16 +20,12 @@ namespace memring {
 
 /// What a run computes, whatever the ranks.
 struct Workload {
-  int64_t batch = 1;           ///< sequences of a step over the whole world
-  int64_t length = 1;          ///< text tokens of a sequence
-  int64_t segment_length = 0;  ///< 0: the whole sequence is one segment
-  int64_t micro_batch = 0;     ///< sequences of one stream; 0: automatic
+  int64_t batch = 1;        ///< sequences of a step over the whole world
+  SequenceShape longest;    ///< no batch has more segments, or longer ones
+  int64_t micro_batch = 0;  ///< sequences of one stream; 0: automatic
   bool backward = true;
   bool final_state = false;  ///< deliver the state after the last segment
-  bool logits = false;       ///< deliver logits (verification of small models)
-
-  int64_t segments() const;
-  int64_t text_of(int64_t segment) const;  ///< text rows: the last segment may be short
+  bool logits = false;       ///< deliver logits of segments with counted targets (small vocabularies)
 };
 
 enum class Recompute : uint8_t { Auto, Always, Never };
@@ -45,7 +41,7 @@ class ResultSink {
  public:
   virtual ~ResultSink() = default;
   virtual void losses(int64_t sequence, int64_t position, ConstView<> nll, std::span<const int32_t> targets) = 0;
-  virtual void logits(int64_t /*sequence*/, int64_t /*position*/, ConstView<>) {}
+  virtual void logits(int64_t /*sequence*/, int64_t /*position*/, ConstView<>, std::span<const int32_t> /*targets*/) {}
   virtual void final_state(int64_t /*sequence*/, ConstView<>) {}
 };
 
@@ -60,16 +56,18 @@ class Executor {
   void fit(Recompute, int64_t memory_limit, int64_t fixed);
   void allocate();
 
-  /// One batch forward (and backward): losses and parameter gradients are sums over this rank's cells.
+  /// One batch forward (and backward): losses and parameter gradients are sums over this rank's cells. `weights` are
+  /// those of the batch's number of segments.
   StepSums run(const TokenSource& batch, const BoundaryWeights& weights, ResultSink* sink = nullptr);
 
-  BoundaryWeights draw() const { return tbptt_.draw(workload_.segments()); }
+  BoundaryWeights draw(const SequenceShape& shape) const { return tbptt_.draw(shape.segments()); }
   Schedule& schedule(const BoundaryWeights&);  ///< derived once for each pattern of closed boundaries
   MemoryPlan plan();
   bool recomputes() const { return policy_.recompute; }
   int64_t streams() const { return streams_; }
   int64_t micro_batch() const { return micro_batch_; }
-  double efficiency() { return schedule(draw()).efficiency(); }
+  double efficiency() { return longest_schedule().efficiency(); }
+  Schedule& longest_schedule() { return schedule(draw(workload_.longest)); }
   Progress& progress() { return progress_; }
   /// Called with (cells done, cells of this rank) after each compute cell: progress inside long steps.
   void set_cell_observer(std::function<void(int64_t, int64_t)> observer) { observer_ = std::move(observer); }
@@ -102,6 +100,7 @@ class Executor {
   Mesh& mesh_;
   DType dtype_;
   Workload workload_;
+  SequenceShape shape_;  ///< of the batch that runs
   Tbptt tbptt_;
   CellRunner runner_;
   Policy policy_;

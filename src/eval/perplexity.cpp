@@ -2,36 +2,15 @@
 #include "eval/perplexity.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "base/machine.h"
 #include "data/loader.h"
-#include "engine/engine.h"
-#include "io/checkpoint.h"
-#include "kernels/cross_entropy/cross_entropy.h"
-#include "train/run_directory.h"
+#include "eval/trained_model.h"
 
 namespace memring {
 namespace {
-
-/// A batch of the usual size whose sequences from `count` on are empty: the end of the data.
-class PaddedTokens final : public TokenSource {
- public:
-  PaddedTokens(std::unique_ptr<TokenSource> inner, int64_t batch) : inner_(std::move(inner)), batch_(batch) {}
-  int64_t sequences() const override { return batch_; }
-  int64_t length() const override { return inner_->length(); }
-  void read(int64_t sequence, int64_t begin, std::span<int32_t> tokens, std::span<int32_t> targets) const override {
-    if (sequence < inner_->sequences()) return inner_->read(sequence, begin, tokens, targets);
-    std::fill(tokens.begin(), tokens.end(), 0);
-    std::fill(targets.begin(), targets.end(), CrossEntropy::kIgnore);
-  }
-
- private:
-  std::unique_ptr<TokenSource> inner_;
-  int64_t batch_;
-};
 
 class Buckets final : public ResultSink {
  public:
@@ -42,7 +21,7 @@ class Buckets final : public ResultSink {
     by_float_type(nll.dtype(), [&]<class T>() {
       const T* values = nll.as<T>();
       for (size_t i = 0; i < targets.size(); ++i) {
-        if (targets[i] == CrossEntropy::kIgnore) continue;
+        if (targets[i] == kIgnoredTarget) continue;
         PositionBucket& bucket = of(position + static_cast<int64_t>(i));
         bucket.nll += static_cast<double>(values[i]);
         bucket.tokens += 1;
@@ -72,35 +51,15 @@ class Buckets final : public ResultSink {
 
 /// One pass over `sequences` sequences with the memory as `config` says.
 Perplexity pass(const Config& config, const std::string& checkpoint, const Loader& loader, int64_t sequences,
-                Session& session, CheckpointSummary* summary) {
-  Mesh mesh(session.world(), resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, session.size()));
-  const int64_t batch = std::min(config.data.batch, sequences);
-  Engine engine(config, mesh, session.node(), workload_of(config, batch, config.data.length, false),
-                [](const FlatBuffer&, DType) { return int64_t{0}; });
-  Params& params = engine.params();
-  CheckpointData data{
-      .layout = params.layout(), .shard = {}, .weights = params.weights(), .m = {}, .v = {}, .state = {}};
-  const CheckpointSummary loaded = load_checkpoint(session.world(), checkpoint, data);
-  if (summary) *summary = loaded;
-
-  Buckets buckets(config.data.length, config.eval.buckets);
-  const auto start = std::chrono::steady_clock::now();
-  const BoundaryWeights weights = engine.executor().draw();
-  for (int64_t first = 0; first < sequences; first += batch)
-    engine.executor().run(PaddedTokens(loader.in_order(first, std::min(batch, sequences - first)), batch), weights,
-                          &buckets);
+                Session& session, int64_t* step) {
+  const SequenceShape shape = sequence_shape(config);
+  TrainedModel model(config, checkpoint, workload_of(config, std::min(config.data.batch, sequences), shape, false),
+                     session);
+  if (step) *step = model.step();
+  Buckets buckets(shape.length, config.eval.buckets);
+  const double seconds = model.run(loader, sequences, shape, buckets);
   buckets.sum_over(session.world());
-  return {buckets.buckets, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()};
-}
-
-/// The checkpoint named, or the newest good one; the same on every rank.
-std::string find_checkpoint(const Config& config, const std::string& name) {
-  const std::string directory = checkpoint_directory(config.run.dir);
-  if (!name.empty()) return name.find('/') != std::string::npos ? name : directory + "/" + name;
-  for (const auto& summary : list_checkpoints(directory))
-    if (verify_checkpoint(summary.path).empty()) return summary.path;
-  throw Error(ExitCode::Data, fmt::format("{} holds no good checkpoint", directory),
-              "Train first (memring train), or name the run directory that holds the trained model.");
+  return {buckets.buckets, seconds};
 }
 
 nlohmann::ordered_json json_of(const Perplexity& p) {
@@ -141,9 +100,7 @@ Evaluation evaluate(const Config& config, const std::string& checkpoint, Session
   result.sequences =
       config.eval.sequences > 0 ? std::min(config.eval.sequences, loader.sequences()) : loader.sequences();
 
-  CheckpointSummary summary;
-  result.as_trained = pass(config, path, loader, result.sequences, session, &summary);
-  result.step = summary.step;
+  result.as_trained = pass(config, path, loader, result.sequences, session, &result.step);
   if (config.memory.kind != "none" && config.memory.reset == "sequence") {
     Config control = config;
     control.memory.reset = "segment";

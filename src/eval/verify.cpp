@@ -13,17 +13,18 @@ namespace {
 /// The batch of a fixture.
 class FixtureTokens final : public TokenSource {
  public:
-  explicit FixtureTokens(const Fixture& fixture) : fixture_(fixture) {}
+  FixtureTokens(const Fixture& fixture, SequenceShape shape) : fixture_(fixture), shape_(shape) {}
   int64_t sequences() const override { return fixture_.batch[0]; }
-  int64_t length() const override { return fixture_.batch[1]; }
+  SequenceShape shape() const override { return shape_; }
   void read(int64_t sequence, int64_t begin, std::span<int32_t> tokens, std::span<int32_t> targets) const override {
-    const int64_t at = sequence * length() + begin;
+    const int64_t at = sequence * shape_.length + begin;
     std::copy_n(fixture_.tokens.begin() + at, tokens.size(), tokens.begin());
     std::copy_n(fixture_.targets.begin() + at, targets.size(), targets.begin());
   }
 
  private:
   const Fixture& fixture_;
+  SequenceShape shape_;
 };
 
 void add_doubles(ConstView<> view, double* to) {
@@ -47,7 +48,7 @@ class Collector final : public ResultSink {
   void losses(int64_t sequence, int64_t position, ConstView<> values, std::span<const int32_t>) override {
     add_doubles(values, nll.data() + sequence * length_ + position);
   }
-  void logits(int64_t sequence, int64_t position, ConstView<> values) override {
+  void logits(int64_t sequence, int64_t position, ConstView<> values, std::span<const int32_t>) override {
     add_doubles(values, all_logits.data() + (sequence * length_ + position) * vocab_);
   }
   void final_state(int64_t sequence, ConstView<> values) override {
@@ -121,7 +122,8 @@ bool Verification::passed() const {
 Verification verify_fixture(const Fixture& fixture, const Config& config, Tolerances given, Session& session) {
   Communicator& world = session.world();
   Mesh mesh(world, resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, session.size()));
-  Workload workload = workload_of(config, fixture.batch[0], fixture.batch[1], true);
+  const SequenceShape sequence{fixture.batch[1], config.segment.length};
+  Workload workload = workload_of(config, fixture.batch[0], sequence, true);
   workload.final_state = !fixture.state.empty();
   workload.logits = !fixture.logits.values.empty();
   Engine engine(config, mesh, session.node(), workload, [](const FlatBuffer&, DType) { return int64_t{0}; });
@@ -132,7 +134,7 @@ Verification verify_fixture(const Fixture& fixture, const Config& config, Tolera
       state == fixture.state.end() ? 0 : static_cast<int64_t>(state->second.values.size()) / fixture.batch[0];
   Collector found(fixture, config.model.vocab, state_size);
   Executor& executor = engine.executor();
-  executor.run(FixtureTokens(fixture), executor.draw(), &found);
+  executor.run(FixtureTokens(fixture, sequence), executor.draw(sequence), &found);
 
   world.all_reduce_sum(engine.params().gradients());
   for (auto* values : {&found.nll, &found.all_logits, &found.state})

@@ -19,14 +19,14 @@ namespace {
 /// Random tokens; the last position has no target, and a few others are not counted.
 class RandomTokens : public TokenSource {
  public:
-  RandomTokens(int64_t batch, int64_t length, int64_t vocab) : batch_(batch), length_(length), vocab_(vocab) {}
+  RandomTokens(int64_t batch, SequenceShape shape, int64_t vocab) : batch_(batch), shape_(shape), vocab_(vocab) {}
   int64_t sequences() const override { return batch_; }
-  int64_t length() const override { return length_; }
+  SequenceShape shape() const override { return shape_; }
   void read(int64_t sequence, int64_t begin, std::span<int32_t> tokens, std::span<int32_t> targets) const override {
     for (size_t i = 0; i < tokens.size(); ++i) {
       const int64_t p = begin + static_cast<int64_t>(i);
       tokens[i] = token(sequence, p);
-      targets[i] = p + 1 == length_ || p % 11 == 3 ? CrossEntropy::kIgnore : token(sequence, p + 1);
+      targets[i] = p + 1 == shape_.length || p % 11 == 3 ? CrossEntropy::kIgnore : token(sequence, p + 1);
     }
   }
 
@@ -35,7 +35,9 @@ class RandomTokens : public TokenSource {
     const Random random(3, Purpose::Test, 0, static_cast<uint32_t>(sequence));
     return static_cast<int32_t>(random.below(static_cast<uint32_t>(position), static_cast<uint64_t>(vocab_)));
   }
-  int64_t batch_, length_, vocab_;
+  int64_t batch_;
+  SequenceShape shape_;
+  int64_t vocab_;
 };
 
 struct Result {
@@ -76,9 +78,9 @@ Config small_config() {
 
 /// One batch on a mesh of `world`; gradients summed over it.
 Result run(const Config& config, Communicator& group, const TokenSource* tokens = nullptr) {
-  const RandomTokens random(config.data.batch, config.data.length, config.model.vocab);
+  const RandomTokens random(config.data.batch, sequence_shape(config), config.model.vocab);
   Mesh mesh(group, resolve_mesh(config.mesh.data, config.mesh.segment, 1, group.size()));
-  Engine engine(config, mesh, NodeShare{}, workload_of(config, config.data.batch, config.data.length, true),
+  Engine engine(config, mesh, NodeShare{}, workload_of(config, config.data.batch, sequence_shape(config), true),
                 [](const FlatBuffer&, DType) { return int64_t{0}; });
   engine.params().initialise(7);
   // Matrices of usual initialisation are too small for the memory to matter: enlarge them, and only them (large norm
@@ -90,7 +92,8 @@ Result run(const Config& config, Communicator& group, const TokenSource* tokens 
       for (int64_t k = 0; k < weight.size(); ++k) weight.as<T>()[k] *= T(8);
     });
   }
-  StepSums sums = engine.executor().run(tokens ? *tokens : random, engine.executor().draw());
+  const TokenSource& batch = tokens ? *tokens : random;
+  StepSums sums = engine.executor().run(batch, engine.executor().draw(batch.shape()));
   group.all_reduce_sum(engine.params().gradients());
   double totals[2] = {sums.nll, sums.targets};
   group.all_reduce_sum(View<double>(totals, {2}));
@@ -194,19 +197,20 @@ INSTANTIATE_TEST_SUITE_P(All, EngineMeshes, testing::ValuesIn(kCases), case_name
 /// targets.
 class OwnTokens final : public TokenSource {
  public:
-  OwnTokens(int64_t length, int64_t width, int64_t counted) : length_(length), width_(width), counted_(counted) {}
+  OwnTokens(SequenceShape shape, int64_t counted) : shape_(shape), counted_(counted) {}
   int64_t sequences() const override { return 1; }
-  int64_t length() const override { return length_; }
+  SequenceShape shape() const override { return shape_; }
   void read(int64_t, int64_t begin, std::span<int32_t> tokens, std::span<int32_t> targets) const override {
     for (size_t i = 0; i < tokens.size(); ++i) {
       const int64_t p = begin + static_cast<int64_t>(i);
       tokens[i] = static_cast<int32_t>(p);
-      targets[i] = p / width_ == counted_ ? 0 : CrossEntropy::kIgnore;
+      targets[i] = p / shape_.segment_length == counted_ ? 0 : CrossEntropy::kIgnore;
     }
   }
 
  private:
-  int64_t length_, width_, counted_;
+  SequenceShape shape_;
+  int64_t counted_;
 };
 
 TEST(Tbptt, GradientBeyondAWindowIsExactlyZeroAndWithinItIsNot) {
@@ -221,7 +225,7 @@ TEST(Tbptt, GradientBeyondAWindowIsExactlyZeroAndWithinItIsNot) {
   for (const char* recompute : {"always", "never"}) {
     config.tbptt = {.mode = "window", .window = kWindow, .recompute = recompute};
     for (int64_t t = 0; t < kSegments; ++t) {
-      const OwnTokens tokens(config.data.length, kWidth, t);
+      const OwnTokens tokens(sequence_shape(config), t);
       const Result result = run(config, group, &tokens);
       for (int64_t s = 0; s <= t; ++s) {
         double size = 0;  // of the gradient towards the embeddings of segment s; they are the first tensor, untied
@@ -243,7 +247,7 @@ TEST(Executor, ChoosesRecomputeWhenActivationsDoNotFit) {
   Mesh mesh(alone, {1, 1, 1});
   const auto engine = [&](int64_t bytes) {
     config.device.memory = bytes;
-    return Engine(config, mesh, NodeShare{}, workload_of(config, config.data.batch, config.data.length, true),
+    return Engine(config, mesh, NodeShare{}, workload_of(config, config.data.batch, sequence_shape(config), true),
                   [](const FlatBuffer&, DType) { return int64_t{0}; });
   };
   auto roomy = engine(1 << 30);
@@ -267,7 +271,8 @@ TEST(Executor, FullBackPropagationKeepsOneStateASegment) {
   config.data.batch = 1;
   Mesh mesh(alone, {1, 1, 1});
   const auto planned = [&](int64_t segments) {
-    Engine engine(config, mesh, NodeShare{}, workload_of(config, 1, segments * config.segment.length, true),
+    Engine engine(config, mesh, NodeShare{},
+                  workload_of(config, 1, {segments * config.segment.length, config.segment.length}, true),
                   [](const FlatBuffer&, DType) { return int64_t{0}; });
     return engine.plan().total();
   };

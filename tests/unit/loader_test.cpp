@@ -35,7 +35,7 @@ Loader loader_of(const std::string& path, int64_t batch, int64_t length, uint64_
 /// The number of each sequence of a batch; checks all its tokens and targets on the way.
 std::vector<int64_t> sequences_of(const TokenSource& source) {
   std::vector<int64_t> numbers;
-  const int64_t length = source.length();
+  const int64_t length = source.shape().length;
   std::vector<int32_t> tokens(static_cast<size_t>(length)), targets(tokens.size());
   for (int64_t s = 0; s < source.sequences(); ++s) {
     source.read(s, 0, tokens, targets);
@@ -58,7 +58,7 @@ TEST(Loader, EachEpochVisitsEverySequenceOnceInAnotherOrder) {
     ASSERT_EQ(loader.sequences(), kSequences);
     std::vector<std::vector<int64_t>> epochs;
     for (int64_t step = 0; step < 3 * kSequences / batch; ++step)
-      for (const int64_t number : sequences_of(*loader.at(step))) {
+      for (const int64_t number : sequences_of(*loader.at(step, {kLength}))) {
         if (epochs.empty() || epochs.back().size() == kSequences) epochs.emplace_back();
         epochs.back().push_back(number);
       }
@@ -78,12 +78,12 @@ TEST(Loader, TheSamplesDoNotDependOnTheBatchSize) {
   const std::string path = counting_file(folder, 5 * 23 + 3);
   std::vector<int64_t> expected;
   const Loader one = loader_of(path, 1, 5);
-  for (int64_t step = 0; step < 60; ++step) expected.push_back(sequences_of(*one.at(step))[0]);
+  for (int64_t step = 0; step < 60; ++step) expected.push_back(sequences_of(*one.at(step, {5}))[0]);
   for (const int64_t batch : {2, 3, 4, 15, 60}) {  // none divides the 23 sequences: batches cross epochs
     const Loader loader = loader_of(path, batch, 5);
     std::vector<int64_t> found;
     for (int64_t step = 0; step < 60 / batch; ++step)
-      for (const int64_t number : sequences_of(*loader.at(step))) found.push_back(number);
+      for (const int64_t number : sequences_of(*loader.at(step, {5}))) found.push_back(number);
     EXPECT_EQ(found, expected) << "batch " << batch;
   }
 }
@@ -92,20 +92,20 @@ TEST(Loader, AStepIsAPureFunctionOfFileSeedAndStep) {
   const TemporaryFolder folder;
   const std::string path = counting_file(folder, 1001);
   const Loader first = loader_of(path, 4, 10), again = loader_of(path, 4, 10), other = loader_of(path, 4, 10, 2);
-  const std::vector<int64_t> late = sequences_of(*again.at(1000000007));
+  const std::vector<int64_t> late = sequences_of(*again.at(1000000007, {10}));
   int same = 0;
   for (const int64_t step : {17, 3, 17, 0}) {
-    EXPECT_EQ(sequences_of(*first.at(step)), sequences_of(*again.at(step)));
-    same += sequences_of(*first.at(step)) == sequences_of(*other.at(step));
+    EXPECT_EQ(sequences_of(*first.at(step, {10})), sequences_of(*again.at(step, {10})));
+    same += sequences_of(*first.at(step, {10})) == sequences_of(*other.at(step, {10}));
   }
   EXPECT_EQ(same, 0) << "another seed must give another order";
-  EXPECT_EQ(sequences_of(*first.at(1000000007)), late);
+  EXPECT_EQ(sequences_of(*first.at(1000000007, {10})), late);
 }
 
 TEST(Loader, AnyRangeOfASequenceReadsTheSame) {
   const TemporaryFolder folder;
   const std::string path = counting_file(folder, 4 * 64 + 1);
-  const auto source = loader_of(path, 1, 64).in_order(3, 1);
+  const auto source = loader_of(path, 1, 64).in_order(3, 1, {64});
   for (const int64_t begin : {0, 1, 31, 63})
     for (int64_t count = 0; count <= 64 - begin; count += 11) {
       std::vector<int32_t> tokens(static_cast<size_t>(count)), targets(tokens.size());
@@ -120,11 +120,11 @@ TEST(Loader, AnyRangeOfASequenceReadsTheSame) {
 TEST(Loader, InOrderFollowsTheFile) {
   const TemporaryFolder folder;
   const Loader loader = loader_of(counting_file(folder, 100), 2, 9);
-  EXPECT_EQ(sequences_of(*loader.in_order(0, loader.sequences())),
+  EXPECT_EQ(sequences_of(*loader.in_order(0, loader.sequences(), {9})),
             (std::vector<int64_t>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10}));
-  EXPECT_EQ(sequences_of(*loader.in_order(4, 2)), (std::vector<int64_t>{4, 5}));
-  EXPECT_EQ(loader.in_order(11, 0)->sequences(), 0);
-  expect_error(ExitCode::Internal, {"sequences 10 to 12"}, [&] { loader.in_order(10, 2); });
+  EXPECT_EQ(sequences_of(*loader.in_order(4, 2, {9})), (std::vector<int64_t>{4, 5}));
+  EXPECT_EQ(loader.in_order(11, 0, {9})->sequences(), 0);
+  expect_error(ExitCode::Internal, {"sequences 10 to 12"}, [&] { loader.in_order(10, 2, {9}); });
 }
 
 TEST(Loader, TheLastTargetMustExist) {
@@ -159,7 +159,8 @@ TEST(Loader, ATokenOutsideTheVocabularyIsNamedWithItsPosition) {
     const uint16_t stray = 9999;
     File::open_write(path).write_at(at, std::as_bytes(std::span(&stray, 1)));
   }
-  const auto source = Loader(TokenFile(path), {.batch = 1, .length = 10, .vocab = 1300, .seed = 1}).in_order(0, 129);
+  const auto source =
+      Loader(TokenFile(path), {.batch = 1, .length = 10, .vocab = 1300, .seed = 1}).in_order(0, 129, {10});
   std::vector<int32_t> tokens(10), targets(10);
   source->read(122, 0, tokens, targets);
   for (const int64_t begin : {0, 4})  // as a target, and as the first token
