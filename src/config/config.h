@@ -66,11 +66,28 @@ struct TbpttConfig {
 };
 
 struct DataConfig {
-  std::string kind = "tokens";
-  std::string path;         ///< token file
-  int64_t batch = 8;        ///< sequences of one optimizer step over the whole world
-  int64_t micro_batch = 0;  ///< sequences of one stream; 0 = automatic
-  int64_t length = 1024;    ///< tokens of one sequence
+  std::string kind = "tokens";  ///< tokens | memorize | detect | reasoning | associative | copy
+  std::string path;             ///< token file; of a task: text for its noise
+  int64_t batch = 8;            ///< sequences of one optimizer step over the whole world
+  int64_t micro_batch = 0;      ///< sequences of one stream; 0 = automatic
+  int64_t length = 1024;        ///< tokens of one sequence; set by curriculum.stages where there are some
+};
+
+struct TaskConfig {
+  int noise = 32;             ///< random words between what matters
+  int symbols = 64;           ///< alphabet of keys (associative) and of what is copied (copy)
+  int values = 16;            ///< associative
+  int64_t key_length = 1;     ///< associative: symbols of a key
+  int64_t distinct_keys = 0;  ///< associative: keys that the pairs share, the latest value counts; 0 = all differ
+  double random_fact = 0;     ///< memorize: share of training samples whose fact begins any segment
+};
+
+struct CurriculumConfig {
+  std::string stages;       ///< segments of each stage, "1 2 4 7x512"; empty = data.length from the first step on
+  double shorter = 0;       ///< share of batches with fewer segments
+  double promote_loss = 0;  ///< next stage once the average loss is below; 0 = off
+  int64_t min_steps = 100;  ///< of a stage before it may be left early
+  int64_t max_steps = 0;    ///< of a stage but the last; 0 = no limit
 };
 
 struct OptimizerConfig {
@@ -96,7 +113,8 @@ struct LogConfig {
 };
 
 struct EvalConfig {
-  int64_t sequences = 0;  ///< 0 = all of the file
+  int64_t sequences = 0;  ///< 0 = all of the file; of a task 256
+  std::string segments;   ///< tasks: one row of the table each; empty = as in training
   int buckets = 8;        ///< position buckets
   std::string json;       ///< file for the result
 };
@@ -110,6 +128,8 @@ struct Config {
   SegmentConfig segment;
   TbpttConfig tbptt;
   DataConfig data;
+  TaskConfig task;
+  CurriculumConfig curriculum;
   OptimizerConfig optimizer;
   CheckpointConfig checkpoint;
   LogConfig log;

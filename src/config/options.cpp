@@ -73,6 +73,10 @@ constexpr At tbptt = at<&Config::tbptt, Key>;
 template <auto Key>
 constexpr At data = at<&Config::data, Key>;
 template <auto Key>
+constexpr At task = at<&Config::task, Key>;
+template <auto Key>
+constexpr At curriculum = at<&Config::curriculum, Key>;
+template <auto Key>
 constexpr At optimizer = at<&Config::optimizer, Key>;
 template <auto Key>
 constexpr At checkpoint = at<&Config::checkpoint, Key>;
@@ -171,14 +175,45 @@ std::vector<Option> table() {
              "Recompute a segment's activations in backward; auto = only where they do not fit device.memory.",
              "always"),
 
-      choice("data.kind", data<&DataConfig::kind>, {"tokens"}, "Where sequences come from: a token file.", "tokens",
-             kNumbers),
-      text("data.path", data<&DataConfig::path>, "Token file made by `memring pack`.", "data/books.h5"),
+      choice("data.kind", data<&DataConfig::kind>, {"tokens", "memorize", "detect", "reasoning", "associative", "copy"},
+             "Where sequences come from: a token file, or a synthetic memory task.", "detect", kNumbers),
+      text("data.path", data<&DataConfig::path>,
+           "Token file made by `memring pack`; of a memory task: text for its noise, none = random words.",
+           "data/books.h5"),
       integer("data.batch", data<&DataConfig::batch>, at_least(1),
               "Sequences of one optimizer step over the whole world.", "32", kNumbers),
       integer("data.micro_batch", data<&DataConfig::micro_batch>, at_least(0),
               "Sequences computed together as one stream; 0 = automatic.", "4"),
-      size("data.length", data<&DataConfig::length>, at_least(1), "Tokens of one sequence.", "64k", kNumbers),
+      size("data.length", data<&DataConfig::length>, at_least(1), "Tokens of one sequence; curriculum.stages sets it.",
+           "64k", kNumbers),
+
+      integer("task.noise", task<&TaskConfig::noise>, {1, 1 << 24}, "Random words between what matters.", "64",
+              kNumbers),
+      integer("task.symbols", task<&TaskConfig::symbols>, {1, 1 << 24},
+              "Alphabet of associative's keys and of what copy copies.", "16", kNumbers),
+      integer("task.values", task<&TaskConfig::values>, {1, 1 << 24}, "Number of associative's values.", "32",
+              kNumbers),
+      integer("task.key_length", task<&TaskConfig::key_length>, {1, 64}, "Symbols of an associative key.", "2",
+              kNumbers),
+      integer("task.distinct_keys", task<&TaskConfig::distinct_keys>, count_from(0),
+              "Different keys of an associative sample, of which the latest value counts; 0 = no key comes twice.", "4",
+              kNumbers),
+      real("task.random_fact", task<&TaskConfig::random_fact>, {0, 1},
+           "Share of memorize's training samples whose fact stands in any segment.", "0.5", kNumbers),
+
+      text("curriculum.stages", curriculum<&CurriculumConfig::stages>,
+           "Segments of a sequence, stage by stage, and their tokens behind an x where they are not segment.length.",
+           "1 2 4 7x64 7", kNumbers),
+      real("curriculum.shorter", curriculum<&CurriculumConfig::shorter>, {0, 1},
+           "Share of batches with fewer segments than the stage has.", "0.5", kNumbers),
+      real(
+          "curriculum.promote_loss", curriculum<&CurriculumConfig::promote_loss>, at_least(0),
+          "Go on to the next stage once the loss, averaged over some 5 batches of full length, is below this; 0 = off.",
+          "0.02", kNumbers),
+      integer("curriculum.min_steps", curriculum<&CurriculumConfig::min_steps>, at_least(1),
+              "Steps of a stage before it may be left early.", "300", kNumbers),
+      integer("curriculum.max_steps", curriculum<&CurriculumConfig::max_steps>, at_least(0),
+              "Most steps of a stage but the last, which lasts until the run ends; 0 = no limit.", "1000", kNumbers),
 
       real("optimizer.lr", optimizer<&OptimizerConfig::lr>, at_least(0), "Peak learning rate of AdamW.", "3e-4"),
       real("optimizer.min_lr", optimizer<&OptimizerConfig::min_lr>, at_least(0),
@@ -213,7 +248,10 @@ std::vector<Option> table() {
               "true"),
 
       integer("eval.sequences", eval<&EvalConfig::sequences>, at_least(0),
-              "Sequences to evaluate; 0 = all of the file.", "64"),
+              "Sequences to evaluate; 0 = all of the file, or 256 of a memory task.", "64"),
+      text("eval.segments", eval<&EvalConfig::segments>,
+           "Of a memory task: numbers of segments to evaluate, written as in curriculum.stages; empty = as trained.",
+           "7 16 64 256"),
       integer("eval.buckets", eval<&EvalConfig::buckets>, {1, 1 << 20}, "Position buckets of the result.", "16"),
       text("eval.json", eval<&EvalConfig::json>, "Also write the result to this JSON file.", "eval.json"),
   };

@@ -7,6 +7,7 @@
 #include <initializer_list>
 
 #include "base/error.h"
+#include "config/shapes.h"
 
 namespace memring {
 namespace {
@@ -65,6 +66,43 @@ void validate_run(const Config& c, const PlaceOf& place_of) {
          "Set optimizer.min_lr to at most optimizer.lr.");
 }
 
+/// Parses a list of shapes, and puts the place where it was set in front of what is wrong with it.
+std::vector<SequenceShape> shapes_at(std::string_view key, const std::string& text, const Config& c,
+                                     const PlaceOf& place_of) {
+  try {
+    return parse_shapes(text, c.segment.length);
+  } catch (const Error& error) {
+    const std::string place = place_of(key);
+    throw Error(error.code(), fmt::format("{}{}{}: {}", place, place.empty() ? "" : ": ", key, error.what()),
+                error.hint());
+  }
+}
+
+void validate_curriculum(const Config& c, const PlaceOf& place_of) {
+  const auto stages = shapes_at("curriculum.stages", c.curriculum.stages, c, place_of);
+  demand(stages.empty() || stages.back().segment_length == c.segment.length, place_of,
+         {"curriculum.stages", "segment.length"},
+         fmt::format("the last of curriculum.stages has segments of {} tokens, but segment.length = {}",
+                     stages.empty() ? 0 : stages.back().segment_length, c.segment.length),
+         "A curriculum ends with what is wanted: set segment.length to the last stage's, or add a stage.");
+  demand(stages.size() < 2 || c.curriculum.promote_loss > 0 || c.curriculum.max_steps > 0, place_of,
+         {"curriculum.stages"},
+         fmt::format("curriculum.stages has {} stages, and nothing leads to the second", stages.size()),
+         "Set curriculum.promote_loss, for example 0.02, or curriculum.max_steps, for example 1000.");
+  demand(c.curriculum.max_steps == 0 || c.curriculum.max_steps >= c.curriculum.min_steps, place_of,
+         {"curriculum.max_steps", "curriculum.min_steps"},
+         fmt::format("curriculum.max_steps = {} is less than curriculum.min_steps = {}", c.curriculum.max_steps,
+                     c.curriculum.min_steps),
+         "Raise curriculum.max_steps, or lower curriculum.min_steps.");
+  shapes_at("eval.segments", c.eval.segments, c, place_of);
+}
+
+void validate_task(const Config& c, const PlaceOf& place_of) {
+  demand(c.data.kind == "tokens" || c.segment.length > 0, place_of, {"data.kind", "segment.length"},
+         fmt::format("data.kind = {} needs segments, but segment.length = 0", c.data.kind),
+         "Set segment.length to the text tokens of a segment, for example 16.");
+}
+
 }  // namespace
 
 void derive(Config& c, const PlaceOf& place_of) {
@@ -76,6 +114,8 @@ void derive(Config& c, const PlaceOf& place_of) {
            "Set model.heads to a divisor of model.dim, or set model.head_dim.");
     m.head_dim = m.dim / m.heads;
   }
+  if (const auto stages = shapes_at("curriculum.stages", c.curriculum.stages, c, place_of); !stages.empty())
+    c.data.length = stages.back().length;
   if (m.ffn == 0) m.ffn = (8 * m.dim + 47) / 48 * 16;  // 8/3 dim, up to a multiple of 16: ceil(8 dim / (3 * 16)) * 16
 }
 
@@ -83,6 +123,8 @@ void validate(const Config& c, const PlaceOf& place_of) {
   validate_model(c.model, place_of);
   validate_memory(c, place_of);
   validate_mesh(c.mesh, place_of);
+  validate_task(c, place_of);
+  validate_curriculum(c, place_of);
   validate_run(c, place_of);
 }
 

@@ -1,0 +1,24 @@
+// Lists of sequence shapes as a configuration writes them: "1 2 7 7x512" is so many segments, of segment.length tokens
+// or of the number behind the x.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "base/ids.h"
+#include "config/config.h"
+
+namespace memring {
+
+/// Throws Error(Usage) naming the part that is no shape.
+std::vector<SequenceShape> parse_shapes(std::string_view text, int64_t segment_length);
+
+/// curriculum.stages, or without one the single shape of data.length and segment.length.
+std::vector<SequenceShape> stages_of(const Config&);
+/// eval.segments, or without it the last stage.
+std::vector<SequenceShape> eval_shapes(const Config&);
+/// A shape that holds all of them: their most segments, of their most tokens.
+SequenceShape hull_of(const std::vector<SequenceShape>&);
+
+}  // namespace memring

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "data/task_data.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "config/shapes.h"
+#include "data/loader.h"
+
+namespace memring {
+namespace {
+
+/// What fills the places that a task leaves free.
+struct Noise {
+  std::shared_ptr<const TokenFile> text;
+  int32_t first = 0;  ///< id of its first word
+  int32_t words = 0;
+
+  /// Each sample reads the text from a place of its own, and on from the start where it ends.
+  void write(const Random& draws, int64_t begin, std::span<int32_t> tokens) const {
+    if (!text) {
+      for (size_t i = 0; i < tokens.size(); ++i)
+        tokens[i] = first + static_cast<int32_t>(draws.below(static_cast<uint32_t>(begin) + static_cast<uint32_t>(i),
+                                                             static_cast<uint64_t>(words)));
+      return;
+    }
+    const int64_t size = text->tokens();
+    int64_t at = (static_cast<int64_t>(draws.below(0, static_cast<uint64_t>(size))) + begin) % size;
+    for (size_t done = 0; done < tokens.size(); at = 0) {
+      const auto piece = tokens.subspan(done, std::min(tokens.size() - done, static_cast<size_t>(size - at)));
+      text->read(at, piece);
+      done += piece.size();
+    }
+    for (int32_t& token : tokens) token += first;
+  }
+};
+
+class TaskSamples final : public TokenSource {
+ public:
+  TaskSamples(std::shared_ptr<const Task> task, Noise noise, const SequenceShape& shape, int64_t first, int64_t count,
+              uint64_t seed, bool held_out)
+      : task_(std::move(task)),
+        noise_(std::move(noise)),
+        shape_(shape),
+        first_(first),
+        count_(count),
+        seed_(seed),
+        held_out_(held_out) {}
+
+  int64_t sequences() const override { return count_; }
+  SequenceShape shape() const override { return shape_; }
+
+  void read(int64_t sequence, int64_t begin, std::span<int32_t> tokens, std::span<int32_t> targets) const override {
+    const auto count = static_cast<int64_t>(tokens.size());
+    check(sequence >= 0 && sequence < count_ && begin >= 0 && count <= shape_.length - begin &&
+              targets.size() == tokens.size(),
+          fmt::format("positions {} to {} of sequence {} with {} targets, of {} sequences of {}", begin, begin + count,
+                      sequence, targets.size(), count_, shape_.length));
+    const Random draws = random(sequence, 0);
+    noise_.write(random(sequence, 1), begin, tokens);
+    task_->write(draws, shape_, begin, tokens);
+
+    const int64_t answer = std::clamp(task_->answer_begin(shape_) - begin, int64_t{0}, count);
+    std::fill(targets.begin(), targets.begin() + answer, kIgnoredTarget);
+    task_->write(draws, shape_, begin + answer + 1, targets.subspan(static_cast<size_t>(answer)));
+  }
+
+ private:
+  /// The sample's draws (0) or its noise (1).
+  Random random(int64_t sequence, uint32_t stream) const {
+    return Random(seed_, Purpose::Task, static_cast<uint64_t>(first_ + sequence), 2 * (held_out_ ? 1 : 0) + stream);
+  }
+
+  std::shared_ptr<const Task> task_;
+  Noise noise_;
+  SequenceShape shape_;
+  int64_t first_, count_;
+  uint64_t seed_;
+  bool held_out_;
+};
+
+void expect_room(const Config& config, const Task& task, int64_t noise_words) {
+  const int64_t vocab = task.vocab() + noise_words;
+  if (vocab > config.model.vocab)
+    throw Error(
+        ExitCode::Usage,
+        fmt::format("data.kind = {} uses {} token ids ({} of them noise), outside the model's vocabulary (vocab "
+                    "= {})",
+                    config.data.kind, grouped(vocab), grouped(noise_words), grouped(config.model.vocab)),
+        fmt::format("Set model.vocab = {}.", vocab));
+  for (const SequenceShape& shape : stages_of(config)) {
+    const int64_t last = shape.text_of(shape.segments() - 1);
+    if (last < task.least_text() || shape.segments() < task.fewest_segments())
+      throw Error(ExitCode::Usage,
+                  fmt::format("data.kind = {} needs at least {} segments of {} tokens; {} of {} were asked for",
+                              config.data.kind, task.fewest_segments(), task.least_text(), shape.segments(), last),
+                  "Set segment.length, and data.length or curriculum.stages, to at least that.");
+  }
+}
+
+}  // namespace
+
+TaskData::TaskData(const Config& config)
+    : kind_(config.data.kind),
+      batch_(config.data.batch),
+      seed_(config.run.seed),
+      training_(make_task(config, false)),
+      held_out_(make_task(config, true)),
+      noise_words_(config.task.noise) {
+  if (!config.data.path.empty()) {
+    text_ = std::make_shared<const TokenFile>(config.data.path);
+    if (text_->tokens() == 0)
+      throw Error(ExitCode::Data, fmt::format("{} holds no tokens to take noise from", config.data.path),
+                  "Pack some text, or leave data.path empty for random words.");
+    noise_words_ = static_cast<int32_t>(text_->vocab());
+  }
+  expect_room(config, *training_, noise_words_);
+}
+
+std::unique_ptr<TokenSource> TaskData::at(int64_t step, const SequenceShape& shape) const {
+  const Noise noise{text_, static_cast<int32_t>(training_->vocab()), noise_words_};
+  return std::make_unique<TaskSamples>(training_, noise, shape, step * batch_, batch_, seed_, false);
+}
+
+std::unique_ptr<TokenSource> TaskData::in_order(int64_t first, int64_t count, const SequenceShape& shape) const {
+  const Noise noise{text_, static_cast<int32_t>(held_out_->vocab()), noise_words_};
+  return std::make_unique<TaskSamples>(held_out_, noise, shape, first, count, seed_, true);
+}
+
+std::string TaskData::digest() const { return text_ ? text_->digest() : ""; }
+
+std::string TaskData::description() const {
+  return fmt::format("task {}, noise from {}", kind_,
+                     text_ ? text_->path() : fmt::format("{} random words", noise_words_));
+}
+
+int64_t fewest_segments(const Config& config) {
+  return config.data.kind == "tokens" ? 1 : make_task(config, false)->fewest_segments();
+}
+
+std::unique_ptr<Dataset> open_dataset(const Config& config) {
+  if (config.data.kind != "tokens") return std::make_unique<TaskData>(config);
+  return std::make_unique<Loader>(TokenFile(config.data.path), Loader::Options{.batch = config.data.batch,
+                                                                               .length = config.data.length,
+                                                                               .vocab = config.model.vocab,
+                                                                               .seed = config.run.seed});
+}
+
+}  // namespace memring

@@ -1,0 +1,39 @@
+// TaskData: the dataset of a synthetic memory task; its noise is random words, or text from a token file.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "data/dataset.h"
+#include "data/tasks.h"
+#include "data/token_file.h"
+
+namespace memring {
+
+/// Sample i is a pure function of (run.seed, i) and of the shape asked for; training and held-out samples never share
+/// numbers.
+class TaskData final : public Dataset {
+ public:
+  /// Throws Error(Usage) when the vocabulary or a segment is too small for the task, Error(Data) when data.path names
+  /// no usable token file.
+  explicit TaskData(const Config&);
+  std::unique_ptr<TokenSource> at(int64_t step, const SequenceShape&) const override;
+  std::unique_ptr<TokenSource> in_order(int64_t first, int64_t count, const SequenceShape&) const override;
+  std::string digest() const override;
+  std::string description() const override;
+
+ private:
+  std::string kind_;
+  int64_t batch_;
+  uint64_t seed_;
+  std::shared_ptr<const Task> training_, held_out_;
+  std::shared_ptr<const TokenFile> text_;  ///< noise; null: random words
+  int32_t noise_words_;
+};
+
+/// The fewest segments that a sequence of config.data.kind can have; 1 for token files.
+int64_t fewest_segments(const Config&);
+
+}  // namespace memring

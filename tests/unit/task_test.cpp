@@ -1,0 +1,288 @@
+// Memory tasks: the answer follows from the text, and only from it; any range of a sample reads the same; samples are a
+// pure function of seed and number.
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <array>
+#include <map>
+#include <set>
+
+#include "base/text.h"
+#include "config/shapes.h"
+#include "data/dataset.h"
+#include "data/token_file.h"
+#include "files.h"
+
+namespace memring {
+namespace {
+
+using test::expect_error;
+using test::TemporaryFolder;
+
+constexpr std::array kKinds = {"memorize", "detect", "reasoning", "associative", "copy"};
+constexpr int64_t kSegment = 16;
+
+Config task_config(const std::string& kind, const std::vector<std::string>& more = {}) {
+  std::vector<std::string> settings = {"data.kind=" + kind, "segment.length=16", "data.length=112", "data.batch=8",
+                                       "memory.kind=rmt",   "model.vocab=200",   "task.symbols=20"};
+  settings.insert(settings.end(), more.begin(), more.end());
+  return load_config("", settings);
+}
+
+SequenceShape segments(int64_t count) { return {count * kSegment, kSegment}; }
+
+/// A whole sample: tokens [length + 1], whose last is the last target; and which targets are counted.
+struct Sample {
+  std::vector<int32_t> tokens, targets;
+  int32_t answer() const { return targets.back(); }
+};
+
+Sample sample_of(const TokenSource& source, int64_t sequence) {
+  const auto length = static_cast<size_t>(source.shape().length);
+  Sample sample{std::vector<int32_t>(length), std::vector<int32_t>(length)};
+  source.read(sequence, 0, sample.tokens, sample.targets);
+  return sample;
+}
+
+std::vector<Sample> held_out(const Config& config, int64_t count, const SequenceShape& shape) {
+  const auto source = open_dataset(config)->in_order(0, count, shape);
+  std::vector<Sample> samples;
+  for (int64_t i = 0; i < count; ++i) samples.push_back(sample_of(*source, i));
+  return samples;
+}
+
+// What the words are (tasks.cpp): question 0, answer 1, separator 2, names 3-6, actions 7-10, places 11-16, relations
+// 17-20; in associative and copy symbols begin at 3.
+bool is_place(int32_t token) { return token >= 11 && token < 17; }
+
+/// Where the fact "NAME ACTION PLACE" that the sample asks for begins; -1: not exactly once.
+int64_t find_fact(const Sample& s) {
+  const int32_t name = s.tokens[s.tokens.size() - 2];
+  int64_t found = -1;
+  for (size_t p = 0; p + 3 < s.tokens.size() - 3; ++p) {
+    if (s.tokens[p] != name) continue;
+    if (found >= 0 || !is_place(s.tokens[p + 2])) return -1;
+    found = static_cast<int64_t>(p);
+  }
+  return found;
+}
+
+TEST(Task, AnyRangeOfASampleReadsTheSame) {
+  for (const char* kind : kKinds) {
+    const auto source = open_dataset(task_config(kind))->in_order(5, 2, {49, kSegment});
+    const Sample whole = sample_of(*source, 1);
+    for (int64_t begin = 0; begin < 49; ++begin)
+      for (int64_t count = 0; count <= 49 - begin; count += 5) {
+        std::vector<int32_t> tokens(static_cast<size_t>(count)), targets(tokens.size());
+        source->read(1, begin, tokens, targets);
+        for (int64_t i = 0; i < count; ++i) {
+          const auto at = static_cast<size_t>(begin + i);
+          ASSERT_EQ(tokens[static_cast<size_t>(i)], whole.tokens[at]) << kind << " position " << at;
+          ASSERT_EQ(targets[static_cast<size_t>(i)], whole.targets[at]) << kind << " position " << at;
+        }
+      }
+  }
+}
+
+TEST(Task, CountedTargetsAreTheNextTokens) {
+  for (const char* kind : kKinds)
+    for (const Sample& s : held_out(task_config(kind), 20, segments(3))) {
+      const size_t length = s.tokens.size();
+      size_t counted = 0;
+      for (size_t p = 0; p < length; ++p) {
+        if (s.targets[p] == kIgnoredTarget) continue;
+        ++counted;
+        if (p + 1 < length) {
+          ASSERT_EQ(s.targets[p], s.tokens[p + 1]) << kind << " position " << p;
+        }
+      }
+      EXPECT_EQ(counted, std::string(kind) == "copy" ? 2 * (length / 3) : 1) << kind;
+      EXPECT_NE(s.answer(), kIgnoredTarget) << kind;
+    }
+}
+
+TEST(Task, MemorizeAsksForThePlaceOfTheFactAtTheVeryBeginning) {
+  std::map<int32_t, int> answers;
+  for (const Sample& s : held_out(task_config("memorize", {"task.random_fact=1"}), 600, segments(7))) {
+    ASSERT_EQ(find_fact(s), 0) << "held-out samples follow the definition, whatever training mixes in";
+    ASSERT_EQ(s.answer(), s.tokens[2]);
+    ++answers[s.answer()];
+  }
+  ASSERT_EQ(answers.size(), 6u);
+  for (const auto& [place, count] : answers) EXPECT_NEAR(count, 100, 40) << "place " << place;
+}
+
+TEST(Task, DetectPutsTheFactIntoEverySegmentAlike) {
+  std::map<int64_t, int> segments_found;
+  for (const Sample& s : held_out(task_config("detect"), 700, segments(7))) {
+    const int64_t fact = find_fact(s);
+    ASSERT_EQ(fact % kSegment, 1);
+    ASSERT_EQ(s.answer(), s.tokens[static_cast<size_t>(fact) + 2]);
+    ++segments_found[fact / kSegment];
+  }
+  ASSERT_EQ(segments_found.size(), 7u);
+  for (const auto& [segment, count] : segments_found) EXPECT_NEAR(count, 100, 40) << "segment " << segment;
+}
+
+TEST(Task, MemorizeMixesFactsAnywhereIntoTrainingAlone) {
+  const Config config = task_config("memorize", {"task.random_fact=0.5", "data.batch=400"});
+  const auto source = open_dataset(config)->at(3, segments(7));
+  int first = 0;
+  for (int64_t i = 0; i < 400; ++i) {
+    const int64_t fact = find_fact(sample_of(*source, i));
+    ASSERT_EQ(fact % kSegment, 0);
+    first += fact == 0;
+  }
+  EXPECT_NEAR(first, 400 * (0.5 + 0.5 / 7), 50);
+}
+
+TEST(Task, ReasoningAsksForOneOfTwoFactsAboutOnePlace) {
+  int asked_first = 0, same_segment = 0;
+  for (const int64_t count : {1, 2, 7})
+    for (const Sample& s : held_out(task_config("reasoning"), 200, segments(count))) {
+      const size_t end = s.tokens.size();
+      const int32_t relation = s.tokens[end - 3], place = s.tokens[end - 2];
+      std::vector<size_t> facts;
+      for (size_t p = 0; p + 6 < end; ++p)
+        if (is_place(s.tokens[p]) && s.tokens[p + 1] >= 17 && s.tokens[p + 1] < 21 && s.tokens[p + 2] == place)
+          facts.push_back(p);
+      ASSERT_EQ(facts.size(), 2u);
+      ASSERT_NE(s.tokens[facts[0]], s.tokens[facts[1]]);
+      ASSERT_NE(s.tokens[facts[0] + 1], s.tokens[facts[1] + 1]);
+      const bool first = s.tokens[facts[0] + 1] == relation;
+      ASSERT_TRUE(first || s.tokens[facts[1] + 1] == relation);
+      ASSERT_EQ(s.answer(), s.tokens[facts[first ? 0 : 1]]);
+      ASSERT_NE(s.answer(), place);
+      asked_first += first;
+      same_segment += facts[0] / kSegment == facts[1] / kSegment;
+    }
+  EXPECT_NEAR(asked_first, 300, 60);
+  EXPECT_GT(same_segment, 200);
+  EXPECT_LT(same_segment, 400);
+}
+
+/// The pairs of an associative sample with keys of `width` symbols, in order.
+std::vector<std::pair<std::vector<int32_t>, int32_t>> pairs_of(const Sample& s, int64_t width, int64_t text) {
+  std::vector<std::pair<std::vector<int32_t>, int32_t>> pairs;
+  for (auto at = s.tokens.begin(); at + text < s.tokens.end(); at += text) {
+    EXPECT_EQ(at[width], 2) << "the separator";
+    pairs.emplace_back(std::vector<int32_t>(at, at + width), at[width + 1]);
+  }
+  return pairs;
+}
+
+TEST(Task, AssociativeAsksForTheValueOfAKeyThatComesOnce) {
+  for (const int64_t width : {1, 2}) {
+    const Config config = task_config("associative", {fmt::format("task.key_length={}", width)});
+    std::map<int64_t, int> asked;
+    for (const Sample& s : held_out(config, 200, segments(6))) {
+      const auto pairs = pairs_of(s, width, kSegment);
+      ASSERT_EQ(pairs.size(), 5u);
+      std::set<std::vector<int32_t>> keys;
+      for (const auto& pair : pairs) keys.insert(pair.first);
+      ASSERT_EQ(keys.size(), 5u);
+      const auto question = s.tokens.end() - width - 2;
+      const std::vector<int32_t> key(question, question + width);
+      for (size_t i = 0; i < pairs.size(); ++i)
+        if (pairs[i].first == key) {
+          ASSERT_EQ(s.answer(), pairs[i].second);
+          ++asked[static_cast<int64_t>(i)];
+        }
+    }
+    ASSERT_EQ(asked.size(), 5u);
+    for (const auto& [pair, count] : asked) EXPECT_NEAR(count, 40, 25) << "pair " << pair;
+  }
+}
+
+TEST(Task, AssociativeWithFewDistinctKeysAsksForTheLatestValue) {
+  int rewritten = 0;
+  for (const Sample& s : held_out(task_config("associative", {"task.distinct_keys=3"}), 200, segments(9))) {
+    std::map<std::vector<int32_t>, int32_t> latest;
+    std::set<std::vector<int32_t>> changed;
+    for (const auto& [key, value] : pairs_of(s, 1, kSegment)) {
+      if (latest.count(key) && latest[key] != value) changed.insert(key);
+      latest[key] = value;
+    }
+    ASSERT_LE(latest.size(), 3u);
+    const std::vector<int32_t> key(s.tokens.end() - 3, s.tokens.end() - 2);
+    ASSERT_TRUE(latest.count(key));
+    ASSERT_EQ(s.answer(), latest[key]);
+    rewritten += changed.count(key) > 0;
+  }
+  EXPECT_GT(rewritten, 100);
+}
+
+TEST(Task, CopyIsTheSourceTwice) {
+  for (const int64_t length : {72, 73, 74}) {
+    for (const Sample& s : held_out(task_config("copy"), 20, {length, kSegment})) {
+      const size_t pad = static_cast<size_t>(length % 3);
+      for (size_t i = 0; i < 48; ++i) ASSERT_EQ(s.targets[pad + 24 + i], s.tokens[pad + i % 24]) << "symbol " << i;
+      ASSERT_EQ(s.tokens[pad + 24], 1) << "the start token";
+    }
+  }
+}
+
+TEST(Task, SamplesDependOnSeedAndNumberAloneAndAreHeldOutFromTraining) {
+  for (const char* kind : kKinds) {
+    const Config config = task_config(kind);
+    Config wide = config, other = config;
+    wide.data.batch = 24;
+    other.run.seed = 2;
+    const auto first = open_dataset(config)->at(2, segments(3)), same = open_dataset(wide)->at(0, segments(3)),
+               seeded = open_dataset(other)->at(2, segments(3)),
+               kept = open_dataset(config)->in_order(16, 8, segments(3));
+    EXPECT_EQ(sample_of(*first, 1).tokens, sample_of(*same, 17).tokens) << kind;
+    EXPECT_NE(sample_of(*first, 1).tokens, sample_of(*first, 2).tokens) << kind;
+    EXPECT_NE(sample_of(*first, 1).tokens, sample_of(*seeded, 1).tokens) << kind;
+    EXPECT_NE(sample_of(*first, 1).tokens, sample_of(*kept, 1).tokens) << kind;
+  }
+}
+
+TEST(Task, NoiseMayBeTextThatGoesRoundWhereItEnds) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "text.h5";
+  {
+    TokenFileWriter writer(path, "bytes", 50);
+    writer.begin_document();
+    std::vector<int32_t> ids;
+    for (int32_t i = 0; i < 50; ++i) ids.push_back(i);
+    writer.append(ids);
+    writer.finish();
+  }
+  for (const Sample& s : held_out(task_config("memorize", {"data.path=" + path}), 20, segments(7))) {
+    const int32_t own = 17, first = s.tokens[3];
+    std::vector<int32_t> expected;
+    for (int32_t i = 0; i < 112 - 6; ++i) expected.push_back(own + (first - own + i) % 50);
+    EXPECT_EQ(std::vector<int32_t>(s.tokens.begin() + 3, s.tokens.end() - 3), expected);
+  }
+  expect_error(ExitCode::Usage, {"67 token ids", "vocab = 66"}, [&] {
+    open_dataset(task_config("memorize", {"data.path=" + path, "model.vocab=66"}));
+  });
+  expect_error(ExitCode::Data, {"missing.h5"},
+               [&] { open_dataset(task_config("memorize", {"data.path=" + folder / "missing.h5"})); });
+}
+
+TEST(Task, WhatDoesNotFitIsRefused) {
+  expect_error(ExitCode::Usage, {"detect", "49 token ids (32 of them noise)", "vocab = 48"},
+               [] { open_dataset(task_config("detect", {"model.vocab=48"})); });
+  expect_error(ExitCode::Usage, {"reasoning", "11 tokens", "7 of 10"}, [] {
+    open_dataset(task_config("reasoning", {"segment.length=10", "data.length=70"}));
+  });
+  expect_error(ExitCode::Usage, {"associative", "2 segments", "1 of 16"},
+               [] { open_dataset(task_config("associative", {"data.length=16"})); });
+  expect_error(ExitCode::Usage, {"data.kind = copy needs segments"}, [] {
+    load_config("", {"data.kind=copy", "segment.length=0"});
+  });
+}
+
+TEST(Shapes, AreWrittenAsSegmentsOrSegmentsTimesTokens) {
+  EXPECT_EQ(parse_shapes("1 2, 7x512", 16), (std::vector<SequenceShape>{{16, 16}, {32, 16}, {3584, 512}}));
+  EXPECT_TRUE(parse_shapes(" , ", 16).empty());
+  for (const char* wrong : {"0", "-1", "x", "7x", "x7", "7x0", "1.5", "7x5x3", "99999999999", "seven"})
+    expect_error(ExitCode::Usage, {wrong}, [&] { parse_shapes(wrong, 16); });
+  expect_error(ExitCode::Usage, {"segment.length = 0"}, [] { parse_shapes("7", 0); });
+  EXPECT_EQ(hull_of(parse_shapes("9x2 3x7", 1)), (SequenceShape{63, 7}));
+}
+
+}  // namespace
+}  // namespace memring
