@@ -18,13 +18,17 @@
 namespace memring {
 
 /// What must survive besides weights and optimizer moments. Memory is fresh at each sequence, so these are only
-/// counters.
+/// counters, and where the curriculum stands.
 struct TrainState {
   int64_t step = 0;     ///< optimizer steps done
   int64_t tokens = 0;   ///< text tokens trained on
   int64_t skipped = 0;  ///< steps skipped because the gradient was not finite
   int64_t skipped_in_row = 0;
   double seconds = 0;  ///< spent training, over all restarts
+
+  int64_t stage = 0;        ///< of the curriculum, counted from 0
+  int64_t stage_steps = 0;  ///< steps done in it
+  double stage_loss = 0;    ///< running average over its batches of full length
 };
 
 /// One rank's part of what is saved or loaded: its shard [begin, end) of the model's flat buffers. All three views have

@@ -91,6 +91,9 @@ void lay_out(Manifest& manifest, const std::string& path) {
   file.write_attribute("skipped", manifest.state.skipped, "state");
   file.write_attribute("skipped_in_row", manifest.state.skipped_in_row, "state");
   file.write_attribute("seconds", manifest.state.seconds, "state");
+  file.write_attribute("stage", manifest.state.stage, "state");
+  file.write_attribute("stage_steps", manifest.state.stage_steps, "state");
+  file.write_attribute("stage_loss", manifest.state.stage_loss, "state");
   // Group by group: in the file too a shard is then a few long runs of bytes.
   for (size_t group = 0; group < kGroups.size(); ++group)
     for (size_t i = 0; i < manifest.places.size(); ++i) {

@@ -56,6 +56,12 @@ int64_t integer_field(const Json& object, const char* key, int64_t least = 0,
   return integer(field(object, key), key, least, most);
 }
 
+double number_field(const Json& object, const char* key) {
+  const Json& value = field(object, key);
+  if (!value.is_number()) reject(fmt::format("\"{}\" is no number", key));
+  return value.get<double>();
+}
+
 void expect_text(const Json& object, const char* key, const std::string& expected) {
   const std::string found = text_field(object, key);
   if (found != expected) reject(fmt::format("\"{}\" is \"{}\"; \"{}\" was expected", key, found, expected));
@@ -111,8 +117,12 @@ Manifest parse_body(const Json& root) {
   manifest.state.tokens = integer_field(state, "tokens");
   manifest.state.skipped = integer_field(state, "skipped");
   manifest.state.skipped_in_row = integer_field(state, "skipped_in_row");
-  if (!field(state, "seconds").is_number()) reject("\"seconds\" is no number");
-  manifest.state.seconds = state.at("seconds").get<double>();
+  manifest.state.seconds = number_field(state, "seconds");
+  if (state.contains("stage")) {  // not in the first checkpoints of this format
+    manifest.state.stage = integer_field(state, "stage");
+    manifest.state.stage_steps = integer_field(state, "stage_steps");
+    manifest.state.stage_loss = number_field(state, "stage_loss");
+  }
 
   CheckpointInfo& info = manifest.info;
   info.config = text_field(root, "config");
@@ -182,7 +192,10 @@ std::string render_manifest(const Manifest& manifest) {
                        {"tokens", state.tokens},
                        {"skipped", state.skipped},
                        {"skipped_in_row", state.skipped_in_row},
-                       {"seconds", state.seconds}}},
+                       {"seconds", state.seconds},
+                       {"stage", state.stage},
+                       {"stage_steps", state.stage_steps},
+                       {"stage_loss", state.stage_loss}}},
                      {"identity", info.identity},
                      {"config", info.config},
                      {"mesh", info.mesh},

@@ -150,6 +150,7 @@ void RunLog::step(const StepRecord& r) {
   json["step_seconds"] = r.step_seconds;
   json["tokens_per_s"] = r.step_seconds > 0 ? static_cast<double>(r.step_tokens) / r.step_seconds : 0;
   json["memory_mib"] = static_cast<double>(r.memory_bytes) / (1 << 20);
+  json["segments"] = r.segments;
   json["skipped"] = r.skipped;
   write(json.dump());
 
@@ -166,6 +167,19 @@ void RunLog::step(const StepRecord& r) {
   window_seconds_ = 0;
   window_steps_ = 0;
   window_tokens_ = 0;
+}
+
+void RunLog::stage(int64_t step, int64_t stage, int64_t stages, const SequenceShape& shape, double loss) {
+  if (!options_.speaks) return;
+  print(fmt::format("stage      {} of {} after step {}: {} segments of {} tokens (loss {:.4f} before)", stage + 1,
+                    stages, step, shape.segments(), shape.text_of(0), loss));
+  Json json = record("stage");
+  json["step"] = step;
+  json["stage"] = stage + 1;
+  json["segments"] = shape.segments();
+  json["segment_tokens"] = shape.text_of(0);
+  json["loss_before"] = number(loss);
+  write(json.dump());
 }
 
 void RunLog::skipped(int64_t step, double norm, int64_t in_row) {

@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/ids.h"
+
 namespace memring {
 
 struct StepRecord {
@@ -17,6 +19,7 @@ struct StepRecord {
   double loss = 0, lr = 0, norm = 0;
   int64_t tokens = 0;        ///< trained on so far
   int64_t step_tokens = 0;   ///< of this step
+  int64_t segments = 1;      ///< of its sequences
   double step_seconds = 0;   ///< of this step
   int64_t memory_bytes = 0;  ///< VmHWM of the largest rank
   int64_t skipped = 0;
@@ -39,6 +42,8 @@ class RunLog {
   void start(const std::vector<std::pair<std::string, std::string>>& facts);
   void resumed(int64_t step, const std::string& path, const std::vector<std::string>& differences);
   void step(const StepRecord&);  ///< every step goes to the file, each `every`-th to the terminal
+  /// A stage of the curriculum begins after `step`; `loss` is the running average at the end of the one before.
+  void stage(int64_t step, int64_t stage, int64_t stages, const SequenceShape&, double loss);
   void skipped(int64_t step, double norm, int64_t in_row);
   void saved(int64_t step, const std::string& path, double held_seconds);
   void note(const std::string& text);

@@ -9,11 +9,12 @@
 #include <optional>
 
 #include "base/machine.h"
-#include "data/loader.h"
+#include "data/dataset.h"
 #include "engine/engine.h"
 #include "io/checkpoint.h"
 #include "kernels/elementwise/elementwise.h"
 #include "runlog/runlog.h"
+#include "train/curriculum.h"
 #include "train/optimizer.h"
 #include "train/run_directory.h"
 #include "train/stop.h"
@@ -54,8 +55,8 @@ struct Resumed {
 /// What is saved, and the words that go with it.
 class Saver {
  public:
-  Saver(const Config& config, const Loader& loader, Session& session, Mesh& mesh, Engine& engine, Optimizer& optimizer,
-        Range shard)
+  Saver(const Config& config, const Dataset& dataset, Session& session, Mesh& mesh, Engine& engine,
+        Optimizer& optimizer, Range shard)
       : data_{.layout = engine.params().layout(),
               .shard = shard,
               .weights = engine.params().weights(),
@@ -63,7 +64,7 @@ class Saver {
               .v = optimizer.v(),
               .state = {}},
         info_{.config = render_config(config),
-              .identity = config_identity(config) + "data.digest=" + loader.digest() + "\n",
+              .identity = config_identity(config) + "data.digest=" + dataset.digest() + "\n",
               .mesh = mesh_text(mesh.shape()),
               .isa = name_of(engine.queue().isa()),
               .dtype = engine.numerics().name,
@@ -78,7 +79,8 @@ class Saver {
     Resumed resumed;
     const auto found = load_newest(world_, directory_, data_, resumed.warnings);
     if (!found) return resumed;
-    if (const auto other = differing_lines(found->info.identity, info_.identity); !other.empty())
+    // A key that the program which saved did not know yet had its default.
+    if (const auto other = differing_lines(config_identity({}) + found->info.identity, info_.identity); !other.empty())
       throw Error(
           ExitCode::Usage,
           fmt::format("{} was trained with other data or settings:\n    {}", found->path, fmt::join(other, "\n    ")),
@@ -150,9 +152,10 @@ class Saver {
 };
 
 std::vector<std::pair<std::string, std::string>> start_facts(const Config& config, Session& session, Mesh& mesh,
-                                                             Engine& engine, const Loader& loader) {
+                                                             Engine& engine, const Dataset& dataset,
+                                                             const Curriculum& curriculum) {
   Executor& executor = engine.executor();
-  const Workload& w = engine.workload();
+  const SequenceShape& longest = engine.workload().longest;
   std::string memory;
   for (const auto& [name, bytes] : engine.plan().parts)
     if (bytes > 0)
@@ -168,8 +171,8 @@ std::vector<std::pair<std::string, std::string>> start_facts(const Config& confi
                             config.memory.kind == "rmt"
                                 ? fmt::format(" ({} tokens, {})", config.memory.tokens, config.memory.mask)
                                 : "")},
-      {"data", fmt::format("{}: {} sequences of {} tokens, {} segments each", config.data.path, loader.sequences(),
-                           w.length, w.segments())},
+      {"data", fmt::format("{}, {} segments each{}", dataset.description(), longest.segments(),
+                           curriculum.stages() > 1 ? fmt::format(" after {} stages", curriculum.stages()) : "")},
       {"schedule", fmt::format("{} streams of {} sequences a rank group, tbptt {}{}, {}, efficiency {:.2f}",
                                executor.streams(), executor.micro_batch(), config.tbptt.mode,
                                config.tbptt.mode == "window" ? fmt::format(" {}", config.tbptt.window) : "",
@@ -180,7 +183,7 @@ std::vector<std::pair<std::string, std::string>> start_facts(const Config& confi
 }
 
 void print_schedule(Executor& executor, Session& session) {
-  Schedule& schedule = executor.schedule(executor.draw());
+  Schedule& schedule = executor.longest_schedule();
   schedule.restart();
   std::vector<Action> window;
   while (schedule.next_window(window))
@@ -189,11 +192,11 @@ void print_schedule(Executor& executor, Session& session) {
 
 void warn_about_idle_ranks(const Workload& workload, Executor& executor, MeshShape mesh, Dependency dependency,
                            RunLog& log) {
-  if (workload.segments() < mesh.segment)
+  if (workload.longest.segments() < mesh.segment)
     log.warning(fmt::format(
         "{} segments on a segment axis of {} ranks: {} ranks have no work; use mesh.data for them, or a shorter "
         "segment.length",
-        workload.segments(), mesh.segment, mesh.segment - workload.segments()));
+        workload.longest.segments(), mesh.segment, mesh.segment - workload.longest.segments()));
   else if (dependency == Dependency::TopToInput && mesh.segment > 1 && executor.efficiency() < 0.8)
     log.warning(fmt::format(
         "the schedule keeps the ranks busy {:.0f} % of the time: a larger data.batch, or mesh.data in place of "
@@ -213,11 +216,10 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
   session.world().barrier();  // nobody reads the directory before it is ours
 
   Mesh mesh(session.world(), resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, session.size()));
-  const Loader loader(
-      TokenFile(config.data.path),
-      {.batch = config.data.batch, .length = config.data.length, .vocab = config.model.vocab, .seed = config.run.seed});
+  const std::unique_ptr<Dataset> dataset = open_dataset(config);
+  const Curriculum curriculum(config);
   std::optional<GradientSync> sync;
-  Engine engine(config, mesh, session.node(), workload_of(config, config.data.batch, config.data.length, true),
+  Engine engine(config, mesh, session.node(), workload_of(config, config.data.batch, curriculum.longest(), true),
                 [&](const FlatBuffer& layout, DType dtype) {
                   sync.emplace(session.world(), layout.size);
                   const CheckpointData shape{.layout = layout,
@@ -234,14 +236,14 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
   Optimizer optimizer(engine.queue(), params, sync->shard(), config.optimizer);
 
   if (rank0) claim_run_directory(config);  // not before data and plan have proved usable
-  Saver saver(config, loader, session, mesh, engine, optimizer, sync->shard());
+  Saver saver(config, *dataset, session, mesh, engine, optimizer, sync->shard());
   const Resumed resumed = saver.resume();
   TrainState state = resumed.state;
   RunLog log({.speaks = rank0,
               .jsonl = config.log.jsonl ? metrics_file(config.run.dir) : "",
               .every = config.log.every,
               .first_step = state.step});
-  log.start(start_facts(config, session, mesh, engine, loader));
+  log.start(start_facts(config, session, mesh, engine, *dataset, curriculum));
   if (config.log.schedule) print_schedule(executor, session);
   warn_about_idle_ranks(engine.workload(), executor, mesh.shape(), engine.dependency(), log);
   for (const auto& warning : resumed.warnings) log.warning(warning);
@@ -259,8 +261,9 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
   while (reason == StopReason::None) {
     const auto step_start = Clock::now();
     executor.progress().step = state.step + 1;
-    const auto batch = loader.at(state.step);
-    const BoundaryWeights weights = executor.draw();
+    const SequenceShape shape = curriculum.shape(state);
+    const auto batch = dataset->at(state.step, shape);
+    const BoundaryWeights weights = executor.draw(shape);
     Elementwise::fill(engine.queue(), params.gradients(), 0);
     StepSums local = executor.run(*batch, weights);
     stop.ask(local, rank0);
@@ -279,6 +282,9 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
     ++state.step;
     state.tokens += static_cast<int64_t>(reduced.sums.tokens);
     state.seconds = seconds_before + seconds_since(start);
+    const double stage_loss = state.stage_loss;
+    if (curriculum.advance(state, shape, reduced))
+      log.stage(state.step, state.stage, curriculum.stages(), curriculum.stage(state), stage_loss);
 
     const int64_t memory = state.step % config.log.every == 0 || state.step == 1
                                ? session.world().all_reduce_max(peak_memory())
@@ -290,6 +296,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
               .norm = reduced.norm,
               .tokens = state.tokens,
               .step_tokens = static_cast<int64_t>(reduced.sums.tokens),
+              .segments = shape.segments(),
               .step_seconds = seconds_since(step_start),
               .memory_bytes = memory,
               .skipped = state.skipped});

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/curriculum.h"
+
+#include "base/random.h"
+#include "config/shapes.h"
+#include "data/task_data.h"
+
+namespace memring {
+
+Curriculum::Curriculum(const Config& config)
+    : stages_(stages_of(config)),
+      config_(config.curriculum),
+      seed_(config.run.seed),
+      fewest_(fewest_segments(config)) {}
+
+SequenceShape Curriculum::longest() const { return hull_of(stages_); }
+
+SequenceShape Curriculum::shape(const TrainState& state) const {
+  const SequenceShape full = stage(state);
+  const Random random(seed_, Purpose::Curriculum, static_cast<uint64_t>(state.step));
+  if (random.uniform(0) >= config_.shorter || full.segments() <= fewest_) return full;
+  const auto fewer = static_cast<uint64_t>(full.segments() - fewest_);  // from fewest_ to one less than all
+  const int64_t segments = fewest_ + static_cast<int64_t>(random.below(1, fewer));
+  return {segments * full.segment_length, full.segment_length};
+}
+
+bool Curriculum::advance(TrainState& state, const SequenceShape& shape, const ReducedStep& reduced) const {
+  constexpr double kMemory = 0.8;  // of the running average: some 5 batches
+  ++state.stage_steps;
+  // Short sequences are easy: they do not tell whether the stage has been learned.
+  if (reduced.finite && shape == stage(state))
+    state.stage_loss =
+        state.stage_loss == 0 ? reduced.loss() : kMemory * state.stage_loss + (1 - kMemory) * reduced.loss();
+  if (state.stage + 1 == stages()) return false;
+  const bool learned = config_.promote_loss > 0 && state.stage_loss > 0 && state.stage_loss < config_.promote_loss &&
+                       state.stage_steps >= config_.min_steps;
+  const bool over = config_.max_steps > 0 && state.stage_steps >= config_.max_steps;
+  if (!learned && !over) return false;
+  ++state.stage;
+  state.stage_steps = 0;
+  state.stage_loss = 0;
+  return true;
+}
+
+}  // namespace memring

@@ -1,0 +1,123 @@
+// The curriculum: stages follow each other by loss or by count, shorter sequences come in the share asked for, and all
+// of it follows from the saved state.
+// SPDX-License-Identifier: Apache-2.0
+#include "train/curriculum.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "files.h"
+
+namespace memring {
+namespace {
+
+using test::expect_error;
+
+Config curriculum_config(const std::vector<std::string>& more) {
+  std::vector<std::string> settings = {"segment.length=16", "data.kind=detect", "curriculum.stages=1 2 5x32 7"};
+  settings.insert(settings.end(), more.begin(), more.end());
+  return load_config("", settings);
+}
+
+ReducedStep step_of(double loss) {
+  ReducedStep step;
+  step.sums.nll = loss;
+  step.sums.targets = 1;
+  step.finite = true;
+  return step;
+}
+
+/// Steps of constant loss until the next stage; -1 when it does not come.
+int64_t steps_in_stage(const Curriculum& curriculum, TrainState& state, double loss) {
+  for (int64_t steps = 1; steps < 5000; ++steps) {
+    const SequenceShape shape = curriculum.shape(state);
+    ++state.step;
+    if (curriculum.advance(state, shape, step_of(loss))) return steps;
+  }
+  return -1;
+}
+
+TEST(Curriculum, WithoutStagesThereIsOne) {
+  const Config config = load_config("", {"segment.length=16", "data.length=100"});
+  const Curriculum curriculum(config);
+  TrainState state;
+  EXPECT_EQ(curriculum.shape(state), (SequenceShape{100, 16}));
+  EXPECT_EQ(steps_in_stage(curriculum, state, 0), -1);
+  EXPECT_EQ(state.stage, 0);
+}
+
+TEST(Curriculum, ALowLossPromotesAfterTheLeastStepsAndAHighOneAfterTheMost) {
+  const Curriculum curriculum(
+      curriculum_config({"curriculum.promote_loss=0.1", "curriculum.min_steps=20", "curriculum.max_steps=300"}));
+  TrainState state;
+  EXPECT_EQ(curriculum.stage(state), (SequenceShape{16, 16}));
+  EXPECT_EQ(steps_in_stage(curriculum, state, 0.05), 20);
+  EXPECT_EQ(curriculum.stage(state), (SequenceShape{32, 16}));
+  EXPECT_EQ(steps_in_stage(curriculum, state, 0.5), 300);
+  EXPECT_EQ(curriculum.stage(state), (SequenceShape{160, 32}));
+  EXPECT_EQ(steps_in_stage(curriculum, state, 0.05), 20);
+  EXPECT_EQ(steps_in_stage(curriculum, state, 0.01), -1) << "the last stage lasts";
+  EXPECT_EQ(state.stage, 3);
+}
+
+TEST(Curriculum, TheAverageOfFullLengthDecidesNotOneGoodBatch) {
+  const Curriculum curriculum(curriculum_config({"curriculum.promote_loss=0.1", "curriculum.min_steps=2"}));
+  TrainState state;
+  const auto advance = [&](double loss, const SequenceShape& shape) {
+    return curriculum.advance(state, shape, step_of(loss));
+  };
+  for (int i = 0; i < 10; ++i) ASSERT_FALSE(advance(2, {16, 16}));
+  EXPECT_FALSE(advance(0.001, {16, 16}));
+  const double average = state.stage_loss;
+  EXPECT_FALSE(advance(0, {8, 16})) << "a shorter sequence says nothing about the stage";
+  EXPECT_EQ(state.stage_loss, average);
+  ReducedStep lost = step_of(0);
+  lost.finite = false;
+  EXPECT_FALSE(curriculum.advance(state, {16, 16}, lost));
+  EXPECT_EQ(state.stage_loss, average);
+}
+
+TEST(Curriculum, ShorterSequencesComeInTheirShareAndInEveryLength) {
+  const Curriculum curriculum(curriculum_config({"curriculum.promote_loss=0.1", "curriculum.shorter=0.5"}));
+  TrainState state;
+  state.stage = 3;
+  std::map<int64_t, int> lengths;
+  for (state.step = 0; state.step < 1200; ++state.step) ++lengths[curriculum.shape(state).segments()];
+  EXPECT_NEAR(lengths[7], 600, 80);
+  for (int64_t n = 1; n < 7; ++n) EXPECT_NEAR(lengths[n], 100, 45) << n << " segments";
+  EXPECT_EQ(lengths.size(), 7u);
+}
+
+TEST(Curriculum, NoShorterSequenceHasLessThanTheTaskNeeds) {
+  const Curriculum curriculum(load_config("", {"segment.length=16", "data.kind=associative", "curriculum.stages=2 4",
+                                               "curriculum.max_steps=100", "curriculum.shorter=1"}));
+  TrainState state;
+  for (state.stage = 0; state.stage < 2; ++state.stage)
+    for (state.step = 0; state.step < 100; ++state.step) {
+      const int64_t segments = curriculum.shape(state).segments();
+      ASSERT_GE(segments, 2);
+      ASSERT_LT(segments, state.stage == 0 ? 3 : 4);
+    }
+}
+
+TEST(Curriculum, ListsThatLeadNowhereAreRefused) {
+  expect_error(ExitCode::Usage, {"nothing leads to the second"}, [] { curriculum_config({}); });
+  expect_error(ExitCode::Usage, {"curriculum.stages", "'seven'"},
+               [] { curriculum_config({"curriculum.stages=1 seven"}); });
+  expect_error(ExitCode::Usage, {"last of curriculum.stages", "512", "16"}, [] {
+    curriculum_config({"curriculum.stages=7 7x512", "curriculum.max_steps=9", "curriculum.min_steps=9"});
+  });
+  expect_error(ExitCode::Usage, {"max_steps = 5", "min_steps = 100"},
+               [] { curriculum_config({"curriculum.max_steps=5"}); });
+  expect_error(ExitCode::Usage, {"eval.segments", "'7y'"}, [] {
+    curriculum_config({"curriculum.max_steps=500", "eval.segments=7y"});
+  });
+}
+
+TEST(Curriculum, SetsTheLengthOfASequence) {
+  EXPECT_EQ(curriculum_config({"curriculum.max_steps=500"}).data.length, 7 * 16);
+}
+
+}  // namespace
+}  // namespace memring
