@@ -1,4 +1,5 @@
-// memring eval: loss and perplexity by position, with memory and with the memory reset at every segment.
+// memring eval: loss and perplexity by position, or accuracy on a memory task by number of segments, each with memory
+// and with the memory reset at every segment.
 // SPDX-License-Identifier: Apache-2.0
 #include <filesystem>
 #include <fstream>
@@ -6,9 +7,20 @@
 #include "app/command.h"
 #include "app/with_session.h"
 #include "eval/perplexity.h"
+#include "eval/task_accuracy.h"
 #include "train/run_directory.h"
 
 namespace memring {
+namespace {
+
+void write_json(const std::string& path, const std::string& json) {
+  std::ofstream file(path, std::ios::trunc);
+  file << json;
+  if (!file.flush())
+    throw Error(ExitCode::Io, fmt::format("{} cannot be written", path), "Choose another --json file.");
+}
+
+}  // namespace
 
 int run_eval(const CommandLine& line) {
   return with_session(line.argc, line.argv, [&](Session& session) {
@@ -20,15 +32,22 @@ int run_eval(const CommandLine& line) {
     if (is_run) settings = {"mesh.data=0", "mesh.segment=1", "mesh.token=1", "data.micro_batch=0", "run.dir=" + target};
     settings.insert(settings.end(), line.overrides.begin(), line.overrides.end());
     const Config config = load_config(is_run ? config_file(target) : target, settings);
-    const Evaluation result = evaluate(config, line.text("checkpoint"), session);
-    if (session.rank() != 0) return 0;
-    fmt::print("{}", to_table(result));
-    if (!config.eval.json.empty()) {
-      std::ofstream file(config.eval.json, std::ios::trunc);
-      file << to_json(result);
-      if (!file.flush())
-        throw Error(ExitCode::Io, fmt::format("{} cannot be written", config.eval.json), "Choose another --json file.");
+    const std::string checkpoint = line.text("checkpoint");
+    const bool speaks = session.rank() == 0;
+    std::string json;
+    if (config.data.kind == "tokens") {
+      const Evaluation result = evaluate(config, checkpoint, session);
+      if (speaks) fmt::print("{}", to_table(result));
+      json = to_json(result);
+    } else {
+      json = to_json(evaluate_task(config, checkpoint, session, [&](const TaskAccuracy& so_far) {
+        if (!speaks) return;
+        if (so_far.rows.size() == 1) fmt::print("{}", head_of(so_far));
+        fmt::print("{}", newest_row(so_far));
+        std::fflush(stdout);  // a row may take minutes
+      }));
     }
+    if (speaks && !config.eval.json.empty()) write_json(config.eval.json, json);
     return 0;
   });
 }

@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""Table and picture of memory task runs: accuracy by number of segments, from the JSON that `memring eval` writes.
+
+Usage: tasks_report.py FOLDER...: each holds runs (TASK-SEED) with accuracy*.json and metrics.jsonl. Writes tasks.md and
+tasks.svg into the first FOLDER.
+SPDX-License-Identifier: Apache-2.0
+"""
+import json
+import pathlib
+import sys
+
+
+class Run:
+    def __init__(self, folder):
+        self.task, _, self.seed = folder.name.rpartition("-")
+        results = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("accuracy*.json"))]
+        self.rows = {row["segments"]: row for result in results for row in result["rows"]}
+        records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
+        end = [record for record in records if record["kind"] == "run_end"][-1]
+        self.steps, self.minutes = end["step"], end["seconds"] / 60
+
+
+def percent(row):
+    return f"{100 * row['accuracy']:.1f} ({100 * row['low']:.0f}-{100 * row['high']:.0f})" if row else ""
+
+
+def table(runs):
+    """A markdown table for each task: a line for each seed, a column for each number of segments."""
+    lines = []
+    for task in sorted({run.task for run in runs}):
+        chosen = [run for run in runs if run.task == task]
+        lengths = sorted({segments for run in chosen for segments in run.rows})
+        text = next(iter(chosen[0].rows.values()))["segment_tokens"]
+        lines += [f"\n{task}, segments of {text} tokens\n",
+                  "| seed | steps | training | " + " | ".join(f"{n:,}" for n in lengths) + " |",
+                  "|---" * (3 + len(lengths)) + "|"]
+        for run in sorted(chosen, key=lambda run: int(run.seed)):
+            lines.append(f"| {run.seed} | {run.steps} | {run.minutes:.1f} min | "
+                         + " | ".join(percent(run.rows.get(n)) for n in lengths) + " |")
+        resets = [f"{100 * run.rows[lengths[0]]['reset']['accuracy']:.0f}" for run in chosen if "reset" in run.rows[lengths[0]]]
+        lines.append(f"\nMemory reset at each segment, {lengths[0]} segments: {', '.join(resets)} %")
+    return "\n".join(lines) + "\n"
+
+
+def picture(runs, path):
+    import matplotlib  # only the picture needs it
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4))
+    colours = {task: f"C{i}" for i, task in enumerate(sorted({run.task for run in runs}))}
+    for run in sorted(runs, key=lambda run: (run.task, run.seed)):
+        lengths = sorted(run.rows)
+        low, middle, high = ([100 * run.rows[n][key] for n in lengths] for key in ("low", "accuracy", "high"))
+        axes.plot(lengths, middle, marker="o", markersize=3, color=colours[run.task],
+                  label=run.task if run.seed == "1" else None)
+        axes.fill_between(lengths, low, high, color=colours[run.task], alpha=0.12, linewidth=0)
+    axes.axhline(100 / 6, color="grey", linewidth=0.8, linestyle="--")
+    axes.set(xscale="log", xlabel="segments (trained on at most 7)", ylabel="accuracy, %", ylim=(0, 102))
+    axes.set_xscale("log", base=2)
+    axes.legend(loc="lower left")
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main():
+    folders = [pathlib.Path(argument) for argument in sys.argv[1:]]
+    if not folders:
+        sys.exit(__doc__)
+    runs = [Run(path.parent) for folder in folders for path in sorted(folder.glob("*/accuracy.json"))]
+    if not runs:
+        sys.exit(f"no */accuracy.json in {folders[0]}: memring eval RUN --json RUN/accuracy.json writes one")
+    text = table(runs)
+    (folders[0] / "tasks.md").write_text(text, "utf-8")
+    print(text)
+    try:
+        picture(runs, folders[0] / "tasks.svg")
+    except ImportError:
+        print("no picture: matplotlib is not installed (Debian: python3-matplotlib)")
+
+
+if __name__ == "__main__":
+    main()

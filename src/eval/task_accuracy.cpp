@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "eval/task_accuracy.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "base/machine.h"
+#include "base/text.h"
+#include "config/shapes.h"
+#include "eval/trained_model.h"
+
+namespace memring {
+namespace {
+
+class Judge final : public ResultSink {
+ public:
+  void losses(int64_t, int64_t, ConstView<> nll, std::span<const int32_t> targets) override {
+    by_float_type(nll.dtype(), [&]<class T>() {
+      for (size_t i = 0; i < targets.size(); ++i)
+        if (targets[i] != kIgnoredTarget) answers.nll += static_cast<double>(nll.as<T>()[i]);
+    });
+  }
+  void logits(int64_t, int64_t, ConstView<> logits, std::span<const int32_t> targets) override {
+    const int64_t vocab = logits.shape()[1];
+    by_float_type(logits.dtype(), [&]<class T>() {
+      for (size_t i = 0; i < targets.size(); ++i) {
+        if (targets[i] == kIgnoredTarget) continue;
+        const T* row = logits.as<T>() + static_cast<int64_t>(i) * vocab;
+        answers.asked += 1;
+        answers.right += std::max_element(row, row + vocab) - row == targets[i];
+      }
+    });
+  }
+  Answers answers;
+};
+
+Answers judge(TrainedModel& model, const Dataset& dataset, int64_t samples, const SequenceShape& shape,
+              Session& session) {
+  Judge judge;
+  judge.answers.seconds = model.run(dataset, samples, shape, judge);
+  double numbers[3] = {judge.answers.right, judge.answers.asked, judge.answers.nll};
+  session.world().all_reduce_sum(View<double>(numbers, {3}));
+  return {numbers[0], numbers[1], numbers[2], judge.answers.seconds};
+}
+
+nlohmann::ordered_json json_of(const Answers& a) {
+  const Interval interval = confidence(a);
+  return {{"accuracy", a.accuracy()}, {"low", interval.low}, {"high", interval.high},
+          {"right", a.right},         {"answers", a.asked},  {"loss", a.asked > 0 ? a.nll / a.asked : 0},
+          {"seconds", a.seconds}};
+}
+
+double tokens_per_second(const TaskAccuracy& t, const TaskRow& row) {
+  return static_cast<double>(t.samples * row.shape.length) / std::max(row.as_trained.seconds, 1e-9);
+}
+
+}  // namespace
+
+Interval confidence(const Answers& answers) {
+  constexpr double kZ = 1.959963984540054;  // 97.5 % of the normal distribution
+  if (answers.asked == 0) return {};
+  const double n = answers.asked, p = answers.accuracy(), z2 = kZ * kZ / n;
+  const double middle = (p + z2 / 2) / (1 + z2), half = kZ / (1 + z2) * std::sqrt(p * (1 - p) / n + z2 / (4 * n));
+  return {std::max(middle - half, 0.0), std::min(middle + half, 1.0)};
+}
+
+TaskAccuracy evaluate_task(const Config& config, const std::string& checkpoint, Session& session,
+                           const std::function<void(const TaskAccuracy&)>& done) {
+  constexpr int64_t kSamples = 256;
+  const auto dataset = open_dataset(config);
+  const auto shapes = eval_shapes(config);
+  TaskAccuracy result;
+  result.kind = config.data.kind;
+  result.checkpoint = find_checkpoint(config, checkpoint);
+  result.samples = config.eval.sequences > 0 ? config.eval.sequences : kSamples;
+
+  Workload workload = workload_of(config, std::min(config.data.batch, result.samples), hull_of(shapes), false);
+  workload.logits = true;
+  TrainedModel model(config, result.checkpoint, workload, session);
+  result.step = model.step();
+  std::optional<TrainedModel> control;
+  if (config.memory.kind != "none" && config.memory.reset == "sequence") {
+    Config reset = config;
+    reset.memory.reset = "segment";
+    control.emplace(reset, result.checkpoint, workload, session);
+  }
+
+  for (const SequenceShape& shape : shapes) {
+    TaskRow row{.shape = shape, .as_trained = judge(model, *dataset, result.samples, shape, session), .reset = {}};
+    if (control) row.reset = judge(*control, *dataset, result.samples, shape, session);
+    result.rows.push_back(row);
+    result.peak_memory = static_cast<double>(session.world().all_reduce_max(peak_memory()));
+    done(result);
+  }
+  return result;
+}
+
+std::string to_json(const TaskAccuracy& t) {
+  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+  for (const TaskRow& row : t.rows) {
+    nlohmann::ordered_json json = {
+        {"segments", row.shape.segments()}, {"segment_tokens", row.shape.text_of(0)}, {"tokens", row.shape.length}};
+    json.update(json_of(row.as_trained));
+    json["tokens_per_s"] = tokens_per_second(t, row);
+    if (row.reset) json["reset"] = json_of(*row.reset);
+    rows.push_back(std::move(json));
+  }
+  const nlohmann::ordered_json json = {{"schema", 1},
+                                       {"kind", t.kind},
+                                       {"checkpoint", t.checkpoint},
+                                       {"step", t.step},
+                                       {"samples", t.samples},
+                                       {"rows", std::move(rows)},
+                                       {"peak_memory_mib", t.peak_memory / (1 << 20)}};
+  return json.dump(2) + "\n";
+}
+
+std::string head_of(const TaskAccuracy& t) {
+  return fmt::format("{}: {}, step {}, {} samples a row\n\n{:>9} {:>7} {:>12} {:>9} {:>15} {:>13} {:>9} {:>10} {:>9}\n",
+                     t.checkpoint, t.kind, t.step, t.samples, "segments", "tokens", "in all", "accuracy",
+                     "95 % interval", "memory reset", "seconds", "tokens/s", "MiB");
+}
+
+std::string newest_row(const TaskAccuracy& t) {
+  const TaskRow& row = t.rows.back();
+  const Interval interval = confidence(row.as_trained);
+  return fmt::format("{:>9} {:>7} {:>12} {:>9.4f} {:>15} {:>13} {:>9.1f} {:>10.0f} {:>9.1f}\n", row.shape.segments(),
+                     row.shape.text_of(0), grouped(row.shape.length), row.as_trained.accuracy(),
+                     fmt::format("{:.4f}-{:.4f}", interval.low, interval.high),
+                     row.reset ? fmt::format("{:.4f}", row.reset->accuracy()) : "-", row.as_trained.seconds,
+                     tokens_per_second(t, row), t.peak_memory / (1 << 20));
+}
+
+}  // namespace memring

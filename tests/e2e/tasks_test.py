@@ -1,0 +1,126 @@
+"""Memory tasks: the recurrence learns one, its curriculum resumes exactly, and no mesh changes what it computes.
+
+SPDX-License-Identifier: Apache-2.0
+"""
+import json
+
+import runs
+
+TASK = """
+[run]
+seed = 3
+[device]
+dtype = fp32
+threads = 1
+[model]
+layers = 2
+dim = 64
+heads = 4
+vocab = 64
+[memory]
+kind = rmt
+tokens = 4
+mask = block
+[segment]
+length = 16
+[data]
+kind = memorize
+batch = 32
+[task]
+random_fact = 0.5
+[curriculum]
+stages = 1 2 3
+shorter = 0.3
+promote_loss = 0.05
+min_steps = 60
+[optimizer]
+lr = 2e-3
+schedule = constant
+weight_decay = 1e-3
+warmup = 10
+[log]
+every = 50
+"""
+
+
+class Tasks(runs.RunTest):
+    text_size = 2000
+
+    def setUp(self):
+        super().setUp()
+        self.config.write_text(TASK)
+
+    def train_task(self, name, ranks=None, **keys):
+        directory = self.folder / name
+        overrides = [f"--{key.replace('__', '.')}={value}" for key, value in keys.items()]
+        self.succeed("train", self.config, f"--run.dir={directory}", *overrides, ranks=ranks)
+        return directory
+
+    def evaluate(self, directory, *arguments, **how):
+        path = self.folder / "eval.json"
+        text = self.succeed("eval", directory, "--json", path, *arguments, timeout=200, **how).stdout
+        return json.loads(path.read_text()), text
+
+    def test_a_memory_is_learned_and_reaches_beyond_its_training(self):
+        """A fact in the first segment; with the memory reset at each segment nobody can do better than one in six."""
+        directory = self.train_task("run", run__steps=700)
+        self.assertEqual([r["stage"] for r in runs.metrics(directory, "stage")], [2, 3])
+        found, text = self.evaluate(directory, "--eval.segments=1 3 4", "--eval.sequences=200")
+        for row in found["rows"]:
+            with self.subTest(segments=row["segments"]):
+                self.assertEqual(row["answers"], 200)
+                self.assertEqual(row["tokens"], 16 * row["segments"])
+                self.assertGreater(row["accuracy"], 0.95)
+                self.assertLessEqual(row["low"], row["accuracy"])
+                self.assertGreater(row["high"], 0.97)
+                if row["segments"] > 1:
+                    self.assertLess(row["reset"]["accuracy"], 0.3)
+                self.assertIn(f"{row['accuracy']:.4f}", text)
+
+    def test_the_curriculum_resumes_exactly(self):
+        """Stages end by loss and by count; stops fall into the middle of a stage and onto the border of two."""
+        keys = {"curriculum__min_steps": 4, "curriculum__max_steps": 9, "curriculum__promote_loss": 2.95}
+        whole = self.train_task("whole", run__steps=40, **keys)
+        for step in (3, 9, 14, 25, 40):
+            parts = self.train_task("parts", run__steps=step, optimizer__schedule="constant", optimizer__decay=0, **keys)
+        whole_constant = self.train_task("constant", run__steps=40, optimizer__decay=0, **keys)
+        self.assert_same_losses(whole_constant, parts)
+        self.assert_same_tensors(runs.checkpoints(whole_constant)[-1], runs.checkpoints(parts)[-1])
+        for directory in (whole, parts):
+            self.assertEqual([r["stage"] for r in runs.metrics(directory, "stage")], [2, 3])
+        self.assertEqual(sorted({r["segments"] for r in runs.metrics(parts, "step")}), [1, 2, 3])
+
+    def test_any_mesh_trains_and_evaluates_alike(self):
+        keys = {"run__steps": 12, "curriculum__min_steps": 2, "curriculum__max_steps": 4}
+        one = self.train_task("one", **keys)
+        rows, _ = self.evaluate(one, "--eval.segments=3 7x20", "--eval.sequences=50")
+        for ranks, mesh in ((2, {"mesh__segment": 2}), (3, {"mesh__data": 3}), (4, {"mesh__segment": 2})):
+            with self.subTest(ranks=ranks, mesh=mesh):
+                other = self.train_task(f"mesh-{ranks}", ranks=ranks, **mesh, **keys)
+                for step, loss in runs.losses(one).items():
+                    self.assertAlmostEqual(loss, runs.losses(other)[step], delta=1e-4 * loss, msg=f"step {step}")
+                mesh_arguments = [f"--{key.replace('__', '.')}={value}" for key, value in mesh.items()]
+                again, _ = self.evaluate(one, "--eval.segments=3 7x20", "--eval.sequences=50", *mesh_arguments, ranks=ranks)
+                for row, same in zip(rows["rows"], again["rows"]):
+                    self.assertEqual((row["right"], row["answers"]), (same["right"], same["answers"]))
+                    self.assertAlmostEqual(row["loss"], same["loss"], delta=1e-4 * row["loss"])
+
+    def test_length_costs_no_memory(self):
+        directory = self.train_task("run", run__steps=1)
+        peaks = [self.evaluate(directory, f"--eval.segments={n}", "--eval.sequences=16")[0]["peak_memory_mib"]
+                 for n in (4, 4096)]
+        self.assertLess(peaks[1], peaks[0] + 8)
+
+    def test_every_kind_trains(self):
+        for kind, more in (("detect", {}), ("reasoning", {}), ("copy", {"task__symbols": 10}),
+                           ("associative", {"curriculum__stages": "2 3", "task__symbols": 10}),
+                           ("memorize", {"data__path": self.tokens, "model__vocab": 300})):
+            with self.subTest(kind=kind):
+                directory = self.train_task(kind, run__steps=3, data__kind=kind, **more)
+                found, _ = self.evaluate(directory, "--eval.sequences=8")
+                self.assertEqual(found["kind"], kind)
+                self.assertEqual(found["rows"][0]["answers"], 8 * (2 * (3 * 16 // 3) if kind == "copy" else 1))
+
+
+if __name__ == "__main__":
+    runs.main()
