@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include "app/command.h"
+#include "app/same_start.h"
 #include "app/with_session.h"
 #include "eval/perplexity.h"
 #include "train/run_directory.h"
@@ -20,6 +21,8 @@ int run_eval(const CommandLine& line) {
     if (is_run) settings = {"mesh.data=0", "mesh.segment=1", "mesh.token=1", "data.micro_batch=0", "run.dir=" + target};
     settings.insert(settings.end(), line.overrides.begin(), line.overrides.end());
     const Config config = load_config(is_run ? config_file(target) : target, settings);
+    session.watch(config.run.timeout);
+    require_same_start(session, config);
     const Evaluation result = evaluate(config, line.text("checkpoint"), session);
     if (session.rank() != 0) return 0;
     fmt::print("{}", to_table(result));

@@ -232,6 +232,7 @@ StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights,
   if (own_sequences() == 0) return sums;
   Schedule& plan = schedule(weights);
   plan.restart();
+  progress_->enter(Phase::Schedule);
 
   const int64_t segments = workload_.segments(), ranks = mesh_.shape().segment;
   const int64_t own_segments = segments / ranks + (mesh_.coord().segment < segments % ranks);
@@ -241,11 +242,11 @@ StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights,
   std::vector<Action> window;
   while (plan.next_window(window)) {
     for (const Action& a : window) {
-      progress_.verb = name_of(a.verb);
-      progress_.peer = a.peer;
-      progress_.segment = a.cell.segment;
-      progress_.layer = a.cell.layer;
-      ++progress_.action;
+      progress_->verb = a.verb;
+      progress_->peer = a.peer;
+      progress_->segment = a.cell.segment;
+      progress_->layer = a.cell.layer;
+      progress_->advance();
       if (computes(a.verb)) {
         compute(a, batch, sink, sums);
         if (a.verb == (policy_.backward ? Verb::Backward : Verb::Forward) && observer_) observer_(++cells_done, cells);

@@ -9,6 +9,7 @@
 #include "base/machine.h"
 #include "data/loader.h"
 #include "engine/engine.h"
+#include "io/agreement.h"
 #include "io/checkpoint.h"
 #include "kernels/cross_entropy/cross_entropy.h"
 #include "train/run_directory.h"
@@ -78,8 +79,13 @@ Perplexity pass(const Config& config, const std::string& checkpoint, const Loade
   Engine engine(config, mesh, session.node(), workload_of(config, batch, config.data.length, false),
                 [](const FlatBuffer&, DType) { return int64_t{0}; });
   Params& params = engine.params();
-  CheckpointData data{
-      .layout = params.layout(), .shard = {}, .weights = params.weights(), .m = {}, .v = {}, .state = {}};
+  CheckpointData data{.layout = params.layout(),
+                      .shard = {},
+                      .weights = params.weights(),
+                      .m = {},
+                      .v = {},
+                      .state = {},
+                      .progress = &session.progress()};
   const CheckpointSummary loaded = load_checkpoint(session.world(), checkpoint, data);
   if (summary) *summary = loaded;
 
@@ -134,6 +140,7 @@ Evaluation evaluate(const Config& config, const std::string& checkpoint, Session
   const Loader loader(
       TokenFile(config.data.path),
       {.batch = config.data.batch, .length = config.data.length, .vocab = config.model.vocab, .seed = config.run.seed});
+  require_same_tokens(session.world(), config.data.path, loader.digest());
   const std::string path = find_checkpoint(config, checkpoint);
   Evaluation result;
   result.checkpoint = path;
