@@ -21,11 +21,11 @@ void lay_out(Manifest& manifest, const std::string& path);
 /// this shard; their other bytes are HDF5's and were there before. `progress` (may be null) advances with each
 /// block. Throws Error(Io).
 std::string write_part(const Manifest& manifest, const std::string& path, Range shard,
-                       const std::array<View<>, 3>& copies, Progress* progress);
+                       const std::array<View<>, 3>& copies, Progress* progress = nullptr);
 
 /// Takes over digests that write_part returned.
 void add_digests(Manifest& manifest, const std::string& record);
 /// Reads the blocks that have no digest yet: what several ranks wrote into, and what only HDF5 did.
-void complete_digests(Manifest& manifest, const std::string& path, Progress* progress);
+void complete_digests(Manifest& manifest, const std::string& path, Progress* progress = nullptr);
 
 }  // namespace memring

@@ -72,7 +72,8 @@ class JobTest(runs.RunTest):
         def left():
             return ([f"process {pid}" for pid in self.seen if state_of(pid)] +
                     [path for path in self.shared if os.path.exists(path)] +
-                    [str(path) for path in self.temporary.rglob("*") if not path.is_dir()])
+                    [os.path.join(folder, name) for folder, folders, files in os.walk(self.temporary)
+                     for name in folders + files])
 
         wait_for(lambda: not left(), 5)
         self.assertEqual(left(), [], output)
@@ -91,9 +92,10 @@ class JobTest(runs.RunTest):
         self.assertTrue(saved, "no checkpoint")
         self.assertEqual(saved[-1].name, f"step-{max(runs.losses(directory)):09}")
         self.assert_intact(directory)
+        self.assertEqual([path.name for path in (directory / "checkpoints").iterdir() if ".tmp" in path.name], [])
 
     def assert_intact(self, directory):
-        """Every checkpoint that is there; and no unfinished one behind a save that ended well."""
+        """Every checkpoint that is there."""
         for saved in runs.checkpoints(directory):
             self.succeed("inspect", saved)
 
