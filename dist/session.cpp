@@ -2,19 +2,28 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dist/session.h"
 
+#include <fcntl.h>
 #include <mpi.h>
 #include <sched.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
+#include <optional>
 #include <string_view>
 #include <thread>
+#include <vector>
 
 #include "base/machine.h"
+#include "dist/watchdog.h"
 
 namespace memring {
 namespace {
@@ -41,24 +50,81 @@ int cores_of(MPI_Comm node) {
   return CPU_COUNT(&all);
 }
 
+/// Memory that the ranks of a host share until the last of them ends, zero at first. It has a name only while they open
+/// it, so nothing is left behind. Throws the same Error on every rank of the host.
+void* share_memory(MPI_Comm node, size_t bytes) {
+  int rank = 0, failed = 0;
+  MPI_Comm_rank(node, &rank);
+  std::array<char, 64> name{};
+  if (rank == 0) std::snprintf(name.data(), name.size(), "/memring-board-%d", static_cast<int>(getpid()));
+  MPI_Bcast(name.data(), static_cast<int>(name.size()), MPI_CHAR, 0, node);
+  const auto map = [&](int flags) -> void* {
+    const int file = shm_open(name.data(), O_RDWR | O_CLOEXEC | flags, 0600);
+    if (file < 0) return MAP_FAILED;
+    // Not ftruncate: where there is no room, the first write would end the process.
+    void* mapped = MAP_FAILED;
+    if (flags == 0 || (errno = posix_fallocate(file, 0, static_cast<off_t>(bytes))) == 0)
+      mapped = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    close(file);
+    return mapped;
+  };
+  void* memory = MAP_FAILED;
+  if (rank == 0) {
+    shm_unlink(name.data());  // of a job killed in this very moment, whose process id has come round
+    memory = map(O_CREAT | O_EXCL);
+  }
+  MPI_Barrier(node);
+  if (rank > 0) memory = map(0);
+  const int mine = memory == MAP_FAILED ? std::max(errno, 1) : 0;
+  MPI_Allreduce(&mine, &failed, 1, MPI_INT, MPI_MAX, node);
+  if (rank == 0) shm_unlink(name.data());
+  if (failed != 0)
+    throw Error(ExitCode::Io, fmt::format("the ranks of a host cannot share memory: {}", std::strerror(failed)),
+                "Make /dev/shm writable, with some free space.");
+  return memory;
+}
+
+/// A process id that all ranks of the host know each other by; 0 where they live in separate containers.
+int visible_process(MPI_Comm node, int ranks) {
+  const int mine = getpid();
+  std::vector<int> all(static_cast<size_t>(ranks));
+  MPI_Allgather(&mine, 1, MPI_INT, all.data(), 1, MPI_INT, node);
+  int seen = std::all_of(all.begin(), all.end(), [](int process) { return kill(process, 0) == 0 || errno == EPERM; });
+  MPI_Allreduce(MPI_IN_PLACE, &seen, 1, MPI_INT, MPI_MIN, node);
+  return seen ? mine : 0;
+}
+
 }  // namespace
 
 struct Session::State {
   std::string host;
   Communicator world;
   NodeShare node;
+  std::optional<Board> board;
+  std::unique_ptr<Watchdog> watchdog;
 };
 
 Session::Session(int& argc, char**& argv) {
   int provided = MPI_THREAD_SINGLE;
   MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &provided);
   const std::string host = host_name();
-  state_ = std::make_unique<State>(State{host, Communicator::of_all_ranks(host), {}});
+  state_ = std::make_unique<State>(State{host, Communicator::of_all_ranks(host), {}, {}, {}});
   if (provided < MPI_THREAD_SERIALIZED)
     fail(Error(ExitCode::Internal, "this MPI library was built without MPI_THREAD_SERIALIZED",
                "Use an MPI with thread support, for instance Debian's Open MPI."));
-  state_->node.cores = process_cores();
-  if (size() == 1) return;
+  NodeShare& share = state_->node;
+  share.cores = process_cores();
+  if (size() == 1) {
+    static std::vector<std::byte> alone(Board::bytes(1));  // outlives the watchdog
+    state_->board.emplace(alone.data(), 1, 0);
+  } else {
+    join_node();
+  }
+  share.progress = &state_->board->mine();
+  share.progress->rank = rank();
+}
+
+void Session::join_node() {
   MPI_Comm node = MPI_COMM_NULL;
   if (MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank(), MPI_INFO_NULL, &node) != MPI_SUCCESS)
     fail(Error(ExitCode::Internal, "MPI cannot tell which ranks share this host"));
@@ -66,13 +132,27 @@ Session::Session(int& argc, char**& argv) {
   MPI_Comm_rank(node, &share.rank);
   MPI_Comm_size(node, &share.ranks);
   share.cores = std::max(1, std::min(process_cores(), cores_of(node) / share.ranks));
+  try {
+    state_->board.emplace(share_memory(node, Board::bytes(share.ranks)), share.ranks, share.rank);
+  } catch (const Error& error) {
+    fail(error);
+  }
+  state_->board->mine().process = visible_process(node, share.ranks);
+  MPI_Barrier(node);  // all places are made
   MPI_Comm_free(&node);
 }
 
 Session::~Session() {
   if (std::uncaught_exceptions() > 0) return;
+  // The watchdog sees to the end: a rank may hang before it comes here, while the others wait in MPI_Finalize.
+  progress().enter(Phase::End);
+  const std::unique_ptr<Watchdog> watchdog = std::move(state_->watchdog);
   state_.reset();
   MPI_Finalize();
+}
+
+void Session::watch(double seconds) {
+  state_->watchdog = std::make_unique<Watchdog>(*state_->board, seconds, Watchdog::Job{host(), size()});
 }
 
 Communicator& Session::world() { return state_->world; }
@@ -96,6 +176,10 @@ void Session::fail(const Error& error) {
   // A handler that asks for a save would keep this process alive until mpirun's SIGKILL.
   std::signal(SIGTERM, SIG_DFL);
   if (rank() > 0) std::this_thread::sleep_for(kRankZeroFirst);
+  if (state_->board && !state_->board->claim(code)) {  // another rank of this host has said why the job ends
+    std::this_thread::sleep_for(kRankZeroFirst);
+    std::_Exit(state_->board->claimed());
+  }
   std::string text = "memring: ";
   if (size() > 1) text += fmt::format("rank {} of {} ({}): ", rank(), size(), host());
   text += error.what();

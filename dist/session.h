@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "dist/communicator.h"
+#include "dist/progress.h"
 
 namespace memring {
 
@@ -16,6 +17,7 @@ struct NodeShare {
   int ranks = 1;  ///< on this host
   int cores = 1;  ///< for this rank: all cores that the host's ranks may use between them, over the ranks, or fewer
                   ///< where it is bound
+  Progress* progress = nullptr;  ///< this rank's place on the host's board; null outside a session
 };
 
 /// Starts MPI (MPI_THREAD_SERIALIZED at least) and ends it. A plain start without mpirun is a world of one. One per
@@ -32,6 +34,10 @@ class Session {
   int size() const;
   const std::string& host() const;
   const NodeShare& node() const;
+  Progress& progress() { return *node().progress; }  ///< for the main thread to keep up to date
+  /// From here to the end of the session a watchdog ends the job when no rank of this host progresses for `seconds`, or
+  /// one vanishes. 0: none. Once.
+  void watch(double seconds);
   std::string library() const;  ///< "Open MPI v4.1.4, MPI_THREAD_SERIALIZED"
 
   /// Prints the error ("memring: rank 3 of 8 (node17): ..." and the hint on a second line), ends the whole job with its
@@ -41,6 +47,7 @@ class Session {
   [[noreturn]] void fail(const Error&);
 
  private:
+  void join_node();
   struct State;
   std::unique_ptr<State> state_;
 };

@@ -1,28 +1,26 @@
-// Watchdog: Open MPI cannot tell that a peer hangs. A thread per rank reads what the rank is doing; when nothing has
-// progressed for the time limit it prints that line and ends the process.
+// Watchdog: Open MPI cannot tell that a peer hangs, and says of a lost one only that it is gone. A thread per rank
+// looks at the board of its host; the first that finds a hang or a lost rank prints one report of where all ranks of
+// the host stand, and ends its process, whereupon the launcher ends the job.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <atomic>
-#include <cstdint>
 #include <memory>
 #include <string>
 
-namespace memring {
+#include "dist/progress.h"
 
-/// What the rank does right now, written by the main thread before each action: cheap and lock-free. A change of step
-/// or action is progress; the rest says in the message what hangs (peer and segment below 0: none).
-struct Progress {
-  std::atomic<int64_t> step{0}, action{0};
-  std::atomic<int32_t> peer{-1}, segment{-1}, layer{-1};
-  std::atomic<const char*> verb{"start"};  ///< static text
-};
+namespace memring {
 
 class Watchdog {
  public:
-  /// seconds <= 0: no thread. `who` names rank and host in the message. On expiry: one line, then _exit(75). Time in
-  /// which the process was suspended does not count.
-  Watchdog(Progress&, double seconds, std::string who);
+  /// What the report says of the job besides its ranks' positions.
+  struct Job {
+    std::string host;
+    int ranks = 1;  ///< on all hosts
+  };
+  /// Ends the process with 75 when no rank of the host has progressed for `seconds` (<= 0: no thread), with 71 when the
+  /// process of one has vanished. Time in which the whole host was suspended does not count.
+  Watchdog(Board, double seconds, Job);
   ~Watchdog();  ///< joins at once
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;

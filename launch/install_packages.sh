@@ -7,7 +7,7 @@
 set -euo pipefail
 
 packages=(g++ cmake ninja-build ccache openmpi-bin libopenmpi-dev libhdf5-dev libdnnl-dev
-  libboost-program-options-dev libfmt-dev nlohmann-json3-dev libxxhash-dev libgtest-dev python3)
+  libboost-program-options-dev libfmt-dev nlohmann-json3-dev libxxhash-dev libgtest-dev procps python3)
 if [[ ${1:-} == tests ]]; then
   packages+=(python3-h5py hdf5-tools)
 fi

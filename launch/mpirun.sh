@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Starts COMMAND on RANKS ranks of this machine with Open MPI, in a way that lets the ranks save before they stop: mpirun
-# kills its ranks about a second after a SIGTERM and loses their exit code, but it hands on SIGUSR1 and waits.
+# kills its ranks about a second after a SIGTERM and loses their exit code, so signals go to the ranks themselves.
 # SPDX-License-Identifier: Apache-2.0
 #
 # Usage: launch/mpirun.sh RANKS COMMAND...
-# SIGTERM, SIGHUP, SIGUSR1 and the first SIGINT: every rank gets SIGUSR1 (memring saves and ends with 75). A second SIGINT
-# kills the job: 130. Otherwise the exit code is the ranks' own.
+# SIGTERM, SIGHUP and the first SIGINT: every rank gets SIGTERM (memring saves and ends with 75; a job that had not begun
+# ends with 75 too). SIGUSR1: every rank gets it. A second SIGINT kills the job: 130. Otherwise the exit code is the ranks' own.
 # Threads: OMP_NUM_THREADS, if it is set, is left alone; otherwise each rank gets cores / RANKS.
 set -euo pipefail
 
@@ -31,23 +31,42 @@ fi
 threads=$((cores / ranks))
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
 
-job='' signalled=0 interrupts=0
-# shellcheck disable=SC2317  # called by the traps
-on_signal() {
-  [[ $job ]] || exit 143
-  signalled=1
-  if [[ $1 != INT ]] || ((++interrupts == 1)); then
-    kill -USR1 "$job" 2> /dev/null || true
-    return 0  # plain `return` would give the status of what the signal interrupted
-  fi
-  trap '' INT
-  kill -TERM "$job" 2> /dev/null || true  # mpirun ends its ranks, by force after a second
-  for ((i = 0; i < 50; ++i)); do
-    kill -0 "$job" 2> /dev/null || exit 130
+job='' signalled=0 interrupts=0 stopping=''
+
+# shellcheck disable=SC2317  # what the traps call
+# Hands SIGNAL to the ranks, as soon as there are any.
+hand_on() {
+  until pkill "-$1" -P "$job" || ! kill -0 "$job" 2> /dev/null; do
     sleep 0.1
   done
-  kill -KILL -- "-$job" 2> /dev/null || true
-  exit 130
+}
+# shellcheck disable=SC2317
+# Over and over: a rank that is just being started may miss it.
+stop_ranks() {
+  while kill -0 "$job" 2> /dev/null; do
+    hand_on TERM
+    sleep 0.5
+  done
+}
+
+# shellcheck disable=SC2317  # called by the traps
+on_signal() {
+  [[ $job ]] || exit 75
+  signalled=1
+  if [[ $1 == USR1 ]]; then
+    hand_on USR1
+  elif [[ $1 != INT ]] || ((++interrupts == 1)); then
+    [[ $stopping ]] || { stop_ranks & stopping=$!; }
+  else
+    trap '' INT
+    kill -TERM "$job" 2> /dev/null || true  # mpirun ends its ranks, by force after a second
+    for ((i = 0; i < 50; ++i)); do
+      kill -0 "$job" 2> /dev/null || exit 130
+      sleep 0.1
+    done
+    kill -KILL -- "-$job" 2> /dev/null || true
+    exit 130
+  fi
 }
 for signal in TERM HUP USR1 INT; do
   # shellcheck disable=SC2064  # the name is meant to be filled in now
@@ -65,4 +84,9 @@ while :; do
   wait "$job" && code=0 || code=$?
   ((signalled)) || break
 done
+if [[ $stopping ]]; then
+  kill "$stopping" 2> /dev/null || true
+  ((code == 128 + 15)) && code=75  # a rank that had not come so far as to listen
+fi
+((code == 128 + 10)) && code=75
 exit "$code"

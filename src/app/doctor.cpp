@@ -18,6 +18,7 @@
 #include "app/host.h"
 #include "app/with_session.h"
 #include "base/machine.h"
+#include "base/version.h"
 #include "engine/engine.h"
 
 namespace memring {
@@ -158,7 +159,7 @@ std::string host_line(const std::string& name, const Host& host) {
 void print(const std::map<std::string, Host>& hosts, int ranks, const std::string& mpi) {
   std::vector<std::string> warnings;
   std::set<int32_t> isas, amx;
-  std::string text = fmt::format("memring    {}\n", MEMRING_VERSION);
+  std::string text = fmt::format("memring    {}\n", version());
   text += fmt::format("ranks      {} on {} host(s)\n", ranks, hosts.size());
   text += fmt::format("MPI        {}\n", mpi);
   for (const auto& [name, host] : hosts) {

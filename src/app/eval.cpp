@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "app/command.h"
+#include "app/same_start.h"
 #include "app/with_session.h"
 #include "eval/perplexity.h"
 #include "eval/task_accuracy.h"
@@ -32,6 +33,8 @@ int run_eval(const CommandLine& line) {
     if (is_run) settings = {"mesh.data=0", "mesh.segment=1", "mesh.token=1", "data.micro_batch=0", "run.dir=" + target};
     settings.insert(settings.end(), line.overrides.begin(), line.overrides.end());
     const Config config = load_config(is_run ? config_file(target) : target, settings);
+    session.watch(config.run.timeout);
+    require_same_start(session, config);
     const std::string checkpoint = line.text("checkpoint");
     const bool speaks = session.rank() == 0;
     std::string json;

@@ -3,6 +3,7 @@
 #include "train/trainer.h"
 
 #include "app/command.h"
+#include "app/same_start.h"
 #include "app/with_session.h"
 
 namespace memring {
@@ -11,6 +12,8 @@ int run_train(const CommandLine& line) {
   SignalWatch signals;  // before the session: MPI's threads must inherit its mask
   return with_session(line.argc, line.argv, [&](Session& session) {
     const Config config = load_config(line.arguments[0], line.overrides);
+    session.watch(config.run.timeout);
+    require_same_start(session, config);
     return static_cast<int>(train(config, session, signals));
   });
 }

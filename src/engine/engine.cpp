@@ -86,6 +86,7 @@ Engine::Engine(const Config& config, Mesh& mesh, const NodeShare& node, const Wo
       memory_(make_memory(memory_settings(config.memory), llama_.shape(), params_)),
       executor_(std::make_unique<Executor>(queue_, params_, llama_, *memory_, mesh, numerics_.dtype, workload,
                                            tbptt_of(config.tbptt))) {
+  if (node.progress) executor_->note_in(*node.progress);
   Arena measure;
   params_.allocate(measure, numerics_.dtype, workload.backward);
   const int64_t own = measure.peak(), others = fixed_bytes(params_.layout(), numerics_.dtype);

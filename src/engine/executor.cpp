@@ -235,6 +235,7 @@ StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights,
                     workload_.longest.text_of(0)));
   Schedule& plan = schedule(weights);
   plan.restart();
+  progress_->enter(Phase::Schedule);
 
   const int64_t segments = shape_.segments(), ranks = mesh_.shape().segment;
   const int64_t own_segments = segments / ranks + (mesh_.coord().segment < segments % ranks);
@@ -244,11 +245,11 @@ StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights,
   std::vector<Action> window;
   while (plan.next_window(window)) {
     for (const Action& a : window) {
-      progress_.verb = name_of(a.verb);
-      progress_.peer = a.peer;
-      progress_.segment = a.cell.segment;
-      progress_.layer = a.cell.layer;
-      ++progress_.action;
+      progress_->verb = a.verb;
+      progress_->peer = a.peer;
+      progress_->segment = a.cell.segment;
+      progress_->layer = a.cell.layer;
+      progress_->advance();
       if (computes(a.verb)) {
         compute(a, batch, sink, sums);
         if (a.verb == (policy_.backward ? Verb::Backward : Verb::Forward) && observer_) observer_(++cells_done, cells);

@@ -11,8 +11,8 @@
 #include "data/token_source.h"
 #include "dist/gradient_sync.h"
 #include "dist/mesh.h"
+#include "dist/progress.h"
 #include "dist/schedule.h"
-#include "dist/watchdog.h"
 #include "engine/cell_runner.h"
 #include "engine/tbptt.h"
 
@@ -68,7 +68,8 @@ class Executor {
   int64_t micro_batch() const { return micro_batch_; }
   double efficiency() { return longest_schedule().efficiency(); }
   Schedule& longest_schedule() { return schedule(draw(workload_.longest)); }
-  Progress& progress() { return progress_; }
+  /// Where to note what this rank is doing.
+  void note_in(Progress& progress) { progress_ = &progress; }
   /// Called with (cells done, cells of this rank) after each compute cell: progress inside long steps.
   void set_cell_observer(std::function<void(int64_t, int64_t)> observer) { observer_ = std::move(observer); }
 
@@ -109,7 +110,8 @@ class Executor {
   Arena arena_, scratch_;
   std::vector<Slot> slots_[kSlotKinds];
   std::vector<int32_t> tokens_, targets_;
-  Progress progress_;
+  Progress unseen_;
+  Progress* progress_ = &unseen_;
   std::function<void(int64_t, int64_t)> observer_;
 };
 

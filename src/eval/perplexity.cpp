@@ -8,6 +8,7 @@
 #include "base/machine.h"
 #include "data/loader.h"
 #include "eval/trained_model.h"
+#include "io/agreement.h"
 
 namespace memring {
 namespace {
@@ -93,6 +94,7 @@ Evaluation evaluate(const Config& config, const std::string& checkpoint, Session
   const Loader loader(
       TokenFile(config.data.path),
       {.batch = config.data.batch, .length = config.data.length, .vocab = config.model.vocab, .seed = config.run.seed});
+  require_same_tokens(session.world(), config.data.path, loader.digest());
   const std::string path = find_checkpoint(config, checkpoint);
   Evaluation result;
   result.checkpoint = path;

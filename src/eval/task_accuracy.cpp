@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "config/shapes.h"
 #include "eval/trained_model.h"
+#include "io/agreement.h"
 
 namespace memring {
 namespace {
@@ -69,6 +70,7 @@ TaskAccuracy evaluate_task(const Config& config, const std::string& checkpoint, 
                            const std::function<void(const TaskAccuracy&)>& done) {
   constexpr int64_t kSamples = 256;
   const auto dataset = open_dataset(config);
+  require_same_tokens(session.world(), config.data.path, dataset->digest());
   const auto shapes = eval_shapes(config);
   TaskAccuracy result;
   result.kind = config.data.kind;

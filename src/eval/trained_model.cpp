@@ -27,8 +27,13 @@ class PaddedTokens final : public TokenSource {
 };
 
 int64_t load_weights(const std::string& checkpoint, Params& params, Session& session) {
-  CheckpointData data{
-      .layout = params.layout(), .shard = {}, .weights = params.weights(), .m = {}, .v = {}, .state = {}};
+  CheckpointData data{.layout = params.layout(),
+                      .shard = {},
+                      .weights = params.weights(),
+                      .m = {},
+                      .v = {},
+                      .state = {},
+                      .progress = &session.progress()};
   return load_checkpoint(session.world(), checkpoint, data).step;
 }
 

@@ -45,4 +45,26 @@ inline std::optional<Failure> first_failure(Communicator& ranks, const std::opti
   return failure;
 }
 
+/// Throws Error(code) on the lowest rank whose `mine` is not rank 0's, while the others wait for that to end the job.
+/// `differences` puts rank 0's text and this rank's into words. Collective.
+template <class Differences>
+void require_same(Communicator& ranks, const std::string& mine, ExitCode code, const Differences& differences,
+                  const std::string& hint) {
+  std::string first = mine;
+  broadcast_text(ranks, first);
+  const int64_t lowest = ranks.size() - ranks.all_reduce_max(first != mine ? ranks.size() - ranks.rank() : 0);
+  if (lowest == ranks.rank()) throw Error(code, differences(first, mine), hint);
+  if (lowest < ranks.size()) ranks.barrier();
+}
+
+/// The same for a token file that each rank opens by itself.
+inline void require_same_tokens(Communicator& ranks, const std::string& path, const std::string& digest) {
+  require_same(
+      ranks, digest, ExitCode::Data,
+      [&](const std::string& first, const std::string& mine) {
+        return path + " holds other tokens here than on rank 0: digest " + mine + ", there " + first;
+      },
+      "Give every rank the same token file.");
+}
+
 }  // namespace memring

@@ -14,6 +14,7 @@
 #include "base/ids.h"
 #include "dist/communicator.h"
 #include "dist/mesh.h"
+#include "dist/progress.h"
 
 namespace memring {
 
@@ -39,6 +40,7 @@ struct CheckpointData {
   View<> weights;  ///< [layout.size]: whole on every rank
   View<> m, v;     ///< [shard.size()]
   TrainState state;
+  Progress* progress = nullptr;  ///< advances with every block written or checked: a large checkpoint is not a hang
 };
 
 /// What else the manifest records: for messages, `inspect`, and to say on resume what differs.

@@ -90,7 +90,8 @@ CheckpointSummary load(Communicator& world, const std::string& path, std::option
   const Manifest manifest = shared_manifest(world, path);
   if (step && *step != manifest.state.step)
     throw Error(ExitCode::Data, fmt::format("{} holds the manifest of step {}", path, manifest.state.step), kDamaged);
-  const auto faults = check_blocks(manifest, path, part_of(manifest.blocks(), world.size(), world.rank()), 1);
+  const auto faults =
+      check_blocks(manifest, path, part_of(manifest.blocks(), world.size(), world.rank()), 1, data.progress);
   agree(world, faults.empty() ? std::nullopt : std::optional(Failure{faults.front(), kDamaged}));
   const std::vector<Places> places = places_for(data.layout, data.weights.dtype(), manifest, path);
 

@@ -49,6 +49,8 @@ void copy_sparse(int from, int64_t size, const std::string& path) {
   file.close();
 }
 
+constexpr unsigned kWaitForDisk = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+
 /// The bytes of one tensor piece that lie in one block.
 struct Overlap {
   int64_t begin, end;
@@ -107,7 +109,7 @@ void lay_out(Manifest& manifest, const std::string& path) {
 }
 
 std::string write_part(const Manifest& manifest, const std::string& path, Range shard,
-                       const std::array<View<>, 3>& copies) {
+                       const std::array<View<>, 3>& copies, Progress* progress) {
   const int64_t element = bytes_of(manifest.stored);
   File file = File::open_write(path);
   std::map<int64_t, std::vector<Overlap>> mine;     // by block
@@ -115,8 +117,9 @@ std::string write_part(const Manifest& manifest, const std::string& path, Range 
   for (size_t group = 0; group < kGroups.size(); ++group) {
     const auto* copy = static_cast<const std::byte*>(copies[group].data());
     for (const Piece& piece : pieces_of(manifest.layout, manifest.places, static_cast<int>(group), shard, element)) {
-      file.write_at(piece.file, {copy + piece.memory, static_cast<size_t>(piece.bytes)});
       for_each_block(piece, copy, [&](int64_t block, const Overlap& overlap) {
+        file.write_at(overlap.begin, {overlap.bytes, static_cast<size_t>(overlap.end - overlap.begin)});
+        advance(progress);
         mine[block].push_back(overlap);
         own_bytes[block] += overlap.end - overlap.begin;
       });
@@ -141,6 +144,12 @@ std::string write_part(const Manifest& manifest, const std::string& path, Range 
             fmt::format("{} gives back other bytes than were written, between {} and {}", path, part.begin, part.end),
             "Check the disk, its file system and this machine's memory.");
     if (own_bytes[block] == all_bytes[block]) record.push_back({block, std::move(digest)});
+    advance(progress);
+  }
+  // Block by block to the disk: one long sync of them all would look like a hang.
+  for (const auto& [block, overlaps] : mine) {
+    ::sync_file_range(file.descriptor(), block * kBlockBytes, kBlockBytes, kWaitForDisk);
+    advance(progress);
   }
   file.sync();
   file.close();
@@ -152,12 +161,14 @@ void add_digests(Manifest& manifest, const std::string& record) {
     manifest.digests.at(entry.at(0).get<size_t>()) = entry.at(1).get<std::string>();
 }
 
-void complete_digests(Manifest& manifest, const std::string& path) {
+void complete_digests(Manifest& manifest, const std::string& path, Progress* progress) {
   const File file = File::open_read(path);
   std::vector<std::byte> buffer(static_cast<size_t>(kBlockBytes));
   for (int64_t block = 0; block < manifest.blocks(); ++block) {
     std::string& digest = manifest.digests[static_cast<size_t>(block)];
-    if (digest.empty()) digest = read_block_digest(file, manifest.file_bytes, block, buffer);
+    if (!digest.empty()) continue;
+    digest = read_block_digest(file, manifest.file_bytes, block, buffer);
+    advance(progress);
   }
 }
 

@@ -82,6 +82,7 @@ struct CheckpointWriter::State {
   const FlatBuffer layout;
   const Range shard;
   const DType dtype;
+  Progress* const progress;
   Arena arena;
   std::array<View<>, 3> copies;  ///< [shard.size()] of weights, m, v
   bool in_flight = false;        ///< main thread only, the same on all ranks
@@ -114,6 +115,7 @@ CheckpointWriter::State::State(Communicator& communicator, std::string where, in
       layout(shape.layout),
       shard(shape.shard),
       dtype(shape.weights.dtype()),
+      progress(shape.progress),
       arena(buffer_bytes(shape)) {
   for (View<>& copy : copies) copy = arena.take(dtype, {shard.size()});
 }
@@ -185,7 +187,7 @@ void CheckpointWriter::State::run() {
 }
 
 void CheckpointWriter::State::write_record() {
-  const std::string record = write_part(manifest, temporary + "/" + kStateFile, shard, copies);
+  const std::string record = write_part(manifest, temporary + "/" + kStateFile, shard, copies, progress);
   const std::string path = record_path(temporary, rank);
   write_whole(path + ".part", record);
   rename_durably(path + ".part", path);
@@ -227,7 +229,7 @@ void CheckpointWriter::State::commit() {
       add_digests(manifest, read_whole(path));
       std::filesystem::remove(path);
     }
-    complete_digests(manifest, temporary + "/" + kStateFile);
+    complete_digests(manifest, temporary + "/" + kStateFile, progress);
     write_whole(temporary + "/" + kManifestFile, render_manifest(manifest));
     sync_folder(temporary);
     publish(temporary, directory + "/" + checkpoint_name(manifest.state.step));

@@ -269,8 +269,8 @@ std::string read_block_digest(const File& file, int64_t file_bytes, int64_t bloc
   return digest_text(digest_of(bytes));
 }
 
-std::vector<std::string> check_blocks(const Manifest& manifest, const std::string& checkpoint, Range part,
-                                      size_t most) {
+std::vector<std::string> check_blocks(const Manifest& manifest, const std::string& checkpoint, Range part, size_t most,
+                                      Progress* progress) {
   std::vector<std::string> faults;
   try {
     const File file = File::open_read(checkpoint + "/" + kStateFile);
@@ -280,6 +280,7 @@ std::vector<std::string> check_blocks(const Manifest& manifest, const std::strin
     std::vector<std::byte> buffer(static_cast<size_t>(kBlockBytes));
     for (int64_t block = part.begin; block < part.end && faults.size() < most; ++block) {
       const std::string found = read_block_digest(file, size, block, buffer);
+      advance(progress);
       const std::string& expected = manifest.digests[static_cast<size_t>(block)];
       if (found != expected)
         faults.push_back(fmt::format("{} have digest {}; the manifest says {}",

@@ -64,6 +64,7 @@ std::vector<Piece> pieces_of(const FlatBuffer& layout, const std::vector<Places>
 std::string read_block_digest(const File& file, int64_t file_bytes, int64_t block, std::vector<std::byte>& buffer);
 
 /// Checks size and blocks [part.begin, part.end); returns at most `most` faults, in words.
-std::vector<std::string> check_blocks(const Manifest&, const std::string& checkpoint, Range part, size_t most);
+std::vector<std::string> check_blocks(const Manifest&, const std::string& checkpoint, Range part, size_t most,
+                                      Progress* progress = nullptr);
 
 }  // namespace memring

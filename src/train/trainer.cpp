@@ -9,8 +9,10 @@
 #include <optional>
 
 #include "base/machine.h"
+#include "base/version.h"
 #include "data/dataset.h"
 #include "engine/engine.h"
+#include "io/agreement.h"
 #include "io/checkpoint.h"
 #include "kernels/elementwise/elementwise.h"
 #include "runlog/runlog.h"
@@ -62,13 +64,14 @@ class Saver {
               .weights = engine.params().weights(),
               .m = optimizer.m(),
               .v = optimizer.v(),
-              .state = {}},
+              .state = {},
+              .progress = &session.progress()},
         info_{.config = render_config(config),
               .identity = config_identity(config) + "data.digest=" + dataset.digest() + "\n",
               .mesh = mesh_text(mesh.shape()),
               .isa = name_of(engine.queue().isa()),
               .dtype = engine.numerics().name,
-              .version = MEMRING_VERSION,
+              .version = version(),
               .threads = engine.queue().threads(),
               .ranks = session.size()},
         world_(session.world()),
@@ -182,6 +185,17 @@ std::vector<std::pair<std::string, std::string>> start_facts(const Config& confi
   };
 }
 
+/// Bits depend on the instruction set, and so on which host a rank runs: legal, but to be known.
+void warn_about_mixed_hosts(Communicator& world, Engine& engine, RunLog& log) {
+  const auto isa = static_cast<int64_t>(engine.queue().isa());
+  const int64_t most = world.all_reduce_max(isa), least = -world.all_reduce_max(-isa);
+  if (most != least)
+    log.warning(fmt::format(
+        "ranks compute with different instruction sets, {} to {}: set device.isa = {} for the same "
+        "bits on every host",
+        name_of(static_cast<Isa>(least)), name_of(static_cast<Isa>(most)), name_of(static_cast<Isa>(least))));
+}
+
 void print_schedule(Executor& executor, Session& session) {
   Schedule& schedule = executor.longest_schedule();
   schedule.restart();
@@ -208,6 +222,7 @@ void warn_about_idle_ranks(const Workload& workload, Executor& executor, MeshSha
 
 ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
   const bool rank0 = session.rank() == 0;
+  Progress& progress = session.progress();
   std::optional<RunLock> lock;
   if (rank0) {
     make_run_directory(config.run.dir);
@@ -217,6 +232,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
 
   Mesh mesh(session.world(), resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, session.size()));
   const std::unique_ptr<Dataset> dataset = open_dataset(config);
+  require_same_tokens(session.world(), config.data.path, dataset->digest());
   const Curriculum curriculum(config);
   std::optional<GradientSync> sync;
   Engine engine(config, mesh, session.node(), workload_of(config, config.data.batch, curriculum.longest(), true),
@@ -237,6 +253,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
 
   if (rank0) claim_run_directory(config);  // not before data and plan have proved usable
   Saver saver(config, *dataset, session, mesh, engine, optimizer, sync->shard());
+  progress.enter(Phase::Load);
   const Resumed resumed = saver.resume();
   TrainState state = resumed.state;
   RunLog log({.speaks = rank0,
@@ -245,14 +262,13 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
               .first_step = state.step});
   log.start(start_facts(config, session, mesh, engine, *dataset, curriculum));
   if (config.log.schedule) print_schedule(executor, session);
+  warn_about_mixed_hosts(session.world(), engine, log);
   warn_about_idle_ranks(engine.workload(), executor, mesh.shape(), engine.dependency(), log);
   for (const auto& warning : resumed.warnings) log.warning(warning);
   if (!resumed.path.empty()) log.resumed(state.step, resumed.path, resumed.differences);
 
   SaveTimes saves(config.checkpoint);
   StopConditions stop(config.run, signals);
-  const Watchdog watchdog(executor.progress(), config.run.timeout,
-                          fmt::format("rank {} of {} ({})", session.rank(), session.size(), session.host()));
   executor.set_cell_observer([&](int64_t done, int64_t total) { log.progress(state.step + 1, done, total); });
 
   const double seconds_before = state.seconds;
@@ -260,7 +276,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
   StopReason reason = stop.decide(state);
   while (reason == StopReason::None) {
     const auto step_start = Clock::now();
-    executor.progress().step = state.step + 1;
+    progress.step = state.step + 1;
     const SequenceShape shape = curriculum.shape(state);
     const auto batch = dataset->at(state.step, shape);
     const BoundaryWeights weights = executor.draw(shape);
@@ -268,8 +284,10 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
     StepSums local = executor.run(*batch, weights);
     stop.ask(local, rank0);
     saves.ask(local, rank0);
+    progress.enter(Phase::Reduce);
     const ReducedStep reduced = sync->reduce(engine.queue(), params.gradients(), local);
 
+    progress.enter(Phase::Update);
     const double lr = learning_rate(config.optimizer, state.step, config.run.steps);
     if (reduced.finite && reduced.sums.targets > 0) {
       optimizer.step(lr, state.step - state.skipped + 1, optimizer.clipping(reduced.norm) / reduced.sums.targets);
@@ -310,10 +328,12 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
           "data of these steps.");
     reason = stop.decide(state, reduced);
     if (reason == StopReason::None && saves.due(state.step, reduced.sums)) {
+      progress.enter(Phase::Save);
       saver.try_save(state, log);
       saves.saved();
     }
   }
+  progress.enter(Phase::Save);
   saver.save_and_wait(state, log);
 
   const ExitCode code = finished(reason) ? ExitCode::Done : ExitCode::Again;

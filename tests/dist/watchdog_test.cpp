@@ -1,9 +1,12 @@
-// The watchdog in a child process without MPI: it ends what hangs, and nothing else.
+// The watchdog in child processes without MPI, which share a board as the ranks of a host do: it ends what hangs, names
+// the rank that is to blame, and ends nothing else.
 // SPDX-License-Identifier: Apache-2.0
 #include "dist/watchdog.h"
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -50,31 +53,150 @@ Ended in_child(
   return ended;
 }
 
-TEST(Watchdog, EndsAHangingProcessWithItsLine) {
+/// A board for `ranks` processes, in memory that children made by fork share.
+class Shared {
+ public:
+  explicit Shared(int ranks)
+      : ranks_(ranks),
+        memory_(mmap(nullptr, Board::bytes(ranks), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) {
+    for (int rank = 0; rank < ranks; ++rank) board(rank).mine().rank = rank;
+  }
+  ~Shared() { munmap(memory_, Board::bytes(ranks_)); }
+  Shared(const Shared&) = delete;
+  Shared& operator=(const Shared&) = delete;
+  /// The board as rank `rank` makes it; its position is fresh afterwards.
+  Board board(int rank) const { return {memory_, ranks_, rank}; }
+
+ private:
+  int ranks_;
+  void* memory_;
+};
+
+Board alone() {
+  static const Shared shared(1);
+  return shared.board(0);
+}
+
+void sleep_seconds(double seconds) { std::this_thread::sleep_for(std::chrono::duration<double>(seconds)); }
+
+int count(const std::string& text, const std::string& part) {
+  int found = 0;
+  for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++found;
+  return found;
+}
+
+void stand(Progress& progress, Verb verb, int peer) {
+  progress.step = 12, progress.action = 345, progress.peer = peer, progress.segment = 17, progress.layer = 3;
+  progress.phase = Phase::Schedule, progress.verb = verb;
+}
+
+/// Two ranks: a child with rank 1, which does `other`, and rank 0, which waits with a limit of 0.6 s.
+Ended two_ranks(
+    const std::function<void(Board)>& other, const std::function<void(pid_t)>& meanwhile = [](pid_t) {}) {
+  const Shared shared(2);
+  return in_child([&] {
+    const Board first = shared.board(0);
+    stand(first.mine(), Verb::Wait, 1);
+    const pid_t child = fork();
+    if (child == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);  // the launcher's part
+      const Board second = shared.board(1);
+      second.mine().rank = 1;
+      second.mine().process = getpid();
+      other(second);
+      _exit(0);
+    }
+    while (first.ranks()[1].process.load() == 0) sleep_seconds(0.01);
+    {
+      const Watchdog watchdog(first, 0.6, {"node17", 2});
+      meanwhile(child);
+      sleep_seconds(20);
+    }
+    kill(child, SIGKILL);
+  });
+}
+
+TEST(Watchdog, EndsAHangingProcessWithItsPosition) {
   const Ended ended = in_child([] {
-    Progress progress;
-    progress.step = 12, progress.action = 345, progress.peer = 2, progress.segment = 17, progress.layer = 3;
-    progress.verb = "Wait";
-    const Watchdog watchdog(progress, 0.5, "rank 3 of 8 (node17)");
-    std::this_thread::sleep_for(std::chrono::seconds(20));
+    const Board board = alone();
+    stand(board.mine(), Verb::Wait, 2);
+    const Watchdog watchdog(board, 0.5, {"node17", 1});
+    sleep_seconds(20);
   });
   EXPECT_EQ(ended.code, 75);
   EXPECT_GE(ended.seconds, 0.5);
   EXPECT_LT(ended.seconds, 5);
-  const std::string line =
-      "memring: rank 3 of 8 (node17): no progress for 0.5 s at step 12, action 345 (Wait, peer rank 2, segment 17, "
-      "layer 3).";
-  EXPECT_EQ(ended.output.substr(0, line.size()), line);
-  EXPECT_EQ(std::count(ended.output.begin(), ended.output.end(), '\n'), 1) << ended.output;
+  EXPECT_EQ(
+      ended.output,
+      "memring: no progress on node17 for 0.5 s: its ranks wait for each other, or for another host's\n"
+      "  rank 0 of 1 (node17): step 12, action 345: Wait, peer rank 2, segment 17, layer 3\n"
+      "  Start the same command again to go on from the last checkpoint; if one action may really take this long, "
+      "raise run.timeout.\n");
+}
+
+TEST(Watchdog, NamesTheRankThatDoesNotFinishItsAction) {
+  const Ended ended = two_ranks([](Board board) {
+    stand(board.mine(), Verb::Backward, -1);
+    const Watchdog watchdog(board, 60, {"node17", 2});
+    sleep_seconds(20);
+  });
+  EXPECT_EQ(ended.code, 75);
+  EXPECT_NE(ended.output.find(": rank 1 of 2 (node17) does not finish its action\n"), std::string::npos)
+      << ended.output;
+  EXPECT_NE(ended.output.find("  rank 1 of 2 (node17): step 12, action 345: Backward, segment 17, layer 3\n"),
+            std::string::npos)
+      << ended.output;
+  EXPECT_EQ(count(ended.output, "memring:"), 1) << "one rank speaks for all:\n" << ended.output;
+}
+
+TEST(Watchdog, NamesTheRankWhoseProcessIsStopped) {
+  const Ended ended = two_ranks([](Board board) {
+    stand(board.mine(), Verb::Wait, 0);
+    const Watchdog watchdog(board, 60, {"node17", 2});
+    raise(SIGSTOP);
+  });
+  EXPECT_EQ(ended.code, 75);
+  EXPECT_NE(ended.output.find(": rank 1 of 2 (node17) no longer runs"), std::string::npos) << ended.output;
+}
+
+TEST(Watchdog, NamesTheRankThatHasVanished) {
+  const auto reap = [](pid_t child) { waitpid(child, nullptr, 0); };  // as mpirun does
+  const Ended ended = two_ranks([](Board) { raise(SIGKILL); }, reap);
+  EXPECT_EQ(ended.code, 71);
+  EXPECT_NE(ended.output.find("memring: rank 1 of 2 (node17) has vanished"), std::string::npos) << ended.output;
+  EXPECT_LT(ended.seconds, 3);
+}
+
+TEST(Watchdog, LetsARankGoThatIsDone) {
+  const Ended ended = two_ranks([](Board board) { board.mine().enter(Phase::End); },
+                                [](pid_t child) { waitpid(child, nullptr, 0), sleep_seconds(0.4), _exit(0); });
+  EXPECT_EQ(ended.code, 0);
+  EXPECT_EQ(ended.output, "");
+}
+
+TEST(Watchdog, CountsTheProgressOfAnyRankOfTheHost) {
+  const Ended ended = two_ranks(
+      [](Board board) {
+        for (;; board.mine().advance()) sleep_seconds(0.02);
+      },
+      [](pid_t) { sleep_seconds(2), _exit(0); });
+  EXPECT_EQ(ended.code, 0);
+  EXPECT_EQ(ended.output, "");
+}
+
+TEST(Watchdog, IsSilentWhereAnotherRankHasSpoken) {
+  const Ended ended = two_ranks([](Board board) { board.claim(65), sleep_seconds(60); });
+  EXPECT_EQ(ended.code, 65);
+  EXPECT_EQ(ended.output, "");
 }
 
 TEST(Watchdog, LetsSlowProgressGoOn) {
   const Ended ended = in_child([] {
-    Progress progress;
-    const Watchdog watchdog(progress, 1.5, "rank 0");
+    const Board board = alone();
+    const Watchdog watchdog(board, 1.5, {"node17", 1});
     for (int i = 0; i < 8; ++i) {
       std::this_thread::sleep_for(milliseconds(300));
-      ++(i % 2 ? progress.step : progress.action);
+      ++(i % 2 ? board.mine().step : board.mine().action);
     }
   });
   EXPECT_EQ(ended.code, 0) << ended.output;
@@ -84,26 +206,24 @@ TEST(Watchdog, LetsSlowProgressGoOn) {
 
 TEST(Watchdog, WithoutALimitNeverFires) {
   const Ended ended = in_child([] {
-    Progress progress;
-    const Watchdog watchdog(progress, 0, "rank 0");
+    const Watchdog watchdog(alone(), 0, {"node17", 1});
     std::this_thread::sleep_for(milliseconds(300));
   });
   EXPECT_EQ(ended.code, 0) << ended.output;
 }
 
 TEST(Watchdog, EndsAtOnceWithItsScope) {
-  Progress progress;
   const auto start = Clock::now();
-  { const Watchdog watchdog(progress, 3600, "rank 0"); }
+  { const Watchdog watchdog(alone(), 3600, {"node17", 1}); }
   EXPECT_LT(std::chrono::duration<double>(Clock::now() - start).count(), 0.5);
 }
 
 TEST(Watchdog, DoesNotCountSuspendedTime) {
   const Ended ended = in_child(
       [] {
-        Progress progress;
-        const Watchdog watchdog(progress, 1.5, "rank 0");
-        for (int i = 0; i < 8; ++i, ++progress.action) std::this_thread::sleep_for(milliseconds(100));
+        const Board board = alone();
+        const Watchdog watchdog(board, 1.5, {"node17", 1});
+        for (int i = 0; i < 8; ++i, board.mine().advance()) std::this_thread::sleep_for(milliseconds(100));
       },
       [](pid_t child) {
         std::this_thread::sleep_for(milliseconds(300));
@@ -119,8 +239,7 @@ TEST(Watchdog, LeavesSignalsToTheMainThread) {
   const Ended ended = in_child([] {
     static std::atomic<pid_t> handled_by{0};
     signal(SIGUSR1, [](int) { handled_by = gettid(); });
-    Progress progress;
-    const Watchdog watchdog(progress, 30, "rank 0");
+    const Watchdog watchdog(alone(), 30, {"node17", 1});
     for (int i = 0; i < 20; ++i) {
       kill(getpid(), SIGUSR1);
       if (handled_by != gettid()) _exit(1);

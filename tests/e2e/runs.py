@@ -150,10 +150,11 @@ class RunTest(unittest.TestCase):
         overrides = [f"--{key.replace('__', '.')}={value}" for key, value in keys.items()]
         return ["train", self.config, f"--run.dir={directory}", *overrides]
 
-    def start(self, *arguments, **how):
+    def start(self, *arguments, new_session=False, **how):
         """Starts memring and sees to it that it is gone when the test ends."""
         log = open(self.folder / f"log-{time.monotonic_ns()}", "w+", encoding="utf-8")
-        process = subprocess.Popen(command(*arguments, **how), stdout=log, stderr=subprocess.STDOUT, text=True)
+        process = subprocess.Popen(command(*arguments, **how), stdout=log, stderr=subprocess.STDOUT, text=True,
+                                   start_new_session=new_session)
         process.log = log
         self.addCleanup(log.close)
         self.addCleanup(self.end, process)

@@ -1,31 +1,18 @@
-"""Signals and lost ranks: what they leave on disk, and which exit code the caller sees.
+"""Signals: what they leave on disk, and which exit code the caller sees.
 
 SPDX-License-Identifier: Apache-2.0
 """
 import os
+import random
 import signal
 import time
 
+import jobs
 import runs
-
-# Longer than any test: each run here is ended from outside. Steps of some tens of milliseconds.
-ENDLESS = {"run__steps": 100000, "data__batch": 16}
+from jobs import ENDLESS
 
 
-class Signals(runs.RunTest):
-    def assert_saved_and_intact(self, directory):
-        """The newest checkpoint is of the last step that was logged, and its digests are right."""
-        saved = runs.checkpoints(directory)
-        self.assertTrue(saved, "no checkpoint")
-        self.assertEqual(saved[-1].name, f"step-{max(runs.losses(directory)):09}")
-        self.succeed("inspect", saved[-1])
-        self.assertEqual([path.name for path in (directory / "checkpoints").iterdir() if ".tmp" in path.name], [])
-
-    def assert_resumes(self, directory, **how):
-        step = int(runs.checkpoints(directory)[-1].name.removeprefix("step-"))
-        result = self.train(directory, run__steps=step + 2, data__batch=16, **how)
-        self.assertRegex(result.stdout, rf"(?m)^resume +from step {step} ")
-
+class Signals(jobs.JobTest):
     def test_a_plain_start_saves_and_ends_with_75(self):
         for name in ("SIGUSR1", "SIGTERM", "SIGINT"):
             with self.subTest(signal=name):
@@ -107,29 +94,108 @@ class Signals(runs.RunTest):
         self.assertGreaterEqual(int(runs.checkpoints(directory)[-1].name.removeprefix("step-")), 5)
         self.assert_resumes(directory, ranks=2, checkpoint__every=5)
 
-    def test_a_killed_rank_ends_the_job_and_leaves_the_previous_checkpoint_intact(self):
-        def kill_one_rank(process):
-            os.kill(runs.children_of(process.pid)[-1], signal.SIGKILL)
+    def test_ten_signals_in_a_row_make_one_save(self):
+        def ten(process):
+            for _ in range(10):
+                process.send_signal(signal.SIGUSR1)
+                time.sleep(0.01)
 
         directory = self.folder / "run"
-        code, seconds, output = self.stop_at(directory, 12, None, send=kill_one_rank, ranks=3, checkpoint__every=5, **ENDLESS)
-        self.assertEqual(code, 137, output)
+        code, _, output = self.stop_at(directory, 3, None, send=ten, ranks=2, **ENDLESS)
+        self.assertEqual(code, 75, output)
+        self.assertEqual(len(runs.checkpoints(directory)), 1)
+        self.assert_saved_and_intact(directory)
+        runs.record_fault("H4", "10 SIGUSR1 in a row to mpirun", 1, "one save, 75")
+
+    def test_a_signal_during_a_save_waits_for_it(self):
+        """Every step is saved, so the signal comes while one is being written."""
+        amount, source = runs.amount(2, 40), random.Random(4)
+        directory = self.folder / "run"
+        for _ in range(amount):
+            before = max(runs.losses(directory), default=0)
+            process = self.start(*self.train_arguments(directory, mesh__segment=2, checkpoint__every=1, **ENDLESS), ranks=2)
+            self.assertTrue(self.await_step(process, directory, before + 1), self.output(process))
+            time.sleep(source.uniform(0, 0.2))
+            process.send_signal(signal.SIGUSR1)
+            code, _ = self.code_of(process)
+            self.assertEqual(code, 75, self.output(process))
+            self.assert_saved_and_intact(directory)
+        runs.record_fault("H4", "SIGUSR1 while a checkpoint is written", amount, "saved, 75, intact")
+
+    def test_term_and_soon_after_kill_cost_no_checkpoint(self):
+        """What schedulers do whose patience is short."""
+        amount, source = runs.amount(2, 40), random.Random(5)
+        directory = self.folder / "run"
+        for _ in range(amount):
+            before = max(runs.losses(directory), default=0)
+            process = self.start(*self.train_arguments(directory, checkpoint__every=2, **ENDLESS))
+            self.assertTrue(self.await_step(process, directory, before + 3), self.output(process))
+            process.send_signal(signal.SIGTERM)
+            time.sleep(source.uniform(0, 0.05))
+            process.kill()
+            self.assertIn(self.code_of(process)[0], (-signal.SIGKILL, 75), self.output(process))
+            self.assertTrue(runs.checkpoints(directory))
+            self.assert_intact(directory)
+        self.assert_resumes(directory, checkpoint__every=2)
+        runs.record_fault("C2", "SIGTERM, then SIGKILL within 50 ms", amount, "checkpoints intact, resumed")
+
+    def test_a_terminals_interrupt_saves_through_the_launch_script(self):
+        """Ctrl-C goes to the process group of the terminal; the script keeps it from mpirun and the ranks."""
+        directory = self.folder / "run"
+        process = self.start(*self.train_arguments(directory, mesh__segment=2, **ENDLESS), ranks=2, new_session=True,
+                             launcher=runs.LAUNCH / "mpirun.sh")
+        self.assertTrue(self.await_step(process, directory, 3), self.output(process))
+        self.await_ranks(process, 2)
+        os.killpg(process.pid, signal.SIGINT)
+        self.assertEqual(self.code_of(process)[0], 75, self.output(process))
+        self.assert_saved_and_intact(directory)
+        self.assert_nothing_left()
+
+    def test_a_second_interrupt_to_the_launch_script_ends_with_130(self):
+        directory = self.folder / "run"
+        process = self.start(*self.train_arguments(directory, mesh__segment=2, **{**ENDLESS, "data__batch": 800}), ranks=2,
+                             launcher=runs.LAUNCH / "mpirun.sh")
+        self.assertTrue(self.await_step(process, directory, 1), self.output(process))
+        self.await_ranks(process, 2)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        code, seconds = self.code_of(process)
+        self.assertEqual(code, 130, self.output(process))
         self.assertLess(seconds, 10)
-        self.succeed("inspect", directory)
-        self.assert_resumes(directory, ranks=3, checkpoint__every=5)
+        self.assert_nothing_left()
 
-    def test_one_failing_rank_ends_the_job_with_one_message(self):
-        """Rank 1 alone is told of a token file that does not exist, while the others wait for it."""
+    def test_a_signal_while_the_script_starts_leaves_nothing_behind(self):
+        """Nothing was computed yet, so nothing need be saved: but the caller learns that it may start again (75)."""
+        names, amount, source = ("SIGTERM", "SIGINT", "SIGUSR1"), runs.amount(4, 60), random.Random(6)
         directory = self.folder / "run"
-        good = self.train_arguments(directory, mesh__segment=3)
-        missing = self.train_arguments(directory, mesh__segment=3, data__path=self.folder / "missing.h5")
-        start = time.monotonic()
-        result = runs.run(*good, ":", "-n", 1, runs.MEMRING, *missing, ":", "-n", 1, runs.MEMRING, *good, ranks=1)
-        self.assertLess(time.monotonic() - start, 10)
-        self.assertEqual(result.returncode, 65, result.stderr)
-        messages = [line for line in result.stderr.splitlines() if line.startswith("memring:")]
-        self.assertEqual(len(messages), 1, result.stderr)
-        self.assertRegex(messages[0], r"^memring: rank 1 of 3 \(.*missing\.h5")
+        for number in range(amount):
+            name = names[number % 3]
+            process = self.start(*self.train_arguments(directory, mesh__segment=2, **ENDLESS), ranks=2,
+                                 launcher=runs.LAUNCH / "mpirun.sh")
+            self.assertTrue(jobs.wait_for(lambda: runs.children_of(process.pid), 10))  # its traps are set
+            time.sleep(source.uniform(0, 1.2))
+            self.ranks_of(process)
+            process.send_signal(getattr(signal, name))
+            code, _ = self.code_of(process)
+            self.assertEqual(code, 75, f"{name}: {self.output(process)}")
+            self.assert_nothing_left(self.output(process))
+        self.succeed(*self.train_arguments(directory, mesh__segment=2, **{**ENDLESS, "run__steps": 3}), ranks=2)
+        runs.record_fault("H4", "SIGTERM, SIGINT or SIGUSR1 to the launch script while the job starts", amount,
+                          "75, nothing left, no lock that blocks the next start")
+
+    def test_a_signal_while_a_plain_start_begins_leaves_nothing_behind(self):
+        amount, source = runs.amount(3, 60), random.Random(7)
+        directory = self.folder / "run"
+        for _ in range(amount):
+            process = self.start(*self.train_arguments(directory, **ENDLESS))
+            time.sleep(source.uniform(0, 0.6))
+            self.seen.add(process.pid)
+            process.send_signal(signal.SIGTERM)
+            self.assertIn(self.code_of(process)[0], (75, -signal.SIGTERM), self.output(process))
+            self.assert_nothing_left(self.output(process))
+        self.train(directory, run__steps=3, data__batch=16)
+        runs.record_fault("H4", "SIGTERM while a plain start begins", amount, "75 or ended by the signal, nothing left")
 
 
 if __name__ == "__main__":
