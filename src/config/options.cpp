@@ -125,7 +125,7 @@ std::vector<Option> table() {
       choice("device.isa", device<&DeviceConfig::isa>, {"auto", "baseline", "avx2", "avx512"},
              "Instruction set of memring's own loops; auto = the best this CPU has.", "avx2"),
 
-      integer("model.layers", model<&ModelConfig::layers>, {1, 32766}, "Decoder layers.", "12", kNumbers),
+      integer("model.layers", model<&ModelConfig::layers>, {1, 32765}, "Decoder layers.", "12", kNumbers),
       integer("model.dim", model<&ModelConfig::dim>, {1, 1 << 20}, "Width of the residual stream.", "768", kNumbers),
       integer("model.heads", model<&ModelConfig::heads>, {1, 1 << 16}, "Query heads.", "12", kNumbers),
       integer("model.kv_heads", model<&ModelConfig::kv_heads>, {0, 1 << 16},
@@ -174,9 +174,9 @@ std::vector<Option> table() {
       choice("data.kind", data<&DataConfig::kind>, {"tokens"}, "Where sequences come from: a token file.", "tokens",
              kNumbers),
       text("data.path", data<&DataConfig::path>, "Token file made by `memring pack`.", "data/books.h5"),
-      integer("data.batch", data<&DataConfig::batch>, at_least(1),
+      integer("data.batch", data<&DataConfig::batch>, count_from(1),
               "Sequences of one optimizer step over the whole world.", "32", kNumbers),
-      integer("data.micro_batch", data<&DataConfig::micro_batch>, at_least(0),
+      integer("data.micro_batch", data<&DataConfig::micro_batch>, count_from(0),
               "Sequences computed together as one stream; 0 = automatic.", "4"),
       size("data.length", data<&DataConfig::length>, at_least(1), "Tokens of one sequence.", "64k", kNumbers),
 
