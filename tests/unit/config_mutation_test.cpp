@@ -21,22 +21,37 @@ namespace {
 struct Mutation {
   std::string text;
   int64_t line = 0;  ///< of the character, from 1
-
-  Mutation(const std::string& original, std::mt19937& source) : text(original) {
-    constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyzABCXYZ0123456789 \t\n\r=[]#;._-+\"\\/:,\x01\xC3";
-    const size_t at = source() % original.size();
-    const char letter = kLetters[source() % kLetters.size()];
-    const auto where = static_cast<std::string::difference_type>(at);
-    line = 1 + std::count(original.begin(), original.begin() + where, '\n');
-    const unsigned kind = source() % 3;
-    if (kind == 0)
-      text[at] = letter;
-    else if (kind == 1)
-      text.insert(at, 1, letter);
-    else
-      text.erase(at, 1);
-  }
 };
+
+enum class Change : uint8_t { Replace, Insert, Remove };
+
+Mutation mutated(const std::string& original, size_t at, Change change, char letter) {
+  const auto where = original.begin() + static_cast<std::string::difference_type>(at);
+  Mutation mutation{original, 1 + std::count(original.begin(), where, '\n')};
+  if (change == Change::Replace)
+    mutation.text[at] = letter;
+  else if (change == Change::Insert)
+    mutation.text.insert(at, 1, letter);
+  else
+    mutation.text.erase(at, 1);
+  return mutation;
+}
+
+/// Everything that the syntax turns on, at every place; and letters by chance.
+std::vector<Mutation> mutations_of(const std::string& original) {
+  constexpr std::string_view kSyntax = "#;[]= \n\"",
+                             kLetters = "abcdefghijklmnopqrstuvwxyzABCXYZ0123456789\t\r._-+\\/:,\x01\xC3";
+  std::vector<Mutation> mutations;
+  std::mt19937 source(4);
+  for (size_t at = 0; at < original.size(); ++at) {
+    for (const Change change : {Change::Replace, Change::Insert}) {
+      for (const char letter : kSyntax) mutations.push_back(mutated(original, at, change, letter));
+      mutations.push_back(mutated(original, at, change, kLetters[source() % kLetters.size()]));
+    }
+    mutations.push_back(mutated(original, at, Change::Remove, 0));
+  }
+  return mutations;
+}
 
 std::set<std::string> keys_that_differ(const Config& a, const Config& b) {
   std::set<std::string> keys;
@@ -59,7 +74,8 @@ std::set<std::string> keys_at(const std::string& text, int64_t line) {
 
 /// The refusal names the file and a line, and what else was probably meant.
 void expect_refusal(const Error& error, const Mutation& mutation) {
-  const std::string what = error.what(), hint = error.hint();
+  const std::string what = error.what();
+  const std::string& hint = error.hint();
   EXPECT_EQ(error.code(), ExitCode::Usage) << what;
   EXPECT_TRUE(what.starts_with("mutated.ini:")) << what << "\nof\n" << mutation.text;
   EXPECT_FALSE(hint.empty()) << what;
@@ -72,10 +88,8 @@ TEST(ConfigMutation, OneCharacterChangesAtMostTheKeysOfItsLineOrIsRefusedWithIts
   for (const char* name : {"quickstart.ini", "long.ini"}) {
     const std::string original = test::content_of(std::string(MEMRING_CONFIGS "/") + name);
     const Config meant = parse_config(original, name);
-    std::mt19937 source(4);
     int same = 0, other = 0, refused = 0;
-    for (int i = 0; i < 5000; ++i) {
-      const Mutation mutation(original, source);
+    for (const Mutation& mutation : mutations_of(original)) {
       try {
         const auto changed = keys_that_differ(meant, parse_config(mutation.text, "mutated.ini"));
         const auto touched = keys_at(original, mutation.line);
