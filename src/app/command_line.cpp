@@ -8,8 +8,10 @@
 #include <boost/program_options.hpp>
 #include <charconv>
 #include <cmath>
+#include <filesystem>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "config/nearest.h"
 #include "config/options.h"
 #include "config/scanner.h"
@@ -24,7 +26,11 @@ std::string see_help(const Command& command) {
 }
 
 Error unknown_option(const Command& command, std::string name) {
-  name.erase(0, name.find_first_not_of('-'));
+  std::error_code ignored;
+  if (std::filesystem::exists(name, ignored))
+    return Error(ExitCode::Usage, fmt::format("memring {} has no option {}", command.name, shown(name)),
+                 fmt::format("If the file of that name is meant, write ./{}", shown(name)));
+  name.erase(0, std::min(name.find_first_not_of('-'), name.size()));
   std::vector<std::string_view> own{"help"};
   for (const CommandOption& option : command.options) own.push_back(option.name);
   std::string_view best = nearest(name, own);
@@ -32,7 +38,7 @@ Error unknown_option(const Command& command, std::string name) {
     const std::string_view key = nearest_key(name);
     if (edit_distance(name, key.substr(key.find('.') + 1)) < edit_distance(name, best)) best = key;
   }
-  return Error(ExitCode::Usage, fmt::format("memring {} has no option --{}", command.name, name),
+  return Error(ExitCode::Usage, fmt::format("memring {} has no option --{}", command.name, shown(name)),
                fmt::format("Did you mean '--{}'? {}", best, see_help(command)));
 }
 
@@ -49,7 +55,8 @@ std::vector<std::string> take_overrides(const Command& command, std::vector<std:
       continue;
     }
     if (command.sections.empty())
-      throw Error(ExitCode::Usage, fmt::format("memring {} takes no configuration keys, found {}", command.name, word),
+      throw Error(ExitCode::Usage,
+                  fmt::format("memring {} takes no configuration keys, found {}", command.name, shown(word)),
                   "Leave it out. " + see_help(command));
     split_override(word);
     overrides.push_back(std::move(word));
@@ -62,7 +69,7 @@ void check_option(const Command& command, const CommandOption& option, const std
   auto refuse = [&](std::string_view expected) {
     throw Error(
         ExitCode::Usage,
-        fmt::format("memring {}: --{} = '{}' is wrong; expected {}", command.name, option.name, value, expected),
+        fmt::format("memring {}: --{} = '{}' is wrong; expected {}", command.name, option.name, shown(value), expected),
         fmt::format("Set it as in this example: --{}={}", option.name, option.example));
   };
   if (option.kind == OptionKind::Text && value.empty()) refuse("text");
@@ -79,6 +86,11 @@ void check_option(const Command& command, const CommandOption& option, const std
 
 void check_arguments(const Command& command, const std::vector<std::string>& arguments) {
   const int count = static_cast<int>(arguments.size());
+  if (const auto empty = std::find(arguments.begin(), arguments.end(), ""); empty != arguments.end())
+    throw Error(
+        ExitCode::Usage,
+        fmt::format("memring {}: argument {} of {} is empty", command.name, empty - arguments.begin() + 1, count),
+        "Check the variable that it comes from, or leave it out.");
   if (count >= command.least_arguments && (command.most_arguments < 0 || count <= command.most_arguments)) return;
   const std::string usage = fmt::format("Start it as `memring {}{}{}`. {}", command.name,
                                         command.usage.empty() ? "" : " ", command.usage, see_help(command));
@@ -92,7 +104,7 @@ void check_arguments(const Command& command, const std::vector<std::string>& arg
                           command.most_arguments == 0   ? std::string("no arguments")
                           : command.most_arguments == 1 ? std::string("one argument")
                                                         : fmt::format("{} arguments", command.most_arguments),
-                          count, arguments[static_cast<size_t>(command.most_arguments)]),
+                          count, shown(arguments[static_cast<size_t>(command.most_arguments)])),
               usage);
 }
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "config/config.h"
 #include "config/nearest.h"
 
@@ -101,7 +102,8 @@ const Command& find_command(std::string_view name) {
     if (command.name == name) return command;
     names.push_back(command.name);
   }
-  throw Error(ExitCode::Usage, fmt::format("unknown command '{}'; expected one of {}", name, fmt::join(names, ", ")),
+  throw Error(ExitCode::Usage,
+              fmt::format("unknown command '{}'; expected one of {}", shown(name), fmt::join(names, ", ")),
               fmt::format("Did you mean '{}'? Run `memring --help` for what each does.", nearest(name, names)));
 }
 

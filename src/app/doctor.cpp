@@ -168,11 +168,13 @@ void print(const std::map<std::string, Host>& hosts, int ranks, const std::strin
     text += host_line(name, host);
     for (std::string& warning : warnings_of(name, host)) warnings.push_back(std::move(warning));
   }
+  std::error_code unknown;
+  const std::string directory = std::filesystem::current_path(unknown).string();
   const char* lowest = name_of(static_cast<Isa>(*isas.begin()));
   text +=
       fmt::format("device     kind = auto: cpu (CUDA and NCCL: not in this build); isa = auto: {}; dtype = auto: {}\n",
                   lowest, *amx.begin() ? "bf16 (the CPU has AMX)" : "fp32 (bf16 is chosen where the CPU has AMX)");
-  text += fmt::format("directory  {}\n", std::filesystem::current_path().string());
+  text += fmt::format("directory  {}\n", unknown ? unknown.message() : directory);
   text += fmt::format("libraries  {}\n\n", library_versions());
   if (isas.size() > 1)
     warnings.push_back(fmt::format(

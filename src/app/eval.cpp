@@ -1,6 +1,10 @@
 // memring eval: loss and perplexity by position, or accuracy on a memory task by number of segments, each with memory
 // and with the memory reset at every segment.
 // SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 
@@ -9,6 +13,7 @@
 #include "app/with_session.h"
 #include "eval/perplexity.h"
 #include "eval/task_accuracy.h"
+#include "io/file.h"
 #include "train/run_directory.h"
 
 namespace memring {
@@ -19,6 +24,15 @@ void write_json(const std::string& path, const std::string& json) {
   file << json;
   if (!file.flush())
     throw Error(ExitCode::Io, fmt::format("{} cannot be written", path), "Choose another --json file.");
+}
+
+/// Before the work, which may take hours.
+void expect_writable(const std::string& path) {
+  std::error_code unknown;
+  const bool folder = std::filesystem::is_directory(path, unknown), exists = std::filesystem::exists(path, unknown);
+  if (!folder && ::access((exists ? path : folder_of(path)).c_str(), W_OK) == 0) return;
+  throw Error(ExitCode::Io, fmt::format("cannot write {}: {}", path, std::strerror(folder ? EISDIR : errno)),
+              "Choose another --json file, in a folder that exists.");
 }
 
 }  // namespace
@@ -32,11 +46,15 @@ int run_eval(const CommandLine& line) {
     std::vector<std::string> settings;
     if (is_run) settings = {"mesh.data=0", "mesh.segment=1", "mesh.token=1", "data.micro_batch=0", "run.dir=" + target};
     settings.insert(settings.end(), line.overrides.begin(), line.overrides.end());
+    if (is_run && !std::filesystem::exists(config_file(target)))
+      throw Error(ExitCode::Data, fmt::format("folder {} is not a run directory: it holds no config.ini", target),
+                  "Give the run.dir of a run, or a configuration.");
     const Config config = load_config(is_run ? config_file(target) : target, settings);
     session.watch(config.run.timeout);
     require_same_start(session, config);
     const std::string checkpoint = line.text("checkpoint");
     const bool speaks = session.rank() == 0;
+    if (speaks && !config.eval.json.empty()) expect_writable(config.eval.json);
     std::string json;
     if (config.data.kind == "tokens") {
       const Evaluation result = evaluate(config, checkpoint, session);

@@ -1,5 +1,7 @@
 // memring inspect: says what a token file, a fixture, a checkpoint or a run directory holds, and checks its digests.
 // SPDX-License-Identifier: Apache-2.0
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -22,15 +24,18 @@ namespace fs = std::filesystem;
 constexpr const char* kRemedy =
     "Give a token file (memring pack), a fixture (tests/golden), a checkpoint or a run directory.";
 
-/// Prints the faults of `path`, or that there are none; the exit code says the same.
-int report_faults(const std::string& path, const std::vector<std::string>& faults) {
-  if (faults.empty()) {
-    fmt::print("digests          all correct\n");
-    return static_cast<int>(ExitCode::Done);
-  }
-  for (const std::string& fault : faults) fmt::print(stderr, "memring: {}: {}\n", path, fault);
-  fmt::print("digests          {} WRONG: the data is damaged\n", faults.size());
-  return static_cast<int>(ExitCode::Data);
+constexpr const char* kDamaged =
+    "Copy it again, or remove it: a run goes on from the newest checkpoint that is intact.";
+
+/// "PATH: FAULT" of everything damaged.
+using Faults = std::vector<std::string>;
+
+Faults print_faults(const std::string& path, const std::vector<std::string>& faults) {
+  fmt::print("digests          {}\n",
+             faults.empty() ? "all correct" : fmt::format("{} WRONG: the data is damaged", faults.size()));
+  Faults named;
+  for (const std::string& fault : faults) named.push_back(path + ": " + fault);
+  return named;
 }
 
 /// Ini text under a heading, indented.
@@ -43,17 +48,17 @@ void print_config(const std::string& config) {
   }
 }
 
-int inspect_token_file(const std::string& path) {
+Faults inspect_token_file(const std::string& path) {
   const TokenFile file(path);
   fmt::print("{}: token file\n", path);
   fmt::print("tokens           {}\n", grouped(file.tokens()));
   fmt::print("documents        {}\n", grouped(file.documents()));
   fmt::print("tokenizer        {} (vocab {})\n", file.tokenizer(), grouped(file.vocab()));
   fmt::print("content digest   {}\n", file.digest());
-  return report_faults(path, file.verify());
+  return print_faults(path, file.verify());
 }
 
-int inspect_fixture(const std::string& path) {
+Faults inspect_fixture(const std::string& path) {
   const Fixture fixture = read_fixture(path);
   int64_t numbers = 0;
   for (const auto& [name, tensor] : fixture.params) numbers += tensor.shape.elements();
@@ -66,10 +71,10 @@ int inspect_fixture(const std::string& path) {
   for (const auto& [name, tensor] : fixture.state) fmt::print("    {} {}\n", name, tensor.shape.text());
   print_config(fixture.config);
   if (!fixture.note.empty()) fmt::print("note             {}\n", fixture.note);
-  return static_cast<int>(ExitCode::Done);
+  return {};
 }
 
-int inspect_checkpoint(const CheckpointSummary& checkpoint, bool full) {
+Faults inspect_checkpoint(const CheckpointSummary& checkpoint, bool full) {
   const TrainState& state = checkpoint.state;
   const CheckpointInfo& info = checkpoint.info;
   fmt::print("{}: checkpoint\n", checkpoint.path);
@@ -83,13 +88,13 @@ int inspect_checkpoint(const CheckpointSummary& checkpoint, bool full) {
     for (const FlatEntry& entry : checkpoint.layout.entries) fmt::print("    {} {}\n", entry.name, entry.shape.text());
     print_config(info.config);
   }
-  return report_faults(checkpoint.path, verify_checkpoint(checkpoint.path));
+  return print_faults(checkpoint.path, verify_checkpoint(checkpoint.path));
 }
 
 /// A run directory, its folder of checkpoints, or one checkpoint.
-int inspect_folder(const std::string& path) {
+Faults inspect_folder(const std::string& path) {
   const std::string inside = (fs::path(path) / "checkpoints").string();
-  const bool run = fs::is_directory(inside);
+  const bool run = fs::exists(inside);
   const auto directories = checkpoint_directories(run ? inside : path);
   if (run && directories.empty())
     throw Error(ExitCode::Data, fmt::format("run directory {} holds no checkpoint", path),
@@ -97,21 +102,21 @@ int inspect_folder(const std::string& path) {
   if (directories.empty() && !fs::exists(fs::path(path) / kManifestFile))
     throw Error(ExitCode::Data, fmt::format("folder {} is neither a checkpoint nor a run directory", path), kRemedy);
   if (directories.empty()) return inspect_checkpoint(read_manifest(path), true);
-  int code = static_cast<int>(ExitCode::Done);
+  Faults faults;
   for (const auto& [step, directory] : directories) {
     try {
-      code = std::max(code, inspect_checkpoint(read_manifest(directory), false));
+      const Faults found = inspect_checkpoint(read_manifest(directory), false);
+      faults.insert(faults.end(), found.begin(), found.end());
     } catch (const Error& error) {
       // The others are inspected all the same.
       fmt::print("{}: not a usable checkpoint\n", directory);
-      fmt::print(stderr, "memring: {}\n", error.what());
-      code = std::max(code, static_cast<int>(ExitCode::Data));
+      faults.emplace_back(error.what());
     }
   }
-  return code;
+  return faults;
 }
 
-int inspect_file(const std::string& path) {
+Faults inspect_file(const std::string& path) {
   const auto format = [&] {
     const Hdf5File file = Hdf5File::open(path, "file", kRemedy);
     return file.has_attribute("format") ? file.text_attribute("format") : std::string();
@@ -128,7 +133,10 @@ int inspect_file(const std::string& path) {
 
 int run_inspect(const CommandLine& line) {
   const std::string& path = line.arguments.at(0);
-  return fs::is_directory(path) ? inspect_folder(path) : inspect_file(path);
+  std::error_code unknown;
+  const Faults faults = fs::is_directory(path, unknown) ? inspect_folder(path) : inspect_file(path);
+  if (faults.empty()) return static_cast<int>(ExitCode::Done);
+  throw Error(ExitCode::Data, fmt::format("{} is damaged:\n    {}", path, fmt::join(faults, "\n    ")), kDamaged);
 }
 
 }  // namespace memring

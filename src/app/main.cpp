@@ -1,6 +1,13 @@
 // memring: hands the command line to a subcommand and turns what goes wrong into one message and an exit code.
 // SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <string_view>
 
 #include "app/command_line.h"
@@ -17,6 +24,22 @@ bool asks_for_help(int argc, char** argv) {
   for (int i = 2; i < argc && std::string_view(argv[i]) != "--"; ++i)
     if (std::string_view(argv[i]) == "--help" || std::string_view(argv[i]) == "-h") return true;
   return false;
+}
+
+/// What the process takes for granted: descriptors 0 to 2 belong to the terminal (a file opened in the place of a
+/// closed one would get our messages into it), and a limit on the size of files is an error of write(), not the end.
+void settle() {
+  int descriptor = 0;
+  while (descriptor >= 0 && descriptor <= STDERR_FILENO) descriptor = open("/dev/null", O_RDWR);
+  if (descriptor > STDERR_FILENO) close(descriptor);
+  std::signal(SIGXFSZ, SIG_IGN);
+}
+
+/// The code, unless what was printed could not be written.
+int printed(int code) {
+  if (code != 0 || std::fflush(stdout) == 0) return code;
+  throw Error(ExitCode::Io, fmt::format("cannot write to standard output: {}", std::strerror(errno)),
+              "Free space there, or send it elsewhere; all else was done.");
 }
 
 /// Help and version are answered here, before anything starts MPI.
@@ -43,8 +66,11 @@ int report(const Error& error) {
 
 int main(int argc, char** argv) {
   try {
-    return memring::run(argc, argv);
+    memring::settle();
+    return memring::printed(memring::run(argc, argv));
   } catch (const std::exception& exception) {
-    return memring::report(memring::as_error(exception));
+    const int code = memring::report(memring::as_error(exception));
+    std::fflush(stdout);
+    std::_Exit(code);  // HDF5 1.10 crashes in its exit handler after a write that failed
   }
 }

@@ -5,11 +5,13 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <system_error>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "config/options.h"
 #include "config/scanner.h"
 #include "config/validate.h"
@@ -30,10 +32,10 @@ Error unknown_key(const Setting& setting) {
       if (sections.find('[' + std::string(option.section()) + ']') == std::string::npos)
         sections += fmt::format("{}[{}]", sections.empty() ? "" : " ", option.section());
     return Error(ExitCode::Usage,
-                 fmt::format("{}: unknown section [{}] of key '{}'", setting.place, section, setting.key),
+                 fmt::format("{}: unknown section [{}] of key '{}'", setting.place, shown(section), shown(setting.key)),
                  near + "Use one of the sections " + sections + '.');
   }
-  return Error(ExitCode::Usage, fmt::format("{}: unknown key '{}'", setting.place, setting.key),
+  return Error(ExitCode::Usage, fmt::format("{}: unknown key '{}'", setting.place, shown(setting.key)),
                near + fmt::format("Use one of the keys of [{}]: {}.", section, names));
 }
 
@@ -57,6 +59,11 @@ Config build(const std::vector<Setting>& settings) {
 
 std::string read_config(const std::string& path) {
   constexpr std::streamsize kLargest = 1 << 20;
+  std::error_code unknown;
+  if (const auto type = std::filesystem::status(path, unknown).type();
+      type != std::filesystem::file_type::regular && type != std::filesystem::file_type::directory && !unknown)
+    throw Error(ExitCode::Usage, fmt::format("the configuration {} is not a regular file", path),
+                "Write it to a file: every rank reads it, and a restart reads it again.");
   errno = 0;
   std::ifstream file(path, std::ios::binary);
   std::string text(kLargest + 1, '\0');

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace memring {
 namespace {
@@ -41,6 +42,17 @@ std::optional<std::string> unquote(std::string_view text) {
   return std::nullopt;
 }
 
+/// Whether a comment holds a section's header and nothing else. The bracket that opens it may have become the comment's
+/// own mark: `#log]`.
+bool hides_section(std::string_view comment) {
+  while (!comment.empty() && (comment.front() == '#' || comment.front() == ';')) comment.remove_prefix(1);
+  comment = trim(comment);
+  if (!comment.ends_with(']')) return false;
+  comment.remove_suffix(1);
+  if (comment.starts_with('[')) comment.remove_prefix(1);
+  return is_name(trim(comment));
+}
+
 void refuse_binary(std::string_view text, const std::string& name) {
   constexpr std::string_view kHdf5 = "\x89HDF";
   if (text.starts_with(kHdf5))
@@ -73,6 +85,7 @@ std::vector<Setting> scan_ini(std::string_view text, const std::string& name) {
   std::vector<Setting> settings;
   std::map<std::string, std::string> places;
   std::string section;
+  int64_t hidden = 0;  // the line that last commented a header out
   for (int64_t number = 1; !text.empty(); ++number) {
     const size_t end = std::min(text.find('\n'), text.size());
     std::string_view raw = text.substr(0, end);
@@ -84,21 +97,29 @@ std::vector<Setting> scan_ini(std::string_view text, const std::string& name) {
       return Error(ExitCode::Usage, place + ": " + message, hint);
     };
     const std::string_view line = trim(without_comment(raw));
-    if (line.empty()) continue;
+    if (line.empty()) {
+      // Its keys would fall to the section above, where some of them exist too (log.every, checkpoint.every).
+      if (hides_section(trim(raw))) section.clear(), hidden = number;
+      continue;
+    }
     if (line.front() == '[') {
       const std::string_view inside = line.ends_with(']') ? trim(line.substr(1, line.size() - 2)) : std::string_view{};
       if (!is_name(inside))
-        throw fail(fmt::format("'{}' is not a section", line), "Write the section as [name], for example [model].");
+        throw fail(fmt::format("'{}' is not a section", shown(line)),
+                   "Write the section as [name], for example [model].");
       section = inside;
       continue;
     }
     const size_t equals = line.find('=');
     const std::string_view key = trim(line.substr(0, equals));
     if (equals == std::string_view::npos || !is_name(key))
-      throw fail(fmt::format("'{}' is neither [section] nor key = value", line),
+      throw fail(fmt::format("'{}' is neither [section] nor key = value", shown(line)),
                  "Write key = value, or start the line with # if it is a comment.");
     if (section.empty())
-      throw fail(fmt::format("'{}' stands before the first section", key),
+      throw hidden
+          ? fail(fmt::format("'{}' stands under the section header that line {} comments out", shown(key), hidden),
+                 fmt::format("Take the comment mark out of line {}, or comment out its keys too.", hidden))
+          : fail(fmt::format("'{}' stands before the first section", shown(key)),
                  "Put the [section] that the key belongs to in a line above it, for example [model].");
 
     std::string value(trim(line.substr(equals + 1)));
@@ -106,13 +127,14 @@ std::vector<Setting> scan_ini(std::string_view text, const std::string& name) {
       // From the raw line: what is between the quotes is no comment.
       auto quoted = unquote(trim(raw.substr(raw.find('=') + 1)));
       if (!quoted)
-        throw fail(fmt::format("the quotes of '{}' do not close", key),
+        throw fail(fmt::format("the quotes of '{}' do not close", shown(key)),
                    "End the value with a double quote, or use none.");
       value = *quoted;
     }
     std::string full = section + '.' + std::string(key);
     if (auto [first, fresh] = places.emplace(full, place); !fresh)
-      throw fail(fmt::format("'{}' is set twice (first in {})", full, first->second), "Remove one of the two lines.");
+      throw fail(fmt::format("'{}' is set twice (first in {})", shown(full), first->second),
+                 "Remove one of the two lines.");
     settings.push_back({std::move(full), std::move(value), place});
   }
   return settings;
@@ -123,10 +145,10 @@ Setting split_override(std::string_view text) {
   const size_t equals = text.find('=');
   const std::string key(text.substr(0, equals));
   if (equals == std::string_view::npos || key.empty())
-    throw Error(
-        ExitCode::Usage, fmt::format("--{} has no value; expected --section.key=value", text),
-        fmt::format("Write --{}=VALUE, without spaces round the equals sign.", key.empty() ? "section.key" : key));
-  return {key, std::string(text.substr(equals + 1)), "--" + key};
+    throw Error(ExitCode::Usage, fmt::format("--{} has no value; expected --section.key=value", shown(text)),
+                fmt::format("Write --{}=VALUE, without spaces round the equals sign.",
+                            key.empty() ? "section.key" : shown(key)));
+  return {key, std::string(text.substr(equals + 1)), "--" + shown(key)};
 }
 
 std::string quote_value(const std::string& value) {

@@ -15,9 +15,10 @@ struct Setting {
 };
 
 /// Sections may come again; a key may not. `#` and `;` start a comment at the start of a line or after white space, so
-/// a path may contain them. A value in double quotes keeps its spaces, `#` and `;` (`\"` and `\\` inside). CRLF line
-/// ends and a UTF-8 byte order mark are accepted. `name` stands for the file in messages. Throws Error(Usage) with file
-/// and line for anything else, and for text that is not text.
+/// a path may contain them. A header that is commented out ends the section above it. A value in double quotes keeps
+/// its spaces, `#` and `;` (`\"` and `\\` inside). CRLF line ends and a UTF-8 byte order mark are accepted. `name`
+/// stands for the file in messages. Throws Error(Usage) with file and line for anything else, and for text that is not
+/// text.
 std::vector<Setting> scan_ini(std::string_view text, const std::string& name);
 
 /// An override, with or without the leading dashes, as a setting whose place is `--section.key`; its value is taken as

@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "config/nearest.h"
 #include "config/scanner.h"
 
@@ -27,7 +28,7 @@ struct Parsed {
 template <class T>
 Parsed<T> parse_number(std::string_view text) {
   Parsed<T> parsed;
-  if (text.starts_with('+')) text.remove_prefix(1);
+  if (text.starts_with('+') && !text.starts_with("+-")) text.remove_prefix(1);
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), parsed.value);
   if (end != text.data() + text.size() || text.empty()) return parsed;
   if (error == std::errc::result_out_of_range)
@@ -49,6 +50,7 @@ Parsed<T> parse_integer(std::string_view text) {
   if (parsed.fault == Fault::None) return parsed;
   // A negative number for an unsigned field, and integers written as 1e6 or 100.0, are still integers.
   const auto real = parse_real(text);
+  if (real.fault == Fault::Range) return {T{}, Fault::Range};
   if (real.fault != Fault::None || real.value != std::floor(real.value)) return parsed;
   if (real.value < 0 && std::is_unsigned_v<T>) return {T{}, Fault::Range};
   if (std::abs(real.value) > 9007199254740992.0) return {T{}, Fault::Range};  // 2^53: exact in double up to here
@@ -145,7 +147,7 @@ std::string join(const std::vector<std::string_view>& words, std::string_view se
                                      : std::string(kind_words(option.kind));
   throw Error(
       ExitCode::Usage,
-      fmt::format("{}: {} = '{}' is {}; expected {}", place, option.key, text,
+      fmt::format("{}: {} = '{}' is {}; expected {}", place, option.key, shown(text),
                   fault == Fault::Range ? "out of range" : fmt::format("not {}", kind_words(option.kind)), wanted),
       fmt::format("Set it as in this example: {} = {}", option.key, option.example));
 }
@@ -171,8 +173,40 @@ void check_choice(const Option& option, std::string_view text, const std::string
                 fmt::format("{}: {} = {}: this build does not have it yet; it has {}", place, option.key, text, valid),
                 std::string(option.later_hint));
   throw Error(
-      ExitCode::Usage, fmt::format("{}: {} = '{}' is none of its values; expected {}", place, option.key, text, valid),
+      ExitCode::Usage,
+      fmt::format("{}: {} = '{}' is none of its values; expected {}", place, option.key, shown(text), valid),
       fmt::format("Did you mean '{}'? Set {} to one of these values.", nearest(text, option.choices), option.key));
+}
+
+/// Bytes of the sequence that UTF-8 has at the start of `text` (not empty); 0 where it is none (RFC 3629, section 4).
+size_t utf8_length(std::string_view text) {
+  const auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U; };
+  const unsigned first = byte(0), second = byte(1);
+  if (first < 0x80) return 1;
+  const size_t length = first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF5 ? 4 : 0;
+  const bool overlong = (first == 0xE0 && second < 0xA0) || (first == 0xF0 && second < 0x90);
+  const bool beyond = (first == 0xED && second > 0x9F) || (first == 0xF4 && second > 0x8F);
+  for (size_t i = 1; i < length; ++i)
+    if ((byte(i) & 0xC0) != 0x80) return 0;
+  return overlong || beyond ? 0 : length;
+}
+
+/// Texts go into HDF5 attributes and JSON, which hold UTF-8, and into messages, which should be one line.
+void check_text(const Option& option, std::string_view text, const std::string& place) {
+  const auto refuse_byte = [&](size_t at, const char* what) {
+    throw Error(ExitCode::Usage,
+                fmt::format("{}: byte {} of {} is {} (0x{:02x}); expected printable UTF-8 text", place, at, option.key,
+                            what, static_cast<unsigned char>(text[at])),
+                fmt::format("Set {} to printable UTF-8 text, for example {}; rename the file if it must be.",
+                            option.key, option.example));
+  };
+  for (size_t i = 0; i < text.size();) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    if (c < 0x20 || c == 0x7F) refuse_byte(i, "a control character");
+    const size_t length = utf8_length(text.substr(i));
+    if (length == 0) refuse_byte(i, "not UTF-8");
+    i += length;
+  }
 }
 
 }  // namespace
@@ -208,12 +242,7 @@ void set_value(const Option& option, Config& config, std::string_view text, cons
       *std::get<std::string*>(field) = text;
       return;
     case ValueKind::Text:
-      for (char c : text)
-        if (static_cast<unsigned char>(c) < 0x20)
-          throw Error(
-              ExitCode::Usage,
-              fmt::format("{}: {} holds a control character (0x{:02x})", place, option.key, static_cast<int>(c)),
-              fmt::format("Set {} to printable text, for example {}.", option.key, option.example));
+      check_text(option, text, place);
       *std::get<std::string*>(field) = text;
       return;
   }

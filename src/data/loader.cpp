@@ -43,12 +43,11 @@ class FileSequences : public TokenSource {
  private:
   void expect_known(int32_t token, int64_t position) const {
     if (token < vocab_) return;
-    throw Error(
-        ExitCode::Data,
-        fmt::format("token {} at position {} of {} is outside the model's vocabulary (vocab = {})", token,
-                    grouped(position), file_->path(), grouped(vocab_)),
-        fmt::format("The file says that its ids are below {}, so it is damaged: memring inspect {} checks its digests.",
-                    grouped(file_->vocab()), file_->path()));
+    throw Error(ExitCode::Data,
+                fmt::format("token {} at position {} of {} is outside the model's vocabulary (vocab = {})", token,
+                            grouped(position), file_->path(), grouped(vocab_)),
+                fmt::format("The file promises ids below {}, so another program has written it. Pack the text again.",
+                            grouped(file_->vocab())));
   }
 
   std::shared_ptr<const TokenFile> file_;

@@ -38,9 +38,10 @@ bool same_file(const std::string& a, const std::string& b) {
 void add_folder(const std::string& folder, const std::string& out, Sources& sources) {
   std::error_code error;
   std::vector<std::string> files;
+  std::string path = folder;
   fs::recursive_directory_iterator entry(folder, error);
   for (const fs::recursive_directory_iterator end; !error && entry != end; entry.increment(error)) {
-    const std::string path = entry->path().string();
+    path = entry->path().string();
     std::error_code unknown;
     const fs::file_status status = entry->status(unknown);  // of what a link points to
     if (fs::is_directory(status)) {
@@ -53,7 +54,7 @@ void add_folder(const std::string& folder, const std::string& out, Sources& sour
       files.push_back(path);
     }
   }
-  if (error) cannot_read(folder, error.message());
+  if (error) cannot_read(path, error.message());
   std::sort(files.begin(), files.end());  // std::string compares as unsigned bytes
   sources.paths.insert(sources.paths.end(), files.begin(), files.end());
 }
@@ -63,7 +64,8 @@ Sources find_sources(std::span<const std::string> inputs, const std::string& out
   for (const std::string& input : inputs) {
     if (input == "-") {
       if (std::count(inputs.begin(), inputs.end(), "-") > 1)
-        throw Error(ExitCode::Usage, "standard input (-) is given more than once", "It can be read only once.");
+        throw Error(ExitCode::Usage, "standard input (-) is given more than once",
+                    "Give it once: it can be read only once.");
       sources.paths.push_back(input);
       continue;
     }
@@ -127,7 +129,8 @@ PackResult pack(std::span<const std::string> inputs, const std::string& out, con
   const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(tokenizer_name);
   Sources sources = find_sources(inputs, out);
   PackResult result;
-  result.replaced = fs::exists(out);
+  std::error_code unknown;
+  result.replaced = fs::exists(out, unknown);
   result.skipped = std::move(sources.skipped);
 
   PackProgress state{0, 0, sources.total};

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -19,6 +20,7 @@
 #include "io/digest.h"
 #include "io/file.h"
 #include "io/hdf5.h"
+#include "io/unfinished_file.h"
 
 namespace memring {
 namespace {
@@ -65,17 +67,44 @@ void widen(std::span<int32_t> ids, const std::byte* in) {
   }
 }
 
+/// Where to write so that `path` gets the file: what a link points to. Throws where no file can come to lie there.
+std::string destination(const std::string& path) {
+  namespace fs = std::filesystem;
+  const auto refuse = [&](const std::string& why, const std::string& hint) {
+    throw Error(ExitCode::Io, fmt::format("cannot write {}: {}", path, why), hint);
+  };
+  constexpr int kMostLinks = 40;  // as Linux has it
+  std::error_code error;
+  fs::path target = path;
+  for (int links = 0; fs::is_symlink(target, error); ++links) {
+    if (links == kMostLinks) refuse("too many levels of symbolic links", "Choose another name for it.");
+    const fs::path next = fs::read_symlink(target, error);
+    target = next.is_absolute() ? next : target.parent_path() / next;
+  }
+  const fs::file_status status = fs::status(target, error);
+  if (status.type() == fs::file_type::none) refuse(error.message(), "Choose another name for it.");
+  if (fs::is_directory(status)) refuse("it is a folder", "Name a file inside it.");
+  if (fs::exists(status) && !fs::is_regular_file(status))
+    refuse("it is a pipe or a device", "Name a file: HDF5 is not written front to back.");
+  const std::string folder = folder_of(target.string());
+  const fs::file_status parent = fs::status(folder, error);
+  if (fs::exists(parent) && !fs::is_directory(parent)) refuse(folder + " is a file", "Choose another folder.");
+  if (!fs::is_directory(parent))
+    refuse("there is no folder " + folder, fmt::format("Make it first: mkdir -p {}", folder));
+  return target.string();
+}
+
 }  // namespace
 
 struct TokenFileWriter::State {
-  std::string path, temporary, tokenizer;
+  std::string path, tokenizer;
+  UnfinishedFile unfinished;
   int64_t vocab = 0, tokens = 0;
   Hdf5Type type = Hdf5Type::U8;
   File file;
   std::vector<std::byte> block;  // the block being filled
   std::vector<uint64_t> digests;
   std::vector<int64_t> documents;
-  bool finished = false;
 
   /// Stores up to a block's worth of checked tokens; returns how many.
   size_t store(std::span<const int32_t> ids) {
@@ -106,18 +135,14 @@ struct TokenFileWriter::State {
 
 TokenFileWriter::TokenFileWriter(const std::string& path, const std::string& tokenizer, int64_t vocab) {
   check(vocab > 0 && vocab <= kMaxVocab, fmt::format("a token file with a vocabulary of {}", vocab));
-  if (std::filesystem::is_directory(path))
-    throw Error(ExitCode::Io, fmt::format("cannot write {}: it is a folder", path), "Name a file inside it.");
-  if (const std::string folder = folder_of(path); !std::filesystem::is_directory(folder))
-    throw Error(ExitCode::Io, fmt::format("cannot write {}: there is no folder {}", path, folder),
-                fmt::format("Make it first: mkdir -p {}", folder));
-  const std::string temporary = fmt::format("{}.tmp-{}", path, ::getpid());
-  File file = File::create(temporary);
+  const std::string target = destination(path);
+  UnfinishedFile unfinished(fmt::format("{}.tmp-{}", target, ::getpid()));
+  File file = File::create(unfinished.path());
   state_ = std::make_unique<State>(
-      State{path, temporary, tokenizer, vocab, 0, type_for(vocab), std::move(file), {}, {}, {}, false});
+      State{target, tokenizer, std::move(unfinished), vocab, 0, type_for(vocab), std::move(file), {}, {}, {}});
   state_->block.reserve(kBlock);
   // The structure comes first, so that the later laying-out only adds to it.
-  Hdf5File structure = Hdf5File::create(temporary, kTokensAt);
+  Hdf5File structure = Hdf5File::create(state_->unfinished.path(), kTokensAt);
   structure.write_attribute("format", std::string(kFormat));
   structure.write_attribute("tokenizer", tokenizer);
   structure.write_attribute("vocab", vocab);
@@ -125,9 +150,7 @@ TokenFileWriter::TokenFileWriter(const std::string& path, const std::string& tok
   structure.close();
 }
 
-TokenFileWriter::~TokenFileWriter() {
-  if (!state_->finished) std::remove(state_->temporary.c_str());
-}
+TokenFileWriter::~TokenFileWriter() = default;
 
 void TokenFileWriter::begin_document() { state_->documents.push_back(state_->tokens); }
 
@@ -152,7 +175,7 @@ void TokenFileWriter::finish() {
                 "Give at least one file that is not empty.");
   state.documents.push_back(state.tokens);
 
-  Hdf5File structure = Hdf5File::append(state.temporary, kTokensAt);
+  Hdf5File structure = Hdf5File::append(state.unfinished.path(), kTokensAt);
   const Hdf5Dataset tokens = structure.create_dataset("tokens", state.type, Shape{state.tokens});
   check(state.digests.empty() || tokens.offset == kTokensAt,
         fmt::format("HDF5 laid /tokens at byte {}; {} was expected", tokens.offset, kTokensAt));
@@ -167,8 +190,8 @@ void TokenFileWriter::finish() {
 
   state.file.sync();
   state.file.close();
-  rename_durably(state.temporary, state.path);
-  state.finished = true;
+  rename_durably(state.unfinished.path(), state.path);
+  state.unfinished.keep();
 }
 
 struct TokenFile::State {
@@ -177,6 +200,36 @@ struct TokenFile::State {
   int64_t vocab = 0;
   Hdf5Dataset tokens, documents;
   std::vector<uint64_t> digests;
+  std::unique_ptr<std::atomic<bool>[]> intact;  // blocks whose digest has been found right
+
+  /// What is wrong with a block of /tokens, in words; nothing when its digest is right.
+  std::string fault_of(int64_t i) const {
+    std::array<std::byte, 1 << 16> bytes;
+    Digest digest;
+    const int64_t begin = i * kBlock, end = std::min(begin + kBlock, tokens.bytes());
+    for (int64_t at = begin; at < end;) {
+      const auto piece = std::span(bytes).first(std::min(bytes.size(), static_cast<size_t>(end - at)));
+      file.read_at(tokens.offset + at, piece);
+      digest.add(piece);
+      at += static_cast<int64_t>(piece.size());
+    }
+    const uint64_t expected = digests[static_cast<size_t>(i)];
+    if (digest.value() == expected) return {};
+    return fmt::format("/tokens, bytes {} to {}: digest {}, expected {}", grouped(begin), grouped(end), digest.text(),
+                       digest_text(expected));
+  }
+  /// Every block that bytes [begin, end) of /tokens touch is checked once.
+  void expect_intact(int64_t begin, int64_t end) const {
+    for (int64_t i = begin / kBlock; i * kBlock < end; ++i) {
+      std::atomic<bool>& known = intact[static_cast<size_t>(i)];
+      if (known) continue;
+      if (const std::string fault = fault_of(i); !fault.empty())
+        throw Error(ExitCode::Data, fmt::format("token file {} is damaged: {}", file.path(), fault),
+                    fmt::format("Copy it again or pack the text again; memring inspect {} lists all that is wrong.",
+                                file.path()));
+      known = true;
+    }
+  }
 
   template <class T>
   std::vector<T> read_all(const Hdf5Dataset& dataset) const {
@@ -212,6 +265,9 @@ Hdf5Dataset expect_dataset(const Hdf5File& structure, const char* name, Hdf5Type
 }  // namespace
 
 TokenFile::TokenFile(const std::string& path) {
+  if (path.empty())
+    throw Error(ExitCode::Usage, "data.path is not set: there is no token file",
+                fmt::format("Set data.path. {}", kRemedy));
   const Hdf5File structure = Hdf5File::open(path, "token file", kRemedy);
   auto bad = [&](const std::string& finding, const std::string& hint) {
     throw Error(ExitCode::Data, fmt::format("token file {}: {}", path, finding), hint);
@@ -231,6 +287,7 @@ TokenFile::TokenFile(const std::string& path) {
                                          structure.integer_attribute("vocab"),
                                          {},
                                          {},
+                                         {},
                                          {}});
   const int64_t size = state_->file.size(), vocab = state_->vocab, block = structure.integer_attribute("digest_block");
   if (vocab <= 0 || vocab > kMaxVocab)
@@ -245,6 +302,7 @@ TokenFile::TokenFile(const std::string& path) {
                     state_->documents.shape[0], grouped(state_->tokens.shape[0])),
         kRemedy);
   state_->digests = state_->read_all<uint64_t>(digests);
+  state_->intact = std::make_unique<std::atomic<bool>[]>(static_cast<size_t>(blocks));
 }
 
 TokenFile::~TokenFile() = default;
@@ -269,6 +327,7 @@ void TokenFile::read(int64_t begin, std::span<int32_t> tokens) const {
         fmt::format("tokens {} to {} of {}, which holds {}", begin, begin + count, path(), this->tokens()));
   std::array<std::byte, 1 << 16> bytes;
   const int64_t width = bytes_of(state_->tokens.type), most = static_cast<int64_t>(bytes.size()) / width;
+  if (count > 0) state_->expect_intact(begin * width, (begin + count) * width);
   for (int64_t done = 0; done < count;) {
     const int64_t now = std::min(most, count - done);
     state_->file.read_at(state_->tokens.offset + (begin + done) * width,
@@ -291,17 +350,9 @@ void TokenFile::read(int64_t begin, std::span<int32_t> tokens) const {
 
 std::vector<std::string> TokenFile::verify() const {
   std::vector<std::string> faults;
-  std::vector<std::byte> block(static_cast<size_t>(kBlock));
-  const int64_t bytes = state_->tokens.bytes();
-  for (int64_t begin = 0, i = 0; begin < bytes; begin += kBlock, ++i) {
-    const int64_t end = std::min(begin + kBlock, bytes);
-    const auto part = std::span(block).first(static_cast<size_t>(end - begin));
-    state_->file.read_at(state_->tokens.offset + begin, part);
-    const uint64_t expected = state_->digests[static_cast<size_t>(i)], found = digest_of(part);
-    if (found != expected)
-      faults.push_back(fmt::format("/tokens, bytes {} to {}: digest {}, expected {}", grouped(begin), grouped(end),
-                                   digest_text(found), digest_text(expected)));
-  }
+  for (size_t i = 0; i < state_->digests.size(); ++i)
+    if (std::string fault = state_->fault_of(static_cast<int64_t>(i)); !fault.empty())
+      faults.push_back(std::move(fault));
   const auto documents = state_->read_all<int64_t>(state_->documents);
   if (const std::string found = digest_of_documents(documents); found != state_->documents_digest)
     faults.push_back(fmt::format("/documents: digest {}, expected {}", found, state_->documents_digest));

@@ -13,7 +13,8 @@
 namespace memring {
 
 /// Writes a token file piece by piece under a temporary name and gives it its name when finished: a crash leaves no
-/// file that looks complete. The same input gives the same bytes. Throws Error(Io) with path and reason.
+/// file that looks complete, and a signal that ends the process no temporary one. A link is followed, so that it stays
+/// one. The same input gives the same bytes. Throws Error(Io) with path and reason.
 class TokenFileWriter {
  public:
   TokenFileWriter(const std::string& path, const std::string& tokenizer, int64_t vocab);
@@ -42,7 +43,8 @@ class TokenFile {
   const std::string& tokenizer() const;
   /// 16 hexadecimal digits that name the content (tokens and document borders), from the digests the file holds.
   std::string digest() const;
-  void read(int64_t begin, std::span<int32_t> tokens) const;  ///< thread-safe (pread)
+  /// The digest of a block is checked when it is first read: Error(Data) when it is wrong. Thread-safe (pread).
+  void read(int64_t begin, std::span<int32_t> tokens) const;
   /// Recomputes every digest; returns the byte ranges that differ, in words (empty: intact).
   std::vector<std::string> verify() const;
 

@@ -27,6 +27,19 @@ class FixtureTokens final : public TokenSource {
   SequenceShape shape_;
 };
 
+void expect_known_tokens(const Fixture& fixture, int64_t vocab) {
+  const auto unknown = [&](int32_t token) { return token < 0 || token >= vocab; };
+  const auto token = std::find_if(fixture.tokens.begin(), fixture.tokens.end(), unknown);
+  const auto target = std::find_if(fixture.targets.begin(), fixture.targets.end(),
+                                   [&](int32_t id) { return id != CrossEntropy::kIgnore && unknown(id); });
+  const bool tokens = token != fixture.tokens.end();
+  if (!tokens && target == fixture.targets.end()) return;
+  throw Error(ExitCode::Data,
+              fmt::format("fixture {}: {} {} is outside its model's vocabulary (vocab = {})", fixture.path,
+                          tokens ? "token" : "target", tokens ? *token : *target, vocab),
+              "The fixture's config and batch disagree; make it again.");
+}
+
 void add_doubles(ConstView<> view, double* to) {
   by_float_type(view.dtype(), [&]<class T>() {
     const T* from = view.as<T>();
@@ -41,9 +54,12 @@ class Collector final : public ResultSink {
       : nll(fixture.tokens.size()),
         all_logits(fixture.logits.values.size()),
         state(static_cast<size_t>(fixture.batch[0] * state_size)),
+        path_(fixture.path),
         length_(fixture.batch[1]),
         vocab_(vocab),
-        state_size_(state_size) {}
+        state_size_(state_size) {
+    if (!all_logits.empty()) expect_size("logits", fixture.logits.shape[2], vocab);
+  }
 
   void losses(int64_t sequence, int64_t position, ConstView<> values, std::span<const int32_t>) override {
     add_doubles(values, nll.data() + sequence * length_ + position);
@@ -52,12 +68,22 @@ class Collector final : public ResultSink {
     add_doubles(values, all_logits.data() + (sequence * length_ + position) * vocab_);
   }
   void final_state(int64_t sequence, ConstView<> values) override {
+    expect_size("state/memory", state_size_, values.size());
     add_doubles(values, state.data() + sequence * state_size_);
   }
 
   std::vector<double> nll, all_logits, state;
 
  private:
+  void expect_size(const char* dataset, int64_t found, int64_t expected) const {
+    if (found == expected) return;
+    throw Error(
+        ExitCode::Data,
+        fmt::format("fixture {}: /expect/{} has {} numbers where its model has {}", path_, dataset, found, expected),
+        "The fixture's config and tensors disagree; make it again.");
+  }
+
+  std::string path_;
   int64_t length_, vocab_, state_size_;
 };
 
@@ -120,6 +146,7 @@ bool Verification::passed() const {
 }
 
 Verification verify_fixture(const Fixture& fixture, const Config& config, Tolerances given, Session& session) {
+  expect_known_tokens(fixture, config.model.vocab);
   Communicator& world = session.world();
   Mesh mesh(world, resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, session.size()));
   const SequenceShape sequence{fixture.batch[1], config.segment.length};

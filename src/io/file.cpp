@@ -42,7 +42,7 @@ void DescriptorTraits::close(int descriptor) noexcept { ::close(descriptor); }
 File::File(std::string path, int flags) : path_(std::move(path)), descriptor_(open_descriptor(path_, flags)) {}
 
 File File::open_read(const std::string& path) {
-  File file(path, O_RDONLY);
+  File file(path, O_RDONLY | O_NONBLOCK);  // a pipe without a writer must not hold us up
   if (!file.descriptor_) {
     if (errno == ENOENT || errno == ENOTDIR)
       throw Error(ExitCode::Data, fmt::format("{} does not exist", path), "Check the path.");
@@ -52,6 +52,9 @@ File File::open_read(const std::string& path) {
   if (::fstat(file.descriptor(), &status) != 0) fail("read", path, errno);
   if (S_ISDIR(status.st_mode))
     throw Error(ExitCode::Data, fmt::format("{} is a folder; a file was expected", path), "Give a file inside it.");
+  if (!S_ISREG(status.st_mode))
+    throw Error(ExitCode::Data, fmt::format("{} is a pipe or a device; a file was expected", path),
+                "Write it to a file first.");
   return file;
 }
 

@@ -21,7 +21,7 @@ struct DescriptorTraits {
 /// write_at may be called by several threads at once.
 class File {
  public:
-  /// Throws Error(Data) when the file is missing or is a folder.
+  /// Throws Error(Data) when the file is missing or is no regular file.
   static File open_read(const std::string& path);
   static File open_write(const std::string& path);  ///< existing, for reading and writing
   static File create(const std::string& path);      ///< new or emptied, for reading and writing

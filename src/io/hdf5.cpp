@@ -30,7 +30,10 @@ std::string reason() {
   };
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, keep_first, &text);
   H5Eclear2(H5E_DEFAULT);
-  return text;
+  // What the system refused is told over several lines, with the time and addresses.
+  constexpr std::string_view kSystem = "error message = '";
+  if (const size_t system = text.find(kSystem); system != std::string::npos) text.erase(0, system + kSystem.size());
+  return text.substr(0, text.find_first_of(text.find('\n') == std::string::npos ? "\n" : "'\n"));
 }
 
 constexpr const char* kDamaged = "The file is damaged or was made by another program: make or copy it again.";
@@ -158,7 +161,7 @@ Hdf5File Hdf5File::create(const std::string& path, int64_t alignment) {
     const std::string said = reason();
     File::create(path);  // throws with the system's reason
     throw Error(ExitCode::Io, fmt::format("cannot create {}: HDF5 says: {}", path, said),
-                "Check that no other process has this file open.");
+                "Check that its folder has space left, and that no other process has this file open.");
   }
   return {path, std::move(file)};
 }
@@ -176,15 +179,22 @@ void Hdf5File::close() {
 
 bool Hdf5File::has(const std::string& name) const {
   if (name == "/") return true;
+  auto expect_hard = [&](const std::string& link) {
+    H5L_info_t info{};
+    if (H5Lget_info(file_.get(), link.c_str(), &info, H5P_DEFAULT) < 0 || info.type != H5L_TYPE_HARD)
+      bad_data(path_, fmt::format("/{} is a link to another place or file, which memring does not follow", link));
+  };
   // H5Lexists looks at the last link only and fails when one before it is missing.
   for (size_t slash = name.find('/', 1);; slash = name.find('/', slash + 1)) {
-    if (H5Lexists(file_.get(), name.substr(0, slash).c_str(), H5P_DEFAULT) <= 0) return H5Eclear2(H5E_DEFAULT), false;
+    const std::string link = name.substr(0, slash);
+    if (H5Lexists(file_.get(), link.c_str(), H5P_DEFAULT) <= 0) return H5Eclear2(H5E_DEFAULT), false;
+    expect_hard(link);
     if (slash == std::string::npos) return true;
   }
 }
 
 Hdf5Id Hdf5File::open_object(const std::string& name) const {
-  Hdf5Id object(H5Oopen(file_.get(), name.c_str(), H5P_DEFAULT));
+  Hdf5Id object(has(name) ? H5Oopen(file_.get(), name.c_str(), H5P_DEFAULT) : -1);
   if (!object) bad_data(path_, fmt::format("object {} is missing or unreadable ({})", name, reason()));
   return object;
 }

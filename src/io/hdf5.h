@@ -52,7 +52,9 @@ class Hdf5File {
   /// Writes everything out (without fsync) and reports errors, which the destructor cannot.
   void close();
 
-  bool has(const std::string& name) const;  ///< a dataset or group
+  /// A dataset or group. Throws Error(Data) where the name leads over a soft or external link: a file speaks for
+  /// itself.
+  bool has(const std::string& name) const;
   Hdf5Dataset dataset(const std::string& name) const;
   /// All datasets below a group, sorted by name bytewise. Links to other files are not followed.
   std::vector<Hdf5Dataset> list(const std::string& group = "/") const;

@@ -69,13 +69,20 @@ void cut_log(const std::string& path, int64_t first_step) {
     std::ofstream kept(fresh, std::ios::trunc);
     for (std::string line; std::getline(old, line);) {
       const Json parsed = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-      if (parsed.is_object() && parsed.value("step", int64_t{0}) <= first_step) kept << line << '\n';
+      const Json* step = parsed.is_object() && parsed.contains("step") ? &parsed["step"] : nullptr;
+      const bool later = step && (!step->is_number_integer() || step->get<int64_t>() > first_step);
+      if (parsed.is_object() && !later) kept << line << '\n';
     }
     if (!kept.flush())
       throw Error(ExitCode::Io, fmt::format("{} cannot be written: {}", fresh, std::strerror(errno)),
                   "Free some space, or set log.jsonl = false.");
   }
-  std::filesystem::rename(fresh, path);
+  std::error_code error;
+  std::filesystem::rename(fresh, path, error);
+  if (!error) return;
+  std::filesystem::remove(fresh, error);
+  throw Error(ExitCode::Io, fmt::format("{} cannot be replaced: it is no regular file, or not ours", path),
+              "Move it away, choose another run.dir, or set log.jsonl = false.");
 }
 
 }  // namespace

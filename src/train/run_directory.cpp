@@ -63,7 +63,11 @@ void claim_run_directory(const Config& config) {
   if (!file.flush())
     throw Error(ExitCode::Io, fmt::format("{} cannot be written", fresh),
                 "Free some space, or choose another run.dir.");
-  std::filesystem::rename(fresh, config_file(run));
+  std::error_code failure;
+  std::filesystem::rename(fresh, config_file(run), failure);
+  if (failure)
+    throw Error(ExitCode::Io, fmt::format("{} cannot be replaced: {}", config_file(run), failure.message()),
+                "Move it away, or choose another run.dir.");
 }
 
 }  // namespace memring

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <memory>
 #include <optional>
 
@@ -28,6 +29,16 @@ using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 std::string mesh_text(MeshShape mesh) { return fmt::format("{} x {} x {}", mesh.data, mesh.segment, mesh.token); }
+
+/// Neither NaN nor Inf.
+bool finite(ConstView<> values) {
+  bool all = true;
+  by_float_type(values.dtype(), [&]<class T>() {
+    const T* value = values.as<T>();
+    for (int64_t i = 0; i < values.size(); ++i) all &= std::abs(value[i]) <= std::numeric_limits<T>::max();
+  });
+  return all;
+}
 
 /// When to save besides at the end: by steps on every rank alike, by the clock of rank 0, which asks in the reduction.
 class SaveTimes {
@@ -106,6 +117,12 @@ class Saver {
   /// Throws Error(Io), the same on every rank, when this save cannot start or the one before it failed.
   void save(const TrainState& state, RunLog& log) {
     if (state.step == last_saved_) return;
+    const View<> shard = data_.weights.rows(data_.shard.begin, data_.shard.size());
+    if (world_.all_reduce_max(finite(shard) ? 0 : 1) > 0)
+      throw Error(
+          ExitCode::Numeric, fmt::format("the weights of step {} are not finite, so they are not saved", state.step),
+          "Start again with a lower optimizer.lr or optimizer.clip: it resumes from the last checkpoint, or from "
+          "the beginning where there is none.");
     if (!writer_) writer_ = std::make_unique<CheckpointWriter>(world_, directory_, keep_, data_);
     data_.state = state;
     const double held = writer_->save(data_, info_);
@@ -223,13 +240,6 @@ void warn_about_idle_ranks(const Workload& workload, Executor& executor, MeshSha
 ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
   const bool rank0 = session.rank() == 0;
   Progress& progress = session.progress();
-  std::optional<RunLock> lock;
-  if (rank0) {
-    make_run_directory(config.run.dir);
-    lock.emplace(config.run.dir);
-  }
-  session.world().barrier();  // nobody reads the directory before it is ours
-
   Mesh mesh(session.world(), resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, session.size()));
   const std::unique_ptr<Dataset> dataset = open_dataset(config);
   require_same_tokens(session.world(), config.data.path, dataset->digest());
@@ -251,7 +261,13 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
   params.initialise(config.run.seed);
   Optimizer optimizer(engine.queue(), params, sync->shard(), config.optimizer);
 
-  if (rank0) claim_run_directory(config);  // not before data and plan have proved usable
+  std::optional<RunLock> lock;
+  if (rank0) {  // not before data and plan have proved usable
+    make_run_directory(config.run.dir);
+    lock.emplace(config.run.dir);
+    claim_run_directory(config);
+  }
+  session.world().barrier();  // nobody reads the directory before it is ours
   Saver saver(config, *dataset, session, mesh, engine, optimizer, sync->shard());
   progress.enter(Phase::Load);
   const Resumed resumed = saver.resume();
@@ -320,12 +336,12 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
               .skipped = state.skipped});
     saver.say_lead(seconds_since(step_start), log);
     if (state.skipped_in_row > config.run.max_skipped)
-      throw Error(
-          ExitCode::Numeric,
-          fmt::format("the gradient was not finite in {} steps in a row, up to step {}", state.skipped_in_row,
-                      state.step),
-          "Start again: it resumes from the last checkpoint. Lower optimizer.lr or optimizer.clip, or look at the "
-          "data of these steps.");
+      throw Error(ExitCode::Numeric,
+                  fmt::format("the gradient was not finite in {} steps in a row, up to step {}", state.skipped_in_row,
+                              state.step),
+                  "Start again with a lower optimizer.lr or optimizer.clip, or look at the data of these steps: it "
+                  "resumes from "
+                  "the last checkpoint, or from the beginning where there is none.");
     reason = stop.decide(state, reduced);
     if (reason == StopReason::None && saves.due(state.step, reduced.sums)) {
       progress.enter(Phase::Save);

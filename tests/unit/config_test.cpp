@@ -118,6 +118,16 @@ TEST(Config, CommentsNeedALineStartOrWhiteSpaceBeforeThem) {
   EXPECT_EQ(config.data.length, 64);
 }
 
+// Otherwise log.every would silently become checkpoint.every.
+TEST(Config, AHeaderThatIsCommentedOutEndsTheSectionAboveIt) {
+  for (const char* header : {"#[log]", "; [log]", "## [ log ] ", "#log]"})
+    expect_mistake(fmt::format("[checkpoint]\nkeep = 3\n{}\nevery = 1\n", header),
+                   {"runs.ini:4: 'every' stands under the section header that line 3 comments out", "line 3"});
+  for (const char* comment :
+       {"# see [log]", "# [log] of the run", "# a list]", "#", "#[log]\n# every = 1\n[checkpoint]"})
+    EXPECT_EQ(parse_config(fmt::format("[checkpoint]\nkeep = 3\n{}\nevery = 1\n", comment), "x").checkpoint.every, 1);
+}
+
 TEST(Config, WindowsLineEndsByteOrderMarkAndRepeatedSectionsAreAccepted) {
   const Config config =
       parse_config("\xEF\xBB\xBF[model]\r\nlayers = 3\r\n\r\n[data]\r\nbatch=5\r\n[model]\r\n  dim\t=\t64  \r\n", "x");
@@ -210,7 +220,7 @@ TEST(Config, BinaryFilesAreRefused) {
 TEST(Config, WrongTypesAndRangesNameValueExpectationAndExample) {
   expect_mistake(
       "[model]\nlayers = four\n",
-      {"runs.ini:2: model.layers = 'four' is not an integer; expected an integer, 1 to 32766", "model.layers = 12"});
+      {"runs.ini:2: model.layers = 'four' is not an integer; expected an integer, 1 to 32765", "model.layers = 12"});
   expect_mistake("[model]\nlayers = 2.5\n", {"is not an integer"});
   expect_mistake("[model]\nlayers = 0\n", {"runs.ini:2: model.layers = '0' is out of range"});
   expect_mistake("[model]\nlayers = 3 4\n", {"is not an integer"});

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "files.h"
+#include "io/digest.h"
 #include "io/file.h"
 #include "io/hdf5.h"
 
@@ -154,10 +155,15 @@ TEST(Loader, AVocabularyThatIsTooSmallIsRefusedByTheFilesOwnWord) {
 TEST(Loader, ATokenOutsideTheVocabularyIsNamedWithItsPosition) {
   const TemporaryFolder folder;
   const std::string path = counting_file(folder, 1300, 1300);
-  {
-    const int64_t at = Hdf5File::open(path).dataset("tokens").offset + 2 * 1234;
-    const uint16_t stray = 9999;
-    File::open_write(path).write_at(at, std::as_bytes(std::span(&stray, 1)));
+  {  // under a digest that is right
+    const Hdf5File layout = Hdf5File::open(path);
+    const File file = File::open_write(path);
+    std::vector<uint16_t> ids(1300);
+    file.read_at(layout.dataset("tokens").offset, std::as_writable_bytes(std::span(ids)));
+    ids[1234] = 9999;
+    const uint64_t digest = digest_of(std::as_bytes(std::span(ids)));
+    file.write_at(layout.dataset("tokens").offset, std::as_bytes(std::span(ids)));
+    file.write_at(layout.dataset("digests").offset, std::as_bytes(std::span(&digest, 1)));
   }
   const auto source =
       Loader(TokenFile(path), {.batch = 1, .length = 10, .vocab = 1300, .seed = 1}).in_order(0, 129, {10});

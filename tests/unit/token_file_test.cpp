@@ -161,6 +161,14 @@ TEST(TokenFile, AChangedByteIsFoundByItsDigest) {
     const std::vector<std::string> faults = TokenFile(folder / "a.h5").verify();
     ASSERT_EQ(faults.size(), 1u) << "byte " << where;
     EXPECT_NE(faults[0].find("/tokens, bytes"), std::string::npos) << faults[0];
+    // Reading refuses the damaged block, however little of it is wanted, and gives the others.
+    const TokenFile damaged(folder / "a.h5");
+    for (const int64_t begin : {int64_t{100}, (int64_t{4} << 20) + 100, (int64_t{8} << 20) + 100}) {
+      if (begin >> 22 == where >> 22)
+        expect_error(ExitCode::Data, {"a.h5 is damaged", "/tokens, bytes"}, [&] { read_tokens(damaged, begin, 1); });
+      else
+        EXPECT_EQ(read_tokens(damaged, begin, 1)[0], tokens[static_cast<size_t>(begin)]);
+    }
     flip(tokens_at + where);
   }
   EXPECT_TRUE(TokenFile(folder / "a.h5").verify().empty());
@@ -272,9 +280,14 @@ TEST(TokenFile, AFileOf100GBOpensAtOnce) {
     file.create_dataset("documents", Hdf5Type::I64, {2});
     file.create_dataset("digests", Hdf5Type::U64, {kBlocks});
     file.close();
-    const int64_t at = Hdf5File::open(folder / "a.h5").dataset("tokens").offset;
-    const uint8_t last[] = {7, 8};
-    File::open_write(folder / "a.h5").write_at(at + kTokens - 2, std::as_bytes(std::span(last)));
+    const Hdf5File layout = Hdf5File::open(folder / "a.h5");
+    const File raw = File::open_write(folder / "a.h5");
+    std::vector<uint8_t> block(kTokens - (kBlocks - 1) * (4 << 20));
+    block[block.size() - 2] = 7, block[block.size() - 1] = 8;
+    const uint64_t digest = digest_of(std::as_bytes(std::span(block)));
+    const int64_t end = layout.dataset("tokens").offset + kTokens;
+    raw.write_at(end - 2, std::as_bytes(std::span(block).last(2)));
+    raw.write_at(layout.dataset("digests").offset + 8 * (kBlocks - 1), std::as_bytes(std::span(&digest, 1)));
   }
   const auto start = std::chrono::steady_clock::now();
   const TokenFile file(folder / "a.h5");
