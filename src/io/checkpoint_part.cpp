@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -19,6 +20,8 @@ namespace memring {
 namespace {
 
 constexpr const char* kMemory = "/dev/shm";
+/// Handed to the disk and not yet waited for: 64 MiB keep it busy.
+constexpr size_t kBlocksInFlight = 16;
 
 /// A file that goes away when it is closed, whatever becomes of this process.
 Hdf5File create_nameless(const std::string& name) {
@@ -106,29 +109,30 @@ void lay_out(Manifest& manifest, const std::string& path) {
 std::string write_part(const Manifest& manifest, const std::string& path, Range shard,
                        const std::array<View<>, 3>& copies) {
   const int64_t element = bytes_of(manifest.stored);
-  File file = File::open_write(path);
   std::map<int64_t, std::vector<Overlap>> mine;     // by block
   std::map<int64_t, int64_t> own_bytes, all_bytes;  // of tensors, by block
   for (size_t group = 0; group < kGroups.size(); ++group) {
     const auto* copy = static_cast<const std::byte*>(copies[group].data());
-    for (const Piece& piece : pieces_of(manifest.layout, manifest.places, static_cast<int>(group), shard, element)) {
-      file.write_at(piece.file, {copy + piece.memory, static_cast<size_t>(piece.bytes)});
+    for (const Piece& piece : pieces_of(manifest.layout, manifest.places, static_cast<int>(group), shard, element))
       for_each_block(piece, copy, [&](int64_t block, const Overlap& overlap) {
         mine[block].push_back(overlap);
         own_bytes[block] += overlap.end - overlap.begin;
       });
-    }
     const Range whole{0, manifest.layout.size};
     for (const Piece& piece : pieces_of(manifest.layout, manifest.places, static_cast<int>(group), whole, element))
       for_each_block(piece, nullptr,
                      [&](int64_t block, const Overlap& overlap) { all_bytes[block] += overlap.end - overlap.begin; });
   }
-  // The disk starts here, and is busy while this thread reads back what the system now holds.
-  ::sync_file_range(file.descriptor(), 0, 0, SYNC_FILE_RANGE_WRITE);
 
+  // Block by block: what is read back is still in the processor's cache, the disk is busy from the first block on, and
+  // the system's memory for the blocks behind serves those ahead instead of growing to the size of the file.
+  File file = File::open_write(path);
   nlohmann::json record = nlohmann::json::array();
   std::vector<std::byte> buffer(static_cast<size_t>(kBlockBytes));
+  std::deque<int64_t> in_flight;
   for (const auto& [block, overlaps] : mine) {
+    for (const Overlap& part : overlaps)
+      file.write_at(part.begin, {part.bytes, static_cast<size_t>(part.end - part.begin)});
     std::string digest = read_block_digest(file, manifest.file_bytes, block, buffer);
     for (const Overlap& part : overlaps)
       if (std::memcmp(buffer.data() + (part.begin - block * kBlockBytes), part.bytes,
@@ -138,6 +142,12 @@ std::string write_part(const Manifest& manifest, const std::string& path, Range 
             fmt::format("{} gives back other bytes than were written, between {} and {}", path, part.begin, part.end),
             "Check the disk, its file system and this machine's memory.");
     if (own_bytes[block] == all_bytes[block]) record.push_back({block, std::move(digest)});
+    file.start_write_back(block * kBlockBytes, kBlockBytes);
+    in_flight.push_back(block);
+    if (in_flight.size() > kBlocksInFlight) {
+      file.end_write_back(in_flight.front() * kBlockBytes, kBlockBytes);
+      in_flight.pop_front();
+    }
   }
   file.sync();
   file.close();
