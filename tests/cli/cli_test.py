@@ -17,8 +17,8 @@ from pathlib import Path
 
 MEMRING, MPIEXEC, GOLDEN = sys.argv[1], sys.argv[2], Path(sys.argv[3]).resolve()
 ONLY = sys.argv[4] if len(sys.argv) > 4 else ""
-COMMANDS = ["train", "eval", "pack", "inspect", "verify", "doctor"]
-LATER = ["bench", "plan", "convert", "generate", "report"]
+COMMANDS = ["train", "eval", "pack", "inspect", "verify", "bench", "doctor"]
+LATER = ["plan", "convert", "generate", "report"]
 
 # The remedy starts a sentence with one of these.
 ACTION = re.compile(
@@ -134,6 +134,10 @@ MISTAKES = [
     usage("mistake on two ranks", ["train", "base.ini", "--model.layer=3"], "unknown key 'model.layer'", ranks=2),
     usage("mesh and two ranks", ["train", "base.ini", "--mesh.segment=3"], "3", ranks=2),
     data("missing token file on two ranks", ["train", "base.ini", "--data.path=absent.h5", "--run.dir=absent"], "absent.h5", ranks=2),
+    usage("unknown benchmark", ["bench", "chekpoint"], "unknown benchmark 'chekpoint'", "Did you mean 'checkpoint'?"),
+    usage("benchmark without pairs", ["bench", "checkpoint", "--pairs=0"], "--pairs = 0", "whole number"),
+    usage("benchmark with half a pair", ["bench", "checkpoint", "--pairs=1.5"], "--pairs = 1.5"),
+    usage("benchmark with a wrong key", ["bench", "checkpoint", "--model.layer=1"], "Did you mean 'model.layers'?"),
     # Files
     data("missing token file", ["train", "base.ini", "--data.path=absent.h5", "--run.dir=absent"], "absent.h5"),
     data("token file that is text", ["train", "base.ini", "--data.path=text.txt", "--run.dir=text"], "text.txt", "HDF5"),
