@@ -2,6 +2,7 @@
 
 SPDX-License-Identifier: Apache-2.0
 """
+import itertools
 import shutil
 
 import h5py
@@ -26,6 +27,10 @@ def weights(checkpoint):
 
 
 class ResumeOnOtherMeshes(runs.RunTest):
+    def setUp(self):
+        super().setUp()
+        self.copies = itertools.count()
+
     def run_on(self, mesh, directory, **keys):
         data, segment = mesh
         return self.train(directory, ranks=data * segment, mesh__data=data, mesh__segment=segment, **{**UNEVEN, **keys})
@@ -39,8 +44,7 @@ class ResumeOnOtherMeshes(runs.RunTest):
         return directory, stopped
 
     def resume(self, stopped, saver, loader, **keys):
-        directory = self.copy(stopped, f"{stopped.name}-on-{name_of(loader)}")
-        self.addCleanup(shutil.rmtree, directory)
+        directory = self.copy(stopped, f"resumed-{next(self.copies)}")
         result = self.run_on(loader, directory, **keys)
         self.assertRegex(result.stdout, rf"(?m)^resume +from step {SAVED} ")
         self.assertEqual("mesh: " in result.stdout, saver != loader, "the log says whether the mesh is another one")
