@@ -30,8 +30,10 @@ ALLOWED = {
                   "src/io", "src/runlog"],
     "src/eval": ["src/base", "src/config", "kernels", "src/data", "src/model", "src/memory", "src/engine", "dist",
                  "src/io", "src/runlog", "src/train"],
+    "src/bench": ["src/base", "src/config", "kernels", "src/data", "src/model", "src/memory", "src/engine", "dist",
+                  "src/io", "src/train"],
     "src/app": ["src/base", "src/config", "kernels", "src/data", "src/model", "src/memory", "src/engine", "dist",
-                "src/io", "src/runlog", "src/train", "src/eval"],
+                "src/io", "src/runlog", "src/train", "src/eval", "src/bench"],
 }
 
 # Library header (a regular expression): the files that may include it. `memring doctor` tells the libraries' versions.

@@ -33,6 +33,7 @@ int run_pack(const CommandLine&);     ///< arguments: files, folders or "-"; out
 int run_inspect(const CommandLine&);  ///< arguments: path
 int run_verify(const CommandLine&);   ///< arguments: fixtures; loss-tolerance, state-tolerance, gradient-tolerance (0 =
                                       ///< by data type)
+int run_bench(const CommandLine&);    ///< arguments: name of a benchmark, or none; json, pairs
 int run_doctor(const CommandLine&);
 
 }  // namespace memring

@@ -1,42 +1,17 @@
 // memring eval: loss and perplexity by position, or accuracy on a memory task by number of segments, each with memory
 // and with the memory reset at every segment.
 // SPDX-License-Identifier: Apache-2.0
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
 
 #include "app/command.h"
+#include "app/result_file.h"
 #include "app/same_start.h"
 #include "app/with_session.h"
 #include "eval/perplexity.h"
 #include "eval/task_accuracy.h"
-#include "io/file.h"
 #include "train/run_directory.h"
 
 namespace memring {
-namespace {
-
-void write_json(const std::string& path, const std::string& json) {
-  std::ofstream file(path, std::ios::trunc);
-  file << json;
-  if (!file.flush())
-    throw Error(ExitCode::Io, fmt::format("{} cannot be written", path), "Choose another --json file.");
-}
-
-/// Before the work, which may take hours.
-void expect_writable(const std::string& path) {
-  std::error_code unknown;
-  const bool folder = std::filesystem::is_directory(path, unknown), exists = std::filesystem::exists(path, unknown);
-  if (!folder && ::access((exists ? path : folder_of(path)).c_str(), W_OK) == 0) return;
-  throw Error(ExitCode::Io, fmt::format("cannot write {}: {}", path, std::strerror(folder ? EISDIR : errno)),
-              "Choose another --json file, in a folder that exists.");
-}
-
-}  // namespace
-
 int run_eval(const CommandLine& line) {
   return with_session(line.argc, line.argv, [&](Session& session) {
     const std::string& target = line.arguments[0];
@@ -54,7 +29,7 @@ int run_eval(const CommandLine& line) {
     require_same_start(session, config);
     const std::string checkpoint = line.text("checkpoint");
     const bool speaks = session.rank() == 0;
-    if (speaks && !config.eval.json.empty()) expect_writable(config.eval.json);
+    if (speaks) expect_writable(config.eval.json);
     std::string json;
     if (config.data.kind == "tokens") {
       const Evaluation result = evaluate(config, checkpoint, session);
@@ -68,7 +43,7 @@ int run_eval(const CommandLine& line) {
         std::fflush(stdout);  // a row may take minutes
       }));
     }
-    if (speaks && !config.eval.json.empty()) write_json(config.eval.json, json);
+    if (speaks) write_result(config.eval.json, json);
     return 0;
   });
 }

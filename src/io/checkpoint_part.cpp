@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -19,6 +20,8 @@ namespace memring {
 namespace {
 
 constexpr const char* kMemory = "/dev/shm";
+/// Handed to the disk and not yet waited for: 64 MiB keep it busy.
+constexpr size_t kBlocksInFlight = 16;
 
 /// A file that goes away when it is closed, whatever becomes of this process.
 Hdf5File create_nameless(const std::string& name) {
@@ -48,8 +51,6 @@ void copy_sparse(int from, int64_t size, const std::string& path) {
   }
   file.close();
 }
-
-constexpr unsigned kWaitForDisk = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
 
 /// The bytes of one tensor piece that lie in one block.
 struct Overlap {
@@ -111,30 +112,30 @@ void lay_out(Manifest& manifest, const std::string& path) {
 std::string write_part(const Manifest& manifest, const std::string& path, Range shard,
                        const std::array<View<>, 3>& copies, Progress* progress) {
   const int64_t element = bytes_of(manifest.stored);
-  File file = File::open_write(path);
   std::map<int64_t, std::vector<Overlap>> mine;     // by block
   std::map<int64_t, int64_t> own_bytes, all_bytes;  // of tensors, by block
   for (size_t group = 0; group < kGroups.size(); ++group) {
     const auto* copy = static_cast<const std::byte*>(copies[group].data());
-    for (const Piece& piece : pieces_of(manifest.layout, manifest.places, static_cast<int>(group), shard, element)) {
+    for (const Piece& piece : pieces_of(manifest.layout, manifest.places, static_cast<int>(group), shard, element))
       for_each_block(piece, copy, [&](int64_t block, const Overlap& overlap) {
-        file.write_at(overlap.begin, {overlap.bytes, static_cast<size_t>(overlap.end - overlap.begin)});
-        advance(progress);
         mine[block].push_back(overlap);
         own_bytes[block] += overlap.end - overlap.begin;
       });
-    }
     const Range whole{0, manifest.layout.size};
     for (const Piece& piece : pieces_of(manifest.layout, manifest.places, static_cast<int>(group), whole, element))
       for_each_block(piece, nullptr,
                      [&](int64_t block, const Overlap& overlap) { all_bytes[block] += overlap.end - overlap.begin; });
   }
-  // The disk starts here, and is busy while this thread reads back what the system now holds.
-  ::sync_file_range(file.descriptor(), 0, 0, SYNC_FILE_RANGE_WRITE);
 
+  // Block by block: what is read back is still in the processor's cache, the disk is busy from the first block on, and
+  // the system's memory for the blocks behind serves those ahead instead of growing to the size of the file.
+  File file = File::open_write(path);
   nlohmann::json record = nlohmann::json::array();
   std::vector<std::byte> buffer(static_cast<size_t>(kBlockBytes));
+  std::deque<int64_t> in_flight;
   for (const auto& [block, overlaps] : mine) {
+    for (const Overlap& part : overlaps)
+      file.write_at(part.begin, {part.bytes, static_cast<size_t>(part.end - part.begin)});
     std::string digest = read_block_digest(file, manifest.file_bytes, block, buffer);
     for (const Overlap& part : overlaps)
       if (std::memcmp(buffer.data() + (part.begin - block * kBlockBytes), part.bytes,
@@ -145,11 +146,12 @@ std::string write_part(const Manifest& manifest, const std::string& path, Range 
             "Check the disk, its file system and this machine's memory.");
     if (own_bytes[block] == all_bytes[block]) record.push_back({block, std::move(digest)});
     advance(progress);
-  }
-  // Block by block to the disk: one long sync of them all would look like a hang.
-  for (const auto& [block, overlaps] : mine) {
-    ::sync_file_range(file.descriptor(), block * kBlockBytes, kBlockBytes, kWaitForDisk);
-    advance(progress);
+    file.start_write_back(block * kBlockBytes, kBlockBytes);
+    in_flight.push_back(block);
+    if (in_flight.size() > kBlocksInFlight) {
+      file.end_write_back(in_flight.front() * kBlockBytes, kBlockBytes);
+      in_flight.pop_front();
+    }
   }
   file.sync();
   file.close();

@@ -104,6 +104,22 @@ void File::sync() const {
   if (::fsync(descriptor()) != 0) fail("make durable (fsync)", path_, errno);
 }
 
+void File::write_back(int64_t position, int64_t bytes, unsigned flags) const {
+  if (::sync_file_range(descriptor(), position, bytes, flags) == 0) return;
+  // Not every system offers it, and sync() does without. An error of the disk is told once: here or there.
+  if (errno != ENOSYS && errno != EINVAL && errno != ESPIPE && errno != EPERM)
+    fail(fmt::format("write {} bytes at {} of", bytes, position), path_, errno);
+}
+
+void File::start_write_back(int64_t position, int64_t bytes) const {
+  write_back(position, bytes, SYNC_FILE_RANGE_WRITE);
+}
+
+void File::end_write_back(int64_t position, int64_t bytes) const {
+  write_back(position, bytes, SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+  (void)::posix_fadvise(descriptor(), position, bytes, POSIX_FADV_DONTNEED);
+}
+
 void File::close() {
   // Whatever close() returns, the descriptor is gone on Linux.
   if (descriptor_ && ::close(descriptor_.release()) != 0 && errno != EINTR) fail("close", path_, errno);

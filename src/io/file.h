@@ -33,11 +33,16 @@ class File {
   void read_at(int64_t position, std::span<std::byte> bytes) const;
   void write_at(int64_t position, std::span<const std::byte> bytes) const;
   void sync() const;  ///< fsync
+  /// Lets the disk begin with a range that was written, without waiting. Durable it is after sync() only.
+  void start_write_back(int64_t position, int64_t bytes) const;
+  /// Waits until that has ended, and gives back the memory in which the system keeps the range.
+  void end_write_back(int64_t position, int64_t bytes) const;
   /// Closes and reports what the system says about it (NFS reports a failed write here).
   void close();
 
  private:
   File(std::string path, int flags);
+  void write_back(int64_t position, int64_t bytes, unsigned flags) const;
   std::string path_;
   Handle<DescriptorTraits> descriptor_;
 };

@@ -12,8 +12,8 @@ from pathlib import Path
 import mistakes
 from mistakes import GOLDEN, run, usage
 
-COMMANDS = ["train", "eval", "pack", "inspect", "verify", "doctor"]
-LATER = ["bench", "plan", "convert", "generate", "report"]
+COMMANDS = ["train", "eval", "pack", "inspect", "verify", "bench", "doctor"]
+LATER = ["plan", "convert", "generate", "report"]
 
 
 def override(name, setting, *parts):
@@ -57,6 +57,10 @@ MISTAKES = [
     usage("armt fixture", ["verify", str(GOLDEN / "armt_full.h5")], "armt_full.h5", "this build does not have it yet"),
     # Ranks: one message whoever finds the mistake
     usage("mistake on two ranks", ["train", "base.ini", "--model.layer=3"], "unknown key 'model.layer'", ranks=2),
+    usage("unknown benchmark", ["bench", "chekpoint"], "unknown benchmark 'chekpoint'", "Did you mean 'checkpoint'?"),
+    usage("benchmark without pairs", ["bench", "checkpoint", "--pairs=0"], "--pairs = 0", "whole number"),
+    usage("benchmark with half a pair", ["bench", "checkpoint", "--pairs=1.5"], "--pairs = 1.5"),
+    usage("benchmark with a wrong key", ["bench", "checkpoint", "--model.layer=1"], "Did you mean 'model.layers'?"),
     usage("run directory in use", ["train", "base.ini", "--run.dir=busy", "--run.steps=0", "--run.time=60"], "busy"),
 ]
 

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bench/training_job.h"
+
+#include "base/random.h"
+#include "base/version.h"
+#include "kernels/elementwise/elementwise.h"
+
+namespace memring {
+namespace {
+
+class RandomTokens : public TokenSource {
+ public:
+  RandomTokens(const Config& config, int64_t step) : config_(config), step_(static_cast<uint64_t>(step)) {}
+  int64_t sequences() const override { return config_.data.batch; }
+  SequenceShape shape() const override { return sequence_shape(config_); }
+  void read(int64_t sequence, int64_t begin, std::span<int32_t> tokens, std::span<int32_t> targets) const override {
+    const Random random(config_.run.seed, Purpose::Test, step_, static_cast<uint32_t>(sequence));
+    const auto at = [&](int64_t position) {
+      return static_cast<int32_t>(
+          random.below(static_cast<uint32_t>(position), static_cast<uint64_t>(config_.model.vocab)));
+    };
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      tokens[i] = at(begin + static_cast<int64_t>(i));
+      targets[i] = at(begin + static_cast<int64_t>(i) + 1);
+    }
+  }
+
+ private:
+  const Config& config_;
+  uint64_t step_;
+};
+
+}  // namespace
+
+TrainingJob::TrainingJob(const Config& config, Session& session)
+    : config_(config),
+      mesh_(session.world(), resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, session.size())) {
+  engine_.emplace(config_, mesh_, session.node(),
+                  workload_of(config_, config_.data.batch, sequence_shape(config_), true),
+                  [&](const FlatBuffer& layout, DType dtype) {
+                    sync_.emplace(session.world(), layout.size);
+                    return Optimizer::bytes(dtype, sync_->shard().size());
+                  });
+  engine_->params().initialise(config_.run.seed);
+  optimizer_.emplace(engine_->queue(), engine_->params(), sync_->shard(), config_.optimizer);
+}
+
+void TrainingJob::step() {
+  Params& params = engine_->params();
+  Executor& executor = engine_->executor();
+  Elementwise::fill(engine_->queue(), params.gradients(), 0);
+  const StepSums local = executor.run(RandomTokens(config_, steps_++), executor.draw(sequence_shape(config_)));
+  const ReducedStep reduced = sync_->reduce(engine_->queue(), params.gradients(), local);
+  optimizer_->step(config_.optimizer.lr, steps_, optimizer_->clipping(reduced.norm) / reduced.sums.targets);
+  sync_->gather(params.weights());
+}
+
+CheckpointData TrainingJob::state() {
+  return {.layout = engine_->params().layout(),
+          .shard = sync_->shard(),
+          .weights = engine_->params().weights(),
+          .m = optimizer_->m(),
+          .v = optimizer_->v(),
+          .state = {},
+          .progress = nullptr};
+}
+
+CheckpointInfo TrainingJob::info(Session& session) const {
+  return {.config = render_config(config_),
+          .identity = config_identity(config_),
+          .mesh = fmt::format("{} x {} x {}", mesh_.shape().data, mesh_.shape().segment, mesh_.shape().token),
+          .isa = name_of(engine_->numerics().queue.isa),
+          .dtype = engine_->numerics().name,
+          .version = version(),
+          .threads = engine_->numerics().queue.threads,
+          .ranks = session.size()};
+}
+
+}  // namespace memring
