@@ -83,7 +83,7 @@ std::vector<std::pair<int64_t, std::string>> checkpoint_directories(const std::s
 
 void remove_temporaries(const std::string& directory) {
   for (const std::string& name : entries_of(directory))
-    if (is_temporary_name(name)) remove_all(directory + "/" + name);
+    if (is_temporary_name(name)) remove_quietly(directory + "/" + name);
 }
 
 void remove_quietly(const std::string& path) noexcept {

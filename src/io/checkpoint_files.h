@@ -20,7 +20,9 @@ bool is_temporary_name(const std::string& name);
 /// directory is there and cannot be read.
 std::vector<std::pair<int64_t, std::string>> checkpoint_directories(const std::string& directory);
 
-/// What saves that never ended left behind. Only for the holder of the run's lock.
+/// What saves that never ended and removals that failed left behind. Best effort: what cannot be removed (on NFS, a
+/// file that another process reads) is in nobody's way. Only for the holder of the run's lock, while no save is in
+/// flight.
 void remove_temporaries(const std::string& directory);
 /// Best effort, for cleaning up behind an error.
 void remove_quietly(const std::string& path) noexcept;

@@ -42,20 +42,6 @@ std::string failure_path(const std::string& temporary, int rank) {
   return fmt::format("{}/rank-{}.failed", temporary, rank);
 }
 
-void write_whole(const std::string& path, const std::string& text) {
-  File file = File::create(path);
-  file.write_at(0, std::as_bytes(std::span<const char>(text.data(), text.size())));
-  file.sync();
-  file.close();
-}
-
-std::string read_whole(const std::string& path) {
-  const File file = File::open_read(path);
-  std::string text(static_cast<size_t>(file.size()), '\0');
-  file.read_at(0, std::as_writable_bytes(std::span<char>(text.data(), text.size())));
-  return text;
-}
-
 }  // namespace
 
 struct CheckpointWriter::State {
@@ -134,6 +120,7 @@ void CheckpointWriter::State::lay_out_everywhere(const CheckpointData& data, con
   if (rank == 0) {
     temporary = directory + "/" + temporary_name(data.state.step);
     failure = failure_of([&] {
+      remove_temporaries(directory);
       require_space(directory, file_estimate(layout, dtype));
       std::error_code error;
       if (!std::filesystem::create_directory(temporary, error))
@@ -167,7 +154,7 @@ void CheckpointWriter::State::run() {
     }
     auto failure = failure_of([&] { write_record(); });
     // Rank 0 learns of it by this file, and if even that cannot be written, in finish().
-    if (failure) (void)failure_of([&] { write_whole(failure_path(temporary, rank), failure->text); });
+    if (failure) (void)failure_of([&] { write_text_file(failure_path(temporary, rank), failure->text); });
     {
       const std::lock_guard lock(mutex);
       part_failure = std::move(failure);
@@ -187,7 +174,7 @@ void CheckpointWriter::State::run() {
 void CheckpointWriter::State::write_record() {
   const std::string record = write_part(manifest, temporary + "/" + kStateFile, shard, copies);
   const std::string path = record_path(temporary, rank);
-  write_whole(path + ".part", record);
+  write_text_file(path + ".part", record);
   rename_durably(path + ".part", path);
 }
 
@@ -224,11 +211,11 @@ void CheckpointWriter::State::commit() {
     manifest.digests.assign(static_cast<size_t>(manifest.blocks()), {});
     for (int other = 0; other < ranks; ++other) {
       const std::string path = record_path(temporary, other);
-      add_digests(manifest, read_whole(path));
+      add_digests(manifest, read_text_file(path));
       std::filesystem::remove(path);
     }
     complete_digests(manifest, temporary + "/" + kStateFile);
-    write_whole(temporary + "/" + kManifestFile, render_manifest(manifest));
+    write_text_file(temporary + "/" + kManifestFile, render_manifest(manifest));
     sync_folder(temporary);
     publish(temporary, directory + "/" + checkpoint_name(manifest.state.step));
   } catch (...) {
@@ -273,7 +260,7 @@ void CheckpointWriter::State::finish() {
   throw Error(ExitCode::Io,
               fmt::format("the checkpoint of step {} ({} bytes) {}: {}", manifest.state.step, manifest.file_bytes, what,
                           failure->text),
-              failure->hint.empty() ? "Earlier checkpoints are untouched." : failure->hint);
+              failure->hint.empty() ? "Check the disk and the folder." : failure->hint);
 }
 
 CheckpointWriter::CheckpointWriter(Communicator& world, std::string directory, int64_t keep,
@@ -295,7 +282,6 @@ CheckpointWriter::CheckpointWriter(Communicator& world, std::string directory, i
       if (error)
         throw Error(ExitCode::Io, fmt::format("cannot create folder {}: {}", directory, error.message()),
                     "Choose another run.dir, or check the permissions of its parent.");
-      remove_temporaries(directory);
     }
     state_ = std::make_unique<State>(world, std::move(directory), keep, shape);
     // Signals are the main thread's business; the writer takes none, SIGXFSZ included, whose errno it reports.
