@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -79,6 +80,14 @@ std::vector<std::pair<int64_t, std::string>> checkpoint_directories(const std::s
   }
   std::sort(found.rbegin(), found.rend());
   return found;
+}
+
+FolderId folder_id(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0)
+    throw Error(ExitCode::Io, fmt::format("cannot look up folder {}: {}", path, std::strerror(errno)),
+                "Check that the folder is still there.");
+  return {status.st_dev, status.st_ino};
 }
 
 void remove_temporaries(const std::string& directory) {

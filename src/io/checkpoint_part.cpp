@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -23,11 +22,8 @@ constexpr const char* kMemory = "/dev/shm";
 
 /// One for each folder of checkpoints, of which this process holds the lock: what a killed one left is found again.
 std::string memory_name(const std::string& checkpoints) {
-  struct stat status {};
-  if (::stat(checkpoints.c_str(), &status) != 0)
-    throw Error(ExitCode::Io, fmt::format("cannot look up {}: {}", checkpoints, std::strerror(errno)),
-                "Check that the folder is still there.");
-  return fmt::format("{}/memring-checkpoint-{}-{}-{}", kMemory, ::getuid(), status.st_dev, status.st_ino);
+  const auto [device, inode] = folder_id(checkpoints);
+  return fmt::format("{}/memring-checkpoint-{}-{}-{}", kMemory, ::getuid(), device, inode);
 }
 
 /// A file that goes away when it is closed, whatever becomes of this process.

@@ -65,6 +65,7 @@ struct CheckpointWriter::State {
   const int rank, ranks;
   const std::string directory;
   const int64_t keep;
+  FolderId folder;  ///< of `directory`, to which the caller's lock belongs; rank 0 only
   const FlatBuffer layout;
   const Range shard;
   const DType dtype;
@@ -120,6 +121,9 @@ void CheckpointWriter::State::lay_out_everywhere(const CheckpointData& data, con
   if (rank == 0) {
     temporary = directory + "/" + temporary_name(data.state.step);
     failure = failure_of([&] {
+      if (folder_id(directory) != folder)
+        throw Error(ExitCode::Io, fmt::format("{} is another folder now than when this run began", directory),
+                    "Another job may use it: put the old folder back, or stop this run.");
       remove_temporaries(directory);
       require_space(directory, file_estimate(layout, dtype));
       std::error_code error;
@@ -284,6 +288,7 @@ CheckpointWriter::CheckpointWriter(Communicator& world, std::string directory, i
                     "Choose another run.dir, or check the permissions of its parent.");
     }
     state_ = std::make_unique<State>(world, std::move(directory), keep, shape);
+    if (world.rank() == 0) state_->folder = folder_id(state_->directory);
     // Signals are the main thread's business; the writer takes none, SIGXFSZ included, whose errno it reports.
     sigset_t every, before;
     sigfillset(&every);
