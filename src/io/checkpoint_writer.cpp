@@ -198,6 +198,9 @@ void CheckpointWriter::State::gather_records() {
     }
     std::unique_lock lock(mutex);
     if (abandon) throw Error(ExitCode::Io, "another rank could not write its part");
+    std::error_code error;
+    if (!std::filesystem::exists(temporary, error))  // and with it every record that there was
+      throw Error(ExitCode::Io, fmt::format("{} is gone", temporary), "Check that the run directory is still there.");
     if (Clock::now() > patience)
       throw Error(ExitCode::Io, fmt::format("rank {} has not written its part in time", seen),
                   "Check that all ranks see the same files in the run's directory.");

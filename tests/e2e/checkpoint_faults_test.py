@@ -20,7 +20,7 @@ ESSENTIAL = ("pwrite", "fsync", "mkdir", "rename", "ftruncate")
 
 
 class CheckpointFaults(faults.FaultTest):
-    def fail(self, call, error, ranks=None, code=0, many=1):
+    def run_failing(self, call, error, ranks=None, code=0, many=1):
         """A run in which this call fails: (its directory, what it said)."""
         name = f"run-{ranks}-{call.rank}-{call.number}-{error}-{code}"
         directory, trace = self.folder / name, self.folder / f"{name}.trace"
@@ -48,7 +48,7 @@ class CheckpointFaults(faults.FaultTest):
                  for error in runs.amount([ERRORS[call.name][number % len(ERRORS[call.name])]], ERRORS[call.name])]
 
         def check(call, error):
-            directory, about, said = self.fail(call, error)
+            directory, about, said = self.run_failing(call, error)
             # A removal that failed at the very end of the run is made up for by the next save.
             steps = self.assert_sound(directory, about=about)
             self.assertIn(steps, ([4, 8], [6, 8]) if said else ([6, 8],), about)
@@ -66,7 +66,7 @@ class CheckpointFaults(faults.FaultTest):
         cases = [(call, error) for call in runs.amount(chosen[::2], chosen) for error in runs.amount(["EIO"], ["EIO", "ENOSPC"])]
 
         def check(call, error):
-            directory, about, _ = self.fail(call, error, code=74)
+            directory, about, _ = self.run_failing(call, error, code=74)
             self.assertEqual(self.assert_sound(directory, about=about), [4, 6], about)
             self.assertRegex(self.launch(directory).stdout, r"(?m)^resume +from step 6 ")
             self.assertEqual(self.assert_sound(directory, about=about), [6, 8], about)
@@ -93,7 +93,7 @@ class CheckpointFaults(faults.FaultTest):
                  for error in runs.amount(["EIO"], [e for e in ERRORS[call.name] if e != "EINTR"])]
 
         def check(call, error):
-            directory, about, said = self.fail(call, error, ranks=2)
+            directory, about, said = self.run_failing(call, error, ranks=2)
             if said:
                 self.assertIn("rank 1: ", about)
             self.assert_sound(directory, about=about)
