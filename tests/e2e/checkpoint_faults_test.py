@@ -13,8 +13,9 @@ import runs
 
 # What each call may fail with. EINTR is no failure: the program has to call again.
 ERRORS = {"write": ["ENOSPC"], "pwrite": ["ENOSPC", "EIO", "short", "EINTR"], "open": ["EMFILE", "EACCES", "EINTR"],
-          "fsync": ["EIO", "ENOSPC", "EINTR"], "close": ["EIO", "EINTR"], "mkdir": ["ENOSPC", "EROFS"], "rename": ["EIO", "ENOSPC"],
-          "ftruncate": ["ENOSPC", "EIO"], "remove": ["EIO"], "unlinkat": ["EIO", "EBUSY"], "renameat2": ["EIO"]}
+          "fsync": ["EIO", "ENOSPC", "EINTR"], "close": ["EIO", "EINTR"], "mkdir": ["ENOSPC", "EROFS"],
+          "rename": ["EIO", "ENOSPC"], "ftruncate": ["ENOSPC", "EIO"], "remove": ["EIO"],
+          "unlinkat": ["EIO", "EBUSY"], "renameat2": ["EIO"]}
 # Without these there is no checkpoint.
 ESSENTIAL = ("pwrite", "fsync", "mkdir", "rename", "ftruncate")
 
@@ -145,7 +146,7 @@ class CheckpointFaults(faults.FaultTest):
 
     def kill_again_and_again(self, name, ranks, kills):
         """Kills one run that often, each time after it has gone on, and lets it end; returns how often it was killed."""
-        keys = {"run__steps": 300, "checkpoint__every": 1}
+        keys = {"run__steps": 120, "checkpoint__every": 1}
         directory, source, killed = self.folder / name, random.SystemRandom(), 0
         while killed < kills:
             before = self.committed(directory)

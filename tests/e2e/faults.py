@@ -74,7 +74,8 @@ class FaultTest(runs.RunTest):
         """One call for each name and file."""
         kinds = {}
         for call in calls:
-            kinds.setdefault((call.name, re.sub(r".*checkpoints/?|\d+|tmp-.*?(/|$)", "", call.path), call.path.count("tmp-")), call)
+            file = re.sub(r".*checkpoints/?|\d+|tmp-.*?(/|$)", "", call.path)
+            kinds.setdefault((call.name, file, "tmp-" in call.path), call)
         return list(kinds.values())
 
     def injected(self, trace):

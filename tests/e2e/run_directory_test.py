@@ -1,5 +1,5 @@
-"""A run directory that is read-only, full, gone, replaced, or wanted by two jobs at once, and a clock that jumps: one message, the
-exit code that fits, and no harm to what was saved.
+"""A run directory that is read-only, full, gone, replaced, or wanted by two jobs at once, and a clock that jumps: one message,
+the exit code that fits, and no harm to what was saved.
 
 SPDX-License-Identifier: Apache-2.0
 """
@@ -21,7 +21,8 @@ FOREVER = 10 ** 6
 def mounted(path, options):
     """Whether a file system in memory could be mounted here (root can, in many containers not even root)."""
     path.mkdir()
-    return subprocess.run(["mount", "-t", "tmpfs", "-o", options, "memring-test", path], capture_output=True, check=False).returncode == 0
+    command = ["mount", "-t", "tmpfs", "-o", options, "memring-test", path]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 class RunDirectory(faults.FaultTest):
@@ -87,7 +88,8 @@ class RunDirectory(faults.FaultTest):
         self.assertEqual(self.assert_sound(self.directory, least=1), [2])
         self.launch(self.directory)
         self.assert_same_end(self.directory)
-        runs.record_fault("C5", "run directory read-only, from the start or from a save on", 2, "exit 74; training goes on until then")
+        runs.record_fault("C5", "run directory read-only, from the start or from a save on", 2,
+                          "exit 74; training goes on until then")
 
     def test_a_full_file_system_is_told_in_bytes_and_the_next_save_after_that_works(self):
         mount = self.mount("size=16m")
@@ -101,7 +103,8 @@ class RunDirectory(faults.FaultTest):
             except OSError:
                 pass
         self.await_that(process, lambda: "are missing" in self.output(process), "a message")
-        self.assertRegex(self.output(process), rf"needs \d+ bytes in {directory}/checkpoints, where \d+ are free: \d+ are missing")
+        self.assertRegex(self.output(process),
+                         rf"needs \d+ bytes in {directory}/checkpoints, where \d+ are free: \d+ are missing")
         self.assert_intact(directory)
         filler.unlink()
         self.await_checkpoint(process, directory, newer_than=self.newest(directory))
