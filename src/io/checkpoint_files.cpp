@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -81,9 +82,17 @@ std::vector<std::pair<int64_t, std::string>> checkpoint_directories(const std::s
   return found;
 }
 
+FolderId folder_id(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0)
+    throw Error(ExitCode::Io, fmt::format("cannot look up folder {}: {}", path, std::strerror(errno)),
+                "Check that the folder is still there.");
+  return {status.st_dev, status.st_ino};
+}
+
 void remove_temporaries(const std::string& directory) {
   for (const std::string& name : entries_of(directory))
-    if (is_temporary_name(name)) remove_all(directory + "/" + name);
+    if (is_temporary_name(name)) remove_quietly(directory + "/" + name);
 }
 
 void remove_quietly(const std::string& path) noexcept {

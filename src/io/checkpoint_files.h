@@ -20,7 +20,13 @@ bool is_temporary_name(const std::string& name);
 /// directory is there and cannot be read.
 std::vector<std::pair<int64_t, std::string>> checkpoint_directories(const std::string& directory);
 
-/// What saves that never ended left behind. Only for the holder of the run's lock.
+/// Which folder a path names now (device and inode): another one may come in its place. Throws Error(Io).
+using FolderId = std::pair<uint64_t, uint64_t>;
+FolderId folder_id(const std::string& path);
+
+/// What saves that never ended and removals that failed left behind. Best effort: what cannot be removed (on NFS, a
+/// file that another process reads) is in nobody's way. Only for the holder of the run's lock, while no save is in
+/// flight.
 void remove_temporaries(const std::string& directory);
 /// Best effort, for cleaning up behind an error.
 void remove_quietly(const std::string& path) noexcept;

@@ -140,7 +140,8 @@ std::optional<CheckpointSummary> load_newest(Communicator& world, const std::str
       throw;
     } catch (const Error& error) {
       if (error.code() != ExitCode::Data) throw;
-      warnings.push_back(fmt::format("checkpoint {} is not usable: {}", path, error.what()));
+      warnings.push_back(
+          fmt::format("checkpoint {} is not usable, so the one before it is tried: {}", path, error.what()));
       reasons += fmt::format("\n  {}: {}", checkpoint_name(step), error.what());
     }
   }

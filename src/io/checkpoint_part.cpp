@@ -23,6 +23,12 @@ constexpr const char* kMemory = "/dev/shm";
 /// Handed to the disk and not yet waited for: 64 MiB keep it busy.
 constexpr size_t kBlocksInFlight = 16;
 
+/// One for each folder of checkpoints, of which this process holds the lock: what a killed one left is found again.
+std::string memory_name(const std::string& checkpoints) {
+  const auto [device, inode] = folder_id(checkpoints);
+  return fmt::format("{}/memring-checkpoint-{}-{}-{}", kMemory, ::getuid(), device, inode);
+}
+
 /// A file that goes away when it is closed, whatever becomes of this process.
 Hdf5File create_nameless(const std::string& name) {
   struct Unlink {
@@ -81,8 +87,9 @@ void lay_out(Manifest& manifest, const std::string& path) {
   // in memory with room for all it writes (the tensors are holes there).
   const int64_t metadata = file_estimate({manifest.layout.entries, 0}, manifest.stored);
   require_space(kMemory, metadata);
-  std::string name = fmt::format("{}/memring-checkpoint-XXXXXX", kMemory);
-  const Handle<DescriptorTraits> memory(::mkostemp(name.data(), O_CLOEXEC));
+  const std::string name = memory_name(folder_of(folder_of(path)));
+  ::unlink(name.c_str());
+  const Handle<DescriptorTraits> memory(::open(name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   if (!memory)
     throw Error(ExitCode::Io, fmt::format("cannot create {}: {}", name, std::strerror(errno)),
                 fmt::format("Checkpoints are laid out in {}: make it writable.", kMemory));

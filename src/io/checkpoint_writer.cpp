@@ -42,20 +42,6 @@ std::string failure_path(const std::string& temporary, int rank) {
   return fmt::format("{}/rank-{}.failed", temporary, rank);
 }
 
-void write_whole(const std::string& path, const std::string& text) {
-  File file = File::create(path);
-  file.write_at(0, std::as_bytes(std::span<const char>(text.data(), text.size())));
-  file.sync();
-  file.close();
-}
-
-std::string read_whole(const std::string& path) {
-  const File file = File::open_read(path);
-  std::string text(static_cast<size_t>(file.size()), '\0');
-  file.read_at(0, std::as_writable_bytes(std::span<char>(text.data(), text.size())));
-  return text;
-}
-
 }  // namespace
 
 struct CheckpointWriter::State {
@@ -79,6 +65,7 @@ struct CheckpointWriter::State {
   const int rank, ranks;
   const std::string directory;
   const int64_t keep;
+  FolderId folder;  ///< of `directory`, to which the caller's lock belongs; rank 0 only
   const FlatBuffer layout;
   const Range shard;
   const DType dtype;
@@ -136,6 +123,10 @@ void CheckpointWriter::State::lay_out_everywhere(const CheckpointData& data, con
   if (rank == 0) {
     temporary = directory + "/" + temporary_name(data.state.step);
     failure = failure_of([&] {
+      if (folder_id(directory) != folder)
+        throw Error(ExitCode::Io, fmt::format("{} is another folder now than when this run began", directory),
+                    "Another job may use it: put the old folder back, or stop this run.");
+      remove_temporaries(directory);
       require_space(directory, file_estimate(layout, dtype));
       std::error_code error;
       if (!std::filesystem::create_directory(temporary, error))
@@ -169,7 +160,7 @@ void CheckpointWriter::State::run() {
     }
     auto failure = failure_of([&] { write_record(); });
     // Rank 0 learns of it by this file, and if even that cannot be written, in finish().
-    if (failure) (void)failure_of([&] { write_whole(failure_path(temporary, rank), failure->text); });
+    if (failure) (void)failure_of([&] { write_text_file(failure_path(temporary, rank), failure->text); });
     {
       const std::lock_guard lock(mutex);
       part_failure = std::move(failure);
@@ -189,7 +180,7 @@ void CheckpointWriter::State::run() {
 void CheckpointWriter::State::write_record() {
   const std::string record = write_part(manifest, temporary + "/" + kStateFile, shard, copies, progress);
   const std::string path = record_path(temporary, rank);
-  write_whole(path + ".part", record);
+  write_text_file(path + ".part", record);
   rename_durably(path + ".part", path);
 }
 
@@ -209,6 +200,9 @@ void CheckpointWriter::State::gather_records() {
     }
     std::unique_lock lock(mutex);
     if (abandon) throw Error(ExitCode::Io, "another rank could not write its part");
+    std::error_code error;
+    if (!std::filesystem::exists(temporary, error))  // and with it every record that there was
+      throw Error(ExitCode::Io, fmt::format("{} is gone", temporary), "Check that the run directory is still there.");
     if (Clock::now() > patience)
       throw Error(ExitCode::Io, fmt::format("rank {} has not written its part in time", seen),
                   "Check that all ranks see the same files in the run's directory.");
@@ -226,11 +220,11 @@ void CheckpointWriter::State::commit() {
     manifest.digests.assign(static_cast<size_t>(manifest.blocks()), {});
     for (int other = 0; other < ranks; ++other) {
       const std::string path = record_path(temporary, other);
-      add_digests(manifest, read_whole(path));
+      add_digests(manifest, read_text_file(path));
       std::filesystem::remove(path);
     }
     complete_digests(manifest, temporary + "/" + kStateFile, progress);
-    write_whole(temporary + "/" + kManifestFile, render_manifest(manifest));
+    write_text_file(temporary + "/" + kManifestFile, render_manifest(manifest));
     sync_folder(temporary);
     publish(temporary, directory + "/" + checkpoint_name(manifest.state.step));
   } catch (...) {
@@ -275,7 +269,7 @@ void CheckpointWriter::State::finish() {
   throw Error(ExitCode::Io,
               fmt::format("the checkpoint of step {} ({} bytes) {}: {}", manifest.state.step, manifest.file_bytes, what,
                           failure->text),
-              failure->hint.empty() ? "Earlier checkpoints are untouched." : failure->hint);
+              failure->hint.empty() ? "Check the disk and the folder." : failure->hint);
 }
 
 CheckpointWriter::CheckpointWriter(Communicator& world, std::string directory, int64_t keep,
@@ -297,9 +291,9 @@ CheckpointWriter::CheckpointWriter(Communicator& world, std::string directory, i
       if (error)
         throw Error(ExitCode::Io, fmt::format("cannot create folder {}: {}", directory, error.message()),
                     "Choose another run.dir, or check the permissions of its parent.");
-      remove_temporaries(directory);
     }
     state_ = std::make_unique<State>(world, std::move(directory), keep, shape);
+    if (world.rank() == 0) state_->folder = folder_id(state_->directory);
     // Signals are the main thread's business; the writer takes none, SIGXFSZ included, whose errno it reports.
     sigset_t every, before;
     sigfillset(&every);

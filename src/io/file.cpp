@@ -35,6 +35,14 @@ int open_descriptor(const std::string& path, int flags) {
   return descriptor;
 }
 
+/// fsync() that goes on after a signal, which interrupts it on network file systems.
+int sync_descriptor(int descriptor) {
+  int result;
+  do result = ::fsync(descriptor);
+  while (result != 0 && errno == EINTR);
+  return result;
+}
+
 }  // namespace
 
 void DescriptorTraits::close(int descriptor) noexcept { ::close(descriptor); }
@@ -42,7 +50,7 @@ void DescriptorTraits::close(int descriptor) noexcept { ::close(descriptor); }
 File::File(std::string path, int flags) : path_(std::move(path)), descriptor_(open_descriptor(path_, flags)) {}
 
 File File::open_read(const std::string& path) {
-  File file(path, O_RDONLY | O_NONBLOCK);  // a pipe without a writer must not hold us up
+  File file(path, O_RDONLY | O_NONBLOCK);  // a pipe in place of a file is found here, not waited for
   if (!file.descriptor_) {
     if (errno == ENOENT || errno == ENOTDIR)
       throw Error(ExitCode::Data, fmt::format("{} does not exist", path), "Check the path.");
@@ -53,8 +61,8 @@ File File::open_read(const std::string& path) {
   if (S_ISDIR(status.st_mode))
     throw Error(ExitCode::Data, fmt::format("{} is a folder; a file was expected", path), "Give a file inside it.");
   if (!S_ISREG(status.st_mode))
-    throw Error(ExitCode::Data, fmt::format("{} is a pipe or a device; a file was expected", path),
-                "Write it to a file first.");
+    throw Error(ExitCode::Data, fmt::format("{} is a pipe or a device; a regular file was expected", path),
+                "Copy what it gives into a file.");
   return file;
 }
 
@@ -101,7 +109,7 @@ void File::write_at(int64_t position, std::span<const std::byte> bytes) const {
 }
 
 void File::sync() const {
-  if (::fsync(descriptor()) != 0) fail("make durable (fsync)", path_, errno);
+  if (sync_descriptor(descriptor()) != 0) fail("make durable (fsync)", path_, errno);
 }
 
 void File::write_back(int64_t position, int64_t bytes, unsigned flags) const {
@@ -135,7 +143,21 @@ void sync_folder(const std::string& folder) {
   const Handle<DescriptorTraits> descriptor(open_descriptor(folder, O_RDONLY | O_DIRECTORY));
   if (!descriptor) fail("open folder", folder, errno);
   // Some file systems have nothing to do here and say so with EINVAL.
-  if (::fsync(descriptor.get()) != 0 && errno != EINVAL) fail("make durable (fsync) folder", folder, errno);
+  if (sync_descriptor(descriptor.get()) != 0 && errno != EINVAL) fail("make durable (fsync) folder", folder, errno);
+}
+
+void write_text_file(const std::string& path, const std::string& text) {
+  File file = File::create(path);
+  file.write_at(0, std::as_bytes(std::span<const char>(text.data(), text.size())));
+  file.sync();
+  file.close();
+}
+
+std::string read_text_file(const std::string& path) {
+  const File file = File::open_read(path);
+  std::string text(static_cast<size_t>(file.size()), '\0');
+  file.read_at(0, std::as_writable_bytes(std::span<char>(text.data(), text.size())));
+  return text;
 }
 
 void rename_durably(const std::string& from, const std::string& to) {

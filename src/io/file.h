@@ -21,7 +21,7 @@ struct DescriptorTraits {
 /// write_at may be called by several threads at once.
 class File {
  public:
-  /// Throws Error(Data) when the file is missing or is no regular file.
+  /// Throws Error(Data) when the file is missing or is a folder, a pipe or a device.
   static File open_read(const std::string& path);
   static File open_write(const std::string& path);  ///< existing, for reading and writing
   static File create(const std::string& path);      ///< new or emptied, for reading and writing
@@ -51,6 +51,9 @@ class File {
 std::string folder_of(const std::string& path);
 /// Makes the entries of a folder durable.
 void sync_folder(const std::string& folder);
+/// A new file with this text, or another text in an existing one, on the disk when this returns.
+void write_text_file(const std::string& path, const std::string& text);
+std::string read_text_file(const std::string& path);
 /// rename() and fsync of the target's folder: after it returns, `to` survives a crash.
 void rename_durably(const std::string& from, const std::string& to);
 

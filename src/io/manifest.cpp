@@ -107,7 +107,9 @@ Manifest parse_body(const Json& root) {
                         "Use the memring version that wrote it, or a newer one.");
   integer_field(root, "format_version", kManifestVersion, kManifestVersion);
   expect_text(root, "format", kFormat);
-  expect_text(root, "byte_order", "little");
+  if (const std::string order = text_field(root, "byte_order"); order != "little")
+    throw NotUsableHere(ExitCode::Data, fmt::format("has byte order \"{}\"; this program reads \"little\"", order),
+                        "Convert state.h5 on the machine that wrote it, or use a checkpoint of a little-endian one.");
   expect_text(root, "file", kStateFile);
   integer_field(root, "block_bytes", kBlockBytes, kBlockBytes);
 

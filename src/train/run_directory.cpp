@@ -2,11 +2,11 @@
 #include "train/run_directory.h"
 
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <sstream>
 
 #include "base/error.h"
+#include "io/file.h"
 
 namespace memring {
 namespace {
@@ -57,17 +57,16 @@ void claim_run_directory(const Config& config) {
                   "Choose another run.dir for this configuration, or start with the old values to continue that run.");
     }
   }
+  // Whole and on the disk before it gets its name: half a file would keep the run from being resumed.
   const std::string fresh = config_file(run) + ".tmp";
-  std::ofstream file(fresh, std::ios::trunc);
-  file << render_config(config);
-  if (!file.flush())
-    throw Error(ExitCode::Io, fmt::format("{} cannot be written", fresh),
-                "Free some space, or choose another run.dir.");
-  std::error_code failure;
-  std::filesystem::rename(fresh, config_file(run), failure);
-  if (failure)
-    throw Error(ExitCode::Io, fmt::format("{} cannot be replaced: {}", config_file(run), failure.message()),
-                "Move it away, or choose another run.dir.");
+  try {
+    write_text_file(fresh, render_config(config));
+    rename_durably(fresh, config_file(run));
+  } catch (const Error&) {
+    std::error_code ignored;
+    std::filesystem::remove(fresh, ignored);
+    throw;
+  }
 }
 
 }  // namespace memring

@@ -114,7 +114,7 @@ class Saver {
     return resumed;
   }
 
-  /// Throws Error(Io), the same on every rank, when this save cannot start or the one before it failed.
+  /// Throws Error(Io), the same on every rank, when this save cannot start.
   void save(const TrainState& state, RunLog& log) {
     if (state.step == last_saved_) return;
     const View<> shard = data_.weights.rows(data_.shard.begin, data_.shard.size());
@@ -131,6 +131,7 @@ class Saver {
   }
   /// A save that fails while training goes on costs no more than the time since the last good one.
   void try_save(const TrainState& state, RunLog& log) {
+    settle(log);
     tolerate([&] { save(state, log); }, log);
   }
   /// The first time that a save has been committed: how long before its end a job must be told to save.
@@ -145,19 +146,23 @@ class Saver {
   }
   /// The last save of a run: returns when it is committed, or throws.
   void save_and_wait(const TrainState& state, RunLog& log) {
-    if (writer_) tolerate([&] { writer_->finish(); }, log);
+    settle(log);
     save(state, log);
     if (writer_) writer_->finish();
   }
 
  private:
+  /// Waits for the save in flight. That it failed must not cost the next one too.
+  void settle(RunLog& log) {
+    if (writer_) tolerate([&] { writer_->finish(); }, log);
+  }
   void tolerate(const std::function<void()>& write, RunLog& log) {
     try {
       write();
     } catch (const Error& error) {
       if (error.code() != ExitCode::Io) throw;
       last_saved_ = -1;
-      log.warning(fmt::format("{} {} The checkpoints before it are intact.", error.what(), error.hint()));
+      log.warning(fmt::format("{}. {} The checkpoints before it are intact.", error.what(), error.hint()));
     }
   }
 
