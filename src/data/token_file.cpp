@@ -117,7 +117,7 @@ TokenFileWriter::TokenFileWriter(const std::string& path, const std::string& tok
       State{path, temporary, tokenizer, vocab, 0, type_for(vocab), std::move(file), {}, {}, {}, false});
   state_->block.reserve(kBlock);
   // The structure comes first, so that the later laying-out only adds to it.
-  Hdf5File structure = Hdf5File::create(temporary, kTokensAt);
+  Hdf5Writer structure = Hdf5Writer::create(temporary, kTokensAt);
   structure.write_attribute("format", std::string(kFormat));
   structure.write_attribute("tokenizer", tokenizer);
   structure.write_attribute("vocab", vocab);
@@ -152,7 +152,7 @@ void TokenFileWriter::finish() {
                 "Give at least one file that is not empty.");
   state.documents.push_back(state.tokens);
 
-  Hdf5File structure = Hdf5File::append(state.temporary, kTokensAt);
+  Hdf5Writer structure = Hdf5Writer::append(state.temporary, kTokensAt);
   const Hdf5Dataset tokens = structure.create_dataset("tokens", state.type, Shape{state.tokens});
   check(state.digests.empty() || tokens.offset == kTokensAt,
         fmt::format("HDF5 laid /tokens at byte {}; {} was expected", tokens.offset, kTokensAt));

@@ -19,7 +19,7 @@ using test::expect_error;
 using test::TemporaryFolder;
 
 void write_sample(const std::string& path) {
-  Hdf5File file = Hdf5File::create(path);
+  Hdf5Writer file = Hdf5Writer::create(path);
   file.write_attribute("text", std::string("größe = 1\n"));
   file.write_attribute("integer", int64_t{-5000000000});
   file.create_group("empty");
@@ -69,7 +69,7 @@ TEST(Hdf5, ListsDatasetsOfAllGroupsByName) {
 TEST(Hdf5, DatasetsLieAlignedAtTheirOffsetAndMayBeWrittenByPosition) {
   const TemporaryFolder folder;
   const std::string path = folder / "a.h5";
-  Hdf5File file = Hdf5File::create(path, 4096);
+  Hdf5Writer file = Hdf5Writer::create(path, 4096);
   std::vector<Hdf5Dataset> laid;
   for (int i = 0; i < 3; ++i)
     laid.push_back(file.create_dataset(fmt::format("params/{}", i), Hdf5Type::I64, {1000 + i}));
@@ -108,7 +108,7 @@ TEST(Hdf5, OpeningSaysWhatIsWrongWithTheFile) {
   expect_error(ExitCode::Data, {"is not an HDF5 file"}, open("empty.h5"));
   write_sample(folder / "a.h5");
   std::filesystem::resize_file(folder / "a.h5", 3000);
-  expect_error(ExitCode::Data, {"a.h5", "cannot be opened", "truncated"}, open("a.h5"));
+  expect_error(ExitCode::Data, {"a.h5", "cannot be read", "truncated"}, open("a.h5"));
   test::put_content(folder / "locked.h5", "x");
   ::chmod((folder / "locked.h5").c_str(), 0);
   if (::geteuid() != 0) expect_error(ExitCode::Io, {"locked.h5", "Permission denied"}, open("locked.h5"));
@@ -119,7 +119,7 @@ TEST(Hdf5, ReadingSaysWhatIsMissingOrOfAnotherType) {
   write_sample(folder / "a.h5");
   const Hdf5File file = Hdf5File::open(folder / "a.h5");
   expect_error(ExitCode::Data, {"a.h5", "/b/c is missing"}, [&] { file.read<double>("b/c"); });
-  expect_error(ExitCode::Data, {"/b/x is not a readable dataset"}, [&] { file.read<double>("b/x"); });
+  expect_error(ExitCode::Data, {"/b/x is not a dataset"}, [&] { file.read<double>("b/x"); });
   expect_error(ExitCode::Data, {"/b/a is int32 [2]", "float64 was expected"}, [&] { file.read<double>("b/a"); });
   expect_error(ExitCode::Data, {"/loss is float64 []", "int32"}, [&] { file.read<int32_t>("loss"); });
   expect_error(ExitCode::Data, {"attribute 'texts'", "missing"}, [&] { file.text_attribute("texts"); });
@@ -130,8 +130,8 @@ TEST(Hdf5, ReadingSaysWhatIsMissingOrOfAnotherType) {
 
 TEST(Hdf5, WritingSaysWhatTheSystemRefuses) {
   const TemporaryFolder folder;
-  expect_error(ExitCode::Io, {"/nowhere/a.h5", "No such file"}, [&] { Hdf5File::create(folder / "nowhere/a.h5"); });
-  Hdf5File file = Hdf5File::create(folder / "a.h5");
+  expect_error(ExitCode::Io, {"/nowhere/a.h5", "No such file"}, [&] { Hdf5Writer::create(folder / "nowhere/a.h5"); });
+  Hdf5Writer file = Hdf5Writer::create(folder / "a.h5");
   file.create_dataset("x", Hdf5Type::U8, {1});
   expect_error(ExitCode::Io, {"a.h5", "/x", "HDF5 says"}, [&] { file.create_dataset("x", Hdf5Type::U8, {1}); });
 }
