@@ -9,12 +9,17 @@ target_compile_definitions(memring_options INTERFACE OMPI_SKIP_MPICXX MPICH_SKIP
 if(memring_SANITIZER STREQUAL "address")
   target_compile_options(memring_options INTERFACE -fsanitize=address,undefined -fno-omit-frame-pointer -g)
   target_link_options(memring_options INTERFACE -fsanitize=address,undefined)
+elseif(memring_SANITIZER STREQUAL "fuzzer")
+  # Clang only: its libFuzzer learns from what the code branches on. Every file reports that; targets link the engine.
+  target_compile_options(memring_options INTERFACE
+    -fsanitize=fuzzer-no-link,address,undefined -fno-omit-frame-pointer -g -Wno-pass-failed)
+  target_link_options(memring_options INTERFACE -fsanitize=fuzzer-no-link,address,undefined)
 elseif(memring_SANITIZER STREQUAL "thread")
   # libgomp and oneDNN are not instrumented: this build runs parallel_for on std::thread and the reference kernels.
   target_compile_options(memring_options INTERFACE -fsanitize=thread -g)
   target_link_options(memring_options INTERFACE -fsanitize=thread)
 elseif(memring_SANITIZER)
-  message(FATAL_ERROR "memring_SANITIZER is '${memring_SANITIZER}'; expected address, thread or nothing")
+  message(FATAL_ERROR "memring_SANITIZER is '${memring_SANITIZER}'; expected address, thread, fuzzer or nothing")
 endif()
 
 # memring_isa_sources(TARGET GROUP FILE...): compiles each file once per instruction set into TARGET. The file sees

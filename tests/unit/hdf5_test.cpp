@@ -128,6 +128,35 @@ TEST(Hdf5, ReadingSaysWhatIsMissingOrOfAnotherType) {
   expect_error(ExitCode::Data, {"attribute 'integer'", "not a floating"}, [&] { file.number_attribute("integer"); });
 }
 
+// By h5py: texts of fixed and of any length, numbers in the other byte order, compressed pieces, links, nothing at all.
+TEST(Hdf5, ReadsWhatAnotherWriterMade) {
+  const Hdf5File file = Hdf5File::open(MEMRING_GOLDEN "/../fuzz/corpus/token_file/h5py_kinds.h5");
+  EXPECT_EQ(file.text_attribute("config"), "[model]\nlayers = 1\n");
+  EXPECT_EQ(file.text_attribute("note"), "");
+  EXPECT_EQ(file.number_attribute("number"), 0.5);
+  expect_error(ExitCode::Data, {"'list'", "not a floating"}, [&] { file.number_attribute("list"); });
+  for (const char* name : {"params/a", "params/b"}) EXPECT_EQ(file.read<double>(name), (std::vector<double>{0, 1, 2}));
+  for (const char* name : {"params/c", "params/e", "params/f"})
+    EXPECT_EQ(file.read<int32_t>(name), (std::vector<int32_t>{0, 1, 2})) << name;
+  expect_error(ExitCode::Data, {"/params/d is another [3]"}, [&] { file.read<int64_t>("params/d"); });
+  expect_error(ExitCode::Data, {"/chunked is not stored in one piece"}, [&] { file.read<int64_t>("chunked"); });
+  expect_error(ExitCode::Data, {"/nothing is not a dataset"}, [&] { file.dataset("nothing"); });
+  EXPECT_TRUE(file.has("empty") && file.list("empty").empty() && !file.has("batch/link"));
+  const Hdf5File fixed = Hdf5File::open(MEMRING_GOLDEN "/../fuzz/corpus/token_file/h5py_wide.h5");
+  EXPECT_EQ(fixed.text_attribute("tokenizer"), "other");
+  EXPECT_EQ(fixed.integer_attribute("vocab"), 70000);
+}
+
+TEST(Hdf5, AStructureThatRefersToItselfIsRefused) {
+  const TemporaryFolder folder;
+  write_sample(folder / "a.h5");
+  std::string bytes = test::content_of(folder / "a.h5");
+  constexpr size_t kRootAt = 64, kLeafHead = 8, kName = 8;
+  bytes.replace(bytes.find("SNOD") + kLeafHead + kName, 8, bytes.substr(kRootAt, 8));
+  test::put_content(folder / "a.h5", bytes);
+  expect_error(ExitCode::Data, {"nested too deep"}, [&] { Hdf5File::open(folder / "a.h5"); });
+}
+
 TEST(Hdf5, WritingSaysWhatTheSystemRefuses) {
   const TemporaryFolder folder;
   expect_error(ExitCode::Io, {"/nowhere/a.h5", "No such file"}, [&] { Hdf5Writer::create(folder / "nowhere/a.h5"); });
