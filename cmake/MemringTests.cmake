@@ -9,14 +9,23 @@ if(memring_SANITIZER STREQUAL "address")
   set(memring_RANK_LEAKS ASAN_OPTIONS=detect_leaks=0)
 endif()
 
+# A sanitizer makes a test up to ten times as slow.
+function(memring_time_limit out seconds)
+  if(memring_SANITIZER)
+    math(EXPR seconds "${seconds} * 10")
+  endif()
+  set(${out} ${seconds} PARENT_SCOPE)
+endfunction()
+
 # memring_test(NAME TARGET LABEL [TIMEOUT seconds]): a GoogleTest program on one process.
 function(memring_test name target label)
   cmake_parse_arguments(arg "" "TIMEOUT" "" ${ARGN})
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 120)
   endif()
+  memring_time_limit(limit ${arg_TIMEOUT})
   add_test(NAME ${name} COMMAND ${target})
-  set_tests_properties(${name} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS ${label} ENVIRONMENT "${memring_RANK_ENVIRONMENT}")
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${limit} LABELS ${label} ENVIRONMENT "${memring_RANK_ENVIRONMENT}")
 endfunction()
 
 # memring_rank_test(NAME LABEL RANKS 1 2 ... COMMAND program args... [TIMEOUT seconds]): one ctest entry per number of ranks.
@@ -25,6 +34,7 @@ function(memring_rank_test name label)
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 120)
   endif()
+  memring_time_limit(limit ${arg_TIMEOUT})
   # CMake puts a target's path in place of its name in front of a command only, and there mpirun stands.
   list(POP_FRONT arg_COMMAND program)
   if(TARGET ${program})
@@ -36,7 +46,7 @@ function(memring_rank_test name label)
       set(processors 2)
     endif()
     add_test(NAME ${name}.ranks${ranks} COMMAND ${MPIEXEC_EXECUTABLE} ${MPIEXEC_NUMPROC_FLAG} ${ranks} ${program} ${arg_COMMAND})
-    set_tests_properties(${name}.ranks${ranks} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${label};ranks${ranks}"
+    set_tests_properties(${name}.ranks${ranks} PROPERTIES TIMEOUT ${limit} LABELS "${label};ranks${ranks}"
       ENVIRONMENT "${memring_RANK_ENVIRONMENT};${memring_RANK_LEAKS}" PROCESSORS ${processors})
   endforeach()
 endfunction()

@@ -3,26 +3,61 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Usage: launch/test.sh [--preset NAME] [CTEST-ARGUMENT...]
-#   launch/test.sh -L unit            only the tests labelled unit (also: ops dist e2e cli golden)
+#   launch/test.sh -L unit            only the tests labelled unit (also: ops dist e2e cli golden fuzz)
 #   launch/test.sh --again            although nothing has changed since all tests passed
-#   launch/test.sh --preset asan      the build with AddressSanitizer (also: cpu debug tsan)
+#   launch/test.sh --preset asan      the build with AddressSanitizer (also: cpu debug tsan; fuzz, which needs Clang)
+#   launch/test.sh --sanitize         under AddressSanitizer units, operators, fuzzing and two ranks; then threads under
+#                                     ThreadSanitizer
+#   launch/test.sh --long             the long forms of the tests that inject faults (hours), then docs/faults.md from what
+#                                     they did; and, where Clang is, of the fuzz targets with libFuzzer
 # Exit: 0 all tests passed, 2 missing packages, otherwise something failed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-preset=cpu again=
-while [[ ${1:-} == --preset || ${1:-} == --again ]]; do
-  if [[ $1 == --again ]]; then
-    again=1
-    shift
-  else
-    preset=${2:?launch/test.sh: --preset needs a name}
-    shift 2
-  fi
+preset=cpu again='' what=all
+while :; do
+  case ${1:-} in
+    --again) again=1 ;;
+    --sanitize | --long) what=${1#--} ;;
+    --preset)
+      preset=${2:?launch/test.sh: --preset needs a name}
+      shift
+      ;;
+    *) break ;;
+  esac
+  shift
 done
 launch/install_packages.sh tests
-launch/build.sh --preset "$preset"
 
+# build_and_test PRESET TEST-PRESET CTEST-ARGUMENT...
+build_and_test() {
+  launch/build.sh --preset "$1"
+  # nproc would obey OMP_NUM_THREADS. The presets ask for the output of tests that fail, and for an error without tests.
+  ctest --preset "$2" --parallel "$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)" "${@:3}"
+}
+
+case $what in
+  sanitize)
+    build_and_test asan sanitize-asan "$@"
+    build_and_test tsan sanitize-tsan "$@"
+    exit 0
+    ;;
+  long)
+    log=$PWD/build/cpu/faults.jsonl
+    rm -f "$log"
+    MEMRING_FAULT_LOG=$log build_and_test cpu long "$@"
+    if (($# == 0)); then
+      python3 tests/fault_table.py "$log" docs/faults.md
+      echo "docs/faults.md says which faults were injected"
+    fi
+    if command -v clang++ > /dev/null; then
+      build_and_test fuzz long-fuzz "$@"
+    fi
+    exit 0
+    ;;
+esac
+
+launch/build.sh --preset "$preset"
 # Tests that have passed need not run again: programs, scripts and fixtures older than the mark are those that passed.
 mark=build/$preset/all-tests-passed
 if [[ -z $again && $# == 0 && -e $mark ]] &&
@@ -33,8 +68,7 @@ fi
 rm -f "$mark"
 start=$(mktemp "build/$preset/tests-started.XXXXXX")
 trap 'rm -f "$start"' EXIT
-# nproc would obey OMP_NUM_THREADS. The presets ask for the output of tests that fail, and for an error without tests.
-ctest --preset "$preset" --parallel "$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)" "$@"
+build_and_test "$preset" "$preset" "$@"
 if (($# == 0)); then
   mv "$start" "$mark"  # as old as the start: what is changed while the tests run counts as changed
 fi

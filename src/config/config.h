@@ -83,7 +83,7 @@ struct TaskConfig {
 };
 
 struct CurriculumConfig {
-  std::string stages;       ///< segments of each stage, "1 2 4 7x512"; empty = data.length from the first step on
+  std::string stages;       ///< segments of each stage, "1,2,4,7x512"; empty = data.length from the first step on
   double shorter = 0;       ///< share of batches with fewer segments
   double promote_loss = 0;  ///< next stage once the average loss is below; 0 = off
   int64_t min_steps = 100;  ///< of a stage before it may be left early

@@ -203,7 +203,7 @@ std::vector<Option> table() {
 
       text("curriculum.stages", curriculum<&CurriculumConfig::stages>,
            "Segments of a sequence, stage by stage, and their tokens behind an x where they are not segment.length.",
-           "1 2 4 7x64 7", kNumbers),
+           "1,2,4,7x64,7", kNumbers),
       real("curriculum.shorter", curriculum<&CurriculumConfig::shorter>, {0, 1},
            "Share of batches with fewer segments than the stage has.", "0.5", kNumbers),
       real(
@@ -251,7 +251,7 @@ std::vector<Option> table() {
               "Sequences to evaluate; 0 = all of the file, or 256 of a memory task.", "64"),
       text("eval.segments", eval<&EvalConfig::segments>,
            "Of a memory task: numbers of segments to evaluate, written as in curriculum.stages; empty = as trained.",
-           "7 16 64 256"),
+           "7,16,64,256"),
       integer("eval.buckets", eval<&EvalConfig::buckets>, {1, 1 << 20}, "Position buckets of the result.", "16"),
       text("eval.json", eval<&EvalConfig::json>, "Also write the result to this JSON file.", "eval.json"),
   };

@@ -32,7 +32,7 @@ std::vector<SequenceShape> parse_shapes(std::string_view text, int64_t segment_l
         (cross != std::string_view::npos && !read_number(word.substr(cross + 1), tokens)))
       throw Error(ExitCode::Usage,
                   fmt::format("'{}' is not a number of segments (7) or of segments and tokens (7x512)", word),
-                  "Write the numbers with spaces or commas between them, for example 1 2 4 7x64.");
+                  "Write the numbers with commas or spaces between them, for example 1,2,4,7x64.");
     if (tokens <= 0)
       throw Error(ExitCode::Usage, fmt::format("'{}' counts segments, but segment.length = 0", word),
                   "Set segment.length, or write the tokens of a segment behind an x, for example 7x64.");

@@ -1,4 +1,4 @@
-// Lists of sequence shapes as a configuration writes them: "1 2 7 7x512" is so many segments, of segment.length tokens
+// Lists of sequence shapes as a configuration writes them: "1,2,7,7x512" is so many segments, of segment.length tokens
 // or of the number behind the x.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once

@@ -142,7 +142,7 @@ TokenFileWriter::TokenFileWriter(const std::string& path, const std::string& tok
       State{target, tokenizer, std::move(unfinished), vocab, 0, type_for(vocab), std::move(file), {}, {}, {}});
   state_->block.reserve(kBlock);
   // The structure comes first, so that the later laying-out only adds to it.
-  Hdf5File structure = Hdf5File::create(state_->unfinished.path(), kTokensAt);
+  Hdf5Writer structure = Hdf5Writer::create(state_->unfinished.path(), kTokensAt);
   structure.write_attribute("format", std::string(kFormat));
   structure.write_attribute("tokenizer", tokenizer);
   structure.write_attribute("vocab", vocab);
@@ -175,7 +175,7 @@ void TokenFileWriter::finish() {
                 "Give at least one file that is not empty.");
   state.documents.push_back(state.tokens);
 
-  Hdf5File structure = Hdf5File::append(state.unfinished.path(), kTokensAt);
+  Hdf5Writer structure = Hdf5Writer::append(state.unfinished.path(), kTokensAt);
   const Hdf5Dataset tokens = structure.create_dataset("tokens", state.type, Shape{state.tokens});
   check(state.digests.empty() || tokens.offset == kTokensAt,
         fmt::format("HDF5 laid /tokens at byte {}; {} was expected", tokens.offset, kTokensAt));

@@ -30,13 +30,13 @@ std::string memory_name(const std::string& checkpoints) {
 }
 
 /// A file that goes away when it is closed, whatever becomes of this process.
-Hdf5File create_nameless(const std::string& name) {
+Hdf5Writer create_nameless(const std::string& name) {
   struct Unlink {
     const std::string& name;
     ~Unlink() { ::unlink(name.c_str()); }
   };
   const Unlink after{name};
-  return Hdf5File::create(name);
+  return Hdf5Writer::create(name);
 }
 
 /// Copies the runs of bytes that were ever written; the file's size and its holes stay the same.
@@ -93,7 +93,7 @@ void lay_out(Manifest& manifest, const std::string& path) {
   if (!memory)
     throw Error(ExitCode::Io, fmt::format("cannot create {}: {}", name, std::strerror(errno)),
                 fmt::format("Checkpoints are laid out in {}: make it writable.", kMemory));
-  Hdf5File file = create_nameless(name);
+  Hdf5Writer file = create_nameless(name);
   file.write_attribute("format", std::string("memring-checkpoint-1"));
   file.create_group("state");
   file.write_attribute("step", manifest.state.step, "state");

@@ -1,10 +1,11 @@
-// Hdf5File: the part of HDF5 that memring uses. Files hold contiguous, uncompressed, little-endian datasets at known
-// offsets, so that bulk data is read and written by position, without HDF5. Objects carry no times: the same content
-// gives the same bytes. Not thread-safe (the library is not): for the main thread, or for one thread at a time.
+// The part of HDF5 that memring uses. Files hold contiguous, uncompressed, little-endian datasets at known offsets, so
+// that bulk data is read and written by position, without HDF5. The library writes; it never reads a file that this
+// process did not just make, since it crashes or hangs on some damaged ones (hdf5_structure.h reads instead).
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -29,31 +30,17 @@ struct Hdf5Dataset {
   int64_t bytes() const { return shape.elements() * bytes_of(type); }
 };
 
-struct Hdf5Traits {
-  using Value = int64_t;  // hid_t
-  static int64_t none() { return -1; }
-  static void close(int64_t) noexcept;
-};
-using Hdf5Id = Handle<Hdf5Traits>;
-
-/// Errors name the file, the object, and what HDF5 said: Error(Data) for what is found in a file that is read (missing,
-/// not HDF5, damaged, object absent or of another type or shape), Error(Io) for what the system refuses.
+/// A file that is read, by code of our own. Errors name the file and the object: Error(Data) for what is found
+/// (missing, not HDF5, damaged, object absent or of another type or shape), Error(Io) for what the system refuses.
 class Hdf5File {
  public:
-  /// For reading. `what` names the kind of file in messages ("token file"), `remedy` is the hint when it is no such
-  /// file.
+  /// `what` names the kind of file in messages ("token file"), `remedy` is the hint when it is no such file.
   static Hdf5File open(const std::string& path, const std::string& what = "file", const std::string& remedy = {});
-  /// New or emptied, for writing. Datasets of at least `alignment` bytes start at multiples of it.
-  static Hdf5File create(const std::string& path, int64_t alignment = 4096);
-  /// Existing, for adding; bytes behind what HDF5 knows of are left alone until a dataset is laid over them.
-  static Hdf5File append(const std::string& path, int64_t alignment = 4096);
+  ~Hdf5File();
+  Hdf5File(Hdf5File&&) noexcept;
 
-  const std::string& path() const { return path_; }
-  /// Writes everything out (without fsync) and reports errors, which the destructor cannot.
-  void close();
-
-  /// A dataset or group. Throws Error(Data) where the name leads over a soft or external link: a file speaks for
-  /// itself.
+  const std::string& path() const;
+  /// A dataset or group. Throws Error(Data) where the name is a soft link: a file speaks for itself.
   bool has(const std::string& name) const;
   Hdf5Dataset dataset(const std::string& name) const;
   /// All datasets below a group, sorted by name bytewise. Links to other files are not followed.
@@ -67,6 +54,34 @@ class Hdf5File {
   std::string text_attribute(const std::string& name, const std::string& object = "/") const;
   int64_t integer_attribute(const std::string& name, const std::string& object = "/") const;
   double number_attribute(const std::string& name, const std::string& object = "/") const;
+
+ private:
+  struct State;
+  explicit Hdf5File(std::unique_ptr<State>);
+  std::unique_ptr<State> state_;
+};
+
+struct Hdf5Traits {
+  using Value = int64_t;  // hid_t
+  static int64_t none() { return -1; }
+  static void close(int64_t) noexcept;
+};
+using Hdf5Id = Handle<Hdf5Traits>;
+
+/// A file that is made, by the library. Objects carry no times: the same content gives the same bytes. Not thread-safe
+/// (the library is not): for the main thread, or for one thread at a time. Errors are Error(Io), name the file and the
+/// object, and say what HDF5 said.
+class Hdf5Writer {
+ public:
+  /// New or emptied. Datasets of at least `alignment` bytes start at multiples of it.
+  static Hdf5Writer create(const std::string& path, int64_t alignment = 4096);
+  /// A file that this process made, for adding; bytes behind what HDF5 knows of are left alone until a dataset is laid
+  /// over them.
+  static Hdf5Writer append(const std::string& path, int64_t alignment = 4096);
+
+  /// Writes everything out (without fsync) and reports errors, which the destructor cannot.
+  void close();
+
   void write_attribute(const std::string& name, const std::string& text, const std::string& object = "/");
   void write_attribute(const std::string& name, int64_t value, const std::string& object = "/");
   void write_attribute(const std::string& name, double value, const std::string& object = "/");
@@ -78,10 +93,7 @@ class Hdf5File {
   void write(const Hdf5Dataset& dataset, std::span<const std::byte> bytes);
 
  private:
-  Hdf5File(std::string path, Hdf5Id file) : path_(std::move(path)), file_(std::move(file)) {}
-  Hdf5Id open_object(const std::string& name) const;
-  Hdf5Id open_dataset(const std::string& name) const;
-  Hdf5Id open_attribute(const std::string& name, const std::string& object) const;
+  Hdf5Writer(std::string path, Hdf5Id file) : path_(std::move(path)), file_(std::move(file)) {}
   void put_attribute(const std::string& name, const std::string& object, int64_t stored, int64_t memory,
                      const void* value);
 

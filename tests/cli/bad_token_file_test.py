@@ -76,9 +76,9 @@ RANGE = "is not one contiguous range within the file's"
 
 # name: (how a good file is changed, what the messages of train and inspect must hold)
 TOKEN_FILES = {
-    "soft link": (soft, ["/tokens is a link to another place or file"]),
-    "external link": (external_link, ["/tokens is a link to another place or file"]),
-    "external link to no HDF5": (link_to_secret, ["/tokens is a link to another place or file"]),
+    "soft link": (soft, ["/tokens is a link to another place"]),
+    "external link": (external_link, ["a link to another file"]),
+    "external link to no HDF5": (link_to_secret, ["a link to another file"]),
     "external storage": (external_storage, ["dataset /tokens", RANGE]),
     "virtual dataset": (virtual, ["dataset /tokens", RANGE]),
     "compressed": (of_tokens(lambda t: t, compression="gzip"), ["dataset /tokens", RANGE]),
@@ -93,8 +93,8 @@ TOKEN_FILES = {
     "table of tokens": (of_tokens(lambda t: t.reshape(-1, 2)), ["dataset /tokens is uint8 [9000, 2]", SHAPE]),
     "scalar": (of_tokens(lambda t: t[0]), ["dataset /tokens is uint8", SHAPE]),
     "zero tokens": (of_tokens(lambda t: t[:0]), ["dataset /tokens is empty"]),
-    "no space": (of_tokens(lambda t: h5py.Empty("u1")), ["dataset /tokens is empty"]),
-    "group": (group, ["/tokens is not a readable dataset"]),
+    "no space": (of_tokens(lambda t: h5py.Empty("u1")), ["/tokens is not a dataset that memring reads"]),
+    "group": (group, ["/tokens is not a dataset that memring reads"]),
     "no tokens": (without("tokens"), ["dataset /tokens is missing"]),
     "no borders": (without("documents"), ["dataset /documents is missing"]),
     "no digests": (without("digests"), ["dataset /digests is missing"]),
@@ -102,7 +102,7 @@ TOKEN_FILES = {
     "digests too many": (lambda f: replace(f, "digests", numpy.zeros(2, "u8")), ["2 digests and 2 document borders do not fit"]),
     "no vocabulary": (without("vocab"), ["attribute 'vocab' of / is missing"]),
     "vocabulary as text": (attribute("vocab", "many"), ["attribute 'vocab' of / is not an integer"]),
-    "vocabulary as a list": (attribute("vocab", [256, 256]), ["attribute 'vocab' of / is not a single value"]),
+    "vocabulary as a list": (attribute("vocab", [256, 256]), ["attribute 'vocab' of / is not an integer"]),
     "vocabulary 0": (attribute("vocab", 0), ["attribute 'vocab' is 0"]),
     "vocabulary negative": (attribute("vocab", -1), ["attribute 'vocab' is -1"]),
     "vocabulary beyond int32": (attribute("vocab", 1 << 40), ["attribute 'vocab' is 1099511627776"]),

@@ -44,7 +44,7 @@ TEST(Fixture, EveryGoldenFileIsReadWhole) {
 
 /// Which part of an otherwise good fixture is spoilt.
 void write_fixture(const std::string& path, const std::string& spoilt) {
-  Hdf5File file = Hdf5File::create(path);
+  Hdf5Writer file = Hdf5Writer::create(path);
   file.write_attribute("format", std::string(spoilt == "format" ? "memring-fixture-9" : "memring-fixture-1"));
   file.write_attribute("note", std::string("made by a test"));
   if (spoilt != "config") file.write_attribute("config", std::string("[model]\n"));

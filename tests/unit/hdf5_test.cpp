@@ -19,7 +19,7 @@ using test::expect_error;
 using test::TemporaryFolder;
 
 void write_sample(const std::string& path) {
-  Hdf5File file = Hdf5File::create(path);
+  Hdf5Writer file = Hdf5Writer::create(path);
   file.write_attribute("text", std::string("größe = 1\n"));
   file.write_attribute("integer", int64_t{-5000000000});
   file.create_group("empty");
@@ -69,7 +69,7 @@ TEST(Hdf5, ListsDatasetsOfAllGroupsByName) {
 TEST(Hdf5, DatasetsLieAlignedAtTheirOffsetAndMayBeWrittenByPosition) {
   const TemporaryFolder folder;
   const std::string path = folder / "a.h5";
-  Hdf5File file = Hdf5File::create(path, 4096);
+  Hdf5Writer file = Hdf5Writer::create(path, 4096);
   std::vector<Hdf5Dataset> laid;
   for (int i = 0; i < 3; ++i)
     laid.push_back(file.create_dataset(fmt::format("params/{}", i), Hdf5Type::I64, {1000 + i}));
@@ -108,7 +108,7 @@ TEST(Hdf5, OpeningSaysWhatIsWrongWithTheFile) {
   expect_error(ExitCode::Data, {"is not an HDF5 file"}, open("empty.h5"));
   write_sample(folder / "a.h5");
   std::filesystem::resize_file(folder / "a.h5", 3000);
-  expect_error(ExitCode::Data, {"a.h5", "cannot be opened", "truncated"}, open("a.h5"));
+  expect_error(ExitCode::Data, {"a.h5", "cannot be read", "truncated"}, open("a.h5"));
   test::put_content(folder / "locked.h5", "x");
   ::chmod((folder / "locked.h5").c_str(), 0);
   if (::geteuid() != 0) expect_error(ExitCode::Io, {"locked.h5", "Permission denied"}, open("locked.h5"));
@@ -119,7 +119,7 @@ TEST(Hdf5, ReadingSaysWhatIsMissingOrOfAnotherType) {
   write_sample(folder / "a.h5");
   const Hdf5File file = Hdf5File::open(folder / "a.h5");
   expect_error(ExitCode::Data, {"a.h5", "/b/c is missing"}, [&] { file.read<double>("b/c"); });
-  expect_error(ExitCode::Data, {"/b/x is not a readable dataset"}, [&] { file.read<double>("b/x"); });
+  expect_error(ExitCode::Data, {"/b/x is not a dataset"}, [&] { file.read<double>("b/x"); });
   expect_error(ExitCode::Data, {"/b/a is int32 [2]", "float64 was expected"}, [&] { file.read<double>("b/a"); });
   expect_error(ExitCode::Data, {"/loss is float64 []", "int32"}, [&] { file.read<int32_t>("loss"); });
   expect_error(ExitCode::Data, {"attribute 'texts'", "missing"}, [&] { file.text_attribute("texts"); });
@@ -128,10 +128,40 @@ TEST(Hdf5, ReadingSaysWhatIsMissingOrOfAnotherType) {
   expect_error(ExitCode::Data, {"attribute 'integer'", "not a floating"}, [&] { file.number_attribute("integer"); });
 }
 
+// By h5py: texts of fixed and of any length, numbers in the other byte order, compressed pieces, links, nothing at all.
+TEST(Hdf5, ReadsWhatAnotherWriterMade) {
+  const Hdf5File file = Hdf5File::open(MEMRING_GOLDEN "/../fuzz/corpus/token_file/h5py_kinds.h5");
+  EXPECT_EQ(file.text_attribute("config"), "[model]\nlayers = 1\n");
+  EXPECT_EQ(file.text_attribute("note"), "");
+  EXPECT_EQ(file.number_attribute("number"), 0.5);
+  expect_error(ExitCode::Data, {"'list'", "not a floating"}, [&] { file.number_attribute("list"); });
+  for (const char* name : {"params/a", "params/b"}) EXPECT_EQ(file.read<double>(name), (std::vector<double>{0, 1, 2}));
+  for (const char* name : {"params/c", "params/e", "params/f"})
+    EXPECT_EQ(file.read<int32_t>(name), (std::vector<int32_t>{0, 1, 2})) << name;
+  expect_error(ExitCode::Data, {"/params/d is another [3]"}, [&] { file.read<int64_t>("params/d"); });
+  expect_error(ExitCode::Data, {"/chunked is not stored in one piece"}, [&] { file.read<int64_t>("chunked"); });
+  expect_error(ExitCode::Data, {"/nothing is not a dataset"}, [&] { file.dataset("nothing"); });
+  EXPECT_TRUE(file.has("empty") && file.list("empty").empty());
+  expect_error(ExitCode::Data, {"/batch/link is a link"}, [&] { file.has("batch/link"); });
+  const Hdf5File fixed = Hdf5File::open(MEMRING_GOLDEN "/../fuzz/corpus/token_file/h5py_wide.h5");
+  EXPECT_EQ(fixed.text_attribute("tokenizer"), "other");
+  EXPECT_EQ(fixed.integer_attribute("vocab"), 70000);
+}
+
+TEST(Hdf5, AStructureThatRefersToItselfIsRefused) {
+  const TemporaryFolder folder;
+  write_sample(folder / "a.h5");
+  std::string bytes = test::content_of(folder / "a.h5");
+  constexpr size_t kRootAt = 64, kLeafHead = 8, kName = 8;
+  bytes.replace(bytes.find("SNOD") + kLeafHead + kName, 8, bytes.substr(kRootAt, 8));
+  test::put_content(folder / "a.h5", bytes);
+  expect_error(ExitCode::Data, {"nested too deep"}, [&] { Hdf5File::open(folder / "a.h5"); });
+}
+
 TEST(Hdf5, WritingSaysWhatTheSystemRefuses) {
   const TemporaryFolder folder;
-  expect_error(ExitCode::Io, {"/nowhere/a.h5", "No such file"}, [&] { Hdf5File::create(folder / "nowhere/a.h5"); });
-  Hdf5File file = Hdf5File::create(folder / "a.h5");
+  expect_error(ExitCode::Io, {"/nowhere/a.h5", "No such file"}, [&] { Hdf5Writer::create(folder / "nowhere/a.h5"); });
+  Hdf5Writer file = Hdf5Writer::create(folder / "a.h5");
   file.create_dataset("x", Hdf5Type::U8, {1});
   expect_error(ExitCode::Io, {"a.h5", "/x", "HDF5 says"}, [&] { file.create_dataset("x", Hdf5Type::U8, {1}); });
 }

@@ -216,7 +216,7 @@ TEST(TokenFile, AnExtentBeyondTheFileIsRefused) {
 
 /// A small token file with one part spoilt.
 void write_spoilt(const std::string& path, const std::string& spoilt) {
-  Hdf5File file = Hdf5File::create(path);
+  Hdf5Writer file = Hdf5Writer::create(path);
   if (spoilt != "no format")
     file.write_attribute("format", std::string(spoilt == "newer"     ? "memring-tokens-2"
                                                : spoilt == "fixture" ? "memring-fixture-1"
@@ -270,7 +270,7 @@ TEST(TokenFile, AFileOf100GBOpensAtOnce) {
   const TemporaryFolder folder;
   constexpr int64_t kTokens = 100'000'000'000, kBlocks = (kTokens + (4 << 20) - 1) / (4 << 20);
   {
-    Hdf5File file = Hdf5File::create(folder / "a.h5");
+    Hdf5Writer file = Hdf5Writer::create(folder / "a.h5");
     file.write_attribute("format", std::string("memring-tokens-1"));
     file.write_attribute("tokenizer", std::string("bytes"));
     file.write_attribute("vocab", int64_t{256});
