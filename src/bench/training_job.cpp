@@ -36,7 +36,7 @@ TrainingJob::TrainingJob(const Config& config, Session& session)
     : config_(config),
       mesh_(session.world(), resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, session.size())) {
   engine_.emplace(config_, mesh_, session.node(),
-                  workload_of(config_, config_.data.batch, sequence_shape(config_), true),
+                  workload_of(config_, config_.data.batch, {sequence_shape(config_)}, true),
                   [&](const FlatBuffer& layout, DType dtype) {
                     sync_.emplace(session.world(), layout.size);
                     return Optimizer::bytes(dtype, sync_->shard().size());

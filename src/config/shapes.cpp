@@ -54,14 +54,4 @@ std::vector<SequenceShape> eval_shapes(const Config& config) {
   return shapes;
 }
 
-SequenceShape hull_of(const std::vector<SequenceShape>& shapes) {
-  if (shapes.size() == 1) return shapes[0];
-  int64_t segments = 1, tokens = 0;
-  for (const SequenceShape& shape : shapes) {
-    segments = std::max(segments, shape.segments());
-    tokens = std::max(tokens, shape.text_of(0));
-  }
-  return {segments * tokens, tokens};
-}
-
 }  // namespace memring

@@ -18,7 +18,5 @@ std::vector<SequenceShape> parse_shapes(std::string_view text, int64_t segment_l
 std::vector<SequenceShape> stages_of(const Config&);
 /// eval.segments, or without it the last stage.
 std::vector<SequenceShape> eval_shapes(const Config&);
-/// A shape that holds all of them: their most segments, of their most tokens.
-SequenceShape hull_of(const std::vector<SequenceShape>&);
 
 }  // namespace memring

@@ -68,10 +68,10 @@ int64_t memory_limit(const DeviceConfig& device, const NodeShare& node) {
 
 SequenceShape sequence_shape(const Config& config) { return {config.data.length, config.segment.length}; }
 
-Workload workload_of(const Config& config, int64_t batch, const SequenceShape& longest, bool backward) {
+Workload workload_of(const Config& config, int64_t batch, std::vector<SequenceShape> shapes, bool backward) {
   Workload w;
   w.batch = batch;
-  w.longest = longest;
+  w.shapes = std::move(shapes);
   w.micro_batch = config.data.micro_batch;
   w.backward = backward;
   return w;

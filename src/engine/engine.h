@@ -54,8 +54,8 @@ class Engine {
   MemoryPlan plan_;
 };
 
-/// The workload that a configuration describes, for a batch of `batch` sequences of at most the shape `longest`.
-Workload workload_of(const Config&, int64_t batch, const SequenceShape& longest, bool backward);
+/// The workload that a configuration describes, for batches of `batch` sequences of these shapes.
+Workload workload_of(const Config&, int64_t batch, std::vector<SequenceShape> shapes, bool backward);
 /// The shape that data.length and segment.length describe.
 SequenceShape sequence_shape(const Config&);
 

@@ -72,17 +72,16 @@ Schedule& Executor::schedule(const BoundaryWeights& weights) {
   return schedules_.emplace(weights.closed, std::move(derived)).first->second;
 }
 
-int64_t Executor::slot_bytes(SlotKind kind) const {
+int64_t Executor::slot_bytes(SlotKind kind, int64_t text) const {
   Arena arena;
   if (kind == SlotKind::Saved)
-    runner_.carve(arena, dtype_, micro_batch_, workload_.longest.text_of(0), true);
+    runner_.carve(arena, dtype_, micro_batch_, text, true);
   else
     arena.take(dtype_, {micro_batch_, runner_.state_numbers()});
   return arena.peak();
 }
 
-int64_t Executor::scratch_bytes() const {
-  const int64_t text = workload_.longest.text_of(0);
+int64_t Executor::scratch_bytes(int64_t text) const {
   Arena arena;
   runner_.carve(arena, dtype_, micro_batch_, text, false);
   arena.take(dtype_, {micro_batch_ * text});  // losses
@@ -90,13 +89,21 @@ int64_t Executor::scratch_bytes() const {
   return arena.peak() + runner_.scratch_bytes(dtype_, micro_batch_, text, workload_.backward);
 }
 
-MemoryPlan Executor::plan() {
-  const Schedule& s = longest_schedule();
-  const auto bytes = [&](SlotKind kind) { return s.slots(kind) * slot_bytes(kind); };
+MemoryPlan Executor::plan_of(const SequenceShape& shape) {
+  const Schedule& s = schedule(draw(shape));
+  const int64_t text = shape.text_of(0);
+  const auto bytes = [&](SlotKind kind) { return s.slots(kind) * slot_bytes(kind, text); };
   return {{{"boundary states", bytes(SlotKind::State)},
            {"adjoints", bytes(SlotKind::Adjoint)},
            {"saved activations", bytes(SlotKind::Saved)},
-           {"working space", scratch_bytes()}}};
+           {"working space", scratch_bytes(text)}}};
+}
+
+MemoryPlan Executor::plan() {
+  MemoryPlan most;
+  for (const SequenceShape& shape : workload_.shapes)
+    if (MemoryPlan needed = plan_of(shape); needed.total() > most.total()) most = std::move(needed);
+  return most;
 }
 
 void Executor::fit(Recompute recompute, int64_t memory_limit, int64_t fixed) {
@@ -127,18 +134,27 @@ void Executor::fit(Recompute recompute, int64_t memory_limit, int64_t fixed) {
 }
 
 void Executor::allocate() {
-  const Schedule& s = longest_schedule();
-  scratch_ = Arena(scratch_bytes());
-  arena_ = Arena(plan().total() - scratch_bytes());
+  int64_t scratch = 0, slots = 0, text = 0;
+  for (const SequenceShape& shape : workload_.shapes) {
+    const int64_t working = scratch_bytes(shape.text_of(0));
+    scratch = std::max(scratch, working);
+    slots = std::max(slots, plan_of(shape).total() - working);
+    text = std::max(text, shape.text_of(0));
+  }
+  scratch_ = Arena(scratch);
+  arena_ = Arena(slots);
+  tokens_.resize(static_cast<size_t>(micro_batch_ * text));
+  targets_.resize(tokens_.size());
+  if (mesh_.shape().segment > 1) queue_.set_poll([this] { mesh_.segment().progress(); });
+}
+
+void Executor::lay_out(const Schedule& schedule, int64_t text) {
+  arena_.rewind(0);
   for (const SlotKind kind : {SlotKind::State, SlotKind::Adjoint, SlotKind::Saved}) {
     auto& slots = slots_[static_cast<size_t>(kind)];
-    slots = std::vector<Slot>(static_cast<size_t>(s.slots(kind)));
-    for (Slot& slot : slots) slot.memory = arena_.take<uint8_t>({slot_bytes(kind)});
+    slots = std::vector<Slot>(static_cast<size_t>(schedule.slots(kind)));
+    for (Slot& slot : slots) slot.memory = arena_.take<uint8_t>({slot_bytes(kind, text)});
   }
-  const auto ids = static_cast<size_t>(micro_batch_ * workload_.longest.text_of(0));
-  tokens_.resize(ids);
-  targets_.resize(ids);
-  if (mesh_.shape().segment > 1) queue_.set_poll([this] { mesh_.segment().progress(); });
 }
 
 View<> Executor::state_view(SlotKind kind, int32_t index, const Stream& stream) {
@@ -228,13 +244,15 @@ StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights,
   StepSums sums;
   if (own_sequences() == 0) return sums;
   shape_ = batch.shape();
-  check(shape_.segments() <= workload_.longest.segments() && shape_.text_of(0) <= workload_.longest.text_of(0) &&
-            weights.closed.size() == static_cast<size_t>(shape_.segments()),
-        fmt::format("a batch of {} segments of {} tokens and weights for {}, where {} of {} were planned",
-                    shape_.segments(), shape_.text_of(0), weights.closed.size(), workload_.longest.segments(),
-                    workload_.longest.text_of(0)));
+  const bool planned = std::any_of(workload_.shapes.begin(), workload_.shapes.end(), [&](const SequenceShape& shape) {
+    return shape_.segments() <= shape.segments() && shape_.text_of(0) <= shape.text_of(0);
+  });
+  check(planned && weights.closed.size() == static_cast<size_t>(shape_.segments()),
+        fmt::format("a batch of {} segments of {} tokens that was not planned, with weights for {}", shape_.segments(),
+                    shape_.text_of(0), weights.closed.size()));
   Schedule& plan = schedule(weights);
   plan.restart();
+  lay_out(plan, shape_.text_of(0));
   progress_->enter(Phase::Schedule);
 
   const int64_t segments = shape_.segments(), ranks = mesh_.shape().segment;

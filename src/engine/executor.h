@@ -20,8 +20,9 @@ namespace memring {
 
 /// What a run computes, whatever the ranks.
 struct Workload {
-  int64_t batch = 1;        ///< sequences of a step over the whole world
-  SequenceShape longest;    ///< no batch has more segments, or longer ones
+  int64_t batch = 1;  ///< sequences of a step over the whole world
+  /// Every batch has one of these shapes, or one of them with fewer segments; the last is what the run is about.
+  std::vector<SequenceShape> shapes{{}};
   int64_t micro_batch = 0;  ///< sequences of one stream; 0: automatic
   bool backward = true;
   bool final_state = false;  ///< deliver the state after the last segment
@@ -62,12 +63,12 @@ class Executor {
 
   BoundaryWeights draw(const SequenceShape& shape) const { return tbptt_.draw(shape.segments()); }
   Schedule& schedule(const BoundaryWeights&);  ///< derived once for each pattern of closed boundaries
-  MemoryPlan plan();
+  MemoryPlan plan();                           ///< of the shape that takes most
   bool recomputes() const { return policy_.recompute; }
   int64_t streams() const { return streams_; }
   int64_t micro_batch() const { return micro_batch_; }
-  double efficiency() { return longest_schedule().efficiency(); }
-  Schedule& longest_schedule() { return schedule(draw(workload_.longest)); }
+  double efficiency() { return main_schedule().efficiency(); }
+  Schedule& main_schedule() { return schedule(draw(workload_.shapes.back())); }
   /// Where to note what this rank is doing.
   void note_in(Progress& progress) { progress_ = &progress; }
   /// Called with (cells done, cells of this rank) after each compute cell: progress inside long steps.
@@ -86,8 +87,10 @@ class Executor {
 
   int64_t own_sequences() const;
   void split(int64_t micro_batch);
-  int64_t slot_bytes(SlotKind) const;
-  int64_t scratch_bytes() const;
+  int64_t slot_bytes(SlotKind, int64_t text) const;
+  int64_t scratch_bytes(int64_t text) const;
+  MemoryPlan plan_of(const SequenceShape&);
+  void lay_out(const Schedule&, int64_t text);  ///< carves the slots of a batch out of the arena
   Stream stream(int32_t index) const;
   Slot& slot(SlotKind kind, int32_t index) { return slots_[static_cast<size_t>(kind)][static_cast<size_t>(index)]; }
   View<> state_view(SlotKind, int32_t slot, const Stream&);

@@ -54,7 +54,7 @@ class Buckets final : public ResultSink {
 Perplexity pass(const Config& config, const std::string& checkpoint, const Loader& loader, int64_t sequences,
                 Session& session, int64_t* step) {
   const SequenceShape shape = sequence_shape(config);
-  TrainedModel model(config, checkpoint, workload_of(config, std::min(config.data.batch, sequences), shape, false),
+  TrainedModel model(config, checkpoint, workload_of(config, std::min(config.data.batch, sequences), {shape}, false),
                      session);
   if (step) *step = model.step();
   Buckets buckets(shape.length, config.eval.buckets);

@@ -77,7 +77,7 @@ TaskAccuracy evaluate_task(const Config& config, const std::string& checkpoint, 
   result.checkpoint = find_checkpoint(config, checkpoint);
   result.samples = config.eval.sequences > 0 ? config.eval.sequences : kSamples;
 
-  Workload workload = workload_of(config, std::min(config.data.batch, result.samples), hull_of(shapes), false);
+  Workload workload = workload_of(config, std::min(config.data.batch, result.samples), shapes, false);
   workload.logits = true;
   TrainedModel model(config, result.checkpoint, workload, session);
   result.step = model.step();

@@ -150,7 +150,7 @@ Verification verify_fixture(const Fixture& fixture, const Config& config, Tolera
   Communicator& world = session.world();
   Mesh mesh(world, resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, session.size()));
   const SequenceShape sequence{fixture.batch[1], config.segment.length};
-  Workload workload = workload_of(config, fixture.batch[0], sequence, true);
+  Workload workload = workload_of(config, fixture.batch[0], {sequence}, true);
   workload.final_state = !fixture.state.empty();
   workload.logits = !fixture.logits.values.empty();
   Engine engine(config, mesh, session.node(), workload, [](const FlatBuffer&, DType) { return int64_t{0}; });

@@ -141,8 +141,10 @@ std::string write_part(const Manifest& manifest, const std::string& path, Range 
   std::vector<std::byte> buffer(static_cast<size_t>(kBlockBytes));
   std::deque<int64_t> in_flight;
   for (const auto& [block, overlaps] : mine) {
-    for (const Overlap& part : overlaps)
+    for (const Overlap& part : overlaps) {
       file.write_at(part.begin, {part.bytes, static_cast<size_t>(part.end - part.begin)});
+      advance(progress);
+    }
     std::string digest = read_block_digest(file, manifest.file_bytes, block, buffer);
     for (const Overlap& part : overlaps)
       if (std::memcmp(buffer.data() + (part.begin - block * kBlockBytes), part.bytes,
@@ -152,7 +154,6 @@ std::string write_part(const Manifest& manifest, const std::string& path, Range 
             fmt::format("{} gives back other bytes than were written, between {} and {}", path, part.begin, part.end),
             "Check the disk, its file system and this machine's memory.");
     if (own_bytes[block] == all_bytes[block]) record.push_back({block, std::move(digest)});
-    advance(progress);
     file.start_write_back(block * kBlockBytes, kBlockBytes);
     in_flight.push_back(block);
     if (in_flight.size() > kBlocksInFlight) {

@@ -13,8 +13,6 @@ Curriculum::Curriculum(const Config& config)
       seed_(config.run.seed),
       fewest_(fewest_segments(config)) {}
 
-SequenceShape Curriculum::longest() const { return hull_of(stages_); }
-
 SequenceShape Curriculum::shape(const TrainState& state) const {
   const SequenceShape full = stage(state);
   const Random random(seed_, Purpose::Curriculum, static_cast<uint64_t>(state.step));
@@ -31,7 +29,7 @@ bool Curriculum::advance(TrainState& state, const SequenceShape& shape, const Re
   if (reduced.finite && shape == stage(state))
     state.stage_loss =
         state.stage_loss == 0 ? reduced.loss() : kMemory * state.stage_loss + (1 - kMemory) * reduced.loss();
-  if (state.stage + 1 == stages()) return false;
+  if (state.stage + 1 == std::ssize(stages_)) return false;
   const bool learned = config_.promote_loss > 0 && state.stage_loss > 0 && state.stage_loss < config_.promote_loss &&
                        state.stage_steps >= config_.min_steps;
   const bool over = config_.max_steps > 0 && state.stage_steps >= config_.max_steps;

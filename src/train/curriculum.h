@@ -20,9 +20,8 @@ class Curriculum {
   /// Counts a step of `shape`; true when it was the last of its stage.
   bool advance(TrainState&, const SequenceShape&, const ReducedStep&) const;
 
-  int64_t stages() const { return static_cast<int64_t>(stages_.size()); }
+  const std::vector<SequenceShape>& stages() const { return stages_; }
   const SequenceShape& stage(const TrainState& state) const { return stages_[static_cast<size_t>(state.stage)]; }
-  SequenceShape longest() const;  ///< holds every stage
 
  private:
   std::vector<SequenceShape> stages_;

@@ -180,7 +180,7 @@ std::vector<std::pair<std::string, std::string>> start_facts(const Config& confi
                                                              Engine& engine, const Dataset& dataset,
                                                              const Curriculum& curriculum) {
   Executor& executor = engine.executor();
-  const SequenceShape& longest = engine.workload().longest;
+  const SequenceShape& shape = engine.workload().shapes.back();
   std::string memory;
   for (const auto& [name, bytes] : engine.plan().parts)
     if (bytes > 0)
@@ -196,8 +196,9 @@ std::vector<std::pair<std::string, std::string>> start_facts(const Config& confi
                             config.memory.kind == "rmt"
                                 ? fmt::format(" ({} tokens, {})", config.memory.tokens, config.memory.mask)
                                 : "")},
-      {"data", fmt::format("{}, {} segments each{}", dataset.description(), longest.segments(),
-                           curriculum.stages() > 1 ? fmt::format(" after {} stages", curriculum.stages()) : "")},
+      {"data",
+       fmt::format("{}, {} segments each{}", dataset.description(), shape.segments(),
+                   curriculum.stages().size() > 1 ? fmt::format(", in {} stages", curriculum.stages().size()) : "")},
       {"schedule", fmt::format("{} streams of {} sequences a rank group, tbptt {}{}, {}, efficiency {:.2f}",
                                executor.streams(), executor.micro_batch(), config.tbptt.mode,
                                config.tbptt.mode == "window" ? fmt::format(" {}", config.tbptt.window) : "",
@@ -219,7 +220,7 @@ void warn_about_mixed_hosts(Communicator& world, Engine& engine, RunLog& log) {
 }
 
 void print_schedule(Executor& executor, Session& session) {
-  Schedule& schedule = executor.longest_schedule();
+  Schedule& schedule = executor.main_schedule();
   schedule.restart();
   std::vector<Action> window;
   while (schedule.next_window(window))
@@ -228,11 +229,11 @@ void print_schedule(Executor& executor, Session& session) {
 
 void warn_about_idle_ranks(const Workload& workload, Executor& executor, MeshShape mesh, Dependency dependency,
                            RunLog& log) {
-  if (workload.longest.segments() < mesh.segment)
+  if (workload.shapes.back().segments() < mesh.segment)
     log.warning(fmt::format(
         "{} segments on a segment axis of {} ranks: {} ranks have no work; use mesh.data for them, or a shorter "
         "segment.length",
-        workload.longest.segments(), mesh.segment, mesh.segment - workload.longest.segments()));
+        workload.shapes.back().segments(), mesh.segment, mesh.segment - workload.shapes.back().segments()));
   else if (dependency == Dependency::TopToInput && mesh.segment > 1 && executor.efficiency() < 0.8)
     log.warning(fmt::format(
         "the schedule keeps the ranks busy {:.0f} % of the time: a larger data.batch, or mesh.data in place of "
@@ -250,7 +251,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
   require_same_tokens(session.world(), config.data.path, dataset->digest());
   const Curriculum curriculum(config);
   std::optional<GradientSync> sync;
-  Engine engine(config, mesh, session.node(), workload_of(config, config.data.batch, curriculum.longest(), true),
+  Engine engine(config, mesh, session.node(), workload_of(config, config.data.batch, curriculum.stages(), true),
                 [&](const FlatBuffer& layout, DType dtype) {
                   sync.emplace(session.world(), layout.size);
                   const CheckpointData shape{.layout = layout,
@@ -323,7 +324,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
     state.seconds = seconds_before + seconds_since(start);
     const double stage_loss = state.stage_loss;
     if (curriculum.advance(state, shape, reduced))
-      log.stage(state.step, state.stage, curriculum.stages(), curriculum.stage(state), stage_loss);
+      log.stage(state.step, state.stage, std::ssize(curriculum.stages()), curriculum.stage(state), stage_loss);
 
     const int64_t memory = state.step % config.log.every == 0 || state.step == 1
                                ? session.world().all_reduce_max(peak_memory())

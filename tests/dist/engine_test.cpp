@@ -80,7 +80,7 @@ Config small_config() {
 Result run(const Config& config, Communicator& group, const TokenSource* tokens = nullptr) {
   const RandomTokens random(config.data.batch, sequence_shape(config), config.model.vocab);
   Mesh mesh(group, resolve_mesh(config.mesh.data, config.mesh.segment, 1, group.size()));
-  Engine engine(config, mesh, NodeShare{}, workload_of(config, config.data.batch, sequence_shape(config), true),
+  Engine engine(config, mesh, NodeShare{}, workload_of(config, config.data.batch, {sequence_shape(config)}, true),
                 [](const FlatBuffer&, DType) { return int64_t{0}; });
   engine.params().initialise(7);
   // Matrices of usual initialisation are too small for the memory to matter: enlarge them, and only them (large norm
@@ -247,7 +247,7 @@ TEST(Executor, ChoosesRecomputeWhenActivationsDoNotFit) {
   Mesh mesh(alone, {1, 1, 1});
   const auto engine = [&](int64_t bytes) {
     config.device.memory = bytes;
-    return Engine(config, mesh, NodeShare{}, workload_of(config, config.data.batch, sequence_shape(config), true),
+    return Engine(config, mesh, NodeShare{}, workload_of(config, config.data.batch, {sequence_shape(config)}, true),
                   [](const FlatBuffer&, DType) { return int64_t{0}; });
   };
   auto roomy = engine(1 << 30);
@@ -272,7 +272,7 @@ TEST(Executor, FullBackPropagationKeepsOneStateASegment) {
   Mesh mesh(alone, {1, 1, 1});
   const auto planned = [&](int64_t segments) {
     Engine engine(config, mesh, NodeShare{},
-                  workload_of(config, 1, {segments * config.segment.length, config.segment.length}, true),
+                  workload_of(config, 1, {{segments * config.segment.length, config.segment.length}}, true),
                   [](const FlatBuffer&, DType) { return int64_t{0}; });
     return engine.plan().total();
   };

@@ -43,7 +43,7 @@ class FalseAlarms(jobs.JobTest):
         self.train(directory, run__steps=1)
         length = 16384
         seconds = self.timed("eval", directory, "--mesh.segment=2", f"--run.timeout={LIMIT}", f"--data.length={length}",
-                             "--data.batch=1", f"--segment.length={runs.amount(4, 1)}")
+                             "--data.batch=1", f"--segment.length={runs.amount(2, 1)}")
         self.assertGreater(seconds, 1.5 * LIMIT)
         runs.record_fault("H2", f"an evaluation of {seconds:.0f} s under a limit of {LIMIT} s", 1, "no alarm")
 

@@ -281,7 +281,6 @@ TEST(Shapes, AreWrittenAsSegmentsOrSegmentsTimesTokens) {
   for (const char* wrong : {"0", "-1", "x", "7x", "x7", "7x0", "1.5", "7x5x3", "99999999999", "seven"})
     expect_error(ExitCode::Usage, {wrong}, [&] { parse_shapes(wrong, 16); });
   expect_error(ExitCode::Usage, {"segment.length = 0"}, [] { parse_shapes("7", 0); });
-  EXPECT_EQ(hull_of(parse_shapes("9x2 3x7", 1)), (SequenceShape{63, 7}));
 }
 
 }  // namespace
