@@ -2,15 +2,16 @@
 # Installs the Debian 12 packages that memring needs and that are missing; says nothing when none is.
 # SPDX-License-Identifier: Apache-2.0
 #
-# Usage: launch/install_packages.sh [tests]
+# Usage: launch/install_packages.sh [tests|plots]
 # Exit: 0 all are there, 2 they cannot be installed from here (the command to run is printed), 74 apt-get failed.
 set -euo pipefail
 
 packages=(g++ cmake ninja-build ccache openmpi-bin libopenmpi-dev libhdf5-dev libdnnl-dev
   libboost-program-options-dev libfmt-dev nlohmann-json3-dev libxxhash-dev libgtest-dev procps python3)
-if [[ ${1:-} == tests ]]; then
-  packages+=(python3-h5py hdf5-tools)
-fi
+case ${1:-} in
+  tests) packages+=(python3-h5py hdf5-tools) ;;
+  plots) packages+=(python3-matplotlib) ;;
+esac
 
 if ! command -v dpkg-query > /dev/null || ! command -v apt-get > /dev/null; then
   {

@@ -48,4 +48,4 @@ for task in "${tasks[@]}"; do
     fi
   done
 done
-python3 launch/tasks_report.py "$out"
+/usr/bin/python3 launch/tasks_report.py "$out"

@@ -2,6 +2,7 @@
 #include "engine/executor.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace memring {
 namespace {
@@ -31,7 +32,7 @@ Executor::Executor(Queue& queue, const Params& params, const Llama& llama, Memor
       memory_(memory),
       mesh_(mesh),
       dtype_(dtype),
-      workload_(workload),
+      workload_(std::move(workload)),
       tbptt_(tbptt),
       runner_(queue, params, llama, memory) {
   policy_.backward = workload_.backward;
