@@ -3,7 +3,7 @@
 # carries a fact over. Leaves a table (tasks.md) and a picture (tasks.svg, where matplotlib is installed).
 # SPDX-License-Identifier: Apache-2.0
 #
-# Usage: launch/tasks.sh [--seeds N] [--out DIR] [--long TASK] [TASK...]
+# Usage: launch/tasks.sh [--seeds N] [--out DIR] [--long] [TASK...]
 #   TASK: detect memorize reasoning (default: these three); a run that is complete is not repeated
 #   --seeds N   each task with seeds 1 ... N (default 1)
 #   --out DIR   runs, table and picture go there (default runs/tasks)

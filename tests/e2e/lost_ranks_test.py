@@ -115,8 +115,8 @@ class LostRanks(jobs.JobTest):
     def test_a_stopped_rank_of_an_evaluation_is_named_too(self):
         directory = self.folder / "run"
         self.train(directory, run__steps=1)
-        process = self.start("eval", directory, "--mesh.segment=2", f"--run.timeout={TIMEOUT}", "--data.length=16384",
-                             "--data.batch=1", "--segment.length=4", ranks=2)
+        process = self.start("eval", directory, "--mesh.segment=2", f"--run.timeout={TIMEOUT}", "--data.kind=detect", "--data.path=",
+                             "--eval.sequences=1", "--eval.segments=1000000", ranks=2)
         pids = self.await_ranks(process, 2)
         board = "/dev/shm/memring-board"  # is made just before the watch begins
         self.assertTrue(jobs.wait_for(lambda: self.ranks_of(process) and any(board in name for name in self.shared), 20))
