@@ -103,6 +103,7 @@ class LostRanks(jobs.JobTest):
             process = self.start(*self.train_arguments(directory, mesh__segment=2, **KEYS), ranks=2)
             self.assertTrue(self.await_step(process, directory, before + 1), self.output(process))
             self.await_ranks(process, 2)
+            self.assertTrue(jobs.wait_for(lambda: runs.checkpoints(directory), 60), self.output(process))
             time.sleep(source.uniform(0, 0.5))
             process.kill()
             process.wait()
