@@ -44,7 +44,8 @@ for task in "${tasks[@]}"; do
       launch/mpirun.sh 2 "$memring" eval "$run" --json "$run/accuracy.json"
     fi
     if [[ $long && ! -e $run/accuracy_long.json ]]; then
-      launch/mpirun.sh 2 "$memring" eval "$run" --json "$run/accuracy_long.json" --eval.segments="1024 4096" --eval.sequences=64
+      launch/mpirun.sh 2 "$memring" eval "$run" --json "$run/accuracy_long.json" --eval.segments=1024,4096 \
+        --eval.sequences=64 --data.batch=64
     fi
   done
 done

@@ -31,7 +31,7 @@ HeadExtent extent_of(ConstView<> nll, ConstView<> hidden, ConstView<> weight, Co
   expect(weight, dtype, {e.vocab, e.dim}, "CrossEntropy weight");
   expect(nll, dtype, {e.rows}, "CrossEntropy nll");
   expect_shape(targets, {e.rows}, "CrossEntropy targets");
-  expect_ids(targets, e.vocab, CrossEntropy::kIgnore, "target");
+  expect_ids(targets, e.vocab, kIgnoredTarget, "target");
   return e;
 }
 
@@ -47,7 +47,7 @@ struct Head {
     const int64_t dim = extent.dim, vocab = extent.vocab;
     const int32_t* const target = targets + begin;
     const float* const h = hidden + begin * dim;
-    if (std::all_of(target, target + rows, [](int32_t t) { return t == CrossEntropy::kIgnore; })) {
+    if (std::all_of(target, target + rows, [](int32_t t) { return t == kIgnoredTarget; })) {
       std::fill_n(nll + begin, rows, 0.0f);
       if (d_hidden) std::fill_n(d_hidden + begin * dim, rows * dim, 0.0f);
       return;
@@ -56,7 +56,7 @@ struct Head {
     const CrossEntropyLoops& loops = MEMRING_LOOPS(queue, cross_entropy_loops);
     parallel_for(threads_for(queue, rows * vocab), rows, [&](int64_t r) {
       float* const row = logits + r * vocab;
-      if (target[r] == CrossEntropy::kIgnore) {
+      if (target[r] == kIgnoredTarget) {
         nll[begin + r] = 0;
         if (d_hidden) std::fill_n(row, vocab, 0.0f);
         return;

@@ -8,13 +8,11 @@
 namespace memring {
 
 /// Output head and loss in one: logits = hidden Wᵀ, nll = log(sum exp(logits)) - logits[target]. The logits exist for a
-/// chunk of rows at a time only. A target of kIgnore is not counted: its nll is 0 and it sends no gradient.
+/// chunk of rows at a time only. A target of kIgnoredTarget is not counted: its nll is 0 and it sends no gradient.
 ///
 /// fp32 or fp64, all float views alike. Throws Error(Data) naming the first target outside [0, vocab).
 /// `scratch` is taken for the call and given back; `scratch_bytes` says how much of it.
 struct CrossEntropy {
-  static constexpr int32_t kIgnore = kIgnoredTarget;
-
   static int64_t scratch_bytes(DType, int64_t rows, int64_t vocab);
 
   // nll [rows] · hidden [rows, dim] (after the final norm) · weight [vocab, dim] · targets [rows]

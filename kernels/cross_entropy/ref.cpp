@@ -26,7 +26,7 @@ void cross_entropy_forward(T* nll, const T* hidden, const T* weight, const int32
                            Products products) {
   for (int64_t r = 0; r < e.rows; ++r, hidden += e.dim) {
     nll[r] = 0;
-    if (targets[r] == CrossEntropy::kIgnore) continue;
+    if (targets[r] == kIgnoredTarget) continue;
     linear_forward(logits, Write::Overwrite, hidden, weight, 1, e.dim, e.vocab, products);
     const T largest = *std::max_element(logits, logits + e.vocab);
     nll[r] = std::log(sum_of_exponentials(logits, largest, e.vocab)) + (largest - logits[targets[r]]);
@@ -40,7 +40,7 @@ void cross_entropy_forward_backward(T* nll, T* d_hidden, T* d_weight, const T* h
   for (int64_t r = 0; r < e.rows; ++r, hidden += e.dim, d_hidden += e.dim) {
     cross_entropy_forward(nll + r, hidden, weight, targets + r, {1, e.dim, e.vocab}, logits, products);
     std::fill_n(d_hidden, e.dim, T(0));
-    if (targets[r] == CrossEntropy::kIgnore) continue;
+    if (targets[r] == kIgnoredTarget) continue;
     const T largest = *std::max_element(logits, logits + e.vocab);
     const T sum = sum_of_exponentials(logits, largest, e.vocab);
     for (int64_t j = 0; j < e.vocab; ++j) logits[j] = std::exp(logits[j] - largest) / sum - (j == targets[r] ? 1 : 0);

@@ -85,6 +85,11 @@ void validate_curriculum(const Config& c, const PlaceOf& place_of) {
          fmt::format("the last of curriculum.stages has segments of {} tokens, but segment.length = {}",
                      stages.empty() ? 0 : stages.back().segment_length, c.segment.length),
          "A curriculum ends with what is wanted: set segment.length to the last stage's, or add a stage.");
+  for (const SequenceShape& stage : stages)
+    demand(stage.length <= stages.back().length, place_of, {"curriculum.stages"},
+           fmt::format("curriculum.stages has sequences of {} tokens before the last, of {}", stage.length,
+                       stages.back().length),
+           "A curriculum ends with its longest sequences: put them last, or add a stage.");
   demand(stages.size() < 2 || c.curriculum.promote_loss > 0 || c.curriculum.max_steps > 0, place_of,
          {"curriculum.stages"},
          fmt::format("curriculum.stages has {} stages, and nothing leads to the second", stages.size()),

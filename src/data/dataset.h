@@ -16,16 +16,18 @@ class Dataset {
   virtual ~Dataset() = default;
   /// The training batch of a step.
   virtual std::unique_ptr<TokenSource> at(int64_t step, const SequenceShape&) const = 0;
-  /// For evaluation: sequences [first, first + count) in a fixed order, apart from training where there is more than
-  /// one file's worth.
+  /// For evaluation: sequences [first, first + count) in a fixed order. A task's are never trained on.
   virtual std::unique_ptr<TokenSource> in_order(int64_t first, int64_t count, const SequenceShape&) const = 0;
+  virtual int64_t sequences() const = 0;        ///< that in_order() can give
+  virtual int64_t fewest_segments() const = 0;  ///< that a sequence must have
   /// Names the content, whatever its path; empty where the configuration says all.
   virtual std::string digest() const = 0;
   /// For the start lines.
   virtual std::string description() const = 0;
 };
 
-/// What data.kind names: a token file, or a synthetic memory task. Throws Error(Data) when it cannot be used.
+/// What data.kind names: a token file, or a synthetic memory task. Throws Error(Data) or Error(Usage) when it cannot be
+/// used, or not for this model and these lengths.
 std::unique_ptr<Dataset> open_dataset(const Config&);
 
 }  // namespace memring

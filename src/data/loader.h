@@ -25,7 +25,8 @@ class Loader final : public Dataset {
   std::unique_ptr<TokenSource> in_order(int64_t first, int64_t count, const SequenceShape&) const override;
   std::string digest() const override;
   std::string description() const override;
-  int64_t sequences() const;  ///< N
+  int64_t sequences() const override;  ///< N
+  int64_t fewest_segments() const override { return 1; }
 
  private:
   std::shared_ptr<const TokenFile> file_;

@@ -9,7 +9,6 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "config/shapes.h"
-#include "data/loader.h"
 
 namespace memring {
 namespace {
@@ -92,13 +91,15 @@ void expect_room(const Config& config, const Task& task, int64_t noise_words) {
                     "= {})",
                     config.data.kind, grouped(vocab), grouped(noise_words), grouped(config.model.vocab)),
         fmt::format("Set model.vocab = {}.", vocab));
-  for (const SequenceShape& shape : stages_of(config)) {
+  auto shapes = stages_of(config);
+  for (const SequenceShape& shape : eval_shapes(config)) shapes.push_back(shape);
+  for (const SequenceShape& shape : shapes) {
     const int64_t last = shape.text_of(shape.segments() - 1);
     if (last < task.least_text() || shape.segments() < task.fewest_segments())
       throw Error(ExitCode::Usage,
                   fmt::format("data.kind = {} needs at least {} segments of {} tokens; {} of {} were asked for",
                               config.data.kind, task.fewest_segments(), task.least_text(), shape.segments(), last),
-                  "Set segment.length, and data.length or curriculum.stages, to at least that.");
+                  "Set segment.length, and data.length, curriculum.stages or eval.segments, to at least that.");
   }
 }
 
@@ -136,18 +137,6 @@ std::string TaskData::digest() const { return text_ ? text_->digest() : ""; }
 std::string TaskData::description() const {
   return fmt::format("task {}, noise from {}", kind_,
                      text_ ? text_->path() : fmt::format("{} random words", noise_words_));
-}
-
-int64_t fewest_segments(const Config& config) {
-  return config.data.kind == "tokens" ? 1 : make_task(config, false)->fewest_segments();
-}
-
-std::unique_ptr<Dataset> open_dataset(const Config& config) {
-  if (config.data.kind != "tokens") return std::make_unique<TaskData>(config);
-  return std::make_unique<Loader>(TokenFile(config.data.path), Loader::Options{.batch = config.data.batch,
-                                                                               .length = config.data.length,
-                                                                               .vocab = config.model.vocab,
-                                                                               .seed = config.run.seed});
 }
 
 }  // namespace memring

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <limits>
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "data/dataset.h"
@@ -23,6 +23,8 @@ class TaskData final : public Dataset {
   std::unique_ptr<TokenSource> in_order(int64_t first, int64_t count, const SequenceShape&) const override;
   std::string digest() const override;
   std::string description() const override;
+  int64_t sequences() const override { return std::numeric_limits<int64_t>::max(); }
+  int64_t fewest_segments() const override { return training_->fewest_segments(); }
 
  private:
   std::string kind_;
@@ -32,8 +34,5 @@ class TaskData final : public Dataset {
   std::shared_ptr<const TokenFile> text_;  ///< noise; null: random words
   int32_t noise_words_;
 };
-
-/// The fewest segments that a sequence of config.data.kind can have; 1 for token files.
-int64_t fewest_segments(const Config&);
 
 }  // namespace memring

@@ -82,28 +82,30 @@ int64_t Executor::slot_bytes(SlotKind kind, int64_t text) const {
   return arena.peak();
 }
 
-int64_t Executor::scratch_bytes(int64_t text) const {
-  Arena arena;
-  runner_.carve(arena, dtype_, micro_batch_, text, false);
-  arena.take(dtype_, {micro_batch_ * text});  // losses
-  if (workload_.logits) arena.take(dtype_, {micro_batch_ * text, llama_.shape().vocab});
-  return arena.peak() + runner_.scratch_bytes(dtype_, micro_batch_, text, workload_.backward);
-}
-
-MemoryPlan Executor::plan_of(const SequenceShape& shape) {
-  const Schedule& s = schedule(draw(shape));
-  const int64_t text = shape.text_of(0);
-  const auto bytes = [&](SlotKind kind) { return s.slots(kind) * slot_bytes(kind, text); };
-  return {{{"boundary states", bytes(SlotKind::State)},
-           {"adjoints", bytes(SlotKind::Adjoint)},
-           {"saved activations", bytes(SlotKind::Saved)},
-           {"working space", scratch_bytes(text)}}};
+int64_t Executor::scratch_bytes() const {
+  int64_t most = 0;
+  for (const SequenceShape& shape : workload_.shapes) {
+    const int64_t text = shape.text_of(0);
+    Arena arena;
+    runner_.carve(arena, dtype_, micro_batch_, text, false);
+    arena.take(dtype_, {micro_batch_ * text});  // losses
+    if (workload_.logits) arena.take(dtype_, {micro_batch_ * text, llama_.shape().vocab});
+    most = std::max(most, arena.peak() + runner_.scratch_bytes(dtype_, micro_batch_, text, workload_.backward));
+  }
+  return most;
 }
 
 MemoryPlan Executor::plan() {
   MemoryPlan most;
-  for (const SequenceShape& shape : workload_.shapes)
-    if (MemoryPlan needed = plan_of(shape); needed.total() > most.total()) most = std::move(needed);
+  for (const SequenceShape& shape : workload_.shapes) {
+    const Schedule& s = schedule(draw(shape));
+    const auto bytes = [&](SlotKind kind) { return s.slots(kind) * slot_bytes(kind, shape.text_of(0)); };
+    MemoryPlan slots{{{"boundary states", bytes(SlotKind::State)},
+                      {"adjoints", bytes(SlotKind::Adjoint)},
+                      {"saved activations", bytes(SlotKind::Saved)}}};
+    if (most.parts.empty() || slots.total() > most.total()) most = std::move(slots);
+  }
+  most.parts.emplace_back("working space", scratch_bytes());
   return most;
 }
 
@@ -135,15 +137,10 @@ void Executor::fit(Recompute recompute, int64_t memory_limit, int64_t fixed) {
 }
 
 void Executor::allocate() {
-  int64_t scratch = 0, slots = 0, text = 0;
-  for (const SequenceShape& shape : workload_.shapes) {
-    const int64_t working = scratch_bytes(shape.text_of(0));
-    scratch = std::max(scratch, working);
-    slots = std::max(slots, plan_of(shape).total() - working);
-    text = std::max(text, shape.text_of(0));
-  }
-  scratch_ = Arena(scratch);
-  arena_ = Arena(slots);
+  scratch_ = Arena(scratch_bytes());
+  arena_ = Arena(plan().total() - scratch_bytes());
+  int64_t text = 0;
+  for (const SequenceShape& shape : workload_.shapes) text = std::max(text, shape.text_of(0));
   tokens_.resize(static_cast<size_t>(micro_batch_ * text));
   targets_.resize(tokens_.size());
   if (mesh_.shape().segment > 1) queue_.set_poll([this] { mesh_.segment().progress(); });
@@ -154,7 +151,8 @@ void Executor::lay_out(const Schedule& schedule, int64_t text) {
   for (const SlotKind kind : {SlotKind::State, SlotKind::Adjoint, SlotKind::Saved}) {
     auto& slots = slots_[static_cast<size_t>(kind)];
     slots = std::vector<Slot>(static_cast<size_t>(schedule.slots(kind)));
-    for (Slot& slot : slots) slot.memory = arena_.take<uint8_t>({slot_bytes(kind, text)});
+    const int64_t bytes = slot_bytes(kind, text);
+    for (Slot& slot : slots) slot.memory = arena_.take<uint8_t>({bytes});
   }
 }
 

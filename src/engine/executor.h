@@ -63,7 +63,7 @@ class Executor {
 
   BoundaryWeights draw(const SequenceShape& shape) const { return tbptt_.draw(shape.segments()); }
   Schedule& schedule(const BoundaryWeights&);  ///< derived once for each pattern of closed boundaries
-  MemoryPlan plan();                           ///< of the shape that takes most
+  MemoryPlan plan();                           ///< for the shapes that take most
   bool recomputes() const { return policy_.recompute; }
   int64_t streams() const { return streams_; }
   int64_t micro_batch() const { return micro_batch_; }
@@ -88,8 +88,7 @@ class Executor {
   int64_t own_sequences() const;
   void split(int64_t micro_batch);
   int64_t slot_bytes(SlotKind, int64_t text) const;
-  int64_t scratch_bytes(int64_t text) const;
-  MemoryPlan plan_of(const SequenceShape&);
+  int64_t scratch_bytes() const;
   void lay_out(const Schedule&, int64_t text);  ///< carves the slots of a batch out of the arena
   Stream stream(int32_t index) const;
   Slot& slot(SlotKind kind, int32_t index) { return slots_[static_cast<size_t>(kind)][static_cast<size_t>(index)]; }

@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 
 #include "base/machine.h"
-#include "data/loader.h"
 #include "eval/trained_model.h"
 #include "io/agreement.h"
 
@@ -51,14 +50,14 @@ class Buckets final : public ResultSink {
 };
 
 /// One pass over `sequences` sequences with the memory as `config` says.
-Perplexity pass(const Config& config, const std::string& checkpoint, const Loader& loader, int64_t sequences,
+Perplexity pass(const Config& config, const std::string& checkpoint, const Dataset& dataset, int64_t sequences,
                 Session& session, int64_t* step) {
   const SequenceShape shape = sequence_shape(config);
   TrainedModel model(config, checkpoint, workload_of(config, std::min(config.data.batch, sequences), {shape}, false),
                      session);
   if (step) *step = model.step();
   Buckets buckets(shape.length, config.eval.buckets);
-  const double seconds = model.run(loader, sequences, shape, buckets);
+  const double seconds = model.run(dataset, sequences, shape, buckets);
   buckets.sum_over(session.world());
   return {buckets.buckets, seconds};
 }
@@ -91,22 +90,20 @@ double Perplexity::tokens() const {
 }
 
 Evaluation evaluate(const Config& config, const std::string& checkpoint, Session& session) {
-  const Loader loader(
-      TokenFile(config.data.path),
-      {.batch = config.data.batch, .length = config.data.length, .vocab = config.model.vocab, .seed = config.run.seed});
-  require_same_tokens(session.world(), config.data.path, loader.digest());
+  const auto dataset = open_dataset(config);
+  require_same_tokens(session.world(), config.data.path, dataset->digest());
   const std::string path = find_checkpoint(config, checkpoint);
   Evaluation result;
   result.checkpoint = path;
   result.length = config.data.length;
   result.sequences =
-      config.eval.sequences > 0 ? std::min(config.eval.sequences, loader.sequences()) : loader.sequences();
+      config.eval.sequences > 0 ? std::min(config.eval.sequences, dataset->sequences()) : dataset->sequences();
 
-  result.as_trained = pass(config, path, loader, result.sequences, session, &result.step);
+  result.as_trained = pass(config, path, *dataset, result.sequences, session, &result.step);
   if (config.memory.kind != "none" && config.memory.reset == "sequence") {
     Config control = config;
     control.memory.reset = "segment";
-    result.reset = pass(control, path, loader, result.sequences, session, nullptr);
+    result.reset = pass(control, path, *dataset, result.sequences, session, nullptr);
   }
   result.peak_memory = static_cast<double>(session.world().all_reduce_max(peak_memory()));
   return result;

@@ -31,7 +31,7 @@ void expect_known_tokens(const Fixture& fixture, int64_t vocab) {
   const auto unknown = [&](int32_t token) { return token < 0 || token >= vocab; };
   const auto token = std::find_if(fixture.tokens.begin(), fixture.tokens.end(), unknown);
   const auto target = std::find_if(fixture.targets.begin(), fixture.targets.end(),
-                                   [&](int32_t id) { return id != CrossEntropy::kIgnore && unknown(id); });
+                                   [&](int32_t id) { return id != kIgnoredTarget && unknown(id); });
   const bool tokens = token != fixture.tokens.end();
   if (!tokens && target == fixture.targets.end()) return;
   throw Error(ExitCode::Data,
@@ -167,9 +167,8 @@ Verification verify_fixture(const Fixture& fixture, const Config& config, Tolera
   for (auto* values : {&found.nll, &found.all_logits, &found.state})
     if (!values->empty()) world.all_reduce_sum(view_of(*values));
 
-  const auto counted =
-      static_cast<double>(fixture.targets.size()) -
-      static_cast<double>(std::count(fixture.targets.begin(), fixture.targets.end(), CrossEntropy::kIgnore));
+  const auto counted = static_cast<double>(fixture.targets.size()) -
+                       static_cast<double>(std::count(fixture.targets.begin(), fixture.targets.end(), kIgnoredTarget));
   double loss = 0;
   for (double value : found.nll) loss += value;
   loss /= counted;

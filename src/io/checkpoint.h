@@ -29,7 +29,7 @@ struct TrainState {
 
   int64_t stage = 0;        ///< of the curriculum, counted from 0
   int64_t stage_steps = 0;  ///< steps done in it
-  double stage_loss = 0;    ///< running average over its batches of full length
+  double stage_loss = 0;    ///< running average over its batches of full length; 0: none yet
 };
 
 /// One rank's part of what is saved or loaded: its shard [begin, end) of the model's flat buffers. All three views have

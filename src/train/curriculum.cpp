@@ -3,15 +3,11 @@
 
 #include "base/random.h"
 #include "config/shapes.h"
-#include "data/task_data.h"
 
 namespace memring {
 
-Curriculum::Curriculum(const Config& config)
-    : stages_(stages_of(config)),
-      config_(config.curriculum),
-      seed_(config.run.seed),
-      fewest_(fewest_segments(config)) {}
+Curriculum::Curriculum(const Config& config, int64_t fewest)
+    : stages_(stages_of(config)), config_(config.curriculum), seed_(config.run.seed), fewest_(fewest) {}
 
 SequenceShape Curriculum::shape(const TrainState& state) const {
   const SequenceShape full = stage(state);

@@ -14,7 +14,8 @@ namespace memring {
 
 class Curriculum {
  public:
-  explicit Curriculum(const Config&);
+  /// No sequence has fewer segments than `fewest`, which the dataset knows.
+  Curriculum(const Config&, int64_t fewest);
   /// Of the next step's sequences: the stage's, or by chance one of fewer segments. A pure function of seed and state.
   SequenceShape shape(const TrainState&) const;
   /// Counts a step of `shape`; true when it was the last of its stage.

@@ -5,7 +5,6 @@
 
 #include <chrono>
 #include <cmath>
-#include <limits>
 #include <memory>
 #include <optional>
 
@@ -16,6 +15,7 @@
 #include "io/agreement.h"
 #include "io/checkpoint.h"
 #include "kernels/elementwise/elementwise.h"
+#include "kernels/norm/norm.h"
 #include "runlog/runlog.h"
 #include "train/curriculum.h"
 #include "train/optimizer.h"
@@ -29,16 +29,6 @@ using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 std::string mesh_text(MeshShape mesh) { return fmt::format("{} x {} x {}", mesh.data, mesh.segment, mesh.token); }
-
-/// Neither NaN nor Inf.
-bool finite(ConstView<> values) {
-  bool all = true;
-  by_float_type(values.dtype(), [&]<class T>() {
-    const T* value = values.as<T>();
-    for (int64_t i = 0; i < values.size(); ++i) all &= std::abs(value[i]) <= std::numeric_limits<T>::max();
-  });
-  return all;
-}
 
 /// When to save besides at the end: by steps on every rank alike, by the clock of rank 0, which asks in the reduction.
 class SaveTimes {
@@ -86,6 +76,7 @@ class Saver {
               .threads = engine.queue().threads(),
               .ranks = session.size()},
         world_(session.world()),
+        queue_(engine.queue()),
         directory_(checkpoint_directory(config.run.dir)),
         keep_(config.checkpoint.keep) {}
 
@@ -117,8 +108,8 @@ class Saver {
   /// Throws Error(Io), the same on every rank, when this save cannot start.
   void save(const TrainState& state, RunLog& log) {
     if (state.step == last_saved_) return;
-    const View<> shard = data_.weights.rows(data_.shard.begin, data_.shard.size());
-    if (world_.all_reduce_max(finite(shard) ? 0 : 1) > 0)
+    const double square = SquaredNorm::of(queue_, data_.weights.rows(data_.shard.begin, data_.shard.size()));
+    if (world_.all_reduce_max(std::isfinite(square) ? 0 : 1) > 0)
       throw Error(
           ExitCode::Numeric, fmt::format("the weights of step {} are not finite, so they are not saved", state.step),
           "Start again with a lower optimizer.lr or optimizer.clip: it resumes from the last checkpoint, or from "
@@ -169,6 +160,7 @@ class Saver {
   CheckpointData data_;
   CheckpointInfo info_;
   Communicator& world_;
+  Queue& queue_;
   std::string directory_;
   int64_t keep_;
   std::unique_ptr<CheckpointWriter> writer_;
@@ -249,7 +241,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
   Mesh mesh(session.world(), resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, session.size()));
   const std::unique_ptr<Dataset> dataset = open_dataset(config);
   require_same_tokens(session.world(), config.data.path, dataset->digest());
-  const Curriculum curriculum(config);
+  const Curriculum curriculum(config, dataset->fewest_segments());
   std::optional<GradientSync> sync;
   Engine engine(config, mesh, session.node(), workload_of(config, config.data.batch, curriculum.stages(), true),
                 [&](const FlatBuffer& layout, DType dtype) {
@@ -346,8 +338,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
                   fmt::format("the gradient was not finite in {} steps in a row, up to step {}", state.skipped_in_row,
                               state.step),
                   "Start again with a lower optimizer.lr or optimizer.clip, or look at the data of these steps: it "
-                  "resumes from "
-                  "the last checkpoint, or from the beginning where there is none.");
+                  "resumes from the last checkpoint, or from the beginning where there is none.");
     reason = stop.decide(state, reduced);
     if (reason == StopReason::None && saves.due(state.step, reduced.sums)) {
       progress.enter(Phase::Save);

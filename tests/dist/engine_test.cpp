@@ -26,7 +26,7 @@ class RandomTokens : public TokenSource {
     for (size_t i = 0; i < tokens.size(); ++i) {
       const int64_t p = begin + static_cast<int64_t>(i);
       tokens[i] = token(sequence, p);
-      targets[i] = p + 1 == shape_.length || p % 11 == 3 ? CrossEntropy::kIgnore : token(sequence, p + 1);
+      targets[i] = p + 1 == shape_.length || p % 11 == 3 ? kIgnoredTarget : token(sequence, p + 1);
     }
   }
 
@@ -204,7 +204,7 @@ class OwnTokens final : public TokenSource {
     for (size_t i = 0; i < tokens.size(); ++i) {
       const int64_t p = begin + static_cast<int64_t>(i);
       tokens[i] = static_cast<int32_t>(p);
-      targets[i] = p / shape_.segment_length == counted_ ? 0 : CrossEntropy::kIgnore;
+      targets[i] = p / shape_.segment_length == counted_ ? 0 : kIgnoredTarget;
     }
   }
 

@@ -9,8 +9,6 @@
 namespace memring::test {
 namespace {
 
-constexpr int32_t kIgnore = CrossEntropy::kIgnore;
-
 struct Extents {
   int64_t rows, dim, vocab;
 };
@@ -24,7 +22,7 @@ Tensor<int32_t> targets_for(const Extents& e) {
   const Random numbers(1, Purpose::Test);
   for (int64_t r = 0; r < e.rows; ++r)
     targets[r] = r % 5 == 4 || r / 512 == 1
-                     ? kIgnore
+                     ? kIgnoredTarget
                      : static_cast<int32_t>(numbers.below(static_cast<uint32_t>(r), static_cast<uint64_t>(e.vocab)));
   return targets;
 }
@@ -124,7 +122,7 @@ TEST(CrossEntropy, IgnoredRowsSendNothingAtAll) {
   on_queues(every_queue(), [](Queue& queue) {
     const auto hidden = random<float>({600, 8}, 1), weight = random<float>({9, 8}, 2);
     Tensor<int32_t> targets(Shape{600});
-    for (int32_t& target : targets.data) target = kIgnore;
+    for (int32_t& target : targets.data) target = kIgnoredTarget;
     const auto found = run<float>(queue, hidden, weight, targets);
     expect_same_bits(found.nll, Tensor<float>(Shape{600}), "nll");
     expect_same_bits(found.d_hidden, Tensor<float>(hidden.shape), "d_hidden");
@@ -147,7 +145,7 @@ TEST(CrossEntropy, NamesTheFirstTargetOutsideTheVocabulary) {
   on_queues(every_queue(), [](Queue& queue) {
     Tensor<float> hidden(Shape{4, 2}), weight(Shape{11, 2}), nll(Shape{4});
     Tensor<int32_t> targets(Shape{4});
-    targets[0] = kIgnore, targets[1] = -1, targets[2] = 11;
+    targets[0] = kIgnoredTarget, targets[1] = -1, targets[2] = 11;
     Arena scratch(1 << 12);
     EXPECT_EQ(message_of([&] { CrossEntropy::forward(queue, nll, hidden, weight, targets.view(), scratch); }),
               "target -1 at row 1 is outside the model's vocabulary (vocab = 11)");

@@ -15,7 +15,7 @@ namespace {
 using test::expect_error;
 
 Config curriculum_config(const std::vector<std::string>& more) {
-  std::vector<std::string> settings = {"segment.length=16", "data.kind=detect", "curriculum.stages=1 2 5x32 7"};
+  std::vector<std::string> settings = {"segment.length=16", "data.kind=detect", "curriculum.stages=1 2 3x32 7"};
   settings.insert(settings.end(), more.begin(), more.end());
   return load_config("", settings);
 }
@@ -40,7 +40,7 @@ int64_t steps_in_stage(const Curriculum& curriculum, TrainState& state, double l
 
 TEST(Curriculum, WithoutStagesThereIsOne) {
   const Config config = load_config("", {"segment.length=16", "data.length=100"});
-  const Curriculum curriculum(config);
+  const Curriculum curriculum(config, 1);
   TrainState state;
   EXPECT_EQ(curriculum.shape(state), (SequenceShape{100, 16}));
   EXPECT_EQ(steps_in_stage(curriculum, state, 0), -1);
@@ -49,20 +49,20 @@ TEST(Curriculum, WithoutStagesThereIsOne) {
 
 TEST(Curriculum, ALowLossPromotesAfterTheLeastStepsAndAHighOneAfterTheMost) {
   const Curriculum curriculum(
-      curriculum_config({"curriculum.promote_loss=0.1", "curriculum.min_steps=20", "curriculum.max_steps=300"}));
+      curriculum_config({"curriculum.promote_loss=0.1", "curriculum.min_steps=20", "curriculum.max_steps=300"}), 1);
   TrainState state;
   EXPECT_EQ(curriculum.stage(state), (SequenceShape{16, 16}));
   EXPECT_EQ(steps_in_stage(curriculum, state, 0.05), 20);
   EXPECT_EQ(curriculum.stage(state), (SequenceShape{32, 16}));
   EXPECT_EQ(steps_in_stage(curriculum, state, 0.5), 300);
-  EXPECT_EQ(curriculum.stage(state), (SequenceShape{160, 32}));
+  EXPECT_EQ(curriculum.stage(state), (SequenceShape{96, 32}));
   EXPECT_EQ(steps_in_stage(curriculum, state, 0.05), 20);
   EXPECT_EQ(steps_in_stage(curriculum, state, 0.01), -1) << "the last stage lasts";
   EXPECT_EQ(state.stage, 3);
 }
 
 TEST(Curriculum, TheAverageOfFullLengthDecidesNotOneGoodBatch) {
-  const Curriculum curriculum(curriculum_config({"curriculum.promote_loss=0.1", "curriculum.min_steps=2"}));
+  const Curriculum curriculum(curriculum_config({"curriculum.promote_loss=0.1", "curriculum.min_steps=2"}), 1);
   TrainState state;
   const auto advance = [&](double loss, const SequenceShape& shape) {
     return curriculum.advance(state, shape, step_of(loss));
@@ -79,7 +79,7 @@ TEST(Curriculum, TheAverageOfFullLengthDecidesNotOneGoodBatch) {
 }
 
 TEST(Curriculum, ShorterSequencesComeInTheirShareAndInEveryLength) {
-  const Curriculum curriculum(curriculum_config({"curriculum.promote_loss=0.1", "curriculum.shorter=0.5"}));
+  const Curriculum curriculum(curriculum_config({"curriculum.promote_loss=0.1", "curriculum.shorter=0.5"}), 1);
   TrainState state;
   state.stage = 3;
   std::map<int64_t, int> lengths;
@@ -91,7 +91,8 @@ TEST(Curriculum, ShorterSequencesComeInTheirShareAndInEveryLength) {
 
 TEST(Curriculum, NoShorterSequenceHasLessThanTheTaskNeeds) {
   const Curriculum curriculum(load_config("", {"segment.length=16", "data.kind=associative", "curriculum.stages=2 4",
-                                               "curriculum.max_steps=100", "curriculum.shorter=1"}));
+                                               "curriculum.max_steps=100", "curriculum.shorter=1"}),
+                              2);
   TrainState state;
   for (state.stage = 0; state.stage < 2; ++state.stage)
     for (state.step = 0; state.step < 100; ++state.step) {
@@ -107,6 +108,9 @@ TEST(Curriculum, ListsThatLeadNowhereAreRefused) {
                [] { curriculum_config({"curriculum.stages=1 seven"}); });
   expect_error(ExitCode::Usage, {"last of curriculum.stages", "512", "16"}, [] {
     curriculum_config({"curriculum.stages=7 7x512", "curriculum.max_steps=9", "curriculum.min_steps=9"});
+  });
+  expect_error(ExitCode::Usage, {"sequences of 128 tokens", "the last, of 112"}, [] {
+    curriculum_config({"curriculum.stages=8 7", "curriculum.max_steps=500"});
   });
   expect_error(ExitCode::Usage, {"max_steps = 5", "min_steps = 100"},
                [] { curriculum_config({"curriculum.max_steps=5"}); });

@@ -270,6 +270,8 @@ TEST(Task, WhatDoesNotFitIsRefused) {
   });
   expect_error(ExitCode::Usage, {"associative", "2 segments", "1 of 16"},
                [] { open_dataset(task_config("associative", {"data.length=16"})); });
+  expect_error(ExitCode::Usage, {"associative", "2 segments", "1 of 16"},
+               [] { open_dataset(task_config("associative", {"eval.segments=7,1"})); });
   expect_error(ExitCode::Usage, {"data.kind = copy needs segments"}, [] {
     load_config("", {"data.kind=copy", "segment.length=0"});
   });

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "data/dataset.h"
+
+#include "data/loader.h"
+#include "data/task_data.h"
+
+namespace memring {
+
+std::unique_ptr<Dataset> open_dataset(const Config& config) {
+  if (config.data.kind != "tokens") return std::make_unique<TaskData>(config);
+  return std::make_unique<Loader>(TokenFile(config.data.path), Loader::Options{.batch = config.data.batch,
+                                                                               .length = config.data.length,
+                                                                               .vocab = config.model.vocab,
+                                                                               .seed = config.run.seed});
+}
+
+}  // namespace memring
