@@ -9,7 +9,7 @@ namespace memring {
 
 MeshShape resolve_mesh(int data, int segment, int token, int world) {
   std::array<int, 3> axes{data, segment, token};
-  const std::string mesh = fmt::format("the mesh {} x {} x {} (data x segment x token)", data, segment, token);
+  const std::string mesh = fmt::format("the mesh {} (data x segment x token)", describe({data, segment, token}));
   const std::string ranks = fmt::format("{} rank{}", world, world == 1 ? "" : "s");
   int64_t product = 1;
   for (const int axis : axes) {
@@ -42,11 +42,13 @@ MeshCoord coord_of(MeshShape shape, int rank) {
 
 int rank_of(MeshShape shape, MeshCoord at) { return (at.data * shape.segment + at.segment) * shape.token + at.token; }
 
+std::string describe(MeshShape shape) { return fmt::format("{} x {} x {}", shape.data, shape.segment, shape.token); }
+
 namespace {
 
 MeshCoord coord_in(const Communicator& world, MeshShape shape) {
-  check(shape.world() == world.size(), fmt::format("a mesh of {} x {} x {} was laid over {} ranks", shape.data,
-                                                   shape.segment, shape.token, world.size()));
+  check(shape.world() == world.size(),
+        fmt::format("a mesh of {} was laid over {} ranks", describe(shape), world.size()));
   return coord_of(shape, world.rank());
 }
 

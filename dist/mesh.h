@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <string>
+
 #include "base/ids.h"
 #include "dist/communicator.h"
 
@@ -13,6 +15,7 @@ MeshShape resolve_mesh(int data, int segment, int token, int world);
 
 MeshCoord coord_of(MeshShape, int rank);
 int rank_of(MeshShape, MeshCoord);
+std::string describe(MeshShape);  ///< "2 x 3 x 1"
 
 class Mesh {
  public:

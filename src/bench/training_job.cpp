@@ -68,7 +68,7 @@ CheckpointData TrainingJob::state() {
 CheckpointInfo TrainingJob::info(Session& session) const {
   return {.config = render_config(config_),
           .identity = config_identity(config_),
-          .mesh = fmt::format("{} x {} x {}", mesh_.shape().data, mesh_.shape().segment, mesh_.shape().token),
+          .mesh = describe(mesh_.shape()),
           .isa = name_of(engine_->numerics().queue.isa),
           .dtype = engine_->numerics().name,
           .version = version(),

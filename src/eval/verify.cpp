@@ -200,9 +200,8 @@ Verification verify_fixture(const Fixture& fixture, const Config& config, Tolera
     }
   }
   compare("gradients", gradients, expected, limit.gradients);
-  const MeshShape shape = mesh.shape();
-  result.setting = fmt::format("{}, mesh {} x {} x {}, {}", engine.numerics().name, shape.data, shape.segment,
-                               shape.token, executor.recomputes() ? "recompute" : "activations kept");
+  result.setting = fmt::format("{}, mesh {}, {}", engine.numerics().name, describe(mesh.shape()),
+                               executor.recomputes() ? "recompute" : "activations kept");
   return result;
 }
 

@@ -206,24 +206,17 @@ def prepare():
     os.chmod("open", 0o777)
 
 
-def main():
-    report = mistakes.Report()
-    with mistakes.folder():
-        prepare()
-        report.mistakes(PACK)
-        report.mistakes(RUNS)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            report.case(f"pack is ended by {number.name}", interrupt_faults(number))
-        for name, faults in {"strange names": names_faults, "output over a link": link_faults, "foreign log lines": log_faults,
-                             "doctor in a removed folder": doctor_faults, "closed streams": closed_faults}.items():
-            report.case(name, faults())
-    if report.failed == 0 and not mistakes.ONLY:
-        mistakes.record_fault("F4", "unusable paths, full disks, closed folders, signals to pack, weights that become NaN",
-                              report.count,
-                              "one message with path and remedy, right exit code, nothing on disk lost or left behind")
-    print(f"{report.count - report.failed} of {report.count} cases as expected")
-    return 1 if report.failed else 0
+def check(report):
+    prepare()
+    report.mistakes(PACK)
+    report.mistakes(RUNS)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        report.case(f"pack is ended by {number.name}", interrupt_faults(number))
+    for name, faults in {"strange names": names_faults, "output over a link": link_faults, "foreign log lines": log_faults,
+                         "doctor in a removed folder": doctor_faults, "closed streams": closed_faults}.items():
+        report.case(name, faults())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(mistakes.main(check, "F4", "unusable paths, full disks, closed folders, signals to pack, weights that become NaN",
+                           "one message with path and remedy, right exit code, nothing on disk lost or left behind"))

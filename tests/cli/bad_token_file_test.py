@@ -202,5 +202,11 @@ def prepare():
     os.mkfifo("pipe.h5")
 
 
+def check(report):
+    prepare()
+    report.mistakes(table())
+
+
 if __name__ == "__main__":
-    sys.exit(mistakes.main(prepare, table(), "F2", "damaged, foreign and linked token files and fixtures, from the command line"))
+    sys.exit(mistakes.main(check, "F2", "damaged, foreign and linked token files and fixtures, from the command line",
+                           "one message with place and remedy, right exit code, nothing on disk changed"))

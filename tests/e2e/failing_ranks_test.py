@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import time
 
+import faults
 import jobs
 import runs
 
@@ -34,10 +35,9 @@ class FailingRanks(jobs.JobTest):
     def training(self, directory, **keys):
         return [runs.MEMRING, *self.train_arguments(directory, **{"mesh__segment": 2, **keys})]
 
-    def disturbed(self, call, path, fail_at, command):
-        """The command on a disk that fails."""
-        return ["env", "LD_PRELOAD=" + os.environ["MEMRING_DISTURB_IO"], f"DISTURB_CALL={call}", f"DISTURB_PATH={path}",
-                f"DISTURB_FAIL_AT={fail_at}", *command]
+    def on_failing_disk(self, command, call, path, first):
+        """The command, with every such call failing from number `first` on."""
+        return faults.fault_on(command, call=call, path=path, at=first, many=10**9, error="EIO")
 
     def test_another_configuration_is_named_key_by_key(self):
         usual = self.training(self.folder / "run", mesh__segment=3)
@@ -89,7 +89,7 @@ class FailingRanks(jobs.JobTest):
         directory = self.folder / "run"
         usual = self.training(directory, run__steps=100000, checkpoint__every=2)
         for number, odd in enumerate((0, 1)):
-            failing = self.disturbed("pread", self.tokens.name, 200 + 100 * number, usual)
+            failing = self.on_failing_disk(usual, "pread", self.tokens.name, 200 + 100 * number)
             self.assert_refused(74, r".*text\.h5.*Input/output error", 2, odd, usual, failing)
             self.assert_intact(directory)
             self.assertTrue(runs.checkpoints(directory))
@@ -98,7 +98,7 @@ class FailingRanks(jobs.JobTest):
     def test_a_failure_of_the_final_save_is_said_once(self):
         """All ranks learn of it, so it is rank 0 that speaks."""
         usual = self.training(self.folder / "run", run__steps=2)
-        result, _ = self.odd_one(2, 1, usual, self.disturbed("pwrite", "/checkpoints/", 1, usual))
+        result, _ = self.odd_one(2, 1, usual, self.on_failing_disk(usual, "pwrite", "/checkpoints/", 1))
         self.assertEqual(result.returncode, 74, result.stdout + result.stderr)
         self.assert_one_message(result.stderr, r"^memring: rank 0 of 2 .*the checkpoint of step 2 .* rank 1: .*Input/output error")
         self.assertEqual(list((self.folder / "run/checkpoints").iterdir()), [])

@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 
+import faults
 import jobs
 import runs
 
@@ -33,8 +34,7 @@ class FalseAlarms(jobs.JobTest):
         """A disk on which each write takes a moment: the ranks wait for it for several times the limit."""
         directory = self.folder / "run"
         seconds = self.timed(*self.train_arguments(directory, mesh__segment=2, run__steps=1, run__timeout=LIMIT),
-                             LD_PRELOAD=os.environ["MEMRING_DISTURB_IO"], DISTURB_CALL="pwrite", DISTURB_PATH="state.h5",
-                             DISTURB_MS=str(runs.amount(100, 400)))
+                             **faults.fault(call="pwrite", path="state.h5", delay_ms=runs.amount(100, 400)))
         self.assertGreater(seconds, 1.5 * LIMIT)
         self.assert_saved_and_intact(directory)
         runs.record_fault("H2", f"a final save of {seconds:.0f} s under a limit of {LIMIT} s", 1, "no alarm")

@@ -18,7 +18,8 @@ STEPS, EVERY, KEEP = 8, 2, 2
 
 
 def fault(**settings):
-    """The environment in which calls fail: fault(at=17, error="EIO"). tests/faults/fail_call.cpp says what there is."""
+    """The environment in which calls fail, fault(at=17, error="EIO"), or last, fault(delay_ms=100); tests/faults/fail_call.cpp
+    says what there is."""
     error = settings.pop("error", None)
     if error:
         settings["with"] = str(getattr(errno, error, error))
@@ -30,6 +31,11 @@ def in_parallel(check, cases):
     """check(*case) for every case, on two threads; the first failure is raised."""
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         return list(pool.map(lambda case: check(*case), cases))
+
+
+def fault_on(command, **settings):
+    """The command line that starts `command` with these faults; fault() says which there are."""
+    return ["env", *(f"{name}={value}" for name, value in fault(**settings).items()), *command]
 
 
 class FaultTest(runs.RunTest):
@@ -95,14 +101,8 @@ class FaultTest(runs.RunTest):
         self.assertGreaterEqual(len(names), least, about)
         return [int(name[5:]) for name in names]
 
-    def assert_intact(self, directory, about=""):
-        result = runs.run("inspect", directory)
-        self.assertEqual(result.returncode, 0, f"{about}\n{result.stdout}{result.stderr}")
-
     def assert_same_end(self, directory, ranks=None, about="", **keys):
         """The last checkpoint and every logged loss are those of the straight run."""
         straight = self.reference(ranks, **keys)
-        one, two = (runs.tensors(runs.checkpoints(where)[-1]) for where in (straight, directory))
-        self.assertGreater(len(one), 20)
-        self.assertEqual([name for name in one if one[name] != two[name]], [], f"tensors differ: {about}")
-        self.assertEqual(runs.losses(straight), runs.losses(directory), f"losses differ: {about}")
+        self.assert_same_tensors(runs.checkpoints(straight)[-1], runs.checkpoints(directory)[-1], about)
+        self.assert_same_losses(straight, directory, about)

@@ -94,11 +94,6 @@ class JobTest(runs.RunTest):
         self.assert_intact(directory)
         self.assertEqual([path.name for path in (directory / "checkpoints").iterdir() if ".tmp" in path.name], [])
 
-    def assert_intact(self, directory):
-        """Every checkpoint that is there."""
-        for saved in runs.checkpoints(directory):
-            self.succeed("inspect", saved)
-
     def assert_resumes(self, directory, **how):
         """The same command goes on from the newest checkpoint."""
         step = int(runs.checkpoints(directory)[-1].name.removeprefix("step-"))

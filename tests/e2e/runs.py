@@ -216,18 +216,23 @@ class RunTest(unittest.TestCase):
         shutil.copytree(directory, target)
         return target
 
-    def assert_same_tensors(self, first, second):
+    def assert_intact(self, directory, about=""):
+        """Every checkpoint of a run has the content that was saved, and there is at least one."""
+        result = run("inspect", directory)
+        self.assertEqual(result.returncode, 0, f"{about}\n{result.stdout}{result.stderr}")
+
+    def assert_same_tensors(self, first, second, about=""):
         one, two = tensors(first), tensors(second)
-        self.assertEqual(sorted(one), sorted(two))
+        self.assertEqual(sorted(one), sorted(two), about)
         self.assertGreater(len(one), 20)
         different = [name for name in one if one[name] != two[name]]
-        self.assertEqual(different, [], f"{len(different)} of {len(one)} datasets differ between {first} and {second}")
+        self.assertEqual(different, [], f"{len(different)} of {len(one)} datasets differ between {first} and {second}: {about}")
 
-    def assert_same_losses(self, first, second):
+    def assert_same_losses(self, first, second, about=""):
         one, two = losses(first), losses(second)
-        self.assertEqual(sorted(one), sorted(two), "the logs hold different steps")
+        self.assertEqual(sorted(one), sorted(two), f"the logs hold different steps: {about}")
         different = {step: (one[step], two[step]) for step in one if one[step] != two[step]}
-        self.assertEqual(different, {}, "losses differ")
+        self.assertEqual(different, {}, f"losses differ: {about}")
 
 
 def main():

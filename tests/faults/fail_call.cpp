@@ -1,8 +1,9 @@
-// For LD_PRELOAD: makes a chosen call to the system fail, or kills the process in it. A call counts when it changes or
-// opens something whose path holds FAIL_PATH; without FAIL_AT the calls are only listed.
+// For LD_PRELOAD: makes a chosen call to the system fail or last, or kills the process in it. A call counts when it
+// changes or opens something whose path holds FAIL_PATH; without FAIL_AT the calls are only listed.
 //
 //   FAIL_PATH=/checkpoints  part of the path that a call is about
-//   FAIL_CALL=fsync         only these calls (by default all of them)
+//   FAIL_CALL=fsync         only these calls (by default all of them but pread)
+//   FAIL_DELAY_MS=100       each call that counts takes so much longer
 //   FAIL_AT=17              the first call that fails, of those that count in this process; FAIL_MANY=1 so many
 //   FAIL_WITH=28            an errno; "short": half of a write, then ENOSPC; "kill": SIGKILL, in the midst of a write
 //   FAIL_RANK=1             only in this rank
@@ -33,7 +34,8 @@ std::string setting(const char* name, const char* otherwise = "") {
 struct Plan {
   std::string path = setting("FAIL_PATH"), call = setting("FAIL_CALL"), with = setting("FAIL_WITH"),
               trace = setting("FAIL_TRACE"), rank = setting("OMPI_COMM_WORLD_RANK", "0");
-  long at = std::atol(setting("FAIL_AT", "0").c_str()), many = std::atol(setting("FAIL_MANY", "1").c_str());
+  long at = std::atol(setting("FAIL_AT", "0").c_str()), many = std::atol(setting("FAIL_MANY", "1").c_str()),
+       delay_ms = std::atol(setting("FAIL_DELAY_MS", "0").c_str());
   bool mine = !path.empty() && setting("FAIL_RANK", rank.c_str()) == rank;
   std::atomic<long> seen{0};
 };
@@ -44,7 +46,7 @@ Plan& plan() {
 }
 
 /// Written by the system call itself: the functions below must not see it.
-void note(bool fails, const char* call, const std::string& path) {
+void note(bool fails, const std::string& call, const std::string& path) {
   if (plan().trace.empty()) return;
   const std::string line = (fails ? "!" : "") + plan().rank + " " + call + " " + path + "\n";
   const long file =
@@ -55,9 +57,10 @@ void note(bool fails, const char* call, const std::string& path) {
 
 enum Verdict : int { kPass = 0, kShort = -1, kKill = -2 };  // above zero: an errno
 
-int judge(const char* call, const std::string& path) {
+int judge(const std::string& call, const std::string& path) {
   if (!plan().mine || path.find(plan().path) == std::string::npos) return kPass;
-  if (!plan().call.empty() && plan().call != call) return kPass;
+  if (plan().call.empty() ? call == "pread" : plan().call != call) return kPass;
+  if (plan().delay_ms > 0) usleep(static_cast<useconds_t>(1000 * plan().delay_ms));
   const long number = ++plan().seen;
   // The rest of a short write finds the disk full.
   const long last = plan().at + plan().many - (plan().with == "short" ? 0 : 1);
@@ -122,6 +125,13 @@ ssize_t pwrite(int descriptor, const void* bytes, size_t size, off_t position) {
 }
 ssize_t pwrite64(int descriptor, const void* bytes, size_t size, off64_t position) {
   return write_part("pwrite", descriptor, bytes, size, position);
+}
+ssize_t pread(int descriptor, void* bytes, size_t size, off_t position) {
+  return unless_failing("pread", path_of(descriptor),
+                        [&] { return syscall(SYS_pread64, descriptor, bytes, size, position); });
+}
+ssize_t pread64(int descriptor, void* bytes, size_t size, off64_t position) {
+  return pread(descriptor, bytes, size, position);
 }
 
 int open(const char* path, int flags, ...) {

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/start_report.h"
+
+namespace memring {
+
+std::vector<std::pair<std::string, std::string>> start_facts(const Config& config, Session& session, Mesh& mesh,
+                                                             Engine& engine, const Dataset& dataset,
+                                                             const Curriculum& curriculum) {
+  Executor& executor = engine.executor();
+  const SequenceShape& shape = engine.workload().shapes.back();
+  std::string memory;
+  for (const auto& [name, bytes] : engine.plan().parts)
+    if (bytes > 0)
+      memory += fmt::format("{}{} {:.1f}", memory.empty() ? "" : ", ", name, static_cast<double>(bytes) / (1 << 20));
+  return {
+      {"run", config.run.dir},
+      {"ranks", fmt::format("{} as data x segment x token = {}, {} on {}", session.size(), describe(mesh.shape()),
+                            session.node().ranks, session.host())},
+      {"compute",
+       fmt::format("cpu, {} thread{} a rank, {}, {}", engine.queue().threads(),
+                   engine.queue().threads() == 1 ? "" : "s", name_of(engine.queue().isa()), engine.numerics().name)},
+      {"model", fmt::format("{} parameters, memory {}{}", engine.params().layout().size, config.memory.kind,
+                            config.memory.kind == "rmt"
+                                ? fmt::format(" ({} tokens, {})", config.memory.tokens, config.memory.mask)
+                                : "")},
+      {"data",
+       fmt::format("{}, {} segments each{}", dataset.description(), shape.segments(),
+                   curriculum.stages().size() > 1 ? fmt::format(", in {} stages", curriculum.stages().size()) : "")},
+      {"schedule", fmt::format("{} streams of {} sequences a rank group, tbptt {}{}, {}, efficiency {:.2f}",
+                               executor.streams(), executor.micro_batch(), config.tbptt.mode,
+                               config.tbptt.mode == "window" ? fmt::format(" {}", config.tbptt.window) : "",
+                               executor.recomputes() ? "recompute" : "activations kept", executor.efficiency())},
+      {"memory",
+       fmt::format("{:.1f} MiB planned on a rank: {}", static_cast<double>(engine.plan().total()) / (1 << 20), memory)},
+  };
+}
+
+void warn_about_mixed_hosts(Communicator& world, Engine& engine, RunLog& log) {
+  const auto isa = static_cast<int64_t>(engine.queue().isa());
+  const int64_t most = world.all_reduce_max(isa), least = -world.all_reduce_max(-isa);
+  if (most != least)
+    log.warning(fmt::format(
+        "ranks compute with different instruction sets, {} to {}: set device.isa = {} for the same "
+        "bits on every host",
+        name_of(static_cast<Isa>(least)), name_of(static_cast<Isa>(most)), name_of(static_cast<Isa>(least))));
+}
+
+void print_schedule(Executor& executor, int rank) {
+  Schedule& schedule = executor.main_schedule();
+  schedule.restart();
+  std::vector<Action> window;
+  while (schedule.next_window(window))
+    for (const Action& action : window) fmt::print("rank {} {}\n", rank, describe(action));
+}
+
+void warn_about_idle_ranks(Engine& engine, MeshShape mesh, RunLog& log) {
+  const int64_t segments = engine.workload().shapes.back().segments();
+  const double efficiency = engine.executor().efficiency();
+  if (segments < mesh.segment)
+    log.warning(fmt::format(
+        "{} segments on a segment axis of {} ranks: {} ranks have no work; use mesh.data for them, or a shorter "
+        "segment.length",
+        segments, mesh.segment, mesh.segment - segments));
+  else if (engine.dependency() == Dependency::TopToInput && mesh.segment > 1 && efficiency < 0.8)
+    log.warning(fmt::format(
+        "the schedule keeps the ranks busy {:.0f} % of the time: a larger data.batch, or mesh.data in place of "
+        "mesh.segment, fills the gaps",
+        100 * efficiency));
+}
+
+}  // namespace memring
