@@ -47,4 +47,7 @@ constexpr bool sees(const Row& query, const Row& key) {
   return (query.from <= key.order && key.order <= query.to) || key.order == query.order;
 }
 
+/// How many of all pairs of a query row and a key see each other: what the flops of attention are counted by.
+int64_t visible_pairs(std::span<const Row> rows, std::span<const Row> keys);
+
 }  // namespace memring

@@ -8,6 +8,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/profile.h"
 #include "kernels/attention/attention.h"
 #include "kernels/attention/loops.h"
 #include "kernels/attention/ref.h"
@@ -340,11 +341,36 @@ std::vector<AttentionKeys<T>> typed(std::span<const KeySpan> spans) {
   return keys;
 }
 
+/// Of so many products over all visible pairs; counted for a profile only. What backward computes again does not count.
+double flops_of(const Queue& queue, AttentionExtents e, std::span<const Row> rows, std::span<const KeySpan> spans,
+                int products) {
+  if (!queue.profile()) return 0;
+  int64_t pairs = 0;
+  for (const KeySpan& span : spans) pairs += visible_pairs(rows, span.rows);
+  return 2.0 * products * static_cast<double>(e.batch * e.heads * e.head_dim * pairs);
+}
+
 }  // namespace
+
+int64_t visible_pairs(std::span<const Row> rows, std::span<const Row> keys) {
+  std::vector<int32_t> orders;
+  for (const Row& key : keys) orders.push_back(key.order);
+  std::sort(orders.begin(), orders.end());
+  const auto count = [&](int32_t from, int32_t to) {
+    return std::upper_bound(orders.begin(), orders.end(), to) - std::lower_bound(orders.begin(), orders.end(), from);
+  };
+  int64_t pairs = 0;
+  for (const Row& row : rows) {
+    if (row.from <= row.to) pairs += count(row.from, row.to);
+    if (row.order < row.from || row.to < row.order) pairs += count(row.order, row.order);
+  }
+  return pairs;
+}
 
 void LocalAttention::forward(Queue& queue, View<> o, View<> lse, ConstView<> q, std::span<const Row> rows,
                              std::span<const KeySpan> spans) {
   const AttentionExtents e = extents_of(q, o, lse, rows, spans);
+  const Timed timed(queue, "Attention forward", flops_of(queue, e, rows, spans, 2), q, o);
   if (!queue.reference(q.dtype()))
     return forward_f32(queue, o.as<float>(), lse.as<float>(), q.as<float>(), rows, typed<float>(spans), e);
   by_float_type(q.dtype(), [&]<class T>() {
@@ -357,6 +383,7 @@ void LocalAttention::backward(Queue& queue, View<> dq, ConstView<> d_o, ConstVie
   const AttentionExtents e = extents_of(q, o, lse, rows, spans);
   expect(d_o, q.dtype(), q.shape(), "Attention d_o");
   expect(dq, q.dtype(), q.shape(), "Attention dq");
+  const Timed timed(queue, "Attention backward", flops_of(queue, e, rows, spans, 4), q, o, d_o, dq);
   if (!queue.reference(q.dtype()))
     return backward_f32(queue, dq.as<float>(), d_o.as<float>(), o.as<float>(), lse.as<float>(), q.as<float>(), rows,
                         typed<float>(spans), e);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/profile.h"
 #include "kernels/common/checks.h"
 #include "kernels/common/dispatch.h"
 #include "kernels/common/gemm.h"
@@ -95,6 +96,7 @@ int64_t CrossEntropy::scratch_bytes(DType dtype, int64_t rows, int64_t vocab) {
 void CrossEntropy::forward(Queue& queue, View<> nll, ConstView<> hidden, ConstView<> weight, ConstView<int32_t> targets,
                            Arena& scratch) {
   const HeadExtent e = extent_of(nll, hidden, weight, targets);
+  const Timed timed(queue, "CrossEntropy forward", e.flops(), hidden, weight);
   if (queue.reference(hidden.dtype()))
     return by_float_type(hidden.dtype(), [&]<class T>() {
       ArenaScope scope(scratch);
@@ -112,6 +114,7 @@ void CrossEntropy::forward_backward(Queue& queue, View<> nll, View<> d_hidden, V
   expect(d_hidden, hidden.dtype(), {e.rows, e.dim}, "CrossEntropy d_hidden");
   expect(d_weight, hidden.dtype(), {e.vocab, e.dim}, "CrossEntropy d_weight");
   if (e.rows > 0 && e.dim > 0) check(d_hidden.data() != hidden.data(), "CrossEntropy: d_hidden must not be hidden");
+  const Timed timed(queue, "CrossEntropy forward and backward", 3 * e.flops(), hidden, weight, d_hidden, d_weight);
   if (queue.reference(hidden.dtype()))
     return by_float_type(hidden.dtype(), [&]<class T>() {
       ArenaScope scope(scratch);

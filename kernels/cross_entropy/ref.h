@@ -8,6 +8,7 @@ namespace memring::reference {
 
 struct HeadExtent {
   int64_t rows, dim, vocab;
+  double flops() const { return 2.0 * static_cast<double>(rows * dim * vocab); }  // of one product
 };
 
 // logits [vocab] is scratch

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/elementwise/elementwise.h"
 
+#include "base/profile.h"
 #include "kernels/common/checks.h"
 #include "kernels/common/dispatch.h"
 #include "kernels/elementwise/ref.h"
@@ -24,12 +25,14 @@ void in_ranges(Queue& queue, DType dtype, int64_t size, const Body& body) {
 
 void Elementwise::copy(Queue& queue, View<> y, ConstView<> x) {
   expect(x, y.dtype(), y.shape(), "Elementwise x");
+  const Timed timed(queue, "Elementwise copy", 0, y, x);
   in_ranges(queue, y.dtype(), y.size(), [&]<class T>(int64_t begin, int64_t end) {
     reference::copy(y.as<T>() + begin, x.as<T>() + begin, end - begin);
   });
 }
 
 void Elementwise::fill(Queue& queue, View<> y, double value) {
+  const Timed timed(queue, "Elementwise fill", 0, y);
   in_ranges(queue, y.dtype(), y.size(), [&]<class T>(int64_t begin, int64_t end) {
     reference::fill(y.as<T>() + begin, static_cast<T>(value), end - begin);
   });
@@ -38,6 +41,7 @@ void Elementwise::fill(Queue& queue, View<> y, double value) {
 void Elementwise::add(Queue& queue, View<> y, ConstView<> a, ConstView<> b) {
   expect(a, y.dtype(), y.shape(), "Elementwise a");
   expect(b, y.dtype(), y.shape(), "Elementwise b");
+  const Timed timed(queue, "Elementwise add", 0, y, a, b);
   in_ranges(queue, y.dtype(), y.size(), [&]<class T>(int64_t begin, int64_t end) {
     reference::add(y.as<T>() + begin, a.as<T>() + begin, b.as<T>() + begin, end - begin);
   });

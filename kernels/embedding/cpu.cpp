@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 
+#include "base/profile.h"
 #include "kernels/common/checks.h"
 #include "kernels/common/dispatch.h"
 #include "kernels/embedding/embedding.h"
@@ -24,6 +25,7 @@ void expect_operands(ConstView<> rows_view, ConstView<> table, ConstView<int32_t
 void Embedding::forward(Queue& queue, View<> y, ConstView<> table, ConstView<int32_t> ids) {
   expect_operands(y, table, ids, "Embedding y", "Embedding table");
   const int64_t rows = ids.size(), dim = table.dim(1);
+  const Timed timed(queue, "Embedding forward", 0, y, y);
   if (queue.reference(y.dtype()))
     return by_float_type(
         y.dtype(), [&]<class T>() { reference::embedding_forward(y.as<T>(), table.as<T>(), ids.data(), rows, dim); });
@@ -37,6 +39,7 @@ void Embedding::forward(Queue& queue, View<> y, ConstView<> table, ConstView<int
 void Embedding::backward(Queue& queue, View<> d_table, ConstView<> dy, ConstView<int32_t> ids) {
   expect_operands(dy, d_table, ids, "Embedding dy", "Embedding d_table");
   const int64_t rows = ids.size(), dim = d_table.dim(1);
+  const Timed timed(queue, "Embedding backward", 0, dy, dy);
   if (queue.reference(dy.dtype()))
     return by_float_type(dy.dtype(), [&]<class T>() {
       reference::embedding_backward(d_table.as<T>(), dy.as<T>(), ids.data(), rows, dim);

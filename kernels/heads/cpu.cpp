@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 
+#include "base/profile.h"
 #include "kernels/common/checks.h"
 #include "kernels/common/dispatch.h"
 #include "kernels/heads/heads.h"
@@ -35,6 +36,7 @@ void for_pieces(const Queue& queue, HeadExtents e, const Copy& copy) {
 
 void Heads::split(Queue& queue, View<> out, ConstView<> in) {
   const HeadExtents e = extents_of(out, in);
+  const Timed timed(queue, "Heads split", 0, out, in);
   if (queue.reference(out.dtype()))
     return by_float_type(out.dtype(), [&]<class T>() { reference::heads_split(out.as<T>(), in.as<T>(), e); });
   float* const to = out.as<float>();
@@ -44,6 +46,7 @@ void Heads::split(Queue& queue, View<> out, ConstView<> in) {
 
 void Heads::merge(Queue& queue, View<> out, ConstView<> in) {
   const HeadExtents e = extents_of(in, out);
+  const Timed timed(queue, "Heads merge", 0, out, in);
   if (queue.reference(out.dtype()))
     return by_float_type(out.dtype(), [&]<class T>() { reference::heads_merge(out.as<T>(), in.as<T>(), e); });
   float* const to = out.as<float>();

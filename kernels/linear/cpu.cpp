@@ -1,5 +1,6 @@
 // Linear layer: checks, the choice of reference or fast path, and the fast path in fp32.
 // SPDX-License-Identifier: Apache-2.0
+#include "base/profile.h"
 #include "kernels/common/checks.h"
 #include "kernels/common/gemm.h"
 #include "kernels/linear/linear.h"
@@ -10,6 +11,7 @@ namespace {
 
 struct Extents {
   int64_t rows, in, out;
+  double flops() const { return 2.0 * static_cast<double>(rows * in * out); }
 };
 
 /// Checks x [rows, in], w [out, in], y [rows, out], or the gradients in their places.
@@ -27,6 +29,7 @@ Extents extents_of(ConstView<> x, ConstView<> w, ConstView<> y, const char* x_na
 
 void Linear::forward(Queue& queue, View<> y, Write write, ConstView<> x, ConstView<> w) {
   const Extents e = extents_of(x, w, y, "Linear x", "Linear w", "Linear y");
+  const Timed timed(queue, "Linear forward", e.flops(), x, w, y);
   if (queue.reference(x.dtype()))
     return by_float_type(x.dtype(), [&]<class T>() {
       reference::linear_forward(y.as<T>(), write, x.as<T>(), w.as<T>(), e.rows, e.in, e.out, queue.products());
@@ -37,6 +40,7 @@ void Linear::forward(Queue& queue, View<> y, Write write, ConstView<> x, ConstVi
 
 void Linear::input_gradient(Queue& queue, View<> dx, Write write, ConstView<> dy, ConstView<> w) {
   const Extents e = extents_of(dx, w, dy, "Linear dx", "Linear w", "Linear dy");
+  const Timed timed(queue, "Linear input gradient", e.flops(), dx, w, dy);
   if (queue.reference(dx.dtype()))
     return by_float_type(dx.dtype(), [&]<class T>() {
       reference::linear_input_gradient(dx.as<T>(), write, dy.as<T>(), w.as<T>(), e.rows, e.in, e.out, queue.products());
@@ -47,6 +51,7 @@ void Linear::input_gradient(Queue& queue, View<> dx, Write write, ConstView<> dy
 
 void Linear::weight_gradient(Queue& queue, View<> dw, ConstView<> dy, ConstView<> x) {
   const Extents e = extents_of(x, dw, dy, "Linear x", "Linear dw", "Linear dy");
+  const Timed timed(queue, "Linear weight gradient", e.flops(), x, dw, dy);
   if (queue.reference(x.dtype()))
     return by_float_type(x.dtype(), [&]<class T>() {
       reference::linear_weight_gradient(dw.as<T>(), dy.as<T>(), x.as<T>(), e.rows, e.in, e.out, queue.products());

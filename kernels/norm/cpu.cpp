@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/profile.h"
 #include "kernels/common/dispatch.h"
 #include "kernels/norm/loops.h"
 #include "kernels/norm/ref.h"
@@ -12,6 +13,7 @@
 namespace memring {
 
 double SquaredNorm::of(Queue& queue, ConstView<> x) {
+  const Timed timed(queue, "SquaredNorm", 0, x);
   if (queue.reference(x.dtype()))
     return by_float_type(x.dtype(), [&]<class T>() { return reference::squared_norm(x.as<T>(), x.size()); });
   constexpr int64_t kBlock = 65536;

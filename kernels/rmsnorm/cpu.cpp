@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/profile.h"
 #include "kernels/common/checks.h"
 #include "kernels/common/dispatch.h"
 #include "kernels/rmsnorm/loops.h"
@@ -44,6 +45,7 @@ void RmsNorm::forward(Queue& queue, View<> y, View<> inv_rms, ConstView<> x, Con
   expect(y, dtype, {rows, dim}, "RmsNorm y");
   expect(inv_rms, dtype, {rows}, "RmsNorm inv_rms");
   expect(gain, dtype, {dim}, "RmsNorm gain");
+  const Timed timed(queue, "RmsNorm forward", 0, y, x);
   if (queue.reference(dtype))
     return by_float_type(dtype, [&]<class T>() {
       reference::rmsnorm_forward(y.as<T>(), inv_rms.as<T>(), x.as<T>(), gain.as<T>(), rows, dim, eps);
@@ -65,6 +67,7 @@ void RmsNorm::backward(Queue& queue, View<> dx, Write write, View<> dgain, Const
   expect(dy, dtype, {rows, dim}, "RmsNorm dy");
   expect(gain, dtype, {dim}, "RmsNorm gain");
   expect(inv_rms, dtype, {rows}, "RmsNorm inv_rms");
+  const Timed timed(queue, "RmsNorm backward", 0, dx, dy, x);
   if (queue.reference(dtype))
     return by_float_type(dtype, [&]<class T>() {
       reference::rmsnorm_backward(dx.as<T>(), write, dgain.as<T>(), dy.as<T>(), x.as<T>(), gain.as<T>(),

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
 
+#include "base/profile.h"
 #include "kernels/common/checks.h"
 #include "kernels/common/dispatch.h"
 #include "kernels/rope/loops.h"
@@ -59,6 +60,7 @@ void Rope::table(View<> cos, View<> sin, std::span<const Row> rows, double theta
 
 void Rope::forward(Queue& queue, View<> out, ConstView<> in, ConstView<> cos, ConstView<> sin) {
   const RopeExtents e = extents_of(out, in, cos, sin);
+  const Timed timed(queue, "Rope forward", 0, out, in);
   if (queue.reference(out.dtype()))
     return by_float_type(
         out.dtype(), [&]<class T>() { reference::rope_forward(out.as<T>(), in.as<T>(), cos.as<T>(), sin.as<T>(), e); });
@@ -73,6 +75,7 @@ void Rope::forward(Queue& queue, View<> out, ConstView<> in, ConstView<> cos, Co
 
 void Rope::backward(Queue& queue, View<> d_in, ConstView<> d_out, ConstView<> cos, ConstView<> sin) {
   const RopeExtents e = extents_of(d_out, d_in, cos, sin);
+  const Timed timed(queue, "Rope backward", 0, d_in, d_out);
   if (queue.reference(d_in.dtype()))
     return by_float_type(d_in.dtype(), [&]<class T>() {
       reference::rope_backward(d_in.as<T>(), d_out.as<T>(), cos.as<T>(), sin.as<T>(), e);

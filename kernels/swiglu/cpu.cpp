@@ -1,5 +1,6 @@
 // Gated activation: checks, the choice of reference or fast path, and the fast path in fp32.
 // SPDX-License-Identifier: Apache-2.0
+#include "base/profile.h"
 #include "kernels/common/checks.h"
 #include "kernels/common/dispatch.h"
 #include "kernels/swiglu/loops.h"
@@ -12,6 +13,7 @@ void SwiGlu::forward(Queue& queue, View<> y, ConstView<> gate, ConstView<> up) {
   const DType dtype = expect_float(gate, 2, "SwiGlu gate");
   expect(up, dtype, gate.shape(), "SwiGlu up");
   expect(y, dtype, gate.shape(), "SwiGlu y");
+  const Timed timed(queue, "SwiGlu forward", 0, y, gate, up);
   if (queue.reference(dtype))
     return by_float_type(
         dtype, [&]<class T>() { reference::swiglu_forward(y.as<T>(), gate.as<T>(), up.as<T>(), gate.size()); });
@@ -28,6 +30,7 @@ void SwiGlu::backward(Queue& queue, View<> d_gate, View<> d_up, ConstView<> dy, 
   expect(dy, dtype, gate.shape(), "SwiGlu dy");
   expect(d_gate, dtype, gate.shape(), "SwiGlu d_gate");
   expect(d_up, dtype, gate.shape(), "SwiGlu d_up");
+  const Timed timed(queue, "SwiGlu backward", 0, d_gate, d_up, dy, gate, up);
   if (queue.reference(dtype))
     return by_float_type(dtype, [&]<class T>() {
       reference::swiglu_backward(d_gate.as<T>(), d_up.as<T>(), dy.as<T>(), gate.as<T>(), up.as<T>(), gate.size());

@@ -32,11 +32,14 @@ int run_bench(const CommandLine& line) {
   if (line.arguments.empty()) return list_benchmarks();
   return with_session(line.argc, line.argv, [&](Session& session) {
     const Benchmark& benchmark = find_benchmark(line.arguments[0]);
-    const int64_t pairs = pairs_of(line);
+    const BenchOptions options{.pairs = pairs_of(line), .profile = line.given("profile")};
+    if (options.profile && !benchmark.profiles)
+      throw Error(ExitCode::Usage, fmt::format("memring bench {} has no profile to show", benchmark.name),
+                  "Leave out --profile, or profile a training step: memring bench step --profile");
     const Config config = parse_config(benchmark.preset, fmt::format("bench {}", benchmark.name), line.overrides);
     const std::string& path = line.text("json");
     if (session.rank() == 0) expect_writable(path);
-    BenchResult result = benchmark.run(config, pairs, session);
+    BenchResult result = benchmark.run(config, options, session);
     if (session.rank() != 0) return 0;
     result.setting.insert(result.setting.begin(),
                           {{"benchmark", fmt::format("{}, memring {}", benchmark.name, version())},

@@ -112,7 +112,10 @@ po::variables_map parse_own(const Command& command, const std::vector<std::strin
   po::options_description described;
   described.add_options()("argument", po::value<std::vector<std::string>>()->default_value({}, ""));
   for (const CommandOption& option : command.options)
-    described.add_options()(std::string(option.name).c_str(), po::value<std::string>());
+    if (option.kind == OptionKind::Flag)
+      described.add_options()(std::string(option.name).c_str(), "");
+    else
+      described.add_options()(std::string(option.name).c_str(), po::value<std::string>());
   po::positional_options_description positional;
   positional.add("argument", -1);
   constexpr int kStyle = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
@@ -152,6 +155,11 @@ CommandLine parse_command_line(const Command& command, int argc, char** argv) {
         throw Error(ExitCode::Usage, fmt::format("memring {} needs --{}", command.name, name),
                     fmt::format("Add --{} {}, for example --{} {}.", name, option.value, name, option.example));
       if (option.key.empty()) line.options[name] = option.preset;
+      continue;
+    }
+    if (option.kind == OptionKind::Flag) {
+      line.options[name];
+      line.given_options.push_back(name);
       continue;
     }
     const std::string value = values[name].as<std::string>();

@@ -12,7 +12,8 @@ namespace memring {
 namespace {
 
 std::vector<Command> table() {
-  constexpr OptionKind kText = OptionKind::Text, kNumber = OptionKind::Number, kChoice = OptionKind::Choice;
+  constexpr OptionKind kText = OptionKind::Text, kNumber = OptionKind::Number, kChoice = OptionKind::Choice,
+                       kFlag = OptionKind::Flag;
   constexpr std::string_view kTolerance = "0 or more; 0 = by data type";
   return {
       {"train",
@@ -78,7 +79,7 @@ std::vector<Command> table() {
        {"mesh", "device", "tbptt"}},
       {"bench",
        "measures a part of memring beside its yardstick, in interleaved pairs; exits 1 where a budget is missed",
-       "[NAME] [--json FILE] [--pairs N] [--section.key=value ...]",
+       "[NAME] [--json FILE] [--pairs N] [--profile] [--section.key=value ...]",
        "NAME: a benchmark; without one, they are listed. Each has a model of its own, which the keys below change.\n"
        "checkpoint writes up to four states below run.dir and removes them.",
        "memring bench checkpoint --run.dir=/scratch --json checkpoint.json",
@@ -86,7 +87,8 @@ std::vector<Command> table() {
        1,
        run_bench,
        {{"json", "FILE", kText, "", "text", "Also write the result to this JSON file.", "bench.json"},
-        {"pairs", "N", kNumber, "9", "1 or more", "Pairs to measure; 9 or more make a figure to rely on.", "15"}},
+        {"pairs", "N", kNumber, "9", "1 or more", "Pairs to measure; 9 or more make a figure to rely on.", "15"},
+        {"profile", "", kFlag, "", "", "Also tell which operators the time of a step goes to.", "profile"}},
        {"run", "mesh", "device", "model", "memory", "segment", "tbptt", "data", "optimizer"}},
       {"doctor",
        "what this machine offers, and what will hurt",
@@ -146,6 +148,11 @@ std::string command_help(const Command& command) {
   if (!command.argument_help.empty()) text += fmt::format("{}\n", command.argument_help);
   text += "\nOptions\n  --help\n      This text.\n      flag; default off; example --help\n";
   for (const CommandOption& option : command.options) {
+    if (option.kind == OptionKind::Flag) {
+      text += fmt::format("  --{}\n      {}\n      flag; default off; example --{}\n", option.name, option.help,
+                          option.name);
+      continue;
+    }
     const std::string_view type = option.kind == OptionKind::Number   ? "number, "
                                   : option.kind == OptionKind::Choice ? "one of: "
                                                                       : "";

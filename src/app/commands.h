@@ -10,9 +10,9 @@
 
 namespace memring {
 
-enum class OptionKind : uint8_t { Text, Number, Choice };
+enum class OptionKind : uint8_t { Text, Number, Choice, Flag };
 
-/// `--name=VALUE` or `--name VALUE` of one subcommand.
+/// `--name=VALUE` or `--name VALUE` of one subcommand; a flag is `--name` alone.
 struct CommandOption {
   std::string_view name, value;  ///< value: how help writes it, for example FILE
   OptionKind kind;

@@ -20,6 +20,8 @@ const char* name_of(Isa);
 /// How matrix products see their fp32 operands: as they are, or rounded to bf16 (sums stay in fp32).
 enum class Products : uint8_t { F32, Bf16 };
 
+class Profile;
+
 class Queue {
  public:
   struct Options {
@@ -44,8 +46,13 @@ class Queue {
   }
   void set_poll(std::function<void()> poll) { poll_ = std::move(poll); }
 
+  /// Where operators note their time; null: nowhere.
+  Profile* profile() const { return profile_; }
+  void set_profile(Profile* profile) { profile_ = profile; }
+
  private:
   Options options_;
+  Profile* profile_ = nullptr;
   std::function<void()> poll_;
 };
 

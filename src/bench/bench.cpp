@@ -27,6 +27,82 @@ batch = 2
 length = 256
 )";
 
+/// The small Llama of DESIGN.md, section 10.
+constexpr std::string_view kSmallLlama = R"([model]
+layers = 4
+dim = 256
+heads = 4
+ffn = 688
+vocab = 512
+[data]
+batch = 8
+length = 512
+)";
+
+/// The same as a recurrent memory transformer: one sequence of eight segments, exact back-propagation.
+constexpr std::string_view kSmallRmt = R"([model]
+layers = 4
+dim = 256
+heads = 4
+ffn = 688
+vocab = 512
+[memory]
+kind = rmt
+tokens = 16
+[segment]
+length = 512
+[data]
+batch = 1
+length = 4096
+)";
+
+constexpr std::string_view kAttention = R"([model]
+layers = 1
+dim = 256
+heads = 4
+[data]
+batch = 1
+length = 8192
+)";
+
+/// A boundary state of 16 KiB, so that its growth shows beside everything else.
+constexpr std::string_view kLongRmt = R"([model]
+layers = 1
+dim = 128
+heads = 2
+vocab = 64
+[memory]
+kind = rmt
+tokens = 32
+[segment]
+length = 512
+[tbptt]
+window = 2
+recompute = always
+[data]
+batch = 1
+length = 65536
+)";
+
+constexpr std::string_view kBatches = R"([run]
+dir = .
+[data]
+batch = 8
+length = 4096
+)";
+
+constexpr std::string_view kLargeLlama = R"([model]
+layers = 8
+dim = 1024
+heads = 16
+kv_heads = 4
+ffn = 2816
+vocab = 32000
+[data]
+batch = 1
+length = 2048
+)";
+
 std::string budget_text(const Figure& figure) {
   if (!figure.budget) return {};
   return fmt::format("{} {:g}: {}", figure.budget->kind == Budget::Kind::AtMost ? "at most" : "at least",
@@ -39,6 +115,16 @@ std::span<const Benchmark> benchmarks() {
   static constexpr Benchmark kAll[] = {
       {"checkpoint", "what saving costs the training loop; speed of saving and loading beside the plain disk",
        kLargeState, bench_checkpoint},
+      {"gemm", "the small Llama's linear layers beside the GEMM ceiling", kSmallLlama, bench_gemm},
+      {"attention", "attention of 4 heads of 64 on 8192 tokens beside the GEMM ceiling", kAttention, bench_attention},
+      {"ops", "the small Llama's other operators beside a copy in memory", kSmallLlama, bench_ops},
+      {"step", "a training step of the small Llama beside the GEMM ceiling", kSmallLlama, bench_step, true},
+      {"step-large", "the same of 130 million parameters", kLargeLlama, bench_step_large, true},
+      {"rmt-step", "a training step of the small Llama with recurrent memory, activations kept and recomputed",
+       kSmallRmt, bench_rmt_step, true},
+      {"length", "cost per token and peak memory of one sequence as it grows 16-fold (64K to 1M tokens)", kLongRmt,
+       bench_length},
+      {"loader", "reading batches from a token file beside plain reads", kBatches, bench_loader},
   };
   return kAll;
 }
@@ -82,6 +168,12 @@ std::string to_table(const BenchResult& result) {
     text += fmt::format("{:<42} {:>10.4g} {:>23} {:<5} {}\n", figure.name, figure.value.median,
                         fmt::format("{:.4g} .. {:.4g}", figure.value.low, figure.value.high), figure.unit,
                         budget_text(figure));
+  if (result.profile.empty()) return text;
+  text += fmt::format("\n{:<36} {:>6} {:>9} {:>7} {:>8} {:>8} {:>8}\n", "one step of rank 0", "calls", "ms", "share",
+                      "GF/s", "GB/s", "of roof");
+  for (const ProfileLine& line : result.profile)
+    text += fmt::format("{:<36} {:>6} {:>9.2f} {:>6.1f}% {:>8.1f} {:>8.1f} {:>7.0f}%\n", line.name, line.calls,
+                        1e3 * line.seconds, line.share, line.gflops, line.gbytes, line.roof);
   return text;
 }
 
@@ -103,6 +195,14 @@ std::string to_json(const Benchmark& benchmark, const BenchResult& result) {
     }
     json["figures"].push_back(std::move(line));
   }
+  for (const ProfileLine& line : result.profile)
+    json["profile"].push_back({{"name", line.name},
+                               {"calls", line.calls},
+                               {"seconds", line.seconds},
+                               {"share", line.share},
+                               {"gflops", line.gflops},
+                               {"gbytes", line.gbytes},
+                               {"roof", line.roof}});
   return json.dump(2) + "\n";
 }
 

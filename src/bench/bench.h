@@ -36,16 +36,32 @@ struct Figure {
   bool missed() const;
 };
 
+/// An operator's part of one step on rank 0.
+struct ProfileLine {
+  std::string name;
+  int64_t calls = 0;
+  double seconds = 0, share = 0;  ///< share of the step's time, in percent
+  double gflops = 0, gbytes = 0;  ///< per second; bytes are those of its operands, which caches may hold
+  double roof = 0;                ///< percent of what the GEMM ceiling or a copy in memory allows
+};
+
 struct BenchResult {
   std::vector<std::pair<std::string, std::string>> setting;  ///< what was measured where, in words
   std::vector<Figure> figures;
+  std::vector<ProfileLine> profile{};
+};
+
+struct BenchOptions {
+  int64_t pairs = 9;     ///< interleaved measurements of a figure and its yardstick
+  bool profile = false;  ///< also tell where the time of a step goes
 };
 
 struct Benchmark {
   std::string_view name, summary;
   std::string_view preset;  ///< ini text; the command line's keys change it
-  /// Measures `pairs` interleaved pairs. Collective; rank 0's result counts.
-  BenchResult (*run)(const Config&, int64_t pairs, Session&);
+  /// Collective; rank 0's result counts.
+  BenchResult (*run)(const Config&, const BenchOptions&, Session&);
+  bool profiles = false;  ///< knows BenchOptions::profile
 };
 
 std::span<const Benchmark> benchmarks();
@@ -56,6 +72,14 @@ std::string to_table(const BenchResult&);
 std::string to_json(const Benchmark&, const BenchResult&);
 
 /// The benchmarks, one function each, in a file of that name.
-BenchResult bench_checkpoint(const Config&, int64_t pairs, Session&);
+BenchResult bench_checkpoint(const Config&, const BenchOptions&, Session&);
+BenchResult bench_gemm(const Config&, const BenchOptions&, Session&);
+BenchResult bench_attention(const Config&, const BenchOptions&, Session&);
+BenchResult bench_ops(const Config&, const BenchOptions&, Session&);
+BenchResult bench_length(const Config&, const BenchOptions&, Session&);
+BenchResult bench_loader(const Config&, const BenchOptions&, Session&);
+BenchResult bench_step(const Config&, const BenchOptions&, Session&);
+BenchResult bench_step_large(const Config&, const BenchOptions&, Session&);
+BenchResult bench_rmt_step(const Config&, const BenchOptions&, Session&);
 
 }  // namespace memring

@@ -10,7 +10,7 @@
 #include "base/text.h"
 #include "bench/bench.h"
 #include "bench/training_job.h"
-#include "io/checkpoint_files.h"
+#include "bench/workplace.h"
 #include "io/file.h"
 #include "io/manifest.h"
 
@@ -48,22 +48,6 @@ void read_plainly(const std::string& path) {
 void forget(const std::string& path) {
   (void)::posix_fadvise(File::open_read(path).descriptor(), 0, 0, POSIX_FADV_DONTNEED);
 }
-
-/// The folder that is written in, below run.dir: locked against a second benchmark, emptied before and removed behind.
-class Workplace {
- public:
-  explicit Workplace(const std::string& run) : path_(run + "/memring-bench"), lock_(path_) {
-    remove_quietly(path_ + "/checkpoints");
-  }
-  ~Workplace() { remove_quietly(path_); }
-  Workplace(const Workplace&) = delete;
-  Workplace& operator=(const Workplace&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-  RunLock lock_;
-};
 
 class Measurement {
  public:
@@ -177,14 +161,14 @@ class Measurement {
 
 }  // namespace
 
-BenchResult bench_checkpoint(const Config& config, int64_t pairs, Session& session) {
+BenchResult bench_checkpoint(const Config& config, const BenchOptions& options, Session& session) {
   std::optional<Workplace> workplace;
   if (session.rank() == 0) workplace.emplace(config.run.dir);
   session.world().barrier();  // nobody writes there before it is ours
   BenchResult result;
   {
     Measurement m(config, session, config.run.dir + "/memring-bench");
-    for (int64_t pair = 0; pair < pairs; ++pair) {
+    for (int64_t pair = 0; pair < options.pairs; ++pair) {
       m.measure_stall();
       m.measure_write();
       m.measure_load();
@@ -195,7 +179,7 @@ BenchResult bench_checkpoint(const Config& config, int64_t pairs, Session& sessi
                                             3 * engine.params().layout().entries.size())},
                       {"compute", fmt::format("{} threads a rank, {}, {}", engine.queue().threads(),
                                               name_of(engine.queue().isa()), engine.numerics().name)},
-                      {"pairs", fmt::format("{}", pairs)}};
+                      {"pairs", fmt::format("{}", options.pairs)}};
     const auto figure = [&](const char* name, const char* unit, const std::vector<double>& values,
                             std::optional<Budget> budget = std::nullopt) {
       result.figures.push_back({name, unit, spread_of(values), budget});

@@ -32,24 +32,26 @@ class RandomTokens : public TokenSource {
 
 }  // namespace
 
-TrainingJob::TrainingJob(const Config& config, Session& session)
+TrainingJob::TrainingJob(const Config& config, Session& session, bool backward)
     : config_(config),
+      backward_(backward),
       mesh_(session.world(), resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, session.size())) {
   engine_.emplace(config_, mesh_, session.node(),
-                  workload_of(config_, config_.data.batch, {sequence_shape(config_)}, true),
+                  workload_of(config_, config_.data.batch, {sequence_shape(config_)}, backward),
                   [&](const FlatBuffer& layout, DType dtype) {
                     sync_.emplace(session.world(), layout.size);
-                    return Optimizer::bytes(dtype, sync_->shard().size());
+                    return backward ? Optimizer::bytes(dtype, sync_->shard().size()) : 0;
                   });
   engine_->params().initialise(config_.run.seed);
-  optimizer_.emplace(engine_->queue(), engine_->params(), sync_->shard(), config_.optimizer);
+  if (backward) optimizer_.emplace(engine_->queue(), engine_->params(), sync_->shard(), config_.optimizer);
 }
 
 void TrainingJob::step() {
   Params& params = engine_->params();
   Executor& executor = engine_->executor();
-  Elementwise::fill(engine_->queue(), params.gradients(), 0);
+  if (backward_) Elementwise::fill(engine_->queue(), params.gradients(), 0);
   const StepSums local = executor.run(RandomTokens(config_, steps_++), executor.draw(sequence_shape(config_)));
+  if (!backward_) return;
   const ReducedStep reduced = sync_->reduce(engine_->queue(), params.gradients(), local);
   optimizer_->step(config_.optimizer.lr, steps_, optimizer_->clipping(reduced.norm) / reduced.sums.targets);
   sync_->gather(params.weights());

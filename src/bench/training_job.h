@@ -12,7 +12,8 @@ namespace memring {
 
 class TrainingJob {
  public:
-  TrainingJob(const Config&, Session&);
+  /// Without `backward` it is an evaluation: forward only, nothing is learned.
+  TrainingJob(const Config&, Session&, bool backward = true);
   /// Forward, backward, reduction and update, as in train(). Collective.
   void step();
 
@@ -23,6 +24,7 @@ class TrainingJob {
 
  private:
   const Config config_;
+  bool backward_;
   Mesh mesh_;
   std::optional<GradientSync> sync_;
   std::optional<Engine> engine_;

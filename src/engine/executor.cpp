@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/profile.h"
+
 namespace memring {
 namespace {
 
@@ -277,9 +279,10 @@ StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights,
         s.request = mesh_.segment().receive(state_view(a.kind, a.slot, stream(a.cell.stream)), a.peer, a.tag);
       else if (a.verb == Verb::Send)
         s.request = mesh_.segment().send(state_view(a.kind, a.slot, stream(a.cell.stream)), a.peer, a.tag);
-      else if (a.verb == Verb::Wait)
+      else if (a.verb == Verb::Wait) {
+        const Timed timed(queue_, "waiting for a rank", 0);
         s.request.wait();
-      else if (a.verb == Verb::Free)
+      } else if (a.verb == Verb::Free)
         s.saved.reset();
     }
   }

@@ -3,6 +3,8 @@
 SPDX-License-Identifier: Apache-2.0
 """
 import json
+import subprocess
+import sys
 import time
 
 import runs
@@ -21,7 +23,68 @@ class Bench(runs.RunTest):
         return json.loads(path.read_text()), result
 
     def test_without_a_name_the_benchmarks_are_listed(self):
-        self.assertRegex(self.succeed("bench").stdout, r"(?m)^checkpoint +\S")
+        listed = self.succeed("bench").stdout
+        for name in ("gemm", "ops", "attention", "step", "rmt-step", "checkpoint", "loader", "length"):
+            self.assertRegex(listed, rf"(?m)^{name} +\S")
+
+    def small(self, name, *arguments, ranks=None):
+        """One benchmark on a model that takes no time."""
+        result = runs.run("bench", name, *TINY, "--model.ffn=32", "--model.vocab=64", "--data.batch=2", "--pairs=2",
+                          f"--run.dir={self.folder}", "--json", self.folder / "small.json", *arguments, ranks=ranks)
+        self.assertIn(result.returncode, MISSED, result.stdout + result.stderr)
+        found = json.loads((self.folder / "small.json").read_text())
+        for figure in found["figures"]:
+            self.assertLessEqual(figure["low"], figure["median"])
+            self.assertLessEqual(figure["median"], figure["high"])
+        return found, {figure["name"]: figure for figure in found["figures"]}
+
+    def test_operators_are_measured_beside_their_roof(self):
+        for name, operator in (("gemm", "gate, up weight gradient"), ("attention", "forward and backward"), ("ops", "AdamW step")):
+            _, figures = self.small(name)
+            self.assertGreater(figures[operator]["low"], 0)
+
+    def test_a_step_is_measured_beside_the_ceiling_on_any_ranks(self):
+        for ranks in (None, 2):
+            _, figures = self.small("step", ranks=ranks)
+            self.assertGreater(figures["speed"]["low"], 0)
+            self.assertEqual(figures["share of the GEMM ceiling"]["at_least"], 85)
+            self.assertGreater(figures["planned memory of a rank"]["median"], 0)
+        _, figures = self.small("rmt-step", "--segment.length=8", "--memory.tokens=2")
+        self.assertEqual(figures["activations kept: share of the GEMM ceiling"]["at_least"], 80)
+        self.assertEqual(figures["recomputed: share of the GEMM ceiling"]["at_least"], 62)
+
+    def test_a_profile_adds_up_to_the_step(self):
+        found, _ = self.small("step", "--profile")
+        shares = {line["name"]: line["share"] for line in found["profile"]}
+        self.assertIn("Attention backward", shares)
+        self.assertIn("between operators", shares)
+        self.assertAlmostEqual(sum(shares.values()), 100, places=6)
+        result = runs.run("bench", "gemm", "--profile")
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("memring bench step --profile", result.stderr)
+
+    def test_length_tells_cost_and_memory_of_each_way_to_train(self):
+        _, figures = self.small("length", "--data.length=512", "--segment.length=32", "--memory.tokens=2")
+        for mode in ("evaluation", "window training", "full training"):
+            for tokens in ("512", "2K", "8K"):
+                self.assertGreater(figures[f"{mode}, {tokens} tokens"]["low"], 0)
+
+    def test_the_loader_is_measured_beside_plain_reads(self):
+        _, figures = self.small("loader")
+        self.assertGreater(figures["first pass, digests checked"]["low"], 0)
+        self.assertFalse((self.folder / "memring-bench").exists(), "left behind")
+
+    def test_two_commands_are_compared_in_turns(self):
+        bench = f"{runs.MEMRING} bench attention --data.length=64 --device.threads=1 --pairs=1"
+        compare = [sys.executable, runs.LAUNCH / "compare.py", "--rounds", "2"]
+        result = subprocess.run([*compare, bench, bench], capture_output=True, text=True, timeout=100, check=False)
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        self.assertRegex(result.stdout, r"(?m)^forward and backward, GF/s +\S+ +\S+ +\d+\.\d+  ")
+        slow = subprocess.run([*compare, "--least", "1000", bench, bench], capture_output=True, text=True, timeout=100, check=False)
+        self.assertEqual(slow.returncode, 1, slow.stdout + slow.stderr)
+        self.assertIn("TOO LOW", slow.stdout)
+        broken = subprocess.run([*compare, bench, bench + " --nonsense"], capture_output=True, text=True, timeout=100, check=False)
+        self.assertEqual(broken.returncode, 3, broken.stdout + broken.stderr)
 
     def test_checkpoint_measures_stall_and_speed_beside_the_plain_disk(self):
         for ranks in (None, 2):

@@ -6,7 +6,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/profile.h"
 #include "base/random.h"
+#include "bench/step_flops.h"
+#include "kernels/linear/linear.h"
 
 namespace memring {
 namespace {
@@ -67,6 +70,41 @@ TEST(BenchResult, SaysTheSameForPeopleAndAsJson) {
   EXPECT_EQ(json["figures"][0]["median"], 3);
   EXPECT_EQ(json["figures"][0]["at_most"], 2);
   EXPECT_EQ(json["figures"][0]["missed"], true);
+}
+
+// Counted by hand: DESIGN.md, section 10.
+TEST(StepFlops, AreSixForEachWeightAndRowAndTheVisibleHalfOfAttention) {
+  const std::vector<std::string> model = {"model.layers=2",   "model.dim=8",      "model.heads=4",
+                                          "model.kv_heads=2", "model.head_dim=4", "model.ffn=16",
+                                          "model.vocab=32",   "data.batch=3",     "data.length=10"};
+  const double layer = 8 * 16 + 2 * 8 * 8 + 16 * 8 + 3 * 8 * 16;  // q, k and v, o, MLP
+  const double plain = 3 * (2 * (6 * layer * 10 + 12 * 16 * 55) + 6 * 8 * 32 * 10);
+  EXPECT_EQ(step_flops(load_config("", model)), plain);
+
+  auto with_memory = model;
+  with_memory.insert(with_memory.end(), {"memory.kind=rmt", "memory.tokens=2", "segment.length=6"});
+  // Two segments of 6 and 4 text rows between two memory rows on either side; the head sees text only.
+  const double rmt = 3 * (2 * (6 * layer * (10 + 8) + 12 * 16 * (10 * 11 / 2 + 8 * 9 / 2)) + 6 * 8 * 32 * 10);
+  EXPECT_EQ(step_flops(load_config("", with_memory)), rmt);
+}
+
+TEST(Profile, NotesFlopsAndBytesOfWhatRunsWhileItIsAttached) {
+  std::vector<float> memory(2 * 3 + 4 * 3 + 2 * 4);
+  const View<float> x(memory.data(), {2, 3}), w(memory.data() + 6, {4, 3}), y(memory.data() + 18, {2, 4});
+  Queue queue;
+  Profile profile;
+  Linear::forward(queue, y, Write::Overwrite, x, w);
+  queue.set_profile(&profile);
+  for (int i = 0; i < 2; ++i) Linear::forward(queue, y, Write::Overwrite, x, w);
+  queue.set_profile(nullptr);
+  Linear::forward(queue, y, Write::Overwrite, x, w);
+  const auto lines = profile.lines();
+  ASSERT_EQ(lines.size(), 1u);
+  EXPECT_EQ(lines[0].name, "Linear forward");
+  EXPECT_EQ(lines[0].calls, 2);
+  EXPECT_EQ(lines[0].flops, 2 * 2 * 2 * 3 * 4);
+  EXPECT_EQ(lines[0].bytes, 2 * 4 * (6 + 12 + 8));
+  EXPECT_GT(lines[0].seconds, 0);
 }
 
 TEST(Benchmarks, PresetsAreValidConfigurations) {

@@ -1,0 +1,146 @@
+// memring bench step | step-large | rmt-step: a whole training step beside the GEMM ceiling of the same run, the
+// memory it takes beside its plan, and (--profile) where its time goes.
+// SPDX-License-Identifier: Apache-2.0
+#include <cmath>
+
+#include "base/machine.h"
+#include "base/profile.h"
+#include "bench/bench.h"
+#include "bench/step_flops.h"
+#include "bench/training_job.h"
+#include "bench/yardstick.h"
+
+namespace memring {
+namespace {
+
+constexpr double kMiB = 1 << 20;
+
+/// A training job and its yardstick, timed in turn.
+class StepMeasurement {
+ public:
+  StepMeasurement(const Config& config, Session& session)
+      : world_(session.world()),
+        queue_(numerics(config.device, session.node()).queue),
+        yardstick_(world_, queue_),
+        peak_before_(peak_memory()),
+        job_(config, session),
+        flops_(step_flops(config)),
+        tokens_(static_cast<double>(config.data.batch * config.data.length)) {
+    for (int i = 0; i < 2; ++i) job_.step();  // libraries choose their kernels, and memory is touched
+  }
+
+  void measure() {
+    const double ceiling = yardstick_.measure(), time = seconds_of(world_, [&] { job_.step(); });
+    seconds.push_back(time);
+    tokens_per_s.push_back(tokens_ / time);
+    ceilings.push_back(ceiling / 1e9);
+    share.push_back(100 * flops_ / time / ceiling);
+  }
+
+  /// One more step with every operator noted, on this rank.
+  std::vector<ProfileLine> profile() {
+    Profile profile;
+    const double bandwidth = CopyYardstick(world_, queue_).measure() / world_.size();
+    Queue& queue = job_.engine().queue();
+    queue.set_profile(&profile);
+    const double time = seconds_of(world_, [&] { job_.step(); });
+    queue.set_profile(nullptr);
+    const double ceiling = 1e9 * spread_of(ceilings).median / world_.size();
+    std::vector<ProfileLine> lines;
+    double noted = 0;
+    for (const Profile::Line& line : profile.lines()) {
+      noted += line.seconds;
+      lines.push_back({.name = std::string(line.name),
+                       .calls = line.calls,
+                       .seconds = line.seconds,
+                       .share = 100 * line.seconds / time,
+                       .gflops = line.flops / line.seconds / 1e9,
+                       .gbytes = line.bytes / line.seconds / 1e9,
+                       .roof = 100 * std::max(line.flops / ceiling, line.bytes / bandwidth) / line.seconds});
+    }
+    lines.push_back({.name = "between operators", .seconds = time - noted, .share = 100 * (time - noted) / time});
+    return lines;
+  }
+
+  TrainingJob& job() { return job_; }
+  double flops() const { return flops_; }
+  double planned() { return static_cast<double>(job_.engine().plan().total()) / kMiB; }
+  /// Of the rank that takes most, beyond what it had before the job was built.
+  double taken() { return static_cast<double>(world_.all_reduce_max(peak_memory() - peak_before_)) / kMiB; }
+
+  std::vector<double> seconds, tokens_per_s, ceilings, share;
+
+ private:
+  Communicator& world_;
+  Queue queue_;
+  GemmYardstick yardstick_;
+  int64_t peak_before_;
+  TrainingJob job_;
+  double flops_, tokens_;
+};
+
+std::vector<std::pair<std::string, std::string>> setting_of(const Config& config, StepMeasurement& m, int64_t pairs) {
+  Engine& engine = m.job().engine();
+  return {{"model", fmt::format("{} parameters, memory {}, {} sequences of {} tokens in {} segments",
+                                engine.params().layout().size, config.memory.kind, config.data.batch,
+                                config.data.length, sequence_shape(config).segments())},
+          {"compute", fmt::format("{} threads a rank, {}, {}", engine.queue().threads(), name_of(engine.queue().isa()),
+                                  engine.numerics().name)},
+          {"flops", fmt::format("{:.2f} G a step", m.flops() / 1e9)},
+          {"pairs", fmt::format("{}", pairs)}};
+}
+
+/// The figures of one job; `least` is the budget of its share of the ceiling.
+void add_figures(std::vector<Figure>& figures, const std::string& prefix, StepMeasurement& m,
+                 std::optional<Budget> least) {
+  figures.push_back({prefix + "share of the GEMM ceiling", "%", spread_of(m.share), least});
+  figures.push_back({prefix + "speed", "tokens/s", spread_of(m.tokens_per_s)});
+  figures.push_back({prefix + "time", "s", spread_of(m.seconds)});
+  figures.push_back({prefix + "GEMM ceiling", "GF/s", spread_of(m.ceilings)});
+}
+
+/// The budgets of DESIGN.md are for fp32; bf16 has a speed to reach, where the CPU has matrix units for it.
+std::optional<Budget> at_least(double percent, StepMeasurement& m) {
+  if (m.job().engine().numerics().name != "fp32") return std::nullopt;
+  return Budget{Budget::Kind::AtLeast, percent};
+}
+
+BenchResult measure_step(const Config& config, const BenchOptions& options, Session& session, double least) {
+  StepMeasurement m(config, session);
+  for (int64_t pair = 0; pair < options.pairs; ++pair) m.measure();
+  BenchResult result;
+  result.setting = setting_of(config, m, options.pairs);
+  add_figures(result.figures, "", m, at_least(least, m));
+  const double planned = m.planned(), taken = m.taken();
+  result.figures.push_back({"planned memory of a rank", "MiB", spread_of({planned})});
+  result.figures.push_back({"measured beside the plan", "MiB", spread_of({std::abs(taken - planned)}),
+                            Budget{Budget::Kind::AtMost, std::max(0.02 * planned, 32.0)}});
+  if (options.profile) result.profile = m.profile();
+  return result;
+}
+
+}  // namespace
+
+BenchResult bench_step(const Config& config, const BenchOptions& options, Session& session) {
+  return measure_step(config, options, session, 85);
+}
+
+BenchResult bench_step_large(const Config& config, const BenchOptions& options, Session& session) {
+  return measure_step(config, options, session, 90);
+}
+
+BenchResult bench_rmt_step(const Config& config, const BenchOptions& options, Session& session) {
+  BenchResult result;
+  for (const bool keep : {true, false}) {
+    Config one = config;
+    one.tbptt.recompute = keep ? "never" : "always";
+    StepMeasurement m(one, session);
+    for (int64_t pair = 0; pair < options.pairs; ++pair) m.measure();
+    if (result.setting.empty()) result.setting = setting_of(config, m, options.pairs);
+    add_figures(result.figures, keep ? "activations kept: " : "recomputed: ", m, at_least(keep ? 80 : 62, m));
+    if (options.profile && keep) result.profile = m.profile();
+  }
+  return result;
+}
+
+}  // namespace memring
