@@ -92,14 +92,10 @@ RunLog::RunLog(const Options& options) : options_(options) {
   terminal_ = on_terminal();
   if (options_.jsonl.empty()) return;
   cut_log(options_.jsonl, options_.first_step);
-  file_ = std::fopen(options_.jsonl.c_str(), "a");
+  file_ = Handle<DescriptorTraits>(::open(options_.jsonl.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666));
   if (!file_)
     throw Error(ExitCode::Io, fmt::format("{} cannot be opened: {}", options_.jsonl, std::strerror(errno)),
                 "Choose another run.dir, or set log.jsonl = false.");
-}
-
-RunLog::~RunLog() {
-  if (file_) std::fclose(file_);
 }
 
 void RunLog::clear_bar() {
@@ -115,8 +111,18 @@ void RunLog::print(const std::string& line) {
 
 void RunLog::write(const std::string& json) {
   if (!file_) return;
-  std::fputs((json + "\n").c_str(), file_);
-  std::fflush(file_);
+  const bool after_a_loss = lost_lines_;
+  // A line that was cut off ends where the next one begins: readers pass over it.
+  const std::string line = (after_a_loss ? "\n" : "") + json + "\n";
+  const ssize_t written = ::write(file_.get(), line.data(), line.size());
+  lost_lines_ = written != std::ssize(line);
+  if (!lost_lines_ || after_a_loss) return;
+  const int reason = written < 0 ? errno : ENOSPC;  // half a line: the disk is full
+  clear_bar();
+  fmt::print(stderr,
+             "memring: warning: {} cannot be written: {}. Free some space; training goes on, and its lines are missing "
+             "until then.\n",
+             options_.jsonl, std::strerror(reason));
 }
 
 void RunLog::start(const std::vector<std::pair<std::string, std::string>>& facts) {

@@ -5,12 +5,12 @@
 
 #include <chrono>
 #include <cstdint>
-#include <cstdio>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/ids.h"
+#include "io/file.h"
 
 namespace memring {
 
@@ -34,9 +34,6 @@ class RunLog {
     int64_t first_step = 0;  ///< resumed here: later lines of an earlier attempt are dropped from the file
   };
   explicit RunLog(const Options&);
-  ~RunLog();
-  RunLog(const RunLog&) = delete;
-  RunLog& operator=(const RunLog&) = delete;
 
   /// "key: value" lines of the start, and one run_start record.
   void start(const std::vector<std::pair<std::string, std::string>>& facts);
@@ -59,8 +56,9 @@ class RunLog {
   void write(const std::string& json);
 
   Options options_;
-  std::FILE* file_ = nullptr;
+  Handle<DescriptorTraits> file_;
   bool terminal_ = false, bar_ = false;
+  bool lost_lines_ = false;  ///< the file could not take the last line
   Clock::time_point step_start_ = Clock::now(), last_bar_ = Clock::now();
   double window_seconds_ = 0;  ///< since the last line, and so on
   int64_t window_tokens_ = 0, window_steps_ = 0;

@@ -112,6 +112,21 @@ class RunDirectory(faults.FaultTest):
         self.assert_sound(directory)
         runs.record_fault("C5", "a real file system full while training", 1, "bytes needed, free and missing told; goes on")
 
+    def test_a_log_that_cannot_be_written_costs_its_lines_and_says_so_once(self):
+        for error, missing in (("ENOSPC", range(3, 6)), ("short", range(3, 4))):
+            with self.subTest(error=error):
+                directory = self.folder / error
+                # The first write is run_start's; "short" writes half a line and fails the rest of it.
+                result = self.launch(directory, environment=faults.fault(path="metrics.jsonl", call="write", at=4,
+                                                                         many=len(missing), error=error))
+                self.assertEqual(result.stderr.count("memring: warning: "), 1, result.stderr)
+                self.assertIn("metrics.jsonl cannot be written: No space left on device. Free some space", result.stderr)
+                logged = [step for step in range(1, 9) if f'"step":{step},' in (directory / "metrics.jsonl").read_text()]
+                self.assertTrue(set(range(1, 9)) - set(missing) <= set(logged), logged)
+                self.launch(directory, run__steps=10)
+                self.assertEqual(max(runs.losses(directory)), 10, "a later start reads past the torn line")
+        runs.record_fault("C5", "ENOSPC and short writes of the log", 2, "one warning; training goes on, later lines are whole")
+
     def test_a_run_directory_that_goes_away_costs_no_more_than_its_saves(self):
         for number in range(runs.amount(2, 20)):
             directory, aside = self.folder / f"gone-{number}", self.folder / f"aside-{number}"
