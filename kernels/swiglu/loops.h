@@ -10,7 +10,8 @@ namespace memring {
 
 struct SwiGluLoops {
   void (*forward)(float* y, const float* gate, const float* up, int64_t count);
-  void (*backward)(float* d_gate, float* d_up, const float* dy, const float* gate, const float* up, int64_t count);
+  void (*backward)(float* d_gate, float* d_up, float* y, const float* dy, const float* gate, const float* up,
+                   int64_t count);
 };
 MEMRING_DECLARE_LOOPS(SwiGluLoops, swiglu_loops)
 

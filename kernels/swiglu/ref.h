@@ -9,6 +9,6 @@ namespace memring::reference {
 template <class T>
 void swiglu_forward(T* y, const T* gate, const T* up, int64_t count);
 template <class T>
-void swiglu_backward(T* d_gate, T* d_up, const T* dy, const T* gate, const T* up, int64_t count);
+void swiglu_backward(T* d_gate, T* d_up, T* y, const T* dy, const T* gate, const T* up, int64_t count);
 
 }  // namespace memring::reference

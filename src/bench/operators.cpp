@@ -77,7 +77,8 @@ std::vector<Operators::Case> Operators::passes() {
                d_gain = tensor({dim}), inv = tensor({n});
   const View<> by_head = tensor({batch_, m_.heads, rows_, m_.head_dim}), wide = tensor({n, m_.heads * m_.head_dim}),
                cos = tensor({rows_, m_.head_dim / 2}), sin = tensor({rows_, m_.head_dim / 2});
-  const View<> gate = tensor({n, m_.ffn}), up = tensor({n, m_.ffn}), a = tensor({n, m_.ffn});
+  const View<> gate = tensor({n, m_.ffn}), up = tensor({n, m_.ffn}), a = tensor({n, m_.ffn}),
+               d_gate = tensor({n, m_.ffn}), d_up = tensor({n, m_.ffn});
   const View<> table = tensor({m_.vocab, dim}), d_table = tensor({m_.vocab, dim}), nll = tensor({n});
   const View<> w = tensor({parameters}), grad = tensor({parameters}), moment = tensor({parameters}),
                square = tensor({parameters});
@@ -92,7 +93,7 @@ std::vector<Operators::Case> Operators::passes() {
       {"Heads split", [=](Queue& q) { Heads::split(q, by_head, wide); }},
       {"Heads merge", [=](Queue& q) { Heads::merge(q, wide, by_head); }},
       {"SwiGlu forward", [=](Queue& q) { SwiGlu::forward(q, a, gate, up); }},
-      {"SwiGlu backward", [=](Queue& q) { SwiGlu::backward(q, a, up, a, gate, up); }},
+      {"SwiGlu backward", [=](Queue& q) { SwiGlu::backward(q, d_gate, d_up, a, a, gate, up); }},
       {"Elementwise copy", [=](Queue& q) { Elementwise::copy(q, y, x); }},
       {"Elementwise fill", [=](Queue& q) { Elementwise::fill(q, y, 0); }},
       {"Elementwise add", [=](Queue& q) { Elementwise::add(q, y, x, z); }},

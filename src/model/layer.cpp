@@ -42,16 +42,14 @@ struct AttentionScratch {
 };
 
 struct MlpScratch {
-  View<> activated;              // [chunk, ffn]
-  View<> d_activated, d_normed;  // backward only: [chunk, ffn], [n, dim]
+  View<> activated;  // [chunk, ffn]; backward: its gradient first
+  View<> d_normed;   // backward only: [n, dim]
 
   static MlpScratch carve(Arena& arena, const ModelShape& m, DType dtype, int64_t n, bool backward) {
     MlpScratch s;
     const int64_t chunk = std::min(n, kMlpRows);
     s.activated = arena.take(dtype, {chunk, m.ffn});
-    if (!backward) return s;
-    s.d_activated = arena.take(dtype, {chunk, m.ffn});
-    s.d_normed = arena.take(dtype, {n, m.dim});
+    if (backward) s.d_normed = arena.take(dtype, {n, m.dim});
     return s;
   }
 };
@@ -174,7 +172,7 @@ void Layer::mlp_backward(Queue& queue, const Params& params, const LayerSaved& s
                          Arena& scratch) const {
   ArenaScope scope(scratch);
   const int64_t n = saved.middle.dim(0), chunk = saved.gate.dim(0);
-  const auto [activated, d_activated, d_normed] = MlpScratch::carve(scratch, shape_, d_hidden.dtype(), n, true);
+  const auto [activated, d_normed] = MlpScratch::carve(scratch, shape_, d_hidden.dtype(), n, true);
   for (int64_t begin = 0; begin < n; begin += chunk) {
     const int64_t count = std::min(chunk, n - begin);
     const ConstView<> x = saved.middle_normed.rows(begin, count), dy = d_hidden.rows(begin, count);
@@ -183,12 +181,11 @@ void Layer::mlp_backward(Queue& queue, const Params& params, const LayerSaved& s
       Linear::forward(queue, gate, Write::Overwrite, x, params.weight(tensors_.gate));
       Linear::forward(queue, up, Write::Overwrite, x, params.weight(tensors_.up));
     }
-    SwiGlu::forward(queue, y, gate, up);
+    Linear::input_gradient(queue, y, Write::Overwrite, dy, params.weight(tensors_.down));
+    // In one pass y turns from its gradient into itself, and gate and up into their gradients.
+    const View<> d_gate = gate, d_up = up;
+    SwiGlu::backward(queue, d_gate, d_up, y, y, gate, up);
     Linear::weight_gradient(queue, params.grad(tensors_.down), dy, y);
-    // y is spent: its memory takes the gradient of `up`, and d_activated becomes the gradient of `gate`.
-    const View<> d_gate = d_activated.rows(0, count), d_up = y;
-    Linear::input_gradient(queue, d_gate, Write::Overwrite, dy, params.weight(tensors_.down));
-    SwiGlu::backward(queue, d_gate, d_up, d_gate, gate, up);
     Linear::weight_gradient(queue, params.grad(tensors_.gate), d_gate, x);
     Linear::weight_gradient(queue, params.grad(tensors_.up), d_up, x);
     const View<> dx = d_normed.rows(begin, count);

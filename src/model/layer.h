@@ -56,7 +56,8 @@ class Layer {
   void forward(Queue&, const Params&, AttentionExecutor&, const LayerSaved& saved, View<> output, CellExtent,
                std::span<const Row> rows, RopeAngles, std::span<const KeySpan> before, Arena& scratch) const;
 
-  /// d_hidden [n, dim]: gradient of the output in, of the input out. Parameter gradients are accumulated.
+  /// d_hidden [n, dim]: gradient of the output in, of the input out. Parameter gradients are accumulated. Spends what
+  /// is saved of gate and up: once only.
   void backward(Queue&, const Params&, AttentionExecutor&, const LayerSaved& saved, View<> d_hidden, CellExtent,
                 std::span<const Row> rows, RopeAngles, std::span<const KeySpan> before, Arena& scratch) const;
 
