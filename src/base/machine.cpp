@@ -5,8 +5,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <ctime>
 #include <fstream>
 #include <limits>
+#include <sstream>
 #include <string>
 
 namespace memring {
@@ -50,6 +52,19 @@ int64_t available_memory() {
 }
 
 int64_t peak_memory() { return proc_bytes("/proc/self/status", "VmHWM:"); }
+
+double process_seconds() {
+  std::ifstream file("/proc/self/stat");
+  std::string text((std::istreambuf_iterator<char>(file)), {});
+  std::istringstream fields(text.substr(text.rfind(')') + 1));  // behind the name, which may hold anything
+  constexpr int kStartTime = 20;                                // field 22 of proc(5), the 20th from here
+  std::string word;
+  for (int i = 0; i < kStartTime; ++i) fields >> word;
+  timespec now{};
+  clock_gettime(CLOCK_BOOTTIME, &now);
+  const auto ticks = static_cast<double>(sysconf(_SC_CLK_TCK));
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec) - std::stod(word) / ticks;
+}
 
 void reset_peak_memory() { std::ofstream("/proc/self/clear_refs") << 5; }
 

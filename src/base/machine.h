@@ -11,6 +11,7 @@ int machine_cores();         ///< cores that are online
 int64_t available_memory();  ///< bytes that can still be taken: the kernel's estimate, or the container's limit if that
                              ///< is lower
 int64_t peak_memory();       ///< VmHWM of this process, in bytes
+double process_seconds();    ///< since this process was started
 void reset_peak_memory();    ///< peak_memory() starts again from what is taken now
 
 }  // namespace memring

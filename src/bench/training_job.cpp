@@ -42,7 +42,7 @@ TrainingJob::TrainingJob(const Config& config, Session& session, bool backward)
                     sync_.emplace(session.world(), layout.size);
                     return backward ? Optimizer::bytes(dtype, sync_->shard().size()) : 0;
                   });
-  engine_->params().initialise(config_.run.seed);
+  engine_->params().initialise(config_.run.seed, engine_->queue().threads());
   if (backward) optimizer_.emplace(engine_->queue(), engine_->params(), sync_->shard(), config_.optimizer);
 }
 

@@ -94,7 +94,7 @@ Engine::Engine(const Config& config, Mesh& mesh, const NodeShare& node, const Wo
   plan_ = executor_->plan();
   plan_.parts.insert(plan_.parts.begin(),
                      {{"parameters and gradients", own}, {"optimizer and checkpoint buffer", others}});
-  weights_ = Arena(own);
+  weights_ = Arena(own, queue_.threads());
   params_.allocate(weights_, numerics_.dtype, workload.backward);
   executor_->allocate();
 }

@@ -139,8 +139,8 @@ void Executor::fit(Recompute recompute, int64_t memory_limit, int64_t fixed) {
 }
 
 void Executor::allocate() {
-  scratch_ = Arena(scratch_bytes());
-  arena_ = Arena(plan().total() - scratch_bytes());
+  scratch_ = Arena(scratch_bytes(), queue_.threads());
+  arena_ = Arena(plan().total() - scratch_bytes(), queue_.threads());
   int64_t text = 0;
   for (const SequenceShape& shape : workload_.shapes) text = std::max(text, shape.text_of(0));
   tokens_.resize(static_cast<size_t>(micro_batch_ * text));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/params.h"
 
+#include "base/parallel.h"
 #include "base/random.h"
 
 namespace memring {
@@ -18,16 +19,17 @@ void Params::allocate(Arena& arena, DType dtype, bool gradients) {
   if (gradients) gradients_ = arena.take(dtype, {layout_.size});
 }
 
-void Params::initialise(uint64_t seed) {
+void Params::initialise(uint64_t seed, int threads) {
   by_float_type(dtype(), [&]<class T>() {
     for (size_t tensor = 0; tensor < layout_.entries.size(); ++tensor) {
       const View<> view = weight(static_cast<int>(tensor));
       T* values = view.as<T>();
       const Init init = inits_[tensor];
       const Random random(seed, Purpose::Init, tensor);
-      for (int64_t i = 0; i < view.size(); ++i)
+      parallel_for(threads, view.size(), [&](int64_t i) {
         values[i] =
             static_cast<T>(init.constant + (init.std > 0 ? init.std * random.normal(static_cast<uint32_t>(i)) : 0));
+      });
     }
   });
 }

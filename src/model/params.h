@@ -24,7 +24,8 @@ class Params {
 
   /// Takes the flat buffers; without `gradients` grad() is empty (evaluation). A measuring arena only counts.
   void allocate(Arena&, DType, bool gradients);
-  void initialise(uint64_t seed);
+  /// A pure function of the seed, whatever the number of threads.
+  void initialise(uint64_t seed, int threads);
 
   View<> weight(int tensor) const { return slice(weights_, tensor); }
   View<> grad(int tensor) const { return slice(gradients_, tensor); }

@@ -64,7 +64,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
                 });
   Executor& executor = engine.executor();
   Params& params = engine.params();
-  params.initialise(config.run.seed);
+  params.initialise(config.run.seed, engine.queue().threads());
   Optimizer optimizer(engine.queue(), params, sync->shard(), config.optimizer);
 
   std::optional<RunLock> lock;

@@ -82,7 +82,7 @@ Result run(const Config& config, Communicator& group, const TokenSource* tokens 
   Mesh mesh(group, resolve_mesh(config.mesh.data, config.mesh.segment, 1, group.size()));
   Engine engine(config, mesh, NodeShare{}, workload_of(config, config.data.batch, {sequence_shape(config)}, true),
                 [](const FlatBuffer&, DType) { return int64_t{0}; });
-  engine.params().initialise(7);
+  engine.params().initialise(7, 2);
   // Matrices of usual initialisation are too small for the memory to matter: enlarge them, and only them (large norm
   // gains make a model so chaotic that fp32 says nothing).
   for (size_t i = 0; i < engine.params().layout().entries.size(); ++i) {

@@ -49,6 +49,7 @@ class Bench(runs.RunTest):
             self.assertGreater(figures["speed"]["low"], 0)
             self.assertEqual(figures["share of the GEMM ceiling"]["at_least"], 85)
             self.assertGreater(figures["planned memory of a rank"]["median"], 0)
+            self.assertEqual(figures["process start to first step"]["at_most"], 1)
         _, figures = self.small("rmt-step", "--segment.length=8", "--memory.tokens=2")
         self.assertEqual(figures["activations kept: share of the GEMM ceiling"]["at_least"], 80)
         self.assertEqual(figures["recomputed: share of the GEMM ceiling"]["at_least"], 62)

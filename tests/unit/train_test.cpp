@@ -43,6 +43,23 @@ TEST(LearningRate, StaysConstantWithoutALastStep) {
   EXPECT_DOUBLE_EQ(learning_rate(c, 1'000'000, 0), 0.5);
 }
 
+TEST(Params, InitialWeightsDoNotDependOnThreads) {
+  const auto initial = [](int threads) {
+    Params params;
+    params.declare("a", {37, 53}, {.std = 0.02}, true);
+    params.declare("b", {7}, {.constant = 1}, false);
+    Arena measure;
+    params.allocate(measure, DType::F32, false);
+    Arena arena(measure.peak());
+    params.allocate(arena, DType::F32, false);
+    params.initialise(1, threads);
+    const float* w = params.weights().as<float>();
+    return std::vector<float>(w, w + params.weights().size());
+  };
+  EXPECT_EQ(initial(3), initial(1));
+  EXPECT_NE(initial(1)[0], initial(1)[1]);
+}
+
 // Two tensors, of which one decays; shards that cut through both must update exactly what one rank updates.
 TEST(Optimizer, ShardsTogetherDoWhatOneRankDoes) {
   const auto update = [](std::vector<Range> shards) {
@@ -53,7 +70,7 @@ TEST(Optimizer, ShardsTogetherDoWhatOneRankDoes) {
     params.allocate(measure, DType::F32, true);
     Arena arena(measure.peak());
     params.allocate(arena, DType::F32, true);
-    params.initialise(1);
+    params.initialise(1, 1);
     const Random random(2, Purpose::Test);
     for (uint32_t i = 0; i < 22; ++i) params.gradients().as<float>()[i] = static_cast<float>(random.normal(i));
     Queue queue;
