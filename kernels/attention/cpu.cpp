@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/profile.h"
@@ -26,20 +27,31 @@ constexpr int64_t kMostKeys = 256;   // of one block
 constexpr int64_t kMostDepth = 128;  // of head_dim at a time in packed queries
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-/// Block sizes. Our own products reach their rate on small blocks, and few queries leave little to waste above a causal
-/// diagonal: 64 queries gain 2 % on 8K rows and lose 10 % on 160. oneDNN's bf16 products need large ones.
-struct Blocks {
-  int64_t queries, keys;
-};
-constexpr Blocks kBlocksF32{32, kMostKeys}, kBlocksBf16{kMostQueries, kMostKeys};
+constexpr int64_t kMostRun = 256;  // queries
 
-/// What a thread needs for one block pair; made once per thread.
+/// Block sizes, and how many queries take each block of keys together: a run of blocks.
+struct Blocks {
+  int64_t queries, keys, run;
+};
+
+/// Our own products reach their rate on small blocks, and few queries leave little to waste above a causal diagonal.
+/// Keys and values of a head that do not fit in the cache are fetched once a run (8K keys: 5 % of forward and
+/// backward), and larger blocks then win 2 %; where they fit, runs and large blocks lose as much. oneDNN's bf16
+/// products need large blocks. No sum depends on the length of runs.
+Blocks blocks_for(Products products, int64_t keys, int64_t head_dim) {
+  constexpr int64_t kCached = 512 << 10;
+  const bool fits = 2 * keys * head_dim * static_cast<int64_t>(sizeof(float)) <= kCached;
+  const int64_t queries = products == Products::Bf16 ? kMostQueries : fits ? 32 : 64;
+  return {queries, kMostKeys, fits ? queries : kMostRun};
+}
+
+/// What a thread needs for one block pair, and of each query of a run; made once per thread.
 struct Scratch {
+  static constexpr int64_t kMostBlocks = 4;  // of a run
   alignas(64) float scores[kMostKeys * kMostQueries], d_scores[kMostKeys * kMostQueries];
-  alignas(64) float q[kMostDepth * kMostQueries], d_o[kMostDepth * kMostQueries];
-  alignas(64) float max[kMostQueries], sum[kMostQueries],
-      correction[kMostQueries], lse[kMostQueries], delta[kMostQueries];
-  alignas(64) AttentionQueries rows;
+  alignas(64) float q[kMostDepth * kMostRun], d_o[kMostDepth * kMostRun];
+  alignas(64) float max[kMostRun], sum[kMostRun], correction[kMostRun], lse[kMostRun], delta[kMostRun];
+  alignas(64) AttentionQueries rows[kMostBlocks];
   int32_t key_order[kMostKeys];
 };
 
@@ -86,56 +98,78 @@ struct Problem {
   bool own_products() const { return queue.products() == Products::F32; }
 };
 
-/// A block of queries in the calling thread's scratch, and its products with blocks of keys.
+/// Where keys [first, ...) of a (batch, kv_head) begin.
+int64_t key_offset(const AttentionKeys<float>& span, int64_t kv_matrix, int64_t first, int64_t head_dim) {
+  return (kv_matrix * static_cast<int64_t>(span.rows.size()) + first) * head_dim;
+}
+
+/// Keys that a block of queries takes at a time; `masked`: not every query sees every one.
+struct Piece {
+  const AttentionKeys<float>& span;
+  int64_t first, count;
+  bool masked;
+};
+
+/// A block of queries of a run, with its part of the calling thread's scratch, and its products with keys.
 class QueryBlock {
  public:
-  QueryBlock(const Problem& problem, int64_t begin)
+  /// The block that begins `in_run` queries behind the run's beginning; all blocks before it are full.
+  QueryBlock(const Problem& problem, int64_t run_begin, int64_t in_run)
       : p_(problem),
         s_(scratch()),
-        begin_(begin),
-        count_(std::min(problem.blocks.queries, problem.e.rows - begin)),
+        rows_(s_.rows[in_run / problem.blocks.queries]),
+        begin_(run_begin + in_run),
+        in_run_(in_run),
+        count_(std::min(problem.blocks.queries, problem.e.rows - begin_)),
         padded_((count_ + kQueryPadding - 1) / kQueryPadding * kQueryPadding) {
     for (int64_t i = 0; i < count_; ++i) {
-      const Row& row = problem.rows[static_cast<size_t>(begin + i)];
-      s_.rows.from[i] = row.from;
-      s_.rows.to[i] = row.to;
-      s_.rows.order[i] = row.order;
+      const Row& row = problem.rows[static_cast<size_t>(begin_ + i)];
+      rows_.from[i] = row.from;
+      rows_.to[i] = row.to;
+      rows_.order[i] = row.order;
       bounds_.from.take(row.from);
       bounds_.to.take(row.to);
       bounds_.order.take(row.order);
     }
     for (int64_t i = count_; i < padded_; ++i) {
-      s_.rows.from[i] = 1;
-      s_.rows.to[i] = 0;
-      s_.rows.order[i] = std::numeric_limits<int32_t>::min();
+      rows_.from[i] = 1;
+      rows_.to[i] = 0;
+      rows_.order[i] = std::numeric_limits<int32_t>::min();
     }
   }
 
   int64_t begin() const { return begin_; }
   int64_t count() const { return count_; }
   int64_t padded() const { return padded_; }
-  Scratch& scratch_memory() const { return s_; }
+  // [padded] each, in the scratch
+  float* max() const { return s_.max + in_run_; }
+  float* sum() const { return s_.sum + in_run_; }
+  float* correction() const { return s_.correction + in_run_; }
+  float* lse() const { return s_.lse + in_run_; }
+  float* delta() const { return s_.delta + in_run_; }
+  float* packed_q() const { return s_.q + kMostDepth * in_run_; }
+  float* packed_d_o() const { return s_.d_o + kMostDepth * in_run_; }
+  bool fresh = true;  ///< has met no key yet
 
-  /// Calls body(span, first key, keys, masked) for each piece of a key block that some query sees, spans and keys
-  /// ascending.
-  template <class Body>
-  void for_keys(const Body& body) {
-    for (const KeyBlock& block : p_.key_blocks) {
-      if (!bounds_.may_see(block.order)) continue;
-      const AttentionKeys<float>& span = p_.spans[static_cast<size_t>(block.span)];
-      if (bounds_.see_all(block.order)) {
-        body(span, block.begin, block.count, false);
-        continue;
-      }
-      const Row* const keys = span.rows.data() + block.begin;
-      int64_t first = 0, last = block.count;
-      if (p_.own_products()) {  // oneDNN makes a primitive for each shape, so it gets whole blocks
-        while (first < last && !bounds_.may_see(keys[first].order)) ++first;
-        while (first < last && !bounds_.may_see(keys[last - 1].order)) --last;
-      }
-      for (int64_t j = first; j < last; ++j) s_.key_order[j - first] = keys[j].order;
-      if (first < last) body(span, block.begin + first, last - first, true);
+  /// What some query sees of a key block; nothing when that is empty.
+  std::optional<Piece> piece(const KeyBlock& block) {
+    if (!bounds_.may_see(block.order)) return std::nullopt;
+    const AttentionKeys<float>& span = p_.spans[static_cast<size_t>(block.span)];
+    if (bounds_.see_all(block.order)) return Piece{span, block.begin, block.count, false};
+    const Row* const keys = span.rows.data() + block.begin;
+    int64_t first = 0, last = block.count;
+    if (p_.own_products()) {  // oneDNN makes a primitive for each shape, so it gets whole blocks
+      while (first < last && !bounds_.may_see(keys[first].order)) ++first;
+      while (first < last && !bounds_.may_see(keys[last - 1].order)) --last;
     }
+    if (first == last) return std::nullopt;
+    for (int64_t j = first; j < last; ++j) s_.key_order[j - first] = keys[j].order;
+    return Piece{span, block.begin + first, last - first, true};
+  }
+
+  /// -inf in the scores [keys, padded] that a query does not see; right behind piece(), which knows the keys.
+  void mask(const Piece& piece) {
+    if (piece.masked) p_.loops.mask(s_.scores, piece.count, padded_, s_.key_order, rows_);
   }
 
   /// Query-side operand [count, head_dim], kept transposed: all of it if head_dim allows, else a part at a time.
@@ -144,6 +178,7 @@ class QueryBlock {
     float* memory;
     int64_t first = -1;  // column that `memory` starts with
   };
+  Packed queries{}, d_outputs{};
 
   /// out [keys, padded] = keys [keys, head_dim] times the operand transposed
   void dot_keys(float* out, const float* keys, int64_t count, Packed& x) {
@@ -183,86 +218,109 @@ class QueryBlock {
  private:
   const Problem& p_;
   Scratch& s_;
-  int64_t begin_, count_, padded_;
+  AttentionQueries& rows_;
+  int64_t begin_, in_run_, count_, padded_;
   QueryBounds bounds_;
 };
 
-/// Where keys [first, ...) of a (batch, kv_head) begin.
-int64_t key_offset(const AttentionKeys<float>& span, int64_t kv_matrix, int64_t first, int64_t head_dim) {
-  return (kv_matrix * static_cast<int64_t>(span.rows.size()) + first) * head_dim;
+/// The blocks of queries [begin, begin + queries), in order.
+std::vector<QueryBlock> blocks_of(const Problem& p, int64_t begin, int64_t queries) {
+  std::vector<QueryBlock> blocks;
+  blocks.reserve(Scratch::kMostBlocks);
+  for (int64_t i = 0; i < queries && begin + i < p.e.rows; i += p.blocks.queries) blocks.emplace_back(p, begin, i);
+  return blocks;
 }
 
 // o, q [rows, head_dim] and lse [rows] of one (batch, head); o holds the sum of exp(score - max) v until the last
-// block.
-void forward_block(const Problem& p, float* o, float* lse, const float* q, int64_t kv_matrix, int64_t begin) {
-  QueryBlock block(p, begin);
-  Scratch& s = block.scratch_memory();
-  const int64_t head_dim = p.e.head_dim, count = block.count(), padded = block.padded();
-  QueryBlock::Packed queries{q + begin * head_dim, s.q};
-  o += begin * head_dim;
-  std::fill_n(s.max, padded, -kInfinity);
-  std::fill_n(s.sum, padded, 0.0f);
-  bool first = true;
-  block.for_keys([&](const AttentionKeys<float>& span, int64_t key, int64_t keys, bool masked) {
-    const int64_t at = key_offset(span, kv_matrix, key, head_dim);
-    block.dot_keys(s.scores, span.k + at, keys, queries);
-    if (masked) p.loops.mask(s.scores, keys, padded, s.key_order, s.rows);
-    const bool changed = p.loops.softmax(s.scores, keys, padded, p.scale, s.max, s.sum, s.correction);
-    if (changed && !first) p.loops.scale_rows(o, s.correction, count, head_dim);
-    block.weigh_keys(o, first ? Write::Overwrite : Write::Accumulate, s.scores, span.v + at, keys);
-    first = false;
-  });
-  if (first) std::fill_n(o, count * head_dim, 0.0f);
-  for (int64_t i = 0; i < count; ++i) {
-    lse[begin + i] = s.max[i] + std::log(s.sum[i]);
-    s.correction[i] = s.max[i] == -kInfinity ? 1.0f : 1.0f / s.sum[i];
+// block of keys.
+void forward_run(const Problem& p, float* o, float* lse, const float* q, int64_t kv_matrix, int64_t begin,
+                 int64_t queries) {
+  const int64_t head_dim = p.e.head_dim;
+  Scratch& s = scratch();
+  std::vector<QueryBlock> blocks = blocks_of(p, begin, queries);
+  for (QueryBlock& block : blocks) {
+    block.queries = {q + block.begin() * head_dim, block.packed_q()};
+    std::fill_n(block.max(), block.padded(), -kInfinity);
+    std::fill_n(block.sum(), block.padded(), 0.0f);
   }
-  p.loops.scale_rows(o, s.correction, count, head_dim);
+  for (const KeyBlock& keys : p.key_blocks)
+    for (QueryBlock& block : blocks) {
+      const auto piece = block.piece(keys);
+      if (!piece) continue;
+      const int64_t at = key_offset(piece->span, kv_matrix, piece->first, head_dim);
+      float* const out = o + block.begin() * head_dim;
+      block.dot_keys(s.scores, piece->span.k + at, piece->count, block.queries);
+      block.mask(*piece);
+      const bool changed = p.loops.softmax(s.scores, piece->count, block.padded(), p.scale, block.max(), block.sum(),
+                                           block.correction());
+      if (changed && !block.fresh) p.loops.scale_rows(out, block.correction(), block.count(), head_dim);
+      block.weigh_keys(out, block.fresh ? Write::Overwrite : Write::Accumulate, s.scores, piece->span.v + at,
+                       piece->count);
+      block.fresh = false;
+    }
+  for (const QueryBlock& block : blocks) {
+    float *const out = o + block.begin() * head_dim, *const correction = block.correction();
+    if (block.fresh) std::fill_n(out, block.count() * head_dim, 0.0f);
+    for (int64_t i = 0; i < block.count(); ++i) {
+      lse[block.begin() + i] = block.max()[i] + std::log(block.sum()[i]);
+      correction[i] = block.max()[i] == -kInfinity ? 1.0f : 1.0f / block.sum()[i];
+    }
+    p.loops.scale_rows(out, correction, block.count(), head_dim);
+  }
 }
 
 // dq, d_o, o, q [rows, head_dim] and lse [rows] of one (batch, head)
-void backward_block(const Problem& p, float* dq, const float* d_o, const float* o, const float* lse, const float* q,
-                    int64_t kv_matrix, int64_t begin) {
-  QueryBlock block(p, begin);
-  Scratch& s = block.scratch_memory();
-  const int64_t head_dim = p.e.head_dim, count = block.count(), padded = block.padded();
-  q += begin * head_dim;
-  d_o += begin * head_dim;
-  dq += begin * head_dim;
-  QueryBlock::Packed queries{q, s.q}, d_outputs{d_o, s.d_o};
-  p.loops.dot_rows(s.delta, d_o, o + begin * head_dim, count, head_dim);
-  // A query that sees nothing has only masked scores, -inf: 0 in place of its lse gives exp(-inf) = 0, not NaN.
-  for (int64_t i = 0; i < count; ++i) s.lse[i] = lse[begin + i] == -kInfinity ? 0.0f : lse[begin + i];
-  std::fill(s.lse + count, s.lse + padded, 0.0f);
-  std::fill(s.delta + count, s.delta + padded, 0.0f);
-  bool first = true;
-  block.for_keys([&](const AttentionKeys<float>& span, int64_t key, int64_t keys, bool masked) {
-    const int64_t at = key_offset(span, kv_matrix, key, head_dim);
-    block.dot_keys(s.scores, span.k + at, keys, queries);
-    if (masked) p.loops.mask(s.scores, keys, padded, s.key_order, s.rows);
-    block.dot_keys(s.d_scores, span.v + at, keys, d_outputs);
-    p.loops.gradient(s.scores, s.d_scores, keys, padded, p.scale, s.lse, s.delta);
-    block.weigh_keys(dq, first ? Write::Overwrite : Write::Accumulate, s.d_scores, span.k + at, keys);
-    if (span.dk) {
-      block.weigh_queries(span.dk + at, s.d_scores, keys, q);
-      block.weigh_queries(span.dv + at, s.scores, keys, d_o);
+void backward_run(const Problem& p, float* dq, const float* d_o, const float* o, const float* lse, const float* q,
+                  int64_t kv_matrix, int64_t begin, int64_t queries) {
+  const int64_t head_dim = p.e.head_dim;
+  Scratch& s = scratch();
+  std::vector<QueryBlock> blocks = blocks_of(p, begin, queries);
+  for (QueryBlock& block : blocks) {
+    const int64_t at = block.begin() * head_dim;
+    block.queries = {q + at, block.packed_q()};
+    block.d_outputs = {d_o + at, block.packed_d_o()};
+    p.loops.dot_rows(block.delta(), d_o + at, o + at, block.count(), head_dim);
+    // A query that sees nothing has only masked scores, -inf: 0 in place of its lse gives exp(-inf) = 0, not NaN.
+    for (int64_t i = 0; i < block.count(); ++i) {
+      const float value = lse[block.begin() + i];
+      block.lse()[i] = value == -kInfinity ? 0.0f : value;
     }
-    first = false;
-  });
-  if (first) std::fill_n(dq, count * head_dim, 0.0f);
+    std::fill(block.lse() + block.count(), block.lse() + block.padded(), 0.0f);
+    std::fill(block.delta() + block.count(), block.delta() + block.padded(), 0.0f);
+  }
+  for (const KeyBlock& keys : p.key_blocks)
+    for (QueryBlock& block : blocks) {
+      const auto piece = block.piece(keys);
+      if (!piece) continue;
+      const AttentionKeys<float>& span = piece->span;
+      const int64_t at = key_offset(span, kv_matrix, piece->first, head_dim), count = piece->count;
+      block.dot_keys(s.scores, span.k + at, count, block.queries);
+      block.mask(*piece);
+      block.dot_keys(s.d_scores, span.v + at, count, block.d_outputs);
+      p.loops.gradient(s.scores, s.d_scores, count, block.padded(), p.scale, block.lse(), block.delta());
+      block.weigh_keys(dq + block.begin() * head_dim, block.fresh ? Write::Overwrite : Write::Accumulate, s.d_scores,
+                       span.k + at, count);
+      if (span.dk) {
+        block.weigh_queries(span.dk + at, s.d_scores, count, block.queries.rows);
+        block.weigh_queries(span.dv + at, s.scores, count, block.d_outputs.rows);
+      }
+      block.fresh = false;
+    }
+  for (const QueryBlock& block : blocks)
+    if (block.fresh) std::fill_n(dq + block.begin() * head_dim, block.count() * head_dim, 0.0f);
 }
 
 /// Cuts the spans into key blocks and calls run(problem, threads).
 template <class Run>
 void with_problem(const Queue& queue, std::span<const Row> rows, const std::vector<AttentionKeys<float>>& spans,
                   AttentionExtents e, const Run& run) {
-  const Blocks blocks = queue.products() == Products::F32 ? kBlocksF32 : kBlocksBf16;
+  int64_t keys = 0;
+  for (const auto& span : spans) keys += std::ssize(span.rows);
+  const Blocks blocks = blocks_for(queue.products(), keys, e.head_dim);
   thread_local std::vector<KeyBlock> key_blocks;  // one entry for 128 keys or more; keeps its memory between calls
   key_blocks.clear();
-  int64_t keys = 0;
   for (size_t s = 0; s < spans.size(); ++s) {
     const auto count = static_cast<int64_t>(spans[s].rows.size());
-    keys += count;
     for (int64_t begin = 0; begin < count; begin += blocks.keys) {
       KeyBlock block{static_cast<int64_t>(s), begin, std::min(blocks.keys, count - begin), {}};
       for (int64_t j = 0; j < block.count; ++j) block.order.take(spans[s].rows[static_cast<size_t>(begin + j)].order);
@@ -280,13 +338,16 @@ void with_problem(const Queue& queue, std::span<const Row> rows, const std::vect
 void forward_f32(const Queue& queue, float* o, float* lse, const float* q, std::span<const Row> rows,
                  const std::vector<AttentionKeys<float>>& spans, AttentionExtents e) {
   with_problem(queue, rows, spans, e, [&](const Problem& p, int threads) {
-    const int64_t blocks = (e.rows + p.blocks.queries - 1) / p.blocks.queries, group = e.heads / e.kv_heads;
-    parallel_for(threads, e.batch * e.heads * blocks, [&](int64_t task) {
-      const int64_t matrix = task / blocks, kv_matrix = matrix / e.heads * e.kv_heads + matrix % e.heads / group;
+    const int64_t matrices = e.batch * e.heads, group = e.heads / e.kv_heads;
+    int64_t queries = p.blocks.run;  // or so many as leave each thread a few runs
+    while (queries > p.blocks.queries && matrices * ((e.rows + queries - 1) / queries) < 4 * threads) queries /= 2;
+    const int64_t runs = (e.rows + queries - 1) / queries;
+    parallel_for(threads, matrices * runs, [&](int64_t task) {
+      const int64_t matrix = task / runs, kv_matrix = matrix / e.heads * e.kv_heads + matrix % e.heads / group;
       // First, last, second, last but one, ...: under a causal mask each thread's range then holds as much work.
-      const int64_t i = task % blocks, block = i % 2 == 0 ? i / 2 : blocks - 1 - i / 2;
-      forward_block(p, o + matrix * e.rows * e.head_dim, lse + matrix * e.rows, q + matrix * e.rows * e.head_dim,
-                    kv_matrix, block * p.blocks.queries);
+      const int64_t i = task % runs, run = i % 2 == 0 ? i / 2 : runs - 1 - i / 2;
+      forward_run(p, o + matrix * e.rows * e.head_dim, lse + matrix * e.rows, q + matrix * e.rows * e.head_dim,
+                  kv_matrix, run * queries, queries);
     });
   });
 }
@@ -299,8 +360,8 @@ void backward_f32(const Queue& queue, float* dq, const float* d_o, const float* 
     parallel_for(threads, e.batch * e.kv_heads, [&](int64_t kv_matrix) {
       for (int64_t matrix = kv_matrix * group; matrix < (kv_matrix + 1) * group; ++matrix) {
         const int64_t at = matrix * e.rows * e.head_dim;
-        for (int64_t begin = 0; begin < e.rows; begin += p.blocks.queries)
-          backward_block(p, dq + at, d_o + at, o + at, lse + matrix * e.rows, q + at, kv_matrix, begin);
+        for (int64_t begin = 0; begin < e.rows; begin += p.blocks.run)
+          backward_run(p, dq + at, d_o + at, o + at, lse + matrix * e.rows, q + at, kv_matrix, begin, p.blocks.run);
       }
     });
   });
