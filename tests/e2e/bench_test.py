@@ -3,6 +3,7 @@
 SPDX-License-Identifier: Apache-2.0
 """
 import json
+import os
 import subprocess
 import sys
 import time
@@ -110,6 +111,13 @@ class Bench(runs.RunTest):
             found, _ = self.measure("--pairs=1", "--model.layers=4", "--model.dim=512", "--model.heads=8", "--data.length=8",
                                     "--device.threads=1", ranks=ranks)
             self.assertRegex(found["setting"]["state"], r"^1\d\d\.\d MB ")
+
+    def test_comparisons_say_what_they_lack(self):
+        for script, message in (("compare_pytorch.sh", "has no PyTorch; install it"), ("compare_builds.sh", "OLD and NEW are memring programs")):
+            result = subprocess.run([runs.LAUNCH / script], capture_output=True, text=True, timeout=30, check=False,
+                                    env={**os.environ, "PYTHON": "false"})
+            self.assertEqual(result.returncode, 2, result.stdout + result.stderr)
+            self.assertIn(message, result.stderr)
 
     def test_a_second_benchmark_in_the_same_folder_is_refused(self):
         first = self.start("bench", "checkpoint", f"--run.dir={self.folder}", "--pairs=100000", *TINY)
