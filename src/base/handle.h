@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <unistd.h>
+
 #include <utility>
 
 namespace memring {
@@ -36,6 +38,13 @@ class Handle {
 
  private:
   Value value_ = Traits::none();
+};
+
+/// A file descriptor.
+struct DescriptorTraits {
+  using Value = int;
+  static int none() { return -1; }
+  static void close(int descriptor) noexcept { ::close(descriptor); }
 };
 
 }  // namespace memring

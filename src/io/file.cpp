@@ -45,8 +45,6 @@ int sync_descriptor(int descriptor) {
 
 }  // namespace
 
-void DescriptorTraits::close(int descriptor) noexcept { ::close(descriptor); }
-
 File::File(std::string path, int flags) : path_(std::move(path)), descriptor_(open_descriptor(path_, flags)) {}
 
 File File::open_read(const std::string& path) {

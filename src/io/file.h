@@ -11,12 +11,6 @@
 
 namespace memring {
 
-struct DescriptorTraits {
-  using Value = int;
-  static int none() { return -1; }
-  static void close(int) noexcept;
-};
-
 /// An open regular file. Every function throws Error(Io) with path and reason unless it says otherwise; read_at and
 /// write_at may be called by several threads at once.
 class File {

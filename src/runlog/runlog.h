@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/handle.h"
 #include "base/ids.h"
-#include "io/file.h"
 
 namespace memring {
 
