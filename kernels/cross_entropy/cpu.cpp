@@ -17,13 +17,10 @@ namespace {
 
 using reference::HeadExtent;
 
-/// Rows whose logits exist at a time: few enough to stay in the cache between their passes, enough for the products.
-/// Depends on the vocabulary only, so a row's place in the sum of d_weight does not change with anything else.
-int64_t chunk_rows(DType dtype, int64_t rows, int64_t vocab) {
-  if (dtype == DType::F64) return std::min<int64_t>(rows, 1);
-  constexpr int64_t kLogits = (1 << 20) / sizeof(float);
-  return std::min(rows, std::clamp<int64_t>(kLogits / std::max<int64_t>(vocab, 1), 16, 512));
-}
+/// Rows whose logits exist at a time. Each chunk reads the weights and adds to their gradient once, so it must be long
+/// enough for that to cost little beside its products: with 256 rows a vocabulary of 32,000 takes 9 % more, and with
+/// the few that would stay in the cache a whole training step takes twice as long.
+int64_t chunk_rows(DType dtype, int64_t rows) { return std::min<int64_t>(rows, dtype == DType::F64 ? 1 : 512); }
 
 HeadExtent extent_of(ConstView<> nll, ConstView<> hidden, ConstView<> weight, ConstView<int32_t> targets) {
   const DType dtype = expect_float(hidden, 2, "CrossEntropy hidden");
@@ -77,7 +74,7 @@ struct Head {
   }
 
   void run(Arena& scratch) const {
-    const int64_t rows = chunk_rows(DType::F32, extent.rows, extent.vocab);
+    const int64_t rows = chunk_rows(DType::F32, extent.rows);
     ArenaScope scope(scratch);
     float* const logits = scratch.take<float>({rows, extent.vocab}).data();
     for (int64_t begin = 0; begin < extent.rows; begin += rows)
@@ -89,7 +86,7 @@ struct Head {
 
 int64_t CrossEntropy::scratch_bytes(DType dtype, int64_t rows, int64_t vocab) {
   Arena measure;
-  measure.take(dtype, {chunk_rows(dtype, rows, vocab), vocab});
+  measure.take(dtype, {chunk_rows(dtype, rows), vocab});
   return measure.peak();
 }
 

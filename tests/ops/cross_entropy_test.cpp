@@ -12,7 +12,7 @@ namespace {
 struct Extents {
   int64_t rows, dim, vocab;
 };
-// Among them: several chunks of rows (513 and 1030), the smallest chunk (vocab 20011), several blocks of a row's sum.
+// Among them: several chunks of rows (513 and 1030), several blocks of a row's sum (vocab 20011).
 const Extents kExtents[] = {{1, 1, 1},    {5, 7, 3},      {17, 32, 64}, {513, 5, 33},
                             {1030, 3, 7}, {35, 3, 20011}, {0, 4, 5},    {3, 0, 5}};
 
