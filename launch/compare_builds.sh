@@ -13,15 +13,16 @@ if (($# < 2)) || [[ ! -x $1 || ! -x $2 ]]; then
 fi
 old=$1 new=$2
 shift 2
+if (($# == 0)); then
+  set -- step rmt-step attention gemm
+fi
 result=0
-for benchmark in "${@:-step rmt-step attention gemm}"; do
-  for name in $benchmark; do
-    code=0
-    python3 "$(dirname "${BASH_SOURCE[0]}")/compare.py" --rounds 6 --least 0.95 \
-      "$old bench $name --pairs 3" "$new bench $name --pairs 3" || code=$?
-    echo
-    ((code <= 1)) || exit 3
-    ((code == 0)) || result=1
-  done
+for benchmark in "$@"; do
+  code=0
+  python3 "$(dirname "${BASH_SOURCE[0]}")/compare.py" --rounds 6 --least 0.95 \
+    "$old bench $benchmark --pairs 3" "$new bench $benchmark --pairs 3" || code=$?
+  echo
+  ((code <= 1)) || exit 3
+  ((code == 0)) || result=1
 done
 exit "$result"

@@ -18,13 +18,12 @@ namespace memring::attention {
 
 constexpr int64_t kMostKeys = 256;   // of one block
 constexpr int64_t kMostDepth = 128;  // of head_dim at a time in packed queries
+constexpr int64_t kMostRun = 256;    // queries
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-constexpr int64_t kMostRun = 256;  // queries
-
-/// Block sizes, and how many queries take each block of keys together: a run of blocks.
+/// Queries of a block, and of a run: the blocks that take each block of keys together.
 struct Blocks {
-  int64_t queries, keys, run;
+  int64_t queries, run;
 };
 
 /// Our own products reach their rate on small blocks, and few queries leave little to waste above a causal diagonal.
@@ -35,12 +34,12 @@ inline Blocks blocks_for(Products products, int64_t keys, int64_t head_dim) {
   constexpr int64_t kCached = 512 << 10;
   const bool fits = 2 * keys * head_dim * static_cast<int64_t>(sizeof(float)) <= kCached;
   const int64_t queries = products == Products::Bf16 ? kMostQueries : fits ? 32 : 64;
-  return {queries, kMostKeys, fits ? queries : kMostRun};
+  return {queries, fits ? queries : kMostRun};
 }
 
 /// What a thread needs for one block pair, and of each query of a run; made once per thread.
 struct Scratch {
-  static constexpr int64_t kMostBlocks = 4;  // of a run
+  static constexpr int64_t kMostBlocks = kMostRun / 64;  // of a run
   alignas(64) float scores[kMostKeys * kMostQueries], d_scores[kMostKeys * kMostQueries];
   alignas(64) float q[kMostDepth * kMostRun], d_o[kMostDepth * kMostRun];
   alignas(64) float max[kMostRun], sum[kMostRun], correction[kMostRun], lse[kMostRun], delta[kMostRun];

@@ -119,8 +119,8 @@ void with_problem(const Queue& queue, std::span<const Row> rows, const std::vect
   key_blocks.clear();
   for (size_t s = 0; s < spans.size(); ++s) {
     const auto count = static_cast<int64_t>(spans[s].rows.size());
-    for (int64_t begin = 0; begin < count; begin += blocks.keys) {
-      KeyBlock block{static_cast<int64_t>(s), begin, std::min(blocks.keys, count - begin), {}};
+    for (int64_t begin = 0; begin < count; begin += attention::kMostKeys) {
+      KeyBlock block{static_cast<int64_t>(s), begin, std::min(attention::kMostKeys, count - begin), {}};
       for (int64_t j = 0; j < block.count; ++j) block.order.take(spans[s].rows[static_cast<size_t>(begin + j)].order);
       key_blocks.push_back(block);
     }

@@ -158,7 +158,7 @@ CommandLine parse_command_line(const Command& command, int argc, char** argv) {
       continue;
     }
     if (option.kind == OptionKind::Flag) {
-      line.options[name];
+      line.options[name] = "";  // a flag has no value: given() tells
       line.given_options.push_back(name);
       continue;
     }

@@ -10,12 +10,17 @@ SPDX-License-Identifier: Apache-2.0
 import argparse
 import json
 import os
+import pathlib
 import statistics
+import sys
 import time
 
 import torch
 from torch import nn
 from torch.nn import functional
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "launch"))
+from compare import interval  # noqa: E402  the same interval as `memring bench` prints
 
 SMALL = {"layers": 4, "dim": 256, "heads": 4, "kv_heads": 4, "ffn": 688, "vocab": 512}
 LARGE = {"layers": 8, "dim": 1024, "heads": 16, "kv_heads": 4, "ffn": 2816, "vocab": 32000}
@@ -122,10 +127,8 @@ def seconds_of(work):
 
 
 def spread(values):
-    """As `memring bench` does from nine values on: all but one at either end."""
-    values = sorted(values)
-    outside = 1 if len(values) >= 9 else 0
-    return {"median": statistics.median(values), "low": values[outside], "high": values[-1 - outside]}
+    low, high = interval(values)
+    return {"median": statistics.median(values), "low": low, "high": high}
 
 
 def main():
