@@ -5,6 +5,7 @@
 
 #include "base/ids.h"
 #include "base/queue.h"
+#include "kernels/common/write.h"
 
 namespace memring {
 
@@ -36,10 +37,23 @@ struct AttentionExecutor {
 /// All keys are here. (On a token axis dist/ring_attention.h takes this place.)
 class LocalAttention final : public AttentionExecutor {
  public:
-  void forward(Queue&, View<> o, View<> lse, ConstView<> q, std::span<const Row> rows,
-               std::span<const KeySpan>) override;
-  void backward(Queue&, View<> dq, ConstView<> d_o, ConstView<> o, ConstView<> lse, ConstView<> q,
-                std::span<const Row> rows, std::span<const KeySpan>) override;
+  void forward(Queue& queue, View<> o, View<> lse, ConstView<> q, std::span<const Row> rows,
+               std::span<const KeySpan> spans) override {
+    forward_part(queue, o, lse, Write::Overwrite, q, rows, spans);
+  }
+  void backward(Queue& queue, View<> dq, ConstView<> d_o, ConstView<> o, ConstView<> lse, ConstView<> q,
+                std::span<const Row> rows, std::span<const KeySpan> spans) override {
+    backward_part(queue, dq, Write::Overwrite, d_o, o, lse, q, rows, spans);
+  }
+
+  /// Keys that come in parts, all rows of a query's softmax never here at the same time. Accumulate: o and lse hold
+  /// attention over other keys, and become that over both: the running maximum goes on from lse with the sum 1, so a
+  /// part costs no pass of its own to merge. A row that sees none of these keys keeps its bits.
+  static void forward_part(Queue&, View<> o, View<> lse, Write, ConstView<> q, std::span<const Row> rows,
+                           std::span<const KeySpan>);
+  /// o and lse are those over all parts; Accumulate adds to dq.
+  static void backward_part(Queue&, View<> dq, Write, ConstView<> d_o, ConstView<> o, ConstView<> lse, ConstView<> q,
+                            std::span<const Row> rows, std::span<const KeySpan>);
 };
 
 /// Whether a query sees a key: the one visibility rule of the project.

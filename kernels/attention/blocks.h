@@ -143,6 +143,8 @@ class QueryBlock {
   float* packed_q() const { return s_.q + kMostDepth * in_run_; }
   float* packed_d_o() const { return s_.d_o + kMostDepth * in_run_; }
   bool fresh = true;  ///< has met no key yet
+  /// How the next product writes to an output that `write` says what to do with.
+  Write next(Write write) const { return fresh ? write : Write::Accumulate; }
 
   /// What some query sees of a key block; nothing when that is empty.
   std::optional<Piece> piece(const KeyBlock& block) {

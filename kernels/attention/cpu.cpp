@@ -30,8 +30,8 @@ std::vector<QueryBlock> blocks_of(const Problem& p, int64_t begin, int64_t queri
 }
 
 // o, q [rows, head_dim] and lse [rows] of one (batch, head); o holds the sum of exp(score - max) v until the last
-// block of keys.
-void forward_run(const Problem& p, float* o, float* lse, const float* q, int64_t kv_matrix, int64_t begin,
+// block of keys. What is there to accumulate to is such a sum with max = lse and a denominator of 1.
+void forward_run(const Problem& p, float* o, float* lse, Write write, const float* q, int64_t kv_matrix, int64_t begin,
                  int64_t queries) {
   const int64_t head_dim = p.e.head_dim;
   Scratch& s = attention::scratch();
@@ -40,6 +40,10 @@ void forward_run(const Problem& p, float* o, float* lse, const float* q, int64_t
     block.queries = {q + block.begin() * head_dim, block.packed_q()};
     std::fill_n(block.max(), block.padded(), -kInfinity);
     std::fill_n(block.sum(), block.padded(), 0.0f);
+    for (int64_t i = 0; write == Write::Accumulate && i < block.count(); ++i) {
+      block.max()[i] = lse[block.begin() + i];
+      block.sum()[i] = block.max()[i] == -kInfinity ? 0.0f : 1.0f;
+    }
   }
   for (const KeyBlock& keys : p.key_blocks)
     for (QueryBlock& block : blocks) {
@@ -51,13 +55,14 @@ void forward_run(const Problem& p, float* o, float* lse, const float* q, int64_t
       block.mask(*piece);
       const bool changed = p.loops.softmax(s.scores, piece->count, block.padded(), p.scale, block.max(), block.sum(),
                                            block.correction());
-      if (changed && !block.fresh) p.loops.scale_rows(out, block.correction(), block.count(), head_dim);
-      block.weigh_keys(out, block.fresh ? Write::Overwrite : Write::Accumulate, s.scores, piece->span.v + at,
-                       piece->count);
+      if (changed && block.next(write) == Write::Accumulate)
+        p.loops.scale_rows(out, block.correction(), block.count(), head_dim);
+      block.weigh_keys(out, block.next(write), s.scores, piece->span.v + at, piece->count);
       block.fresh = false;
     }
   for (const QueryBlock& block : blocks) {
     float *const out = o + block.begin() * head_dim, *const correction = block.correction();
+    if (block.fresh && write == Write::Accumulate) continue;
     if (block.fresh) std::fill_n(out, block.count() * head_dim, 0.0f);
     for (int64_t i = 0; i < block.count(); ++i) {
       lse[block.begin() + i] = block.max()[i] + std::log(block.sum()[i]);
@@ -68,8 +73,8 @@ void forward_run(const Problem& p, float* o, float* lse, const float* q, int64_t
 }
 
 // dq, d_o, o, q [rows, head_dim] and lse [rows] of one (batch, head)
-void backward_run(const Problem& p, float* dq, const float* d_o, const float* o, const float* lse, const float* q,
-                  int64_t kv_matrix, int64_t begin, int64_t queries) {
+void backward_run(const Problem& p, float* dq, Write write, const float* d_o, const float* o, const float* lse,
+                  const float* q, int64_t kv_matrix, int64_t begin, int64_t queries) {
   const int64_t head_dim = p.e.head_dim;
   Scratch& s = attention::scratch();
   std::vector<QueryBlock> blocks = blocks_of(p, begin, queries);
@@ -96,8 +101,7 @@ void backward_run(const Problem& p, float* dq, const float* d_o, const float* o,
       block.mask(*piece);
       block.dot_keys(s.d_scores, span.v + at, count, block.d_outputs);
       p.loops.gradient(s.scores, s.d_scores, count, block.padded(), p.scale, block.lse(), block.delta());
-      block.weigh_keys(dq + block.begin() * head_dim, block.fresh ? Write::Overwrite : Write::Accumulate, s.d_scores,
-                       span.k + at, count);
+      block.weigh_keys(dq + block.begin() * head_dim, block.next(write), s.d_scores, span.k + at, count);
       if (span.dk) {
         block.weigh_queries(span.dk + at, s.d_scores, count, block.queries.rows);
         block.weigh_queries(span.dv + at, s.scores, count, block.d_outputs.rows);
@@ -105,7 +109,8 @@ void backward_run(const Problem& p, float* dq, const float* d_o, const float* o,
       block.fresh = false;
     }
   for (const QueryBlock& block : blocks)
-    if (block.fresh) std::fill_n(dq + block.begin() * head_dim, block.count() * head_dim, 0.0f);
+    if (block.fresh && write == Write::Overwrite)
+      std::fill_n(dq + block.begin() * head_dim, block.count() * head_dim, 0.0f);
 }
 
 /// Cuts the spans into key blocks and calls run(problem, threads).
@@ -133,33 +138,46 @@ void with_problem(const Queue& queue, std::span<const Row> rows, const std::vect
   run(problem, threads_for(queue, e.batch * e.heads * e.rows * keys));
 }
 
-void forward_f32(const Queue& queue, float* o, float* lse, const float* q, std::span<const Row> rows,
+/// parallel_for; the caller's thread lets messages move on behind each of its tasks.
+template <class Task>
+void for_tasks(const Queue& queue, int threads, int64_t count, const Task& task) {
+  parallel_ranges(threads, count, [&](int64_t begin, int64_t end, int thread) {
+    for (int64_t i = begin; i < end; ++i) {
+      task(i);
+      if (thread == 0) queue.poll();
+    }
+  });
+}
+
+void forward_f32(const Queue& queue, float* o, float* lse, Write write, const float* q, std::span<const Row> rows,
                  const std::vector<AttentionKeys<float>>& spans, AttentionExtents e) {
   with_problem(queue, rows, spans, e, [&](const Problem& p, int threads) {
     const int64_t matrices = e.batch * e.heads, group = e.heads / e.kv_heads;
     int64_t queries = p.blocks.run;  // or so many as leave each thread a few runs
     while (queries > p.blocks.queries && matrices * ((e.rows + queries - 1) / queries) < 4 * threads) queries /= 2;
     const int64_t runs = (e.rows + queries - 1) / queries;
-    parallel_for(threads, matrices * runs, [&](int64_t task) {
+    for_tasks(queue, threads, matrices * runs, [&](int64_t task) {
       const int64_t matrix = task / runs, kv_matrix = matrix / e.heads * e.kv_heads + matrix % e.heads / group;
       // First, last, second, last but one, ...: under a causal mask each thread's range then holds as much work.
       const int64_t i = task % runs, run = i % 2 == 0 ? i / 2 : runs - 1 - i / 2;
-      forward_run(p, o + matrix * e.rows * e.head_dim, lse + matrix * e.rows, q + matrix * e.rows * e.head_dim,
+      forward_run(p, o + matrix * e.rows * e.head_dim, lse + matrix * e.rows, write, q + matrix * e.rows * e.head_dim,
                   kv_matrix, run * queries, queries);
     });
   });
 }
 
-void backward_f32(const Queue& queue, float* dq, const float* d_o, const float* o, const float* lse, const float* q,
-                  std::span<const Row> rows, const std::vector<AttentionKeys<float>>& spans, AttentionExtents e) {
+void backward_f32(const Queue& queue, float* dq, Write write, const float* d_o, const float* o, const float* lse,
+                  const float* q, std::span<const Row> rows, const std::vector<AttentionKeys<float>>& spans,
+                  AttentionExtents e) {
   with_problem(queue, rows, spans, e, [&](const Problem& p, int threads) {
     const int64_t group = e.heads / e.kv_heads;
     // A task owns dk and dv of its (batch, kv_head): all heads of the group, one behind the other.
-    parallel_for(threads, e.batch * e.kv_heads, [&](int64_t kv_matrix) {
+    for_tasks(queue, threads, e.batch * e.kv_heads, [&](int64_t kv_matrix) {
       for (int64_t matrix = kv_matrix * group; matrix < (kv_matrix + 1) * group; ++matrix) {
         const int64_t at = matrix * e.rows * e.head_dim;
         for (int64_t begin = 0; begin < e.rows; begin += p.blocks.run)
-          backward_run(p, dq + at, d_o + at, o + at, lse + matrix * e.rows, q + at, kv_matrix, begin, p.blocks.run);
+          backward_run(p, dq + at, write, d_o + at, o + at, lse + matrix * e.rows, q + at, kv_matrix, begin,
+                       p.blocks.run);
       }
     });
   });
@@ -226,29 +244,30 @@ int64_t visible_pairs(std::span<const Row> rows, std::span<const Row> keys) {
   return pairs;
 }
 
-void LocalAttention::forward(Queue& queue, View<> o, View<> lse, ConstView<> q, std::span<const Row> rows,
-                             std::span<const KeySpan> spans) {
+void LocalAttention::forward_part(Queue& queue, View<> o, View<> lse, Write write, ConstView<> q,
+                                  std::span<const Row> rows, std::span<const KeySpan> spans) {
   const AttentionExtents e = extents_of(q, o, lse, rows, spans);
   const Timed timed(queue, "Attention forward", flops_of(queue, e, rows, spans, 2), q, o);
   if (!queue.reference(q.dtype()))
-    return forward_f32(queue, o.as<float>(), lse.as<float>(), q.as<float>(), rows, typed<float>(spans), e);
+    return forward_f32(queue, o.as<float>(), lse.as<float>(), write, q.as<float>(), rows, typed<float>(spans), e);
   by_float_type(q.dtype(), [&]<class T>() {
-    reference::attention_forward(o.as<T>(), lse.as<T>(), q.as<T>(), rows, typed<T>(spans), e, queue.products());
+    reference::attention_forward(o.as<T>(), lse.as<T>(), write, q.as<T>(), rows, typed<T>(spans), e, queue.products());
   });
 }
 
-void LocalAttention::backward(Queue& queue, View<> dq, ConstView<> d_o, ConstView<> o, ConstView<> lse, ConstView<> q,
-                              std::span<const Row> rows, std::span<const KeySpan> spans) {
+void LocalAttention::backward_part(Queue& queue, View<> dq, Write write, ConstView<> d_o, ConstView<> o,
+                                   ConstView<> lse, ConstView<> q, std::span<const Row> rows,
+                                   std::span<const KeySpan> spans) {
   const AttentionExtents e = extents_of(q, o, lse, rows, spans);
   expect(d_o, q.dtype(), q.shape(), "Attention d_o");
   expect(dq, q.dtype(), q.shape(), "Attention dq");
   const Timed timed(queue, "Attention backward", flops_of(queue, e, rows, spans, 4), q, o, d_o, dq);
   if (!queue.reference(q.dtype()))
-    return backward_f32(queue, dq.as<float>(), d_o.as<float>(), o.as<float>(), lse.as<float>(), q.as<float>(), rows,
-                        typed<float>(spans), e);
+    return backward_f32(queue, dq.as<float>(), write, d_o.as<float>(), o.as<float>(), lse.as<float>(), q.as<float>(),
+                        rows, typed<float>(spans), e);
   by_float_type(q.dtype(), [&]<class T>() {
-    reference::attention_backward(dq.as<T>(), d_o.as<T>(), o.as<T>(), lse.as<T>(), q.as<T>(), rows, typed<T>(spans), e,
-                                  queue.products());
+    reference::attention_backward(dq.as<T>(), write, d_o.as<T>(), o.as<T>(), lse.as<T>(), q.as<T>(), rows,
+                                  typed<T>(spans), e, queue.products());
   });
 }
 

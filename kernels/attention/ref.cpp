@@ -60,17 +60,22 @@ void for_queries(std::span<const Row> rows, AttentionExtents e, const Body& body
 
 }  // namespace
 
-// p = exp(score - max),  o = sum of p v / sum of p,  lse = max + log(sum of p)
+// p = exp(score - max),  o = sum of p v / sum of p,  lse = max + log(sum of p). What is accumulated to takes part as
+// one more key with the score lse and the value o.
 template <class T>
-void attention_forward(T* o, T* lse, const T* q, std::span<const Row> rows, const std::vector<AttentionKeys<T>>& spans,
-                       AttentionExtents e, Products products) {
+void attention_forward(T* o, T* lse, Write write, const T* q, std::span<const Row> rows,
+                       const std::vector<AttentionKeys<T>>& spans, AttentionExtents e, Products products) {
   std::vector<Seen<T>> seen;
   for_queries(rows, e, [&](int64_t at, const Row& query, int64_t kv_matrix) {
     T* const y = o + at * e.head_dim;
-    std::fill_n(y, e.head_dim, T(0));
     see(seen, q + at * e.head_dim, query, spans, kv_matrix, e.head_dim, products);
-    T max = -std::numeric_limits<T>::infinity(), sum = 0;
+    if (write == Write::Accumulate && seen.empty()) return;
+    constexpr T kInfinity = std::numeric_limits<T>::infinity();
+    const T before = write == Write::Accumulate ? lse[at] : -kInfinity;
+    T max = before;
     for (const Seen<T>& key : seen) max = std::max(max, key.weight);
+    T sum = before == -kInfinity ? 0 : std::exp(before - max);
+    for (int64_t c = 0; c < e.head_dim; ++c) y[c] = sum == 0 ? 0 : sum * y[c];
     for (const Seen<T>& key : seen) {
       const T p = std::exp(key.weight - max);
       add(y, p, key.v, e.head_dim, products);
@@ -84,14 +89,15 @@ void attention_forward(T* o, T* lse, const T* q, std::span<const Row> rows, cons
 // With p = exp(score - lse) and delta = d_o · o (which is the sum of p dp):  dp = d_o · v,  ds = scale p (dp - delta),
 // dq = sum of ds k,  dk += ds q,  dv += p d_o.
 template <class T>
-void attention_backward(T* dq, const T* d_o, const T* o, const T* lse, const T* q, std::span<const Row> rows,
-                        const std::vector<AttentionKeys<T>>& spans, AttentionExtents e, Products products) {
+void attention_backward(T* dq, Write write, const T* d_o, const T* o, const T* lse, const T* q,
+                        std::span<const Row> rows, const std::vector<AttentionKeys<T>>& spans, AttentionExtents e,
+                        Products products) {
   const T scale = 1 / std::sqrt(static_cast<T>(e.head_dim));
   std::vector<Seen<T>> seen;
   for_queries(rows, e, [&](int64_t at, const Row& query, int64_t kv_matrix) {
     const T *x = q + at * e.head_dim, *dy = d_o + at * e.head_dim, *y = o + at * e.head_dim;
     T* const dx = dq + at * e.head_dim;
-    std::fill_n(dx, e.head_dim, T(0));
+    if (write == Write::Overwrite) std::fill_n(dx, e.head_dim, T(0));
     see(seen, x, query, spans, kv_matrix, e.head_dim, products);
     const T delta = dot(dy, y, e.head_dim, Products::F32);
     for (const Seen<T>& key : seen) {
@@ -104,13 +110,14 @@ void attention_backward(T* dq, const T* d_o, const T* o, const T* lse, const T* 
   });
 }
 
-template void attention_forward(float*, float*, const float*, std::span<const Row>,
+template void attention_forward(float*, float*, Write, const float*, std::span<const Row>,
                                 const std::vector<AttentionKeys<float>>&, AttentionExtents, Products);
-template void attention_forward(double*, double*, const double*, std::span<const Row>,
+template void attention_forward(double*, double*, Write, const double*, std::span<const Row>,
                                 const std::vector<AttentionKeys<double>>&, AttentionExtents, Products);
-template void attention_backward(float*, const float*, const float*, const float*, const float*, std::span<const Row>,
-                                 const std::vector<AttentionKeys<float>>&, AttentionExtents, Products);
-template void attention_backward(double*, const double*, const double*, const double*, const double*,
+template void attention_backward(float*, Write, const float*, const float*, const float*, const float*,
+                                 std::span<const Row>, const std::vector<AttentionKeys<float>>&, AttentionExtents,
+                                 Products);
+template void attention_backward(double*, Write, const double*, const double*, const double*, const double*,
                                  std::span<const Row>, const std::vector<AttentionKeys<double>>&, AttentionExtents,
                                  Products);
 

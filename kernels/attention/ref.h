@@ -7,6 +7,7 @@
 
 #include "base/ids.h"
 #include "base/queue.h"
+#include "kernels/common/write.h"
 
 namespace memring::reference {
 
@@ -22,10 +23,10 @@ struct AttentionKeys {
 };
 
 template <class T>
-void attention_forward(T* o, T* lse, const T* q, std::span<const Row> rows, const std::vector<AttentionKeys<T>>& spans,
-                       AttentionExtents, Products);
+void attention_forward(T* o, T* lse, Write, const T* q, std::span<const Row> rows,
+                       const std::vector<AttentionKeys<T>>& spans, AttentionExtents, Products);
 template <class T>
-void attention_backward(T* dq, const T* d_o, const T* o, const T* lse, const T* q, std::span<const Row> rows,
+void attention_backward(T* dq, Write, const T* d_o, const T* o, const T* lse, const T* q, std::span<const Row> rows,
                         const std::vector<AttentionKeys<T>>& spans, AttentionExtents, Products);
 
 }  // namespace memring::reference
