@@ -84,6 +84,20 @@ batch = 1
 length = 65536
 )";
 
+/// One sequence as one segment, over the token axis.
+constexpr std::string_view kRing = R"([model]
+layers = 2
+dim = 256
+heads = 4
+vocab = 512
+[mesh]
+data = 1
+token = 0
+[data]
+batch = 1
+length = 4096
+)";
+
 constexpr std::string_view kBatches = R"([run]
 dir = .
 [data]
@@ -124,6 +138,8 @@ std::span<const Benchmark> benchmarks() {
        kSmallRmt, bench_rmt_step, true},
       {"length", "cost per token and peak memory of one sequence as it grows 16-fold (64K to 1M tokens)", kLongRmt,
        bench_length},
+      {"scaling", "a step on all ranks against one of them alone, beside the machine's own scaling (needs mpirun)",
+       kRing, bench_scaling},
       {"loader", "reading batches from a token file beside plain reads", kBatches, bench_loader},
   };
   return kAll;

@@ -32,14 +32,13 @@ class RandomTokens : public TokenSource {
 
 }  // namespace
 
-TrainingJob::TrainingJob(const Config& config, Session& session, bool backward)
+TrainingJob::TrainingJob(const Config& config, Communicator& group, const NodeShare& node, bool backward)
     : config_(config),
       backward_(backward),
-      mesh_(session.world(), resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, session.size())) {
-  engine_.emplace(config_, mesh_, session.node(),
-                  workload_of(config_, config_.data.batch, {sequence_shape(config_)}, backward),
+      mesh_(group, resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, group.size())) {
+  engine_.emplace(config_, mesh_, node, workload_of(config_, config_.data.batch, {sequence_shape(config_)}, backward),
                   [&](const FlatBuffer& layout, DType dtype) {
-                    sync_.emplace(session.world(), layout.size);
+                    sync_.emplace(group, layout.size);
                     return backward ? Optimizer::bytes(dtype, sync_->shard().size()) : 0;
                   });
   engine_->params().initialise(config_.run.seed, engine_->queue().threads());
