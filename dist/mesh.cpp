@@ -60,7 +60,8 @@ Mesh::Mesh(Communicator& world, MeshShape shape)
       shape_(shape),
       coord_(coord_in(world, shape)),
       segment_(world.split(rank_of(shape, {coord_.data, 0, coord_.token}), coord_.segment, "segment")),
-      data_(world.split(rank_of(shape, {0, coord_.segment, coord_.token}), coord_.data, "data")) {}
+      data_(world.split(rank_of(shape, {0, coord_.segment, coord_.token}), coord_.data, "data")),
+      token_(world.split(rank_of(shape, {coord_.data, coord_.segment, 0}), coord_.token, "token")) {}
 
 Range part_of(int64_t count, int parts, int index) {
   const int64_t length = count / parts, longer = count % parts;

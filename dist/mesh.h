@@ -26,12 +26,13 @@ class Mesh {
   Communicator& world() { return world_; }
   Communicator& segment() { return segment_; }  ///< ranks that differ in their segment coordinate only, in its order
   Communicator& data() { return data_; }        ///< ranks that differ in their data coordinate only, in its order
+  Communicator& token() { return token_; }      ///< ranks that differ in their token coordinate only, in its order
 
  private:
   Communicator& world_;
   MeshShape shape_;
   MeshCoord coord_;
-  Communicator segment_, data_;
+  Communicator segment_, data_, token_;
 };
 
 /// Part `index` of `parts` near-equal contiguous parts of [0, count): how sequences are dealt to data ranks and flat

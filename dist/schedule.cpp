@@ -68,11 +68,6 @@ void check_input(const ScheduleInput& input, MeshCoord coord) {
   // Tags are numbered by stream in flight, and MPI promises no more than 32767.
   check(input.policy.in_flight >= 1 && input.policy.in_flight <= 16383,
         fmt::format("{} streams in flight, expected 1 to 16383", input.policy.in_flight));
-  if (input.mesh.token != 1) {
-    throw Error(ExitCode::Usage,
-                fmt::format("mesh.token is {}; schedules exist for a token axis of 1", input.mesh.token),
-                "Set mesh.token = 1 and use mesh.segment or mesh.data.");
-  }
 }
 
 }  // namespace

@@ -37,6 +37,7 @@ struct Cell {
 /// start, so order / run.block is also the canonical block that `run.deterministic = strict` will sum by.
 struct Row {
   int32_t position = 0, order = 0, from = 0, to = 0;
+  bool operator==(const Row&) const = default;
 };
 
 /// How a sequence is cut into segments: all of one length but the last, which may be short.

@@ -113,7 +113,7 @@ std::vector<Option> table() {
       integer("mesh.segment", mesh<&MeshConfig::segment>, count_from(0),
               "Ranks that share the segments of a sequence; 0 = what is left of the world.", "2"),
       integer("mesh.token", mesh<&MeshConfig::token>, count_from(0),
-              "Ranks that share the rows of a segment; 1 in this build.", "1"),
+              "Ranks that share the tokens of a segment (ring attention); 0 = what is left of the world.", "2"),
 
       choice("device.kind", device<&DeviceConfig::kind>, {"auto", "cpu"}, {"cuda"},
              "This build has no CUDA backend. Set device.kind = cpu, or auto for the best that is there.",

@@ -44,12 +44,12 @@ void validate_memory(const Config& c, const PlaceOf& place_of) {
 }
 
 void validate_mesh(const MeshConfig& m, const PlaceOf& place_of) {
-  demand(m.data != 0 || m.segment != 0, place_of, {"mesh.segment", "mesh.data"},
-         "mesh.data = 0 and mesh.segment = 0: only one axis can take what is left of the world",
-         "Set one of mesh.data and mesh.segment to a number of ranks.");
-  demand(m.token == 1, place_of, {"mesh.token"},
-         fmt::format("mesh.token = {}: this build does not split the rows of a segment over ranks yet", m.token),
-         "Set mesh.token = 1 and share the sequence with mesh.segment, or other sequences with mesh.data.");
+  const int open = (m.data == 0) + (m.segment == 0) + (m.token == 0);
+  demand(open <= 1, place_of, {"mesh.token", "mesh.segment", "mesh.data"},
+         fmt::format(
+             "mesh.data = {}, mesh.segment = {}, mesh.token = {}: only one axis can take what is left of the world",
+             m.data, m.segment, m.token),
+         "Set all but one of them to a number of ranks.");
 }
 
 void validate_run(const Config& c, const PlaceOf& place_of) {

@@ -37,11 +37,18 @@ ConstView<int32_t> view_of(std::span<const int32_t> ids) { return {ids.data(), {
 
 }  // namespace
 
-CellRunner::CellRunner(Queue& queue, const Params& params, const Llama& llama, Memory& memory)
-    : queue_(queue), params_(params), llama_(llama), memory_(memory) {}
+CellRunner::CellRunner(Queue& queue, const Params& params, const Llama& llama, Memory& memory, TokenAxis& axis)
+    : queue_(queue), params_(params), llama_(llama), memory_(memory), axis_(axis) {}
 
-CellExtent CellRunner::extent(int64_t batch, int64_t text) const {
-  return {batch, static_cast<int64_t>(memory_.rows(Pass::Decode, 0, text).size())};
+int64_t CellRunner::layout_rows(int64_t text) const { return std::ssize(memory_.rows(Pass::Decode, 0, text)); }
+
+CellExtent CellRunner::extent(int64_t batch, int64_t text) const { return {batch, axis_.count(layout_rows(text))}; }
+
+std::array<Range, 2> CellRunner::own_text(int64_t text) const {
+  const int64_t begin = memory_.text_begin();
+  std::array<Range, 2> own = axis_.within(layout_rows(text), {begin, begin + text});
+  for (Range& range : own) range = {range.begin - begin, range.end - begin};
+  return own;
 }
 
 CellSaved CellRunner::carve(Arena& arena, DType dtype, int64_t batch, int64_t text, bool keep) const {
@@ -51,13 +58,19 @@ CellSaved CellRunner::carve(Arena& arena, DType dtype, int64_t batch, int64_t te
 int64_t CellRunner::scratch_bytes(DType dtype, int64_t batch, int64_t text, bool backward) const {
   const CellExtent e = extent(batch, text);
   const int64_t dim = llama_.shape().dim;
+  int64_t own = 0;
+  for (const Range& range : own_text(text)) own += range.size();
   Arena arena;
   if (backward)
-    carve_backward(arena, dtype, e, text, dim);
-  else if (text != e.rows)
-    arena.take(dtype, {batch * text, dim});
+    carve_backward(arena, dtype, e, own, dim);
+  else if (own != e.rows)
+    arena.take(dtype, {batch * own, dim});
   return arena.peak() + std::max(Layer::scratch_bytes(llama_.shape(), dtype, e, backward),
-                                 CrossEntropy::scratch_bytes(dtype, batch * text, llama_.shape().vocab));
+                                 CrossEntropy::scratch_bytes(dtype, batch * own, llama_.shape().vocab));
+}
+
+int64_t CellRunner::ring_bytes(DType dtype, int64_t batch, int64_t text, bool backward) const {
+  return axis_.buffer_bytes(llama_.shape(), dtype, batch, layout_rows(text), backward);
 }
 
 int64_t CellRunner::state_numbers() const {
@@ -68,11 +81,12 @@ int64_t CellRunner::state_numbers() const {
 
 CellContext CellRunner::context(const CellText& text, Cell cell) {
   return {.queue = queue_,
-          .axis = row_axis_,
+          .axis = axis_,
           .params = params_,
           .cell = cell,
           .batch = text.batch,
           .text = text.text,
+          .rows = axis_.numbers(),
           .hidden = {},
           .d_hidden = {},
           .initial = false,
@@ -103,8 +117,8 @@ void CellRunner::forward(const CellText& text, Cell cell, const CellSaved& saved
                          View<> state_out, Arena& scratch) {
   const CellExtent e = extent(text.batch, text.text);
   const int64_t dim = llama_.shape().dim, layers = llama_.shape().layers;
-  rows_ = memory_.rows(cell.pass, cell.segment, text.text);
-  const RopeAngles rope = angles(saved.top.dtype(), rows_);
+  axis_.enter(memory_.rows(cell.pass, cell.segment, text.text));
+  const RopeAngles rope = angles(saved.top.dtype(), axis_.rows());
 
   CellContext c = context(text, cell);
   c.initial = !state_in;
@@ -112,8 +126,8 @@ void CellRunner::forward(const CellText& text, Cell cell, const CellSaved& saved
   c.state_out = state_out;
   c.hidden = saved.layer(0).input.reshaped({e.batch, e.rows, dim});
   for (int64_t b = 0; b < text.batch; ++b)
-    Embedding::forward(queue_, c.hidden.at(b).rows(memory_.text_begin(), text.text), params_.weight(llama_.embedding()),
-                       view_of(sequence_of(text.tokens, b, text.text)));
+    Embedding::forward(queue_, c.hidden.at(b).rows(axis_.first_from(memory_.text_begin()), text.own),
+                       params_.weight(llama_.embedding()), view_of(sequence_of(text.tokens, b, text.own)));
   memory_.compose(c);
 
   for (int64_t l = 0; l < layers; ++l) {
@@ -121,8 +135,8 @@ void CellRunner::forward(const CellText& text, Cell cell, const CellSaved& saved
     c.cell.layer = static_cast<int16_t>(l);
     c.hidden = saved.layer(l).input.reshaped({e.batch, e.rows, dim});
     memory_.before_layer(c);
-    llama_.layer(l).forward(queue_, params_, attention_, saved.layer(l), output, e, rows_, rope, memory_.keys(c),
-                            scratch);
+    llama_.layer(l).forward(queue_, params_, axis_.attention(), saved.layer(l), output, e, axis_.rows(), rope,
+                            memory_.keys(c), scratch);
     c.hidden = output.reshaped({e.batch, e.rows, dim});
     memory_.after_layer(c);
   }
@@ -137,12 +151,12 @@ void CellRunner::forward(const CellText& text, Cell cell, const CellSaved& saved
 View<> CellRunner::text_rows(const CellText& text, View<> hidden, Arena& scratch) {
   const CellExtent e = extent(text.batch, text.text);
   const int64_t dim = llama_.shape().dim;
-  if (e.rows == text.text) return hidden.reshaped({e.total(), dim});
-  const View<> dense = scratch.take(hidden.dtype(), {text.batch, text.text, dim});
+  if (e.rows == text.own) return hidden.reshaped({e.total(), dim});
+  const View<> dense = scratch.take(hidden.dtype(), {text.batch, text.own, dim});
   const View<> all = hidden.reshaped({e.batch, e.rows, dim});
   for (int64_t b = 0; b < text.batch; ++b)
-    Elementwise::copy(queue_, dense.at(b), all.at(b).rows(memory_.text_begin(), text.text));
-  return dense.reshaped({text.batch * text.text, dim});
+    Elementwise::copy(queue_, dense.at(b), all.at(b).rows(axis_.first_from(memory_.text_begin()), text.own));
+  return dense.reshaped({text.batch * text.own, dim});
 }
 
 void CellRunner::loss(const CellText& text, const CellSaved& saved, View<> nll, Arena& scratch) {
@@ -161,10 +175,10 @@ void CellRunner::backward(const CellText& text, Cell cell, const CellSaved& save
                           ConstView<> d_state_out, View<> d_state_in, View<> nll, Arena& scratch) {
   ArenaScope scope(scratch);
   const CellExtent e = extent(text.batch, text.text);
-  const int64_t dim = llama_.shape().dim, begin = memory_.text_begin();
-  rows_ = memory_.rows(cell.pass, cell.segment, text.text);
-  const RopeAngles rope = angles(saved.top.dtype(), rows_);
-  const BackwardScratch s = carve_backward(scratch, saved.top.dtype(), e, text.text, dim);
+  axis_.enter(memory_.rows(cell.pass, cell.segment, text.text));
+  const int64_t dim = llama_.shape().dim, begin = axis_.first_from(memory_.text_begin());
+  const RopeAngles rope = angles(saved.top.dtype(), axis_.rows());
+  const BackwardScratch s = carve_backward(scratch, saved.top.dtype(), e, text.own, dim);
 
   CellContext c = context(text, cell);
   c.initial = initial;
@@ -179,10 +193,10 @@ void CellRunner::backward(const CellText& text, Cell cell, const CellSaved& save
   };
   if (s.text) {
     for (int64_t b = 0; b < e.batch; ++b)
-      Elementwise::copy(queue_, s.text.rows(b * text.text, text.text), normed.at(b).rows(begin, text.text));
+      Elementwise::copy(queue_, s.text.rows(b * text.own, text.own), normed.at(b).rows(begin, text.own));
     head(s.d_text, s.text);
     for (int64_t b = 0; b < e.batch; ++b)
-      Elementwise::copy(queue_, s.d_normed.at(b).rows(begin, text.text), s.d_text.rows(b * text.text, text.text));
+      Elementwise::copy(queue_, s.d_normed.at(b).rows(begin, text.own), s.d_text.rows(b * text.own, text.own));
   } else {
     head(s.d_normed.reshaped({e.total(), dim}), saved.normed);
   }
@@ -203,8 +217,8 @@ void CellRunner::backward(const CellText& text, Cell cell, const CellSaved& save
     c.cell.layer = static_cast<int16_t>(l);
     c.hidden = output.reshaped({e.batch, e.rows, dim});
     memory_.after_layer_backward(c);
-    llama_.layer(l).backward(queue_, params_, attention_, saved.layer(l), d_hidden, e, rows_, rope, memory_.keys(c),
-                             scratch);
+    llama_.layer(l).backward(queue_, params_, axis_.attention(), saved.layer(l), d_hidden, e, axis_.rows(), rope,
+                             memory_.keys(c), scratch);
     c.hidden = saved.layer(l).input.reshaped({e.batch, e.rows, dim});
     memory_.before_layer_backward(c);
   }
@@ -212,8 +226,8 @@ void CellRunner::backward(const CellText& text, Cell cell, const CellSaved& save
   c.cell.layer = -1;
   memory_.compose_backward(c);
   for (int64_t b = 0; b < e.batch; ++b)
-    Embedding::backward(queue_, params_.grad(llama_.embedding()), s.d_hidden.at(b).rows(begin, text.text),
-                        view_of(sequence_of(text.tokens, b, text.text)));
+    Embedding::backward(queue_, params_.grad(llama_.embedding()), s.d_hidden.at(b).rows(begin, text.own),
+                        view_of(sequence_of(text.tokens, b, text.own)));
 }
 
 }  // namespace memring

@@ -1,5 +1,5 @@
 // CellRunner: one cell (one segment of one stream, through all layers) forward, its loss, and backward: where model
-// and memory meet. It knows neither ranks nor schedules.
+// and memory meet. It knows no schedules, and of ranks only that some rows of its cell may be elsewhere.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -7,32 +7,39 @@
 #include <vector>
 
 #include "base/arena.h"
+#include "engine/token_axis.h"
 #include "memory/memory.h"
 #include "model/llama.h"
 
 namespace memring {
 
-/// The text of a cell: tokens and targets [batch, text].
+/// The text of a cell: tokens and targets [batch, own].
 struct CellText {
-  int64_t batch = 0, text = 0;
+  int64_t batch = 0, text = 0, own = 0;  ///< sequences; text rows of the segment; those on this rank
   std::span<const int32_t> tokens, targets;
 };
 
 class CellRunner {
  public:
-  CellRunner(Queue&, const Params&, const Llama&, Memory&);
+  CellRunner(Queue&, const Params&, const Llama&, Memory&, TokenAxis&);
 
+  // `text`: text rows of a segment, wherever they are.
+
+  /// The rows on this rank.
   CellExtent extent(int64_t batch, int64_t text) const;
+  /// Which text of the segment is on this rank: two ascending ranges of [0, text), either may be empty.
+  std::array<Range, 2> own_text(int64_t text) const;
   /// Rows that a forward keeps for its backward (`keep`), or the few that a forward without one needs.
   CellSaved carve(Arena&, DType, int64_t batch, int64_t text, bool keep) const;
   int64_t scratch_bytes(DType, int64_t batch, int64_t text, bool backward) const;
+  int64_t ring_bytes(DType, int64_t batch, int64_t text, bool backward) const;  ///< message buffers of a token axis
   int64_t state_numbers() const;  ///< of one sequence at a boundary, all layers
 
   /// state_in [batch, state_numbers] is empty for the initial state, state_out where nobody reads it.
   void forward(const CellText&, Cell, const CellSaved&, ConstView<> state_in, View<> state_out, Arena& scratch);
-  /// nll [batch * text] of a cell that was run forward; no gradient.
+  /// nll [batch * own] of a cell that was run forward; no gradient.
   void loss(const CellText&, const CellSaved&, View<> nll, Arena& scratch);
-  /// Logits [batch * text, vocab] of a cell that was run forward.
+  /// Logits [batch * own, vocab] of a cell that was run forward.
   void logits(const CellText&, const CellSaved&, View<> logits, Arena& scratch);
   /// Head, loss and everything below, back to the embeddings: parameter gradients of sum(nll) + <d_state_out,
   /// state_out> are accumulated. d_state_out is empty where it is zero, d_state_in where it is not wanted.
@@ -40,6 +47,7 @@ class CellRunner {
                 View<> nll, Arena& scratch);
 
  private:
+  int64_t layout_rows(int64_t text) const;
   CellContext context(const CellText&, Cell);
   RopeAngles angles(DType, std::span<const Row> rows);
   /// The text rows of `hidden` as one dense block: itself where the layout has no other rows, else a copy in scratch.
@@ -49,9 +57,8 @@ class CellRunner {
   const Params& params_;
   const Llama& llama_;
   Memory& memory_;
-  LocalAttention attention_;
-  LocalRows row_axis_;
-  std::vector<Row> rows_, angle_rows_;
+  TokenAxis& axis_;
+  std::vector<Row> angle_rows_;
   std::vector<double> angle_storage_;
   View<> cos_, sin_;
 };

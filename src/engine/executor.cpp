@@ -36,7 +36,8 @@ Executor::Executor(Queue& queue, const Params& params, const Llama& llama, Memor
       dtype_(dtype),
       workload_(std::move(workload)),
       tbptt_(tbptt),
-      runner_(queue, params, llama, memory) {
+      axis_(mesh.token()),
+      runner_(queue, params, llama, memory, axis_) {
   policy_.backward = workload_.backward;
   policy_.final_state = workload_.final_state;
   policy_.recompute = true;
@@ -88,12 +89,21 @@ int64_t Executor::scratch_bytes() const {
   int64_t most = 0;
   for (const SequenceShape& shape : workload_.shapes) {
     const int64_t text = shape.text_of(0);
+    int64_t own = 0;
+    for (const Range& range : runner_.own_text(text)) own += range.size();
     Arena arena;
     runner_.carve(arena, dtype_, micro_batch_, text, false);
-    arena.take(dtype_, {micro_batch_ * text});  // losses
-    if (workload_.logits) arena.take(dtype_, {micro_batch_ * text, llama_.shape().vocab});
+    arena.take(dtype_, {micro_batch_ * own});  // losses
+    if (workload_.logits) arena.take(dtype_, {micro_batch_ * own, llama_.shape().vocab});
     most = std::max(most, arena.peak() + runner_.scratch_bytes(dtype_, micro_batch_, text, workload_.backward));
   }
+  return most;
+}
+
+int64_t Executor::ring_bytes() const {
+  int64_t most = 0;
+  for (const SequenceShape& shape : workload_.shapes)
+    most = std::max(most, runner_.ring_bytes(dtype_, micro_batch_, shape.text_of(0), workload_.backward));
   return most;
 }
 
@@ -108,6 +118,7 @@ MemoryPlan Executor::plan() {
     if (most.parts.empty() || slots.total() > most.total()) most = std::move(slots);
   }
   most.parts.emplace_back("working space", scratch_bytes());
+  most.parts.emplace_back("ring messages", ring_bytes());
   return most;
 }
 
@@ -140,12 +151,17 @@ void Executor::fit(Recompute recompute, int64_t memory_limit, int64_t fixed) {
 
 void Executor::allocate() {
   scratch_ = Arena(scratch_bytes(), queue_.threads());
-  arena_ = Arena(plan().total() - scratch_bytes(), queue_.threads());
+  arena_ = Arena(plan().total() - scratch_bytes() - ring_bytes(), queue_.threads());
+  axis_.allocate(ring_bytes());
   int64_t text = 0;
   for (const SequenceShape& shape : workload_.shapes) text = std::max(text, shape.text_of(0));
   tokens_.resize(static_cast<size_t>(micro_batch_ * text));
   targets_.resize(tokens_.size());
-  if (mesh_.shape().segment > 1) queue_.set_poll([this] { mesh_.segment().progress(); });
+  if (mesh_.shape().segment * mesh_.shape().token > 1)
+    queue_.set_poll([this] {
+      mesh_.segment().progress();
+      mesh_.token().progress();
+    });
 }
 
 void Executor::lay_out(const Schedule& schedule, int64_t text) {
@@ -165,12 +181,33 @@ View<> Executor::state_view(SlotKind kind, int32_t index, const Stream& stream) 
 }
 
 CellText Executor::read_text(const Stream& stream, const TokenSource& batch, int32_t segment) {
-  const auto text = static_cast<size_t>(shape_.text_of(segment));
-  for (size_t b = 0; b < static_cast<size_t>(stream.count); ++b)
-    batch.read(stream.first + static_cast<int64_t>(b), segment * shape_.segment_length,
-               std::span(tokens_).subspan(b * text, text), std::span(targets_).subspan(b * text, text));
-  const size_t count = static_cast<size_t>(stream.count) * text;
-  return {stream.count, static_cast<int64_t>(text), std::span(tokens_).first(count), std::span(targets_).first(count)};
+  const int64_t text = shape_.text_of(segment);
+  const std::array<Range, 2> own = runner_.own_text(text);
+  size_t count = 0;
+  for (int64_t b = 0; b < stream.count; ++b)
+    for (const Range& range : own) {
+      const auto size = static_cast<size_t>(range.size());
+      batch.read(stream.first + b, segment * shape_.segment_length + range.begin,
+                 std::span(tokens_).subspan(count, size), std::span(targets_).subspan(count, size));
+      count += size;
+    }
+  return {stream.count, text, own[0].size() + own[1].size(), std::span(tokens_).first(count),
+          std::span(targets_).first(count)};
+}
+
+/// f(sequence of the stream, position in the segment, first row of [batch * own], rows, their targets) for each run of
+/// text that is here.
+template <class F>
+void Executor::for_pieces(const CellText& text, const F& f) const {
+  const std::array<Range, 2> own = runner_.own_text(text.text);
+  int64_t first = 0;
+  for (int64_t b = 0; b < text.batch; ++b)
+    for (const Range& range : own) {
+      if (range.size() == 0) continue;
+      f(b, range.begin, first, range.size(),
+        text.targets.subspan(static_cast<size_t>(first), static_cast<size_t>(range.size())));
+      first += range.size();
+    }
 }
 
 void Executor::deliver(const Stream& stream, int64_t segment, const CellText& text, ConstView<> nll, ResultSink* sink,
@@ -183,20 +220,20 @@ void Executor::deliver(const Stream& stream, int64_t segment, const CellText& te
       text.targets.size() - static_cast<size_t>(std::count(text.targets.begin(), text.targets.end(), kIgnoredTarget)));
   sums.tokens += static_cast<double>(nll.size());
   if (!sink) return;
-  for (int64_t b = 0; b < stream.count; ++b)
-    sink->losses(stream.first + b, segment * shape_.segment_length, nll.rows(b * text.text, text.text),
-                 text.targets.subspan(static_cast<size_t>(b * text.text), static_cast<size_t>(text.text)));
+  for_pieces(text, [&](int64_t b, int64_t position, int64_t first, int64_t count, std::span<const int32_t> targets) {
+    sink->losses(stream.first + b, segment * shape_.segment_length + position, nll.rows(first, count), targets);
+  });
 }
 
 void Executor::compute(const Action& a, const TokenSource& batch, ResultSink* sink, StepSums& sums) {
   const Stream own = stream(a.cell.stream);
   const CellText text = read_text(own, batch, a.cell.segment);
   ArenaScope scope(scratch_);
-  const View<> nll = scratch_.take(dtype_, {own.count * text.text});
+  const View<> nll = scratch_.take(dtype_, {own.count * text.own});
   const bool counted =
       std::any_of(text.targets.begin(), text.targets.end(), [](int32_t target) { return target != kIgnoredTarget; });
   // Nobody reads what an evaluation computes here: no target counts, and nothing crosses to the next segment.
-  if (!policy_.backward && !counted && memory_.dependency() == Dependency::None) {
+  if (!policy_.backward && !counted && memory_.dependency() == Dependency::None && mesh_.shape().token == 1) {
     sums.tokens += static_cast<double>(text.tokens.size());
     return;
   }
@@ -231,13 +268,15 @@ void Executor::compute(const Action& a, const TokenSource& batch, ResultSink* si
   }
   if (sink && workload_.logits && counted) {
     const int64_t vocab = llama_.shape().vocab;
-    const View<> logits = scratch_.take(dtype_, {own.count * text.text, vocab});
+    const View<> logits = scratch_.take(dtype_, {own.count * text.own, vocab});
     runner_.logits(text, *saved, logits, scratch_);
-    for (int64_t b = 0; b < own.count; ++b)
-      sink->logits(own.first + b, a.cell.segment * shape_.segment_length, logits.rows(b * text.text, text.text),
-                   text.targets.subspan(static_cast<size_t>(b * text.text), static_cast<size_t>(text.text)));
+    for_pieces(text, [&](int64_t b, int64_t position, int64_t first, int64_t count, std::span<const int32_t> targets) {
+      sink->logits(own.first + b, a.cell.segment * shape_.segment_length + position, logits.rows(first, count),
+                   targets);
+    });
   }
-  if (sink && state_out && a.cell.segment + 1 == shape_.segments())
+  // All ranks of a token axis hold the state.
+  if (sink && state_out && a.cell.segment + 1 == shape_.segments() && mesh_.coord().token == 0)
     for (int64_t b = 0; b < own.count; ++b) sink->final_state(own.first + b, state_out.at(b));
 }
 
@@ -274,19 +313,31 @@ StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights,
         if (a.verb == (policy_.backward ? Verb::Backward : Verb::Forward) && observer_) observer_(++cells_done, cells);
         continue;
       }
-      Slot& s = slot(a.kind, a.slot);
-      if (a.verb == Verb::PostReceive)
-        s.request = mesh_.segment().receive(state_view(a.kind, a.slot, stream(a.cell.stream)), a.peer, a.tag);
-      else if (a.verb == Verb::Send)
-        s.request = mesh_.segment().send(state_view(a.kind, a.slot, stream(a.cell.stream)), a.peer, a.tag);
-      else if (a.verb == Verb::Wait) {
-        const Timed timed(queue_, "waiting for a rank", 0);
-        s.request.wait();
-      } else if (a.verb == Verb::Free)
-        s.saved.reset();
+      if (a.verb == Verb::Free)
+        slot(a.kind, a.slot).saved.reset();
+      else
+        exchange(a);
     }
   }
   return sums;
+}
+
+// The ranks of a token axis all hold a state, so each sends its part of it, and the parts meet at the other end.
+void Executor::exchange(const Action& a) {
+  Slot& s = slot(a.kind, a.slot);
+  const View<> states = state_view(a.kind, a.slot, stream(a.cell.stream));
+  const View<> all = states.reshaped({states.size()});
+  const Range part = axis_.share(all.size());
+  if (a.verb == Verb::Wait) {
+    const Timed timed(queue_, "waiting for a rank", 0);
+    s.request.wait();
+    if (s.arriving) axis_.gather(all);
+    return;
+  }
+  s.arriving = a.verb == Verb::PostReceive;
+  const View<> mine = all.rows(part.begin, part.size());
+  if (mine.size() == 0) return;
+  s.request = s.arriving ? mesh_.segment().receive(mine, a.peer, a.tag) : mesh_.segment().send(mine, a.peer, a.tag);
 }
 
 }  // namespace memring

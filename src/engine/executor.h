@@ -70,7 +70,10 @@ class Executor {
   double efficiency() { return main_schedule().efficiency(); }
   Schedule& main_schedule() { return schedule(draw(workload_.shapes.back())); }
   /// Where to note what this rank is doing.
-  void note_in(Progress& progress) { progress_ = &progress; }
+  void note_in(Progress& progress) {
+    progress_ = &progress;
+    axis_.note_in(progress);
+  }
   /// Called with (cells done, cells of this rank) after each compute cell: progress inside long steps.
   void set_cell_observer(std::function<void(int64_t, int64_t)> observer) { observer_ = std::move(observer); }
 
@@ -82,6 +85,7 @@ class Executor {
   struct Slot {
     View<uint8_t> memory;
     Request request;                 ///< the message in flight into or out of it
+    bool arriving = false;           ///< into it
     std::optional<CellSaved> saved;  ///< of kind Saved, while filled
   };
 
@@ -89,12 +93,16 @@ class Executor {
   void split(int64_t micro_batch);
   int64_t slot_bytes(SlotKind, int64_t text) const;
   int64_t scratch_bytes() const;
+  int64_t ring_bytes() const;
   void lay_out(const Schedule&, int64_t text);  ///< carves the slots of a batch out of the arena
   Stream stream(int32_t index) const;
   Slot& slot(SlotKind kind, int32_t index) { return slots_[static_cast<size_t>(kind)][static_cast<size_t>(index)]; }
   View<> state_view(SlotKind, int32_t slot, const Stream&);
+  void exchange(const Action&);  ///< PostReceive, Send and Wait
   CellText read_text(const Stream&, const TokenSource&, int32_t segment);
   void compute(const Action&, const TokenSource&, ResultSink*, StepSums&);
+  template <class F>
+  void for_pieces(const CellText&, const F&) const;
   void deliver(const Stream&, int64_t segment, const CellText&, ConstView<> nll, ResultSink*, StepSums&) const;
 
   Queue& queue_;
@@ -105,6 +113,7 @@ class Executor {
   Workload workload_;
   SequenceShape shape_;  ///< of the batch that runs
   Tbptt tbptt_;
+  TokenAxis axis_;
   CellRunner runner_;
   Policy policy_;
   int64_t micro_batch_ = 1, streams_ = 1;

@@ -24,14 +24,15 @@ struct CellContext {
   RowAxis& axis;
   const Params& params;
   Cell cell;
-  int64_t batch = 0, text = 0;  ///< sequences; text rows of this segment
-  View<> hidden;                ///< [batch, rows, dim], rows in the order of Memory::rows
-  View<> d_hidden;              ///< gradient of `hidden`, same shape
-  bool initial = false;         ///< the state that enters is the mechanism's initial one
-  ConstView<> state_in;         ///< [batch, state_numbers]; forward only, empty when initial
-  View<> state_out;             ///< empty: nobody reads it
-  ConstView<> d_state_out;      ///< empty: zero
-  View<> d_state_in;            ///< empty: not wanted (first segment, or the boundary is closed to gradients)
+  int64_t batch = 0, text = 0;    ///< sequences; text rows of this segment, on all ranks
+  std::span<const int32_t> rows;  ///< which rows of the layout (Memory::rows) are on this rank, ascending
+  View<> hidden;                  ///< [batch, rows, dim]: those rows
+  View<> d_hidden;                ///< gradient of `hidden`, same shape
+  bool initial = false;           ///< the state that enters is the mechanism's initial one
+  ConstView<> state_in;           ///< [batch, state_numbers]; forward only, empty when initial
+  View<> state_out;               ///< empty: nobody reads it
+  ConstView<> d_state_out;        ///< empty: zero
+  View<> d_state_in;              ///< empty: not wanted (first segment, or the boundary is closed to gradients)
 };
 
 /// Each hook has its backward beside it; hooks that a mechanism does not need do nothing.

@@ -41,23 +41,22 @@ class Rmt final : public Memory {
 
   void compose(CellContext& c) override {
     for (int64_t b = 0; b < c.batch; ++b) {
-      const ConstView<> memory = c.initial ? c.params.weight(tokens_) : c.state_in.at(b).reshaped({m_, shape_.dim});
-      Elementwise::copy(c.queue, read(c.hidden, b), memory);
-      Elementwise::copy(c.queue, write(c, c.hidden, b), memory);
+      const ConstView<> memory = c.initial ? c.params.weight(tokens_) : vectors(c.state_in, b);
+      for_memory_rows(
+          c, [&](int64_t row, int64_t i, bool) { Elementwise::copy(c.queue, c.hidden.at(b).at(row), memory.at(i)); });
     }
   }
   // The read and the write block hold the same vectors: the gradient of M_s is the sum of both.
   void compose_backward(CellContext& c) override {
+    if (!c.d_state_in && !c.initial) return;
+    if (c.d_state_in) Elementwise::fill(c.queue, c.d_state_in, 0);
     for (int64_t b = 0; b < c.batch; ++b) {
-      const ConstView<> d_read = read(c.d_hidden, b), d_write = write(c, c.d_hidden, b);
-      if (c.d_state_in) {
-        Elementwise::add(c.queue, c.d_state_in.at(b).reshaped({m_, shape_.dim}), d_read, d_write);
-      } else if (c.initial) {
-        const View<> d_tokens = c.params.grad(tokens_);
-        Elementwise::add(c.queue, d_tokens, d_tokens, d_read);
-        Elementwise::add(c.queue, d_tokens, d_tokens, d_write);
-      }
+      const View<> d_memory = c.d_state_in ? vectors(c.d_state_in, b) : c.params.grad(tokens_);
+      for_memory_rows(c, [&](int64_t row, int64_t i, bool) {
+        Elementwise::add(c.queue, d_memory.at(i), d_memory.at(i), c.d_hidden.at(b).at(row));
+      });
     }
+    if (c.d_state_in) c.axis.sum(c.queue, c.d_state_in);
   }
 
   void after_norm(CellContext& c) override {
@@ -67,19 +66,32 @@ class Rmt final : public Memory {
     c.axis.collect(c.queue, c.state_out.reshaped({c.batch, m_, shape_.dim}), c.hidden, wanted);
   }
   void after_norm_backward(CellContext& c) override {
-    for (int64_t b = 0; b < c.batch; ++b) {
-      Elementwise::fill(c.queue, read(c.d_hidden, b), 0);
-      const View<> d_write = write(c, c.d_hidden, b);
-      if (c.d_state_out)
-        Elementwise::copy(c.queue, d_write, c.d_state_out.at(b).reshaped({m_, shape_.dim}));
-      else
-        Elementwise::fill(c.queue, d_write, 0);
-    }
+    for (int64_t b = 0; b < c.batch; ++b)
+      for_memory_rows(c, [&](int64_t row, int64_t i, bool write) {
+        const View<> d_row = c.d_hidden.at(b).at(row);
+        if (write && c.d_state_out)
+          Elementwise::copy(c.queue, d_row, vectors(c.d_state_out, b).at(i));
+        else
+          Elementwise::fill(c.queue, d_row, 0);
+      });
   }
 
  private:
-  View<> read(View<> hidden, int64_t b) const { return hidden.at(b).rows(0, m_); }
-  View<> write(const CellContext& c, View<> hidden, int64_t b) const { return hidden.at(b).rows(m_ + c.text, m_); }
+  /// f(row here, number of its memory vector, is it a write row) for each memory row that is here.
+  template <class F>
+  void for_memory_rows(const CellContext& c, const F& f) const {
+    const int64_t write = m_ + c.text;
+    for (int64_t row = 0; row < std::ssize(c.rows); ++row) {
+      const int64_t number = c.rows[static_cast<size_t>(row)];
+      if (number < m_) f(row, number, false);
+      if (number >= write) f(row, number - write, true);
+    }
+  }
+  /// The memory of one sequence, [m, dim].
+  template <class V>
+  V vectors(V states, int64_t b) const {
+    return states.at(b).reshaped({m_, shape_.dim});
+  }
 
   MemorySettings settings_;
   ModelShape shape_;

@@ -1,5 +1,5 @@
-// RowAxis: the rows of a cell that other ranks hold. With one rank on the token axis it is the identity; a token
-// axis puts a communicator behind it.
+// RowAxis: the rows of a cell that other ranks hold. With one rank on the token axis it is the identity;
+// engine/token_axis.h puts a communicator behind it.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -17,13 +17,6 @@ class RowAxis {
   virtual void collect(Queue&, View<> all, ConstView<> mine, std::span<const int32_t> wanted) = 0;
   /// Sums `partial` over the ranks of the axis, in fixed order.
   virtual void sum(Queue&, View<> partial) = 0;
-};
-
-/// All rows are here.
-class LocalRows final : public RowAxis {
- public:
-  void collect(Queue&, View<> all, ConstView<> mine, std::span<const int32_t> wanted) override;
-  void sum(Queue&, View<>) override {}
 };
 
 }  // namespace memring

@@ -53,7 +53,6 @@ MISTAKES = [
     override("unbiased", "--tbptt.mode=unbiased", "this build does not have it yet; it has full, window"),
     override("cuda", "--device.kind=cuda", "no CUDA backend"),
     override("strict", "--run.deterministic=strict", "ring attention"),
-    override("token axis", "--mesh.token=2", "mesh.token = 2"),
     usage("armt fixture", ["verify", str(GOLDEN / "armt_full.h5")], "armt_full.h5", "this build does not have it yet"),
     # Ranks: one message whoever finds the mistake
     usage("mistake on two ranks", ["train", "base.ini", "--model.layer=3"], "unknown key 'model.layer'", ranks=2),

@@ -19,12 +19,17 @@ KEYS = {**jobs.ENDLESS, "checkpoint__every": 3}
 
 
 class LostRanks(jobs.JobTest):
+    @staticmethod
+    def mesh(ranks):
+        """Two ranks pass memories on, three pass keys round."""
+        return {"mesh__segment": 2} if ranks == 2 else {"mesh__segment": 1, "mesh__token": ranks, "mesh__data": 1}
+
     def inject(self, directory, signal_number, ranks, source, timeout, at_start=False):
         """Starts the command, or starts it again, sends the signal to a random rank at a random moment, and returns
         (rank, exit code, seconds, output)."""
         before = max(runs.losses(directory), default=0)
         saved = runs.checkpoints(directory)
-        process = self.start(*self.train_arguments(directory, mesh__segment=ranks, run__timeout=timeout, **KEYS), ranks=ranks)
+        process = self.start(*self.train_arguments(directory, run__timeout=timeout, **self.mesh(ranks), **KEYS), ranks=ranks)
         if not at_start:
             fresh = int(saved[-1].name.removeprefix("step-")) if saved else 0
             self.assertTrue(self.await_step(process, directory, max(before, fresh) + 1), self.output(process))

@@ -82,7 +82,7 @@ TEST(Config, EveryKeyReadsBackTheValueItPrinted) {
   const Config back = parse_config(text, "printed.ini");
   for (const Option& option : options()) {
     EXPECT_EQ(value_text(option, back), value_text(option, config)) << option.key;
-    const bool one_value = option.choices.size() == 1 || option.key == "mesh.token";
+    const bool one_value = option.choices.size() == 1;
     EXPECT_TRUE(one_value || value_text(option, back) != value_text(option, defaults)) << option.key << " was not set";
   }
 }
@@ -251,7 +251,6 @@ TEST(Config, KnownNamesThatThisBuildLacksSaySo) {
   expect_mistake("[device]\nkind = cuda\n", {"this build does not have it yet", "no CUDA backend"});
   expect_mistake("[run]\ndeterministic = strict\n", {"this build does not have it yet; it has mesh", "ring attention"});
   expect_mistake("[tbptt]\nmode = unbiased\n", {"this build does not have it yet; it has full, window"});
-  expect_mistake("[mesh]\ntoken = 2\n", {"runs.ini:2: mesh.token = 2", "mesh.segment"});
 }
 
 TEST(Config, CombinationsThatCannotWorkNameTheirKeysAndPlace) {

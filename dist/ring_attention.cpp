@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dist/ring_attention.h"
+
+#include <optional>
+
+#include "base/profile.h"
+#include "kernels/elementwise/elementwise.h"
+
+namespace memring {
+namespace {
+
+constexpr int kKeysTag = 0, kGradientTag = 1;
+
+/// Keys and values of one rank, or their gradients, as one message: [2, batch, kv_heads, rows, head_dim].
+struct Block {
+  View<> all;
+  View<> k() const { return all.at(0); }
+  View<> v() const { return all.at(1); }
+};
+
+/// Two buffers, each large enough for any rank's block, used in turns.
+class Buffers {
+ public:
+  Buffers(Arena& arena, DType dtype, Shape keys, int64_t most_rows) : dtype_(dtype), keys_(keys) {
+    for (View<>& buffer : buffers_) buffer = arena.take(dtype, {2 * keys[0] * keys[1] * most_rows * keys[3]});
+  }
+  Block at(int hop, int64_t rows) const {
+    return {View<>(buffers_[hop % 2].data(), dtype_, {2, keys_[0], keys_[1], rows, keys_[3]})};
+  }
+
+ private:
+  DType dtype_;
+  Shape keys_;  // [batch, kv_heads, any, head_dim]
+  View<> buffers_[2];
+};
+
+/// What a call takes from the arena.
+struct RingBuffers {
+  Buffers keys;
+  std::optional<Buffers> own, others;  // backward: gradients of own keys as they arrive, of others' as they leave
+
+  static RingBuffers carve(Arena& arena, DType dtype, Shape keys, int64_t most_rows, bool backward) {
+    RingBuffers b{Buffers(arena, dtype, keys, most_rows), {}, {}};
+    if (!backward) return b;
+    b.own.emplace(arena, dtype, keys, most_rows);
+    b.others.emplace(arena, dtype, keys, most_rows);
+    return b;
+  }
+};
+
+}  // namespace
+
+/// The keys of the ranks in turn: while `current` is worked on, the next one travels.
+class RingAttention::KeyRing {
+ public:
+  KeyRing(RingAttention& ring, Queue& queue, const Buffers& buffers, const KeySpan& mine)
+      : ring_(ring), queue_(queue), token_(ring.token_), plan_(ring.plan_), buffers_(buffers) {
+    const Block first = block(0);
+    Elementwise::copy(queue, first.k(), mine.k);
+    Elementwise::copy(queue, first.v(), mine.v);
+    exchange();
+  }
+  bool done() const { return hop_ == plan_.ranks(); }
+  int hop() const { return hop_; }
+  int owner() const { return plan_.owner(token_.rank(), hop_); }
+  Block current() const { return block(hop_); }
+  void advance() {
+    ring_.wait(queue_, received_, before());
+    ring_.wait(queue_, sent_, behind());
+    ++hop_;
+    exchange();
+  }
+
+ private:
+  Block block(int hop) const { return buffers_.at(hop, plan_.count(plan_.owner(token_.rank(), hop))); }
+  void exchange() {
+    if (hop_ + 1 >= plan_.ranks()) return;
+    const View<> next = block(hop_ + 1).all, here = block(hop_).all;
+    if (next.size() > 0) received_ = token_.receive(next, before(), kKeysTag);
+    if (here.size() > 0) sent_ = token_.send(here, behind(), kKeysTag);
+  }
+
+  int before() const { return plan_.owner(token_.rank(), 1); }
+  int behind() const { return plan_.reader(token_.rank(), 1); }
+
+  RingAttention& ring_;
+  Queue& queue_;
+  Communicator& token_;
+  const RingPlan& plan_;
+  const Buffers& buffers_;
+  int hop_ = 0;
+  Request received_, sent_;
+};
+
+void RingAttention::wait(Queue& queue, Request& request, int peer) {
+  const Timed timed(queue, "waiting for a rank", 0);
+  if (!progress_) return request.wait();
+  const Verb verb = progress_->verb.exchange(Verb::Wait);
+  const int other = progress_->peer.exchange(peer);
+  progress_->advance();
+  request.wait();
+  progress_->peer = other;
+  progress_->verb = verb;
+}
+
+int64_t RingAttention::buffer_bytes(DType dtype, int64_t batch, int64_t kv_heads, int64_t head_dim,
+                                    const RingPlan& plan, bool backward) {
+  Arena arena;
+  RingBuffers::carve(arena, dtype, {batch, kv_heads, 0, head_dim}, plan.most(), backward);
+  return arena.peak();
+}
+
+void RingAttention::enter(const RingPlan& plan, const std::vector<Row>& layout) {
+  plan_ = plan;
+  rows_.clear();
+  for (int rank = 0; rank < plan.ranks(); ++rank) rows_.push_back(rows_at(layout, plan.rows_of(rank)));
+}
+
+void RingAttention::forward(Queue& queue, View<> o, View<> lse, ConstView<> q, std::span<const Row> rows,
+                            std::span<const KeySpan> spans) {
+  const ArenaScope scope(buffers_);
+  const KeySpan& mine = spans.back();
+  const RingBuffers buffers = RingBuffers::carve(buffers_, q.dtype(), mine.k.shape(), plan_.most(), false);
+  for (KeyRing ring(*this, queue, buffers.keys, mine); !ring.done(); ring.advance()) {
+    if (ring.hop() == 0) {
+      LocalAttention::forward_part(queue, o, lse, Write::Overwrite, q, rows, spans);
+      continue;
+    }
+    const Block block = ring.current();
+    const KeySpan theirs{
+        .k = block.k(), .v = block.v(), .dk = {}, .dv = {}, .rows = rows_[static_cast<size_t>(ring.owner())]};
+    LocalAttention::forward_part(queue, o, lse, Write::Accumulate, q, rows, {&theirs, 1});
+  }
+}
+
+// At hop i rank r works on the keys of rank r - i, and rank r + i on those of r. Each gradient of others' keys leaves
+// when it is complete, and may take all of the next hop to arrive.
+void RingAttention::backward(Queue& queue, View<> dq, ConstView<> d_o, ConstView<> o, ConstView<> lse, ConstView<> q,
+                             std::span<const Row> rows, std::span<const KeySpan> spans) {
+  const ArenaScope scope(buffers_);
+  const KeySpan& mine = spans.back();
+  const RingBuffers buffers = RingBuffers::carve(buffers_, q.dtype(), mine.k.shape(), plan_.most(), true);
+  Request sent[2], received[2];
+  const auto add_received = [&](int hop) {
+    wait(queue, received[hop % 2], plan_.reader(token_.rank(), hop));
+    const Block part = buffers.own->at(hop, mine.k.dim(2));
+    if (part.all.size() == 0) return;
+    Elementwise::add(queue, mine.dk, mine.dk, part.k());
+    Elementwise::add(queue, mine.dv, mine.dv, part.v());
+  };
+  for (KeyRing ring(*this, queue, buffers.keys, mine); !ring.done(); ring.advance()) {
+    const int hop = ring.hop();
+    if (hop == 0) {
+      LocalAttention::backward_part(queue, dq, Write::Overwrite, d_o, o, lse, q, rows, spans);
+      continue;
+    }
+    const Block part = buffers.own->at(hop, mine.k.dim(2));
+    if (part.all.size() > 0)
+      received[hop % 2] = token_.receive(part.all, plan_.reader(token_.rank(), hop), kGradientTag);
+    const Block block = ring.current(), gradient = buffers.others->at(hop, block.all.dim(3));
+    wait(queue, sent[hop % 2], plan_.owner(token_.rank(), hop - 2));
+    Elementwise::fill(queue, gradient.all, 0);
+    const KeySpan theirs{.k = block.k(),
+                         .v = block.v(),
+                         .dk = gradient.k(),
+                         .dv = gradient.v(),
+                         .rows = rows_[static_cast<size_t>(ring.owner())]};
+    LocalAttention::backward_part(queue, dq, Write::Accumulate, d_o, o, lse, q, rows, {&theirs, 1});
+    if (gradient.all.size() > 0) sent[hop % 2] = token_.send(gradient.all, ring.owner(), kGradientTag);
+    if (hop > 1) add_received(hop - 1);
+  }
+  if (plan_.ranks() > 1) add_received(plan_.ranks() - 1);
+  for (const int hop : {plan_.ranks() - 2, plan_.ranks() - 1})
+    wait(queue, sent[hop % 2], plan_.owner(token_.rank(), hop));
+}
+
+}  // namespace memring

@@ -1,0 +1,53 @@
+// TokenAxis: the ranks that hold the rows of a cell between them; where memories and layers, which know no ranks, meet
+// the ring. With one rank all rows are here and nothing is sent.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <span>
+#include <vector>
+
+#include "dist/ring_attention.h"
+#include "memory/row_axis.h"
+#include "model/shape.h"
+
+namespace memring {
+
+class TokenAxis final : public RowAxis {
+ public:
+  explicit TokenAxis(Communicator& token) : token_(token), ring_(token) {}
+
+  RingPlan plan(int64_t rows) const { return RingPlan(rows, token_.size()); }
+  /// How many rows of a layout of `rows` are here, and which rows of [begin, end) of it: two ranges, either may be
+  /// empty.
+  int64_t count(int64_t rows) const { return plan(rows).count(token_.rank()); }
+  std::array<Range, 2> within(int64_t rows, Range wanted) const { return plan(rows).within(token_.rank(), wanted); }
+
+  /// Message buffers for cells of `batch` sequences and layouts of up to `rows` rows.
+  int64_t buffer_bytes(const ModelShape&, DType, int64_t batch, int64_t rows, bool backward) const;
+  void allocate(int64_t bytes) { ring_.allocate(bytes); }
+
+  void note_in(Progress& progress) { ring_.note_in(progress); }
+
+  /// The layout of the cell that comes next.
+  void enter(std::vector<Row> layout);
+  std::span<const Row> rows() const { return rows_; }            ///< those that are here, in order
+  std::span<const int32_t> numbers() const { return numbers_; }  ///< theirs in the layout, ascending
+  int64_t first_from(int64_t number) const;                      ///< the first row here with this number or more
+  AttentionExecutor& attention();
+
+  void collect(Queue&, View<> all, ConstView<> mine, std::span<const int32_t> wanted) override;
+  void sum(Queue&, View<> partial) override { token_.all_reduce_sum(partial); }
+  /// Each rank has its near-equal part of the flat `data`; afterwards all have all of it. (States travel that way.)
+  void gather(View<> data);
+  Range share(int64_t size) const { return part_of(size, token_.size(), token_.rank()); }
+
+ private:
+  Communicator& token_;
+  RingAttention ring_;
+  LocalAttention local_;
+  std::vector<Row> layout_, rows_;
+  std::vector<int32_t> numbers_;
+};
+
+}  // namespace memring
