@@ -38,6 +38,13 @@ void Elementwise::fill(Queue& queue, View<> y, double value) {
   });
 }
 
+void Elementwise::scale(Queue& queue, View<> y, double factor) {
+  const Timed timed(queue, "Elementwise scale", 0, y);
+  in_ranges(queue, y.dtype(), y.size(), [&]<class T>(int64_t begin, int64_t end) {
+    reference::scale(y.as<T>() + begin, static_cast<T>(factor), end - begin);
+  });
+}
+
 void Elementwise::add(Queue& queue, View<> y, ConstView<> a, ConstView<> b) {
   expect(a, y.dtype(), y.shape(), "Elementwise a");
   expect(b, y.dtype(), y.shape(), "Elementwise b");

@@ -9,6 +9,7 @@ namespace memring {
 struct Elementwise {
   static void copy(Queue&, View<> y, ConstView<> x);
   static void fill(Queue&, View<> y, double value);
+  static void scale(Queue&, View<> y, double factor);  ///< y *= factor
   /// Residual addition y = a + b; y may be a or b. Its backward passes dy to both sides: nothing to compute.
   static void add(Queue&, View<> y, ConstView<> a, ConstView<> b);
 };

@@ -1,4 +1,4 @@
-// Copy, fill and residual addition: the reference on plain pointers. Private to kernels/.
+// Copy, fill, scaling and residual addition: the reference on plain pointers. Private to kernels/.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -10,6 +10,8 @@ template <class T>
 void copy(T* y, const T* x, int64_t count);
 template <class T>
 void fill(T* y, T value, int64_t count);
+template <class T>
+void scale(T* y, T factor, int64_t count);
 template <class T>
 void add(T* y, const T* a, const T* b, int64_t count);
 

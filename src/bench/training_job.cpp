@@ -49,7 +49,8 @@ void TrainingJob::step() {
   Params& params = engine_->params();
   Executor& executor = engine_->executor();
   if (backward_) Elementwise::fill(engine_->queue(), params.gradients(), 0);
-  const StepSums local = executor.run(RandomTokens(config_, steps_++), executor.draw(sequence_shape(config_)));
+  const int64_t step = steps_++;
+  const StepSums local = executor.run(RandomTokens(config_, step), executor.draw(step, sequence_shape(config_)));
   if (!backward_) return;
   const ReducedStep reduced = sync_->reduce(engine_->queue(), params.gradients(), local);
   optimizer_->step(config_.optimizer.lr, steps_, optimizer_->clipping(reduced.norm) / reduced.sums.targets);

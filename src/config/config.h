@@ -60,8 +60,9 @@ struct SegmentConfig {
 };
 
 struct TbpttConfig {
-  std::string mode = "full";  ///< full | window (unbiased: later)
+  std::string mode = "full";  ///< full | window | unbiased
   int64_t window = 1;
+  double cut = 0.1;
   std::string recompute = "auto";  ///< auto | always | never
 };
 

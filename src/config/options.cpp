@@ -166,11 +166,16 @@ std::vector<Option> table() {
       size("segment.length", segment<&SegmentConfig::length>, at_least(0),
            "Text tokens of a segment; 0 = the whole sequence (memory.kind = none only).", "512", kNumbers),
 
-      choice("tbptt.mode", tbptt<&TbpttConfig::mode>, {"full", "window"}, {"unbiased"},
-             "Set tbptt.mode = full (exact) or window (cut every tbptt.window segments).",
-             "Gradient through time: exact, or cut every tbptt.window segments.", "window", kNumbers),
+      choice("tbptt.mode", tbptt<&TbpttConfig::mode>, {"full", "window", "unbiased"},
+             "Gradient through time: exact; cut every tbptt.window segments; or cut at random and re-weighted, so that "
+             "its mean is exact.",
+             "window", kNumbers),
       integer("tbptt.window", tbptt<&TbpttConfig::window>, at_least(1),
               "Segments between two cuts of the gradient (mode window).", "4", kNumbers),
+      real("tbptt.cut", tbptt<&TbpttConfig::cut>, {0, 0.9},
+           "Probability of a cut at each boundary (mode unbiased). What reaches over k boundaries has the relative "
+           "variance (1 - cut)^-k - 1.",
+           "0.25", kNumbers),
       choice("tbptt.recompute", tbptt<&TbpttConfig::recompute>, {"auto", "always", "never"},
              "Recompute a segment's activations in backward; auto = only where they do not fit device.memory.",
              "always"),

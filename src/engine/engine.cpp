@@ -21,7 +21,11 @@ Isa isa_of(const std::string& name) {
   return wanted;
 }
 
-Tbptt tbptt_of(const TbpttConfig& config) { return Tbptt(config.mode == "window" ? config.window : 0); }
+Tbptt tbptt_of(const Config& config) {
+  return config.tbptt.mode == "window"     ? Tbptt::windows(config.tbptt.window)
+         : config.tbptt.mode == "unbiased" ? Tbptt::unbiased(config.tbptt.cut, config.run.seed)
+                                           : Tbptt::full();
+}
 
 Recompute recompute_of(const TbpttConfig& config) {
   return config.recompute == "always"  ? Recompute::Always
@@ -85,7 +89,7 @@ Engine::Engine(const Config& config, Mesh& mesh, const NodeShare& node, const Wo
       llama_(model_shape(config.model), params_),
       memory_(make_memory(memory_settings(config.memory), llama_.shape(), params_)),
       executor_(std::make_unique<Executor>(queue_, params_, llama_, *memory_, mesh, numerics_.dtype, workload,
-                                           tbptt_of(config.tbptt))) {
+                                           tbptt_of(config))) {
   if (node.progress) executor_->note_in(*node.progress);
   Arena measure;
   params_.allocate(measure, numerics_.dtype, workload.backward);

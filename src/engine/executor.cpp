@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/profile.h"
+#include "kernels/elementwise/elementwise.h"
 
 namespace memring {
 namespace {
@@ -50,30 +51,40 @@ Executor::Executor(Queue& queue, const Params& params, const Llama& llama, Memor
   split(workload_.micro_batch > 0 ? workload_.micro_batch : (most + streams - 1) / streams);
 }
 
-int64_t Executor::own_sequences() const {
-  return part_of(workload_.batch, mesh_.shape().data, mesh_.coord().data).size();
-}
+Range Executor::own_sequences() const { return part_of(workload_.batch, mesh_.shape().data, mesh_.coord().data); }
 
 void Executor::split(int64_t micro_batch) {
   micro_batch_ = std::max<int64_t>(micro_batch, 1);
-  streams_ = (own_sequences() + micro_batch_ - 1) / micro_batch_;
+  streams_ = (own_sequences().size() + micro_batch_ - 1) / micro_batch_;
   schedules_.clear();
 }
 
 Executor::Stream Executor::stream(int32_t index) const {
-  const Range own = part_of(workload_.batch, mesh_.shape().data, mesh_.coord().data);
+  const Range own = own_sequences();
   const int64_t first = own.begin + index * micro_batch_;
   return {first, std::min(micro_batch_, own.end - first)};
 }
 
-Schedule& Executor::schedule(const BoundaryWeights& weights) {
-  const auto found = schedules_.find(weights.closed);
+Schedule& Executor::schedule(const std::vector<bool>& closed) {
+  constexpr size_t kKept = 64;  // a curriculum has a few; random truncation has a new one in almost every step
+  const auto found = schedules_.find(closed);
   if (found != schedules_.end()) return found->second;
-  const Extent extent{static_cast<int32_t>(streams_), static_cast<int32_t>(weights.closed.size()),
+  if (schedules_.size() >= kKept) schedules_.clear();
+  const Extent extent{static_cast<int32_t>(streams_), static_cast<int32_t>(closed.size()),
                       static_cast<int32_t>(llama_.shape().layers)};
-  Schedule derived =
-      Schedule::derive(memory_.dependency(), extent, weights.closed, mesh_.shape(), mesh_.coord(), policy_);
-  return schedules_.emplace(weights.closed, std::move(derived)).first->second;
+  Schedule derived = Schedule::derive(memory_.dependency(), extent, closed, mesh_.shape(), mesh_.coord(), policy_);
+  return schedules_.emplace(closed, std::move(derived)).first->second;
+}
+
+// Where the weight is 0 the adjoint becomes zero and is not multiplied, so that an infinity cannot leak through.
+void Executor::weigh(View<> adjoints, const Stream& stream, int32_t segment, const BoundaryWeights& weights) {
+  for (int64_t b = 0; b < stream.count; ++b) {
+    const double weight = weights.at(stream.first + b, segment);
+    if (weight == 0)
+      Elementwise::fill(queue_, adjoints.at(b), 0);
+    else if (weight != 1)
+      Elementwise::scale(queue_, adjoints.at(b), weight);
+  }
 }
 
 int64_t Executor::slot_bytes(SlotKind kind, int64_t text) const {
@@ -110,7 +121,7 @@ int64_t Executor::ring_bytes() const {
 MemoryPlan Executor::plan() {
   MemoryPlan most;
   for (const SequenceShape& shape : workload_.shapes) {
-    const Schedule& s = schedule(draw(shape));
+    const Schedule& s = schedule(tbptt_.always_closed(shape.segments()));
     const auto bytes = [&](SlotKind kind) { return s.slots(kind) * slot_bytes(kind, shape.text_of(0)); };
     MemoryPlan slots{{{"boundary states", bytes(SlotKind::State)},
                       {"adjoints", bytes(SlotKind::Adjoint)},
@@ -225,7 +236,8 @@ void Executor::deliver(const Stream& stream, int64_t segment, const CellText& te
   });
 }
 
-void Executor::compute(const Action& a, const TokenSource& batch, ResultSink* sink, StepSums& sums) {
+void Executor::compute(const Action& a, const TokenSource& batch, const BoundaryWeights& weights, ResultSink* sink,
+                       StepSums& sums) {
   const Stream own = stream(a.cell.stream);
   const CellText text = read_text(own, batch, a.cell.segment);
   ArenaScope scope(scratch_);
@@ -243,6 +255,7 @@ void Executor::compute(const Action& a, const TokenSource& batch, ResultSink* si
     const bool initial = a.cell.segment == 0 || memory_.dependency() == Dependency::None;
     runner_.backward(text, a.cell, *rows.saved, initial, state_view(SlotKind::Adjoint, a.in, own),
                      state_view(SlotKind::Adjoint, a.out, own), nll, scratch_);
+    if (a.out != kNoSlot) weigh(state_view(SlotKind::Adjoint, a.out, own), own, a.cell.segment, weights);
     deliver(own, a.cell.segment, text, nll, sink, sums);
     return;
   }
@@ -282,15 +295,18 @@ void Executor::compute(const Action& a, const TokenSource& batch, ResultSink* si
 
 StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights, ResultSink* sink) {
   StepSums sums;
-  if (own_sequences() == 0) return sums;
+  if (own_sequences().size() == 0) return sums;
   shape_ = batch.shape();
   const bool planned = std::any_of(workload_.shapes.begin(), workload_.shapes.end(), [&](const SequenceShape& shape) {
     return shape_.segments() <= shape.segments() && shape_.text_of(0) <= shape.text_of(0);
   });
-  check(planned && weights.closed.size() == static_cast<size_t>(shape_.segments()),
+  check(planned && weights.segments == shape_.segments(),
         fmt::format("a batch of {} segments of {} tokens that was not planned, with weights for {}", shape_.segments(),
-                    shape_.text_of(0), weights.closed.size()));
-  Schedule& plan = schedule(weights);
+                    shape_.text_of(0), weights.segments));
+  // With cuts that change from step to step a rank of a segment axis may need more slots than planned: its boundaries
+  // stay open, and where they are cut zeros travel.
+  Schedule& plan = schedule(mesh_.shape().segment == 1 ? weights.closed(own_sequences())
+                                                       : tbptt_.always_closed(shape_.segments()));
   plan.restart();
   lay_out(plan, shape_.text_of(0));
   progress_->enter(Phase::Schedule);
@@ -309,7 +325,7 @@ StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights,
       progress_->layer = a.cell.layer;
       progress_->advance();
       if (computes(a.verb)) {
-        compute(a, batch, sink, sums);
+        compute(a, batch, weights, sink, sums);
         if (a.verb == (policy_.backward ? Verb::Backward : Verb::Forward) && observer_) observer_(++cells_done, cells);
         continue;
       }

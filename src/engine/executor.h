@@ -61,14 +61,17 @@ class Executor {
   /// those of the batch's number of segments.
   StepSums run(const TokenSource& batch, const BoundaryWeights& weights, ResultSink* sink = nullptr);
 
-  BoundaryWeights draw(const SequenceShape& shape) const { return tbptt_.draw(shape.segments()); }
-  Schedule& schedule(const BoundaryWeights&);  ///< derived once for each pattern of closed boundaries
-  MemoryPlan plan();                           ///< for the shapes that take most
+  /// Of one step's batch; the same on every rank.
+  BoundaryWeights draw(int64_t step, const SequenceShape& shape) const {
+    return tbptt_.draw(step, workload_.batch, shape.segments());
+  }
+  const Tbptt& tbptt() const { return tbptt_; }
+  MemoryPlan plan();  ///< for the shapes that take most
   bool recomputes() const { return policy_.recompute; }
   int64_t streams() const { return streams_; }
   int64_t micro_batch() const { return micro_batch_; }
   double efficiency() { return main_schedule().efficiency(); }
-  Schedule& main_schedule() { return schedule(draw(workload_.shapes.back())); }
+  Schedule& main_schedule() { return schedule(tbptt_.always_closed(workload_.shapes.back().segments())); }
   /// Where to note what this rank is doing.
   void note_in(Progress& progress) {
     progress_ = &progress;
@@ -89,7 +92,9 @@ class Executor {
     std::optional<CellSaved> saved;  ///< of kind Saved, while filled
   };
 
-  int64_t own_sequences() const;
+  Range own_sequences() const;
+  Schedule& schedule(const std::vector<bool>& closed);  ///< those of the last few patterns are kept
+  void weigh(View<> adjoints, const Stream&, int32_t segment, const BoundaryWeights&);
   void split(int64_t micro_batch);
   int64_t slot_bytes(SlotKind, int64_t text) const;
   int64_t scratch_bytes() const;
@@ -100,7 +105,7 @@ class Executor {
   View<> state_view(SlotKind, int32_t slot, const Stream&);
   void exchange(const Action&);  ///< PostReceive, Send and Wait
   CellText read_text(const Stream&, const TokenSource&, int32_t segment);
-  void compute(const Action&, const TokenSource&, ResultSink*, StepSums&);
+  void compute(const Action&, const TokenSource&, const BoundaryWeights&, ResultSink*, StepSums&);
   template <class F>
   void for_pieces(const CellText&, const F&) const;
   void deliver(const Stream&, int64_t segment, const CellText&, ConstView<> nll, ResultSink*, StepSums&) const;

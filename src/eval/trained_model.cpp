@@ -57,7 +57,7 @@ TrainedModel::TrainedModel(const Config& config, const std::string& checkpoint, 
 double TrainedModel::run(const Dataset& dataset, int64_t count, const SequenceShape& shape, ResultSink& sink) {
   const auto start = std::chrono::steady_clock::now();
   Executor& executor = engine_.executor();
-  const BoundaryWeights weights = executor.draw(shape);
+  const BoundaryWeights weights = executor.draw(0, shape);
   const int64_t batch = engine_.workload().batch;
   for (int64_t first = 0; first < count; first += batch)
     executor.run(PaddedTokens(dataset.in_order(first, std::min(batch, count - first), shape), batch), weights, &sink);

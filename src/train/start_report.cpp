@@ -2,6 +2,17 @@
 #include "train/start_report.h"
 
 namespace memring {
+namespace {
+
+std::string tbptt_text(const TbpttConfig& config, const Tbptt& tbptt, int64_t segments) {
+  if (config.mode == "window") return fmt::format(" {}", config.window);
+  if (config.mode == "unbiased")
+    return fmt::format(" (cut {}; relative variance of what reaches over 1 boundary {:.2g}, over all {} {:.2g})",
+                       config.cut, tbptt.path_variance(1), segments - 1, tbptt.path_variance(segments - 1));
+  return "";
+}
+
+}  // namespace
 
 std::vector<std::pair<std::string, std::string>> start_facts(const Config& config, Session& session, Mesh& mesh,
                                                              Engine& engine, const Dataset& dataset,
@@ -28,7 +39,7 @@ std::vector<std::pair<std::string, std::string>> start_facts(const Config& confi
                    curriculum.stages().size() > 1 ? fmt::format(", in {} stages", curriculum.stages().size()) : "")},
       {"schedule", fmt::format("{} streams of {} sequences a rank group, tbptt {}{}, {}, efficiency {:.2f}",
                                executor.streams(), executor.micro_batch(), config.tbptt.mode,
-                               config.tbptt.mode == "window" ? fmt::format(" {}", config.tbptt.window) : "",
+                               tbptt_text(config.tbptt, executor.tbptt(), shape.segments()),
                                executor.recomputes() ? "recompute" : "activations kept", executor.efficiency())},
       {"memory",
        fmt::format("{:.1f} MiB planned on a rank: {}", static_cast<double>(engine.plan().total()) / (1 << 20), memory)},
@@ -63,8 +74,8 @@ void warn_about_idle_ranks(Engine& engine, MeshShape mesh, RunLog& log) {
         segments, mesh.segment, mesh.segment - segments));
   else if (engine.dependency() == Dependency::TopToInput && mesh.segment > 1 && efficiency < 0.8)
     log.warning(fmt::format(
-        "the schedule keeps the ranks busy {:.0f} % of the time: a larger data.batch, or mesh.data in place of "
-        "mesh.segment, fills the gaps",
+        "the schedule keeps the ranks busy {:.0f} % of the time: a larger data.batch, or mesh.token or mesh.data in "
+        "place of mesh.segment, fills the gaps",
         100 * efficiency));
 }
 

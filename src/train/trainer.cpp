@@ -101,7 +101,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
     progress.step = state.step + 1;
     const SequenceShape shape = curriculum.shape(state);
     const auto batch = dataset->at(state.step, shape);
-    const BoundaryWeights weights = executor.draw(shape);
+    const BoundaryWeights weights = executor.draw(state.step, shape);
     Elementwise::fill(engine.queue(), params.gradients(), 0);
     StepSums local = executor.run(*batch, weights);
     stop.ask(local, rank0);

@@ -50,7 +50,6 @@ MISTAKES = [
     override("key of another section", "--model.lr=1", "Did you mean 'optimizer.lr'?"),
     # What the design knows and this build lacks
     override("armt", "--memory.kind=armt --segment.length=8", "this build does not have it yet; it has none, rmt"),
-    override("unbiased", "--tbptt.mode=unbiased", "this build does not have it yet; it has full, window"),
     override("cuda", "--device.kind=cuda", "no CUDA backend"),
     override("strict", "--run.deterministic=strict", "ring attention"),
     usage("armt fixture", ["verify", str(GOLDEN / "armt_full.h5")], "armt_full.h5", "this build does not have it yet"),

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <optional>
 
 #include "base/random.h"
@@ -94,7 +95,7 @@ Result run(const Config& config, Communicator& group, const TokenSource* tokens 
     });
   }
   const TokenSource& batch = tokens ? *tokens : random;
-  StepSums sums = engine.executor().run(batch, engine.executor().draw(batch.shape()));
+  StepSums sums = engine.executor().run(batch, engine.executor().draw(0, batch.shape()));
   group.all_reduce_sum(engine.params().gradients());
   double totals[2] = {sums.nll, sums.targets};
   group.all_reduce_sum(View<double>(totals, {2}));
@@ -268,6 +269,97 @@ TEST(Tbptt, GradientBeyondAWindowIsExactlyZeroAndWithinItIsNot) {
       }
     }
   }
+}
+
+/// One engine, many steps with weights of the caller's choice: each gives the gradients, summed over the world.
+class RepeatedGradient {
+ public:
+  RepeatedGradient(const Config& config, Communicator& group)
+      : group_(group),
+        mesh_(group, resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, group.size())),
+        engine_(config, mesh_, NodeShare{}, workload_of(config, config.data.batch, {sequence_shape(config)}, true),
+                [](const FlatBuffer&, DType) { return int64_t{0}; }),
+        tokens_(config.data.batch, sequence_shape(config), config.model.vocab) {
+    engine_.params().initialise(7, 1);
+    double* const weights = engine_.params().weights().as<double>();
+    for (int64_t i = 0; i < engine_.params().layout().size; ++i) weights[i] *= 4;  // memory that matters
+  }
+  std::vector<double> operator()(const BoundaryWeights& weights) {
+    const View<> gradients = engine_.params().gradients();
+    std::fill_n(gradients.as<double>(), gradients.size(), 0.0);
+    engine_.executor().run(tokens_, weights);
+    group_.all_reduce_sum(gradients);
+    return {gradients.as<double>(), gradients.as<double>() + gradients.size()};
+  }
+  Executor& executor() { return engine_.executor(); }
+
+ private:
+  Communicator& group_;
+  Mesh mesh_;
+  Engine engine_;
+  RandomTokens tokens_;
+};
+
+Config unbiased_config(int64_t segments, int ranks) {
+  Config config = small_config();
+  config.data.batch = 2;
+  config.segment.length = 3;
+  config.data.length = segments * config.segment.length;
+  config.mesh = {.data = 1, .segment = ranks, .token = 1};
+  config.tbptt.mode = "unbiased";
+  config.tbptt.cut = 0.3;
+  return config;
+}
+
+double dot(const std::vector<double>& x, const std::vector<double>& y) {
+  return std::inner_product(x.begin(), x.end(), y.begin(), 0.0);
+}
+
+// Every pattern of cuts of both sequences, each with its probability.
+TEST(Tbptt, MeanOverAllRandomCutsIsTheFullGradient) {
+  constexpr int64_t kSegments = 4;
+  constexpr int kPatterns = 1 << (kSegments - 1);
+  const Config config = unbiased_config(kSegments, world().size());
+  const double cut = config.tbptt.cut;
+  RepeatedGradient gradient(config, world());
+  const std::vector<double> full = gradient(Tbptt::full().draw(0, 2, kSegments));
+  std::vector<double> mean(full.size());
+  double largest_difference = 0;
+  for (int first = 0; first < kPatterns; ++first)
+    for (int second = 0; second < kPatterns; ++second) {
+      BoundaryWeights weights{kSegments, std::vector<double>(2 * kSegments, 1.0)};
+      double probability = 1;
+      for (int64_t s = 1; s < kSegments; ++s)
+        for (const auto& [sequence, pattern] : {std::pair{0, first}, {1, second}}) {
+          const bool is_cut = (pattern >> (s - 1)) & 1;
+          weights.values[static_cast<size_t>(sequence * kSegments + s)] = is_cut ? 0 : 1 / (1 - cut);
+          probability *= is_cut ? cut : 1 - cut;
+        }
+      const std::vector<double> one = gradient(weights);
+      for (size_t i = 0; i < mean.size(); ++i) mean[i] += probability * one[i];
+      largest_difference = std::max(largest_difference, relative(one, full));
+    }
+  EXPECT_LE(relative(mean, full), 1e-12);
+  EXPECT_GT(largest_difference, 0.01) << "cuts change nothing here";
+}
+
+// As a training run draws them: the mean of many steps lies within five of its standard errors.
+TEST(Tbptt, MeanOfDrawnGradientsApproachesTheFullOne) {
+  constexpr int64_t kSegments = 6;
+  constexpr int kSteps = 300;
+  const Config config = unbiased_config(kSegments, world().size());
+  RepeatedGradient gradient(config, world());
+  const std::vector<double> full = gradient(Tbptt::full().draw(0, 2, kSegments));
+  const double size = dot(full, full);
+  double sum = 0, squares = 0;
+  for (int step = 0; step < kSteps; ++step) {
+    const double along = dot(gradient(gradient.executor().draw(step, sequence_shape(config))), full) / size;
+    sum += along;
+    squares += along * along;
+  }
+  const double mean = sum / kSteps, variance = squares / kSteps - mean * mean;
+  EXPECT_GT(variance, 1e-6);
+  EXPECT_NEAR(mean, 1, 5 * std::sqrt(variance / kSteps));
 }
 
 TEST(Executor, ChoosesRecomputeWhenActivationsDoNotFit) {

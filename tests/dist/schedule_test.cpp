@@ -186,6 +186,28 @@ TEST(Schedule, IsDerivedQuicklyAndHandedOutInBoundedWindows) {
   EXPECT_GT(all, 50000u);
 }
 
+// Memory is planned with every boundary open; random truncation closes some in each step.
+TEST(Schedule, ClosedBoundariesNeverNeedMoreSlotsOfOneRank) {
+  for (int32_t segments : {1, 2, 5, 12})
+    for (int32_t streams : {1, 4})
+      for (bool recompute : {true, false}) {
+        const auto derive = [&](std::vector<bool> closed) {
+          return Schedule::derive(Dependency::TopToInput, {streams, segments, 2}, std::move(closed), {1, 1, 1}, {},
+                                  {.recompute = recompute});
+        };
+        const Schedule open = derive({});
+        for (uint32_t pattern = 0; pattern < 1u << (segments - 1); ++pattern) {
+          std::vector<bool> closed(static_cast<size_t>(segments));
+          for (int32_t s = 1; s < segments; ++s) closed[static_cast<size_t>(s)] = (pattern >> (s - 1)) & 1;
+          const Schedule cut = derive(closed);
+          for (const SlotKind kind : {SlotKind::State, SlotKind::Adjoint, SlotKind::Saved})
+            ASSERT_LE(cut.slots(kind), open.slots(kind))
+                << segments << " segments, " << streams << " streams, pattern " << pattern << ", kind "
+                << static_cast<int>(kind) << (recompute ? ", recompute" : "");
+        }
+      }
+}
+
 TEST(Schedule, RestartGivesTheSameActions) {
   for (const Case& c : small_cases()) {
     for (Schedule& schedule : derive_all(c)) {

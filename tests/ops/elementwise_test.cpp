@@ -20,6 +20,10 @@ void expect_passes(Queue& queue) {
     expect_same_bits(copied, a, "copy");
     expect_same_bits(filled, expected_fill, "fill");
     expect_same_bits(sum, expected_sum, "add");
+    Tensor<T> scaled = a, doubled = a;
+    for (int64_t i = 0; i < a.size(); ++i) doubled[i] = 2 * a[i];
+    Elementwise::scale(queue, scaled, 2);
+    expect_same_bits(scaled, doubled, "scale");
     Tensor<T> in_a = a, in_b = b;
     Elementwise::add(queue, in_a, in_a, b);
     Elementwise::add(queue, in_b, a, in_b);
@@ -28,7 +32,7 @@ void expect_passes(Queue& queue) {
   }
 }
 
-TEST(Elementwise, CopyFillAndAddAreExactAndAddWorksInPlace) {
+TEST(Elementwise, CopyFillScaleAndAddAreExactAndAddWorksInPlace) {
   on_queues(every_queue(), [](Queue& queue) {
     expect_passes<float>(queue);
     expect_passes<double>(queue);
