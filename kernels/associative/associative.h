@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "base/arena.h"
+#include "base/queue.h"
+
+namespace memring {
+
+/// Deterministic parameter-free projection of order nu (Schlag, Irie & Schmidhuber 2021, section 5.3): sparse features,
+/// none negative, that make keys nearly orthogonal. With u = [relu(x); relu(-x)]:
+///
+///     phi(x) = concat over j = 1 .. nu of  u * roll(u, j),   roll(u, j)_i = u_{(i - j) mod 2 key_dim}
+///
+/// fp32 or fp64, all views alike; rows are independent, rows == 0 does nothing. The slope of relu at 0 is 0.
+struct Dpfp {
+  // phi [rows, 2 nu key_dim] · x [rows, key_dim]
+  static void forward(Queue&, View<> phi, ConstView<> x, int64_t nu);
+  // dx [rows, key_dim] is written, and may be x
+  static void backward(Queue&, View<> dx, ConstView<> d_phi, ConstView<> x, int64_t nu);
+};
+
+/// Associative memory of one sequence: values under keys that are no negative features, with a normaliser (Rodkin et
+/// al. 2024, "Associative recurrent memory transformer"; tests/golden/README.md fixes the conventions).
+///
+/// A state is A [keys, dim] and z [keys]. Empty views stand for the initial state, which is zero and takes no gradient;
+/// the formulas are the same. fp32 or fp64, all views alike, sums too; with Products::Bf16 the operands of the products
+/// with `dim` in them are rounded, denominators never. rows == 0 is legal: nothing is read or written, the state stays.
+/// `scratch` is taken for the call and given back.
+struct Associative {
+  static constexpr double kEps = 1e-5;
+
+  // y += (phi A) / den, den = phi · z + eps:  y [rows, dim] · phi [rows, keys], spent: afterwards phi / den
+  static void read(Queue&, View<> y, View<> phi, ConstView<> A, ConstView<> z);
+
+  // d_phi [rows, keys] is written; dA and dz are accumulated, rows in ascending order, or empty where nobody wants
+  // them. dy [rows, dim] · phi as forward got it, and spent as there
+  static int64_t read_backward_scratch_bytes(DType, int64_t rows);
+  static void read_backward(Queue&, View<> d_phi, View<> dA, View<> dz, ConstView<> dy, View<> phi, ConstView<> A,
+                            ConstView<> z, Arena& scratch);
+
+  /// What is written: k [rows, keys] (features), v [rows, dim], gate [rows]: beta = sigmoid(gate).
+  struct Rows {
+    ConstView<> k, v, gate;
+  };
+  struct RowGradients {
+    View<> k, v, gate;
+  };
+
+  // All rows against the old state, so that their order does not matter:
+  //     old = (k A) / den, den = k · z + eps;   gamma = clip(1 - den / (|k|² + eps), 0, 1)
+  //     new_A = A + sum of beta k (v - old)ᵀ;   new_z = z + sum of gamma k
+  // The new state is written, and must not be the old one.
+  static int64_t write_scratch_bytes(DType, int64_t rows, int64_t dim);
+  static void write(Queue&, View<> new_A, View<> new_z, const Rows&, ConstView<> A, ConstView<> z, Arena& scratch);
+
+  // From the gradients of the new state those of the rows and, unless empty, of the old state; all are written. gamma
+  // is a constant.
+  static int64_t write_backward_scratch_bytes(DType, int64_t rows, int64_t dim);
+  static void write_backward(Queue&, const RowGradients&, View<> dA, View<> dz, ConstView<> d_new_A,
+                             ConstView<> d_new_z, const Rows&, ConstView<> A, ConstView<> z, Arena& scratch);
+};
+
+}  // namespace memring
