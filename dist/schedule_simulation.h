@@ -15,26 +15,27 @@
 
 namespace memring {
 
-/// Whether a cell waits for the whole depth of the segment before it (TopToInput) or for no other segment (None). The
-/// other dependencies hook in here and in CellOrder::complete: LayerLocal cuts a cell by layers and waits for (s-1, l);
-/// Halo, Affine and Append wait inside a layer for other ranks' rows.
+/// Whether a cell waits for the whole depth of the segment before it or for no other segment (None). LayerLocal could
+/// do with less: its cells, cut by layers, wait for (s-1, l) only. The other dependencies hook in here and in
+/// CellOrder::complete: Halo, Affine and Append wait inside a layer for other ranks' rows.
 inline bool waits_for_previous_segment(Dependency dependency) {
   switch (dependency) {
     case Dependency::None:
       return false;
     case Dependency::TopToInput:
-      return true;
     case Dependency::LayerLocal:
+      return true;
     case Dependency::Halo:
     case Dependency::Affine:
     case Dependency::Append:
       break;
   }
   static constexpr const char* kNames[] = {"None", "TopToInput", "LayerLocal", "Halo", "Affine", "Append"};
-  throw Error(ExitCode::Usage,
-              fmt::format("a memory with dependency {} was asked for; schedules exist for None and TopToInput",
-                          kNames[static_cast<int>(dependency)]),
-              "Set memory.kind to none or rmt.");
+  throw Error(
+      ExitCode::Usage,
+      fmt::format("a memory with dependency {} was asked for; schedules exist for None, TopToInput and LayerLocal",
+                  kNames[static_cast<int>(dependency)]),
+      "Set memory.kind to none, rmt or armt.");
 }
 
 /// What all ranks know alike.

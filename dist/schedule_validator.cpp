@@ -76,7 +76,7 @@ struct Rank {
 class Replay {
  public:
   Replay(const ScheduleTask& task, std::vector<ActionSource> sources)
-      : task_(task), chained_(task.dependency == Dependency::TopToInput), ranks_(sources.size()) {
+      : task_(task), chained_(task.dependency != Dependency::None), ranks_(sources.size()) {
     const size_t cells = static_cast<size_t>(task.extent.streams) * task.extent.segments;
     for (auto* done : {&forward_, &recompute_, &backward_}) done->assign(cells, false);
     for (size_t p = 0; p < ranks_.size(); ++p) {
@@ -366,8 +366,8 @@ class Replay {
 }  // namespace
 
 std::vector<std::string> validate(const ScheduleTask& task, std::vector<ActionSource> ranks) {
-  check(task.dependency == Dependency::None || task.dependency == Dependency::TopToInput,
-        "the validator knows the dependencies None and TopToInput only");
+  check(task.dependency <= Dependency::LayerLocal,
+        "the validator knows the dependencies None, TopToInput and LayerLocal only");
   check(std::ssize(task.closed) == task.extent.segments && task.slots.size() == ranks.size(),
         fmt::format("validator: {} closed boundaries for {} segments, slots of {} ranks for {}", task.closed.size(),
                     task.extent.segments, task.slots.size(), ranks.size()));

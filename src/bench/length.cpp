@@ -102,8 +102,11 @@ BenchResult bench_length(const Config& config, const BenchOptions& options, Sess
       {"model", fmt::format("{} layers of {}, memory {} of {} tokens, segments of {}", config.model.layers,
                             config.model.dim, config.memory.kind, config.memory.tokens, config.segment.length)},
       {"pairs", fmt::format("{}", options.pairs)}};
-  TrainingJob(config, session).step();  // libraries choose their kernels
-  const auto state = static_cast<double>(config.memory.tokens * config.model.dim * static_cast<int64_t>(sizeof(float)));
+  const double state = [&] {
+    TrainingJob job(config, session);
+    job.step();  // libraries choose their kernels
+    return static_cast<double>(job.engine().executor().state_numbers() * bytes_of(job.engine().numerics().dtype));
+  }();
   for (const Mode& mode : kModes) {
     ModeCosts costs;
     for (int64_t pair = 0; pair < options.pairs; ++pair) costs.measure(config, mode, session);

@@ -46,7 +46,7 @@ struct ModelConfig {
 };
 
 struct MemoryConfig {
-  std::string kind = "none";       ///< none | rmt (armt, uio, halo: with their issues)
+  std::string kind = "none";       ///< none | rmt | armt (uio, halo: with their issues)
   std::string reset = "sequence";  ///< sequence | segment
   int tokens = 8;
   std::string mask = "causal";  ///< causal | block

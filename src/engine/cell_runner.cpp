@@ -52,7 +52,12 @@ std::array<Range, 2> CellRunner::own_text(int64_t text) const {
 }
 
 CellSaved CellRunner::carve(Arena& arena, DType dtype, int64_t batch, int64_t text, bool keep) const {
-  return CellSaved::carve(arena, llama_.shape(), dtype, extent(batch, text), keep ? llama_.shape().layers : 1);
+  const CellExtent e = extent(batch, text);
+  const int64_t layers = llama_.shape().layers;
+  CellSaved saved = CellSaved::carve(arena, llama_.shape(), dtype, e, keep ? layers : 1);
+  for (int64_t l = 0; keep && l < layers; ++l)
+    saved.memory.push_back(arena.take<uint8_t>({memory_.saved_bytes(dtype, e)}));
+  return saved;
 }
 
 int64_t CellRunner::scratch_bytes(DType dtype, int64_t batch, int64_t text, bool backward) const {
@@ -65,8 +70,9 @@ int64_t CellRunner::scratch_bytes(DType dtype, int64_t batch, int64_t text, bool
     carve_backward(arena, dtype, e, own, dim);
   else if (own != e.rows)
     arena.take(dtype, {batch * own, dim});
-  return arena.peak() + std::max(Layer::scratch_bytes(llama_.shape(), dtype, e, backward),
-                                 CrossEntropy::scratch_bytes(dtype, batch * own, llama_.shape().vocab));
+  return arena.peak() + std::max({Layer::scratch_bytes(llama_.shape(), dtype, e, backward),
+                                  CrossEntropy::scratch_bytes(dtype, batch * own, llama_.shape().vocab),
+                                  memory_.scratch_bytes(dtype, e, backward)});
 }
 
 int64_t CellRunner::ring_bytes(DType dtype, int64_t batch, int64_t text, bool backward) const {
@@ -79,9 +85,10 @@ int64_t CellRunner::state_numbers() const {
   return numbers;
 }
 
-CellContext CellRunner::context(const CellText& text, Cell cell) {
+CellContext CellRunner::context(const CellText& text, Cell cell, Arena& scratch) {
   return {.queue = queue_,
           .axis = axis_,
+          .scratch = scratch,
           .params = params_,
           .cell = cell,
           .batch = text.batch,
@@ -93,7 +100,13 @@ CellContext CellRunner::context(const CellText& text, Cell cell) {
           .state_in = {},
           .state_out = {},
           .d_state_out = {},
-          .d_state_in = {}};
+          .d_state_in = {},
+          .saved = {}};
+}
+
+void CellRunner::enter_layer(CellContext& c, const CellSaved& saved, int64_t layer) const {
+  c.cell.layer = static_cast<int16_t>(layer);
+  c.saved = saved.memory.empty() ? View<uint8_t>() : saved.memory[static_cast<size_t>(layer)];
 }
 
 RopeAngles CellRunner::angles(DType dtype, std::span<const Row> rows) {
@@ -120,7 +133,7 @@ void CellRunner::forward(const CellText& text, Cell cell, const CellSaved& saved
   axis_.enter(memory_.rows(cell.pass, cell.segment, text.text));
   const RopeAngles rope = angles(saved.top.dtype(), axis_.rows());
 
-  CellContext c = context(text, cell);
+  CellContext c = context(text, cell, scratch);
   c.initial = !state_in;
   c.state_in = state_in;
   c.state_out = state_out;
@@ -132,7 +145,7 @@ void CellRunner::forward(const CellText& text, Cell cell, const CellSaved& saved
 
   for (int64_t l = 0; l < layers; ++l) {
     const View<> output = l + 1 < layers ? saved.layer(l + 1).input : saved.top;
-    c.cell.layer = static_cast<int16_t>(l);
+    enter_layer(c, saved, l);
     c.hidden = saved.layer(l).input.reshaped({e.batch, e.rows, dim});
     memory_.before_layer(c);
     llama_.layer(l).forward(queue_, params_, axis_.attention(), saved.layer(l), output, e, axis_.rows(), rope,
@@ -180,7 +193,7 @@ void CellRunner::backward(const CellText& text, Cell cell, const CellSaved& save
   const RopeAngles rope = angles(saved.top.dtype(), axis_.rows());
   const BackwardScratch s = carve_backward(scratch, saved.top.dtype(), e, text.own, dim);
 
-  CellContext c = context(text, cell);
+  CellContext c = context(text, cell, scratch);
   c.initial = initial;
   c.d_state_out = d_state_out;
   c.d_state_in = d_state_in;
@@ -214,7 +227,7 @@ void CellRunner::backward(const CellText& text, Cell cell, const CellSaved& save
   c.d_hidden = s.d_hidden;
   for (int64_t l = llama_.shape().layers - 1; l >= 0; --l) {
     const View<> output = l + 1 < llama_.shape().layers ? saved.layer(l + 1).input : saved.top;
-    c.cell.layer = static_cast<int16_t>(l);
+    enter_layer(c, saved, l);
     c.hidden = output.reshaped({e.batch, e.rows, dim});
     memory_.after_layer_backward(c);
     llama_.layer(l).backward(queue_, params_, axis_.attention(), saved.layer(l), d_hidden, e, axis_.rows(), rope,

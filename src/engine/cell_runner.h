@@ -48,7 +48,9 @@ class CellRunner {
 
  private:
   int64_t layout_rows(int64_t text) const;
-  CellContext context(const CellText&, Cell);
+  CellContext context(const CellText&, Cell, Arena& scratch);
+  /// Sets what the context says about a layer.
+  void enter_layer(CellContext&, const CellSaved&, int64_t layer) const;
   RopeAngles angles(DType, std::span<const Row> rows);
   /// The text rows of `hidden` as one dense block: itself where the layout has no other rows, else a copy in scratch.
   View<> text_rows(const CellText&, View<> hidden, Arena& scratch);

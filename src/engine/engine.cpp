@@ -49,9 +49,13 @@ ModelShape model_shape(const ModelConfig& m) {
 }
 
 MemorySettings memory_settings(const MemoryConfig& m) {
-  return {.kind = m.kind == "rmt" ? MemoryKind::Rmt : MemoryKind::None,
+  return {.kind = m.kind == "armt"  ? MemoryKind::Armt
+                  : m.kind == "rmt" ? MemoryKind::Rmt
+                                    : MemoryKind::None,
           .mask = m.mask == "block" ? MemoryMask::Block : MemoryMask::Causal,
           .tokens = m.tokens,
+          .key_dim = m.key_dim,
+          .nu = m.nu,
           .reset_each_segment = m.reset == "segment"};
 }
 

@@ -44,7 +44,7 @@ Executor::Executor(Queue& queue, const Params& params, const Llama& llama, Memor
   policy_.recompute = true;
   const int ranks = mesh_.shape().segment;
   // A chain of segments leaves a rank idle while others hold its stream's state: two streams a rank fill the gaps.
-  const bool chain = memory_.dependency() == Dependency::TopToInput && ranks > 1;
+  const bool chain = memory_.dependency() != Dependency::None && ranks > 1;
   policy_.in_flight = chain ? 2 * ranks : 1;
   const int64_t most = part_of(workload_.batch, mesh_.shape().data, 0).size();
   const int64_t streams = std::max<int64_t>(1, chain ? std::min<int64_t>(most, policy_.in_flight) : 1);

@@ -68,6 +68,7 @@ class Executor {
   const Tbptt& tbptt() const { return tbptt_; }
   MemoryPlan plan();  ///< for the shapes that take most
   bool recomputes() const { return policy_.recompute; }
+  int64_t state_numbers() const { return runner_.state_numbers(); }  ///< of one sequence at a boundary
   int64_t streams() const { return streams_; }
   int64_t micro_batch() const { return micro_batch_; }
   double efficiency() { return main_schedule().efficiency(); }

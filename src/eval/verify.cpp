@@ -68,7 +68,7 @@ class Collector final : public ResultSink {
     add_doubles(values, all_logits.data() + (sequence * length_ + position) * vocab_);
   }
   void final_state(int64_t sequence, ConstView<> values) override {
-    expect_size("state/memory", state_size_, values.size());
+    expect_size("state", state_size_, values.size());
     add_doubles(values, state.data() + sequence * state_size_);
   }
 
@@ -135,6 +135,24 @@ void set_parameters(const Fixture& fixture, Params& params) {
   }
 }
 
+/// The state after the last segment as the executor delivers it: for each sequence one row, all layers behind each
+/// other. Empty where the fixture has none.
+std::vector<double> expected_state(const Fixture& fixture, int64_t layers) {
+  std::vector<std::string> names{"memory"};
+  for (int64_t l = 0; l < layers; ++l)
+    for (const char* part : {"A", "z"}) names.push_back(fmt::format("layers.{}.{}", l, part));
+  std::vector<double> state;
+  for (int64_t b = 0; b < fixture.batch[0]; ++b)
+    for (const std::string& name : names) {
+      const auto found = fixture.state.find(name);
+      if (found == fixture.state.end()) continue;
+      const std::vector<double>& values = found->second.values;
+      const auto size = std::ssize(values) / fixture.batch[0];
+      state.insert(state.end(), values.begin() + b * size, values.begin() + (b + 1) * size);
+    }
+  return state;
+}
+
 View<> view_of(std::vector<double>& values) {
   return View<double>(values.data(), {static_cast<int64_t>(values.size())});
 }
@@ -156,9 +174,8 @@ Verification verify_fixture(const Fixture& fixture, const Config& config, Tolera
   Engine engine(config, mesh, session.node(), workload, [](const FlatBuffer&, DType) { return int64_t{0}; });
   set_parameters(fixture, engine.params());
 
-  const auto state = fixture.state.find("memory");
-  const int64_t state_size =
-      state == fixture.state.end() ? 0 : static_cast<int64_t>(state->second.values.size()) / fixture.batch[0];
+  const std::vector<double> state = expected_state(fixture, config.model.layers);
+  const int64_t state_size = std::ssize(state) / fixture.batch[0];
   Collector found(fixture, config.model.vocab, state_size);
   Executor& executor = engine.executor();
   executor.run(FixtureTokens(fixture, sequence), executor.draw(0, sequence), &found);
@@ -182,7 +199,7 @@ Verification verify_fixture(const Fixture& fixture, const Config& config, Tolera
   compare("loss", std::span(&loss, 1), std::span(&fixture.loss, 1), limit.loss);
   compare("nll", found.nll, fixture.nll.values, limit.values);
   if (workload.logits) compare("logits", found.all_logits, fixture.logits.values, limit.values);
-  if (state_size > 0) compare("state", found.state, state->second.values, limit.values);
+  if (state_size > 0) compare("state", found.state, state, limit.values);
 
   std::vector<double> gradients, expected;
   const auto& entries = engine.params().layout().entries;

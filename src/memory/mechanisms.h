@@ -7,6 +7,7 @@
 namespace memring {
 
 std::unique_ptr<Memory> make_no_memory();
+std::unique_ptr<Memory> make_armt(const MemorySettings&, const ModelShape&, Params&);
 std::unique_ptr<Memory> make_rmt(const MemorySettings&, const ModelShape&, Params&);
 
 }  // namespace memring

@@ -9,6 +9,8 @@ std::unique_ptr<Memory> make_memory(const MemorySettings& settings, const ModelS
   switch (settings.kind) {
     case MemoryKind::None:
       return make_no_memory();
+    case MemoryKind::Armt:
+      return make_armt(settings, shape, params);
     case MemoryKind::Rmt:
       return make_rmt(settings, shape, params);
   }

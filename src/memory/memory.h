@@ -8,10 +8,12 @@
 #include <string>
 #include <vector>
 
+#include "base/arena.h"
 #include "base/ids.h"
 #include "base/queue.h"
 #include "kernels/attention/attention.h"
 #include "memory/row_axis.h"
+#include "model/layer.h"
 #include "model/params.h"
 #include "model/shape.h"
 
@@ -22,6 +24,7 @@ namespace memring {
 struct CellContext {
   Queue& queue;
   RowAxis& axis;
+  Arena& scratch;  ///< of a hook's own; given back by its end
   const Params& params;
   Cell cell;
   int64_t batch = 0, text = 0;    ///< sequences; text rows of this segment, on all ranks
@@ -33,6 +36,7 @@ struct CellContext {
   View<> state_out;               ///< empty: nobody reads it
   ConstView<> d_state_out;        ///< empty: zero
   View<> d_state_in;              ///< empty: not wanted (first segment, or the boundary is closed to gradients)
+  View<uint8_t> saved;            ///< what this layer's hooks keep for their backward; empty: nothing is kept
 };
 
 /// Each hook has its backward beside it; hooks that a mechanism does not need do nothing.
@@ -46,6 +50,10 @@ class Memory {
   virtual std::vector<Row> rows(Pass, int32_t segment, int64_t text) const = 0;
   /// Number of the first text row in that layout; text rows are contiguous.
   virtual int64_t text_begin() const = 0;
+  /// What the hooks of one layer keep (CellContext::saved), and the most that any hook takes from `scratch`. The extent
+  /// is that of the rows here.
+  virtual int64_t saved_bytes(DType, CellExtent) const { return 0; }
+  virtual int64_t scratch_bytes(DType, CellExtent, bool /*backward*/) const { return 0; }
 
   /// Fills the memory rows of the input embeddings (text rows are there already).
   virtual void compose(CellContext&) {}
@@ -55,6 +63,8 @@ class Memory {
   /// Key spans in front of the segment's own (UIO's memories, the previous segment's keys).
   virtual std::span<const KeySpan> keys(CellContext&) { return {}; }
 
+  // `hidden` is the layer's input, and then its output. before_layer may change it in place, also as the output of the
+  // layer below: backward hooks find it changed, and read from `saved` what they need of it.
   virtual void before_layer(CellContext&) {}  ///< ARMT reads
   virtual void before_layer_backward(CellContext&) {}
   virtual void after_layer(CellContext&) {}  ///< ARMT writes, UIO keeps
@@ -66,13 +76,14 @@ class Memory {
   virtual void after_norm_backward(CellContext&) {}
 };
 
-enum class MemoryKind : uint8_t { None, Rmt };
+enum class MemoryKind : uint8_t { None, Rmt, Armt };
 enum class MemoryMask : uint8_t { Causal, Block };
 
 struct MemorySettings {
   MemoryKind kind = MemoryKind::None;
   MemoryMask mask = MemoryMask::Causal;
   int64_t tokens = 0;
+  int64_t key_dim = 64, nu = 3;     ///< ARMT: width of keys before the feature map, and its order
   bool reset_each_segment = false;  ///< the control experiment: the same layout, the initial state in every segment
 };
 

@@ -14,7 +14,8 @@ namespace memring {
 /// only).
 struct CellSaved {
   std::vector<LayerSaved> layers;
-  View<> top, inv_rms, normed;  ///< output of the last layer [n, dim]; final norm [n], [n, dim]
+  View<> top, inv_rms, normed;        ///< output of the last layer [n, dim]; final norm [n], [n, dim]
+  std::vector<View<uint8_t>> memory;  ///< what the memory keeps of each layer; empty: nothing is kept
 
   const LayerSaved& layer(int64_t index) const { return layers[static_cast<size_t>(index) % layers.size()]; }
   static CellSaved carve(Arena&, const ModelShape&, DType, CellExtent, int64_t layers);

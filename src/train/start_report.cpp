@@ -12,6 +12,12 @@ std::string tbptt_text(const TbpttConfig& config, const Tbptt& tbptt, int64_t se
   return "";
 }
 
+std::string memory_text(const MemoryConfig& m) {
+  if (m.kind == "rmt") return fmt::format("rmt ({} tokens, {})", m.tokens, m.mask);
+  if (m.kind == "armt") return fmt::format("armt ({} tokens, keys of {}, nu {})", m.tokens, m.key_dim, m.nu);
+  return m.kind;
+}
+
 }  // namespace
 
 std::vector<std::pair<std::string, std::string>> start_facts(const Config& config, Session& session, Mesh& mesh,
@@ -30,10 +36,7 @@ std::vector<std::pair<std::string, std::string>> start_facts(const Config& confi
       {"compute",
        fmt::format("cpu, {} thread{} a rank, {}, {}", engine.queue().threads(),
                    engine.queue().threads() == 1 ? "" : "s", name_of(engine.queue().isa()), engine.numerics().name)},
-      {"model", fmt::format("{} parameters, memory {}{}", engine.params().layout().size, config.memory.kind,
-                            config.memory.kind == "rmt"
-                                ? fmt::format(" ({} tokens, {})", config.memory.tokens, config.memory.mask)
-                                : "")},
+      {"model", fmt::format("{} parameters, memory {}", engine.params().layout().size, memory_text(config.memory))},
       {"data",
        fmt::format("{}, {} segments each{}", dataset.description(), shape.segments(),
                    curriculum.stages().size() > 1 ? fmt::format(", in {} stages", curriculum.stages().size()) : "")},

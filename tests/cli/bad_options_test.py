@@ -81,7 +81,7 @@ WRONG_VALUES = [
     ("model.norm_eps", "more than 0 and at most 1", ["2"]),
     ("model.tied", "is not true or false", ["yes", "2"]),
     ("run.time", "expected seconds or hh:mm:ss", ["1h", "1:2", "00:60:00", "-1", "1:00:-1"]),
-    ("memory.kind", "expected none, rmt", ["RMT", "", "none,rmt"]),
+    ("memory.kind", "expected none, rmt, armt", ["RMT", "", "none,rmt"]),
 ]
 VALUES = [usage(f"{key} = {value}", ["train", "base.ini", f"--{key}={value}"], f"--{key}: {key} = '{value}'", says)
           for key, says, values in WRONG_VALUES for value in values]

@@ -49,10 +49,10 @@ MISTAKES = [
     override("misspelt key", "--model.layer=3", "--model.layer: unknown key 'model.layer'", "Did you mean 'model.layers'?"),
     override("key of another section", "--model.lr=1", "Did you mean 'optimizer.lr'?"),
     # What the design knows and this build lacks
-    override("armt", "--memory.kind=armt --segment.length=8", "this build does not have it yet; it has none, rmt"),
+    override("uio", "--memory.kind=uio --segment.length=8", "this build does not have it yet; it has none, rmt, armt"),
     override("cuda", "--device.kind=cuda", "no CUDA backend"),
     override("strict", "--run.deterministic=strict", "ring attention"),
-    usage("armt fixture", ["verify", str(GOLDEN / "armt_full.h5")], "armt_full.h5", "this build does not have it yet"),
+    usage("uio fixture", ["verify", str(GOLDEN / "uio_full.h5")], "uio_full.h5", "this build does not have it yet"),
     # Ranks: one message whoever finds the mistake
     usage("mistake on two ranks", ["train", "base.ini", "--model.layer=3"], "unknown key 'model.layer'", ranks=2),
     usage("unknown benchmark", ["bench", "chekpoint"], "unknown benchmark 'chekpoint'", "Did you mean 'checkpoint'?"),

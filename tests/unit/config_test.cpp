@@ -237,17 +237,17 @@ TEST(Config, WrongTypesAndRangesNameValueExpectationAndExample) {
   expect_mistake("[tbptt]\nwindow = 0\n", {"is out of range"});
   expect_mistake("[device]\ndtype = fp16\n",
                  {"device.dtype = 'fp16' is none of its values; expected auto, fp32, bf16, fp64", "'fp32'"});
-  expect_mistake("[memory]\nkind = rtm\n", {"expected none, rmt", "Did you mean 'rmt'?"});
+  expect_mistake("[memory]\nkind = rtm\n", {"expected none, rmt, armt", "Did you mean 'rmt'?"});
   expect_mistake("[tbptt]\nrecompute = no\n", {"auto, always, never"});
   expect_mistake("[memory]\nmask = full\n", {"causal, block"});
   expect_mistake("[memory]\nreset = never\n", {"sequence, segment"});
 }
 
 TEST(Config, KnownNamesThatThisBuildLacksSaySo) {
-  for (const char* kind : {"armt", "uio", "halo"})
-    expect_mistake(
-        std::string("[memory]\nkind = ") + kind + "\n[segment]\nlength = 8\n",
-        {std::string("runs.ini:2: memory.kind = ") + kind + ": this build does not have it yet; it has none, rmt"});
+  for (const char* kind : {"uio", "halo"})
+    expect_mistake(std::string("[memory]\nkind = ") + kind + "\n[segment]\nlength = 8\n",
+                   {std::string("runs.ini:2: memory.kind = ") + kind +
+                    ": this build does not have it yet; it has none, rmt, armt"});
   expect_mistake("[device]\nkind = cuda\n", {"this build does not have it yet", "no CUDA backend"});
   expect_mistake("[run]\ndeterministic = strict\n", {"this build does not have it yet; it has mesh", "ring attention"});
 }
