@@ -78,7 +78,7 @@ class Schedule {
  public:
   /// closed[s]: boundary s (between segments s-1 and s) carries the state's value and no gradient. One entry a segment,
   /// of which the first is ignored; empty: none is closed. Evaluation and None have no use for it. Throws Error(Usage)
-  /// for a dependency whose schedule does not exist yet and for a token axis.
+  /// for a dependency whose schedule does not exist yet.
   static Schedule derive(Dependency, Extent, std::vector<bool> closed, MeshShape, MeshCoord, Policy);
 
   /// Replaces `out` by the next actions, in order: some hundreds, at least one; false and none: done.

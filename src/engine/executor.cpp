@@ -279,7 +279,8 @@ void Executor::compute(const Action& a, const TokenSource& batch, const Boundary
     runner_.loss(text, *saved, nll, scratch_);
     deliver(own, a.cell.segment, text, nll, sink, sums);
   }
-  if (sink && workload_.logits && counted) {
+  // (A rank of a token axis may hold no counted target of a segment that has some.)
+  if (sink && workload_.logits && (counted || mesh_.shape().token > 1)) {
     const int64_t vocab = llama_.shape().vocab;
     const View<> logits = scratch_.take(dtype_, {own.count * text.own, vocab});
     runner_.logits(text, *saved, logits, scratch_);
