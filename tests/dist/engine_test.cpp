@@ -78,6 +78,23 @@ Config small_config() {
   return c;
 }
 
+/// Matrices of usual initialisation are too small for the memory to matter: enlarges them, and only them (large norm
+/// gains make a model so chaotic that fp32 says nothing). ARMT's keys are large from the start and its values zero.
+void make_memory_matter(Params& params) {
+  for (size_t i = 0; i < params.layout().entries.size(); ++i) {
+    const std::string& name = params.layout().entries[i].name;
+    const bool value = name.ends_with("value.weight");
+    if (!params.decays(static_cast<int>(i)) || (name.starts_with("memory.") && !value)) continue;
+    const View<> weight = params.weight(static_cast<int>(i));
+    const Random random(5, Purpose::Test, 0, static_cast<uint32_t>(i));
+    by_float_type(weight.dtype(), [&]<class T>() {
+      for (int64_t k = 0; k < weight.size(); ++k)
+        weight.as<T>()[k] =
+            value ? static_cast<T>(0.25 * random.normal(static_cast<uint32_t>(k))) : T(8) * weight.as<T>()[k];
+    });
+  }
+}
+
 /// One batch on a mesh of `world`; gradients summed over it.
 Result run(const Config& config, Communicator& group, const TokenSource* tokens = nullptr) {
   const RandomTokens random(config.data.batch, sequence_shape(config), config.model.vocab);
@@ -85,15 +102,7 @@ Result run(const Config& config, Communicator& group, const TokenSource* tokens 
   Engine engine(config, mesh, NodeShare{}, workload_of(config, config.data.batch, {sequence_shape(config)}, true),
                 [](const FlatBuffer&, DType) { return int64_t{0}; });
   engine.params().initialise(7, 2);
-  // Matrices of usual initialisation are too small for the memory to matter: enlarge them, and only them (large norm
-  // gains make a model so chaotic that fp32 says nothing).
-  for (size_t i = 0; i < engine.params().layout().entries.size(); ++i) {
-    if (!engine.params().decays(static_cast<int>(i))) continue;
-    const View<> weight = engine.params().weight(static_cast<int>(i));
-    by_float_type(weight.dtype(), [&]<class T>() {
-      for (int64_t k = 0; k < weight.size(); ++k) weight.as<T>()[k] *= T(8);
-    });
-  }
+  make_memory_matter(engine.params());
   const TokenSource& batch = tokens ? *tokens : random;
   StepSums sums = engine.executor().run(batch, engine.executor().draw(0, batch.shape()));
   group.all_reduce_sum(engine.params().gradients());
@@ -122,6 +131,11 @@ struct Case {
   const char* name;
   void (*change)(Config&);
 };
+
+/// Enough features that no denominator is near 0, where fp32 would say nothing.
+void armt(Config& c) {
+  c.memory = {.kind = "armt", .reset = "sequence", .tokens = 3, .mask = "causal", .key_dim = 8, .nu = 3};
+}
 
 const Case kCases[] = {
     {"rmt, causal, full", [](Config&) {}},
@@ -170,6 +184,37 @@ const Case kCases[] = {
        c.data.length = 7;
      }},
     {"no memory, independent segments", [](Config& c) { c.memory.kind = "none"; }},
+    {"armt, full", armt},
+    {"armt, full, recompute",
+     [](Config& c) {
+       armt(c);
+       c.tbptt.recompute = "always";
+     }},
+    {"armt, tied, window 2, recompute",
+     [](Config& c) {
+       armt(c);
+       c.model.tied = true;
+       c.tbptt = {.mode = "window", .window = 2, .recompute = "always"};
+     }},
+    {"armt, reset at each segment",
+     [](Config& c) {
+       armt(c);
+       c.memory.reset = "segment";
+     }},
+    {"armt, seven sequences in streams of two, last segment of one token",
+     [](Config& c) {
+       armt(c);
+       c.data.batch = 7;
+       c.data.micro_batch = 2;
+       c.data.length = 21;
+     }},
+    {"armt, segments of one token, one memory token",
+     [](Config& c) {
+       armt(c);
+       c.segment.length = 1;
+       c.memory.tokens = 1;
+       c.data.length = 6;
+     }},
 };
 
 /// The cases take the meshes in turn.
@@ -244,9 +289,13 @@ class OwnTokens final : public TokenSource {
   int64_t counted_;
 };
 
-TEST(Tbptt, GradientBeyondAWindowIsExactlyZeroAndWithinItIsNot) {
+class Memories : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(All, Memories, testing::Values("rmt", "armt"));
+
+TEST_P(Memories, GradientBeyondAWindowIsExactlyZeroAndWithinItIsNot) {
   Communicator& group = world();
   Config config = small_config();
+  config.memory.kind = GetParam();
   constexpr int64_t kSegments = 5, kWidth = 3, kWindow = 2;
   config.data.batch = 1;
   config.data.length = kSegments * kWidth;
@@ -386,9 +435,11 @@ TEST(Executor, ChoosesRecomputeWhenActivationsDoNotFit) {
   }
 }
 
-TEST(Executor, FullBackPropagationKeepsOneStateASegment) {
+TEST_P(Memories, FullBackPropagationKeepsOneStateASegment) {
   Communicator alone = world().split(world().rank(), 0, "alone");
   Config config = small_config();
+  config.memory.kind = GetParam();
+  config.memory.key_dim = 4;
   config.tbptt.recompute = "always";
   config.data.batch = 1;
   Mesh mesh(alone, {1, 1, 1});
@@ -398,7 +449,10 @@ TEST(Executor, FullBackPropagationKeepsOneStateASegment) {
                   [](const FlatBuffer&, DType) { return int64_t{0}; });
     return engine.plan().total();
   };
-  const int64_t state = config.memory.tokens * config.model.dim * 8;
+  const int64_t keys = 2 * config.memory.nu * config.memory.key_dim;
+  const int64_t numbers = config.memory.kind == "rmt" ? config.memory.tokens * config.model.dim
+                                                      : config.model.layers * keys * (config.model.dim + 1);
+  const int64_t state = numbers * 8;
   EXPECT_EQ(planned(40) - planned(20), 20 * state);
   config.tbptt = {.mode = "window", .window = 4, .recompute = "always"};
   EXPECT_EQ(planned(40), planned(20));
