@@ -128,7 +128,7 @@ FIXTURES = {
     "target beyond": (lambda f: change(f, "batch/targets", (0, 0), 1000), ["target 1000"]),
     "few logits": (lambda f: replace(f, "expect/logits", f["expect/logits"][()][:, :, :3]), ["/expect/logits has 3 numbers"]),
     "few states": (lambda f: replace(f, "expect/state/memory", f["expect/state/memory"][()].ravel()[:2]),
-                   ["/expect/state/memory has 1"]),
+                   ["/expect/state has 1"]),
     "other model": (attribute("config", "[model]\nlayers = 3\n"), ["does not belong to the model of its config"]),
     "tokens as floats": (lambda f: replace(f, "batch/tokens", f["batch/tokens"][()].astype("f4")), ["/batch/tokens is float32"]),
     "linked parameters": (lambda f: (f.move("params", "p"), f.__setitem__("params", h5py.SoftLink("/p"))), ["/params is a link"]),
