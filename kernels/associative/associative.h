@@ -19,7 +19,7 @@ struct Dpfp {
   static void backward(Queue&, View<> dx, ConstView<> d_phi, ConstView<> x, int64_t nu);
 };
 
-/// Associative memory of one sequence: values under keys that are no negative features, with a normaliser (Rodkin et
+/// Associative memory of one sequence: values under keys of non-negative features, with a normaliser (Rodkin et
 /// al. 2024, "Associative recurrent memory transformer"; tests/golden/README.md fixes the conventions).
 ///
 /// A state is A [keys, dim] and z [keys]. Empty views stand for the initial state, which is zero and takes no gradient;

@@ -58,14 +58,14 @@ struct ReadScratch {
 
 /// n = batch * m rows of what is written.
 struct WriteScratch {
-  View<> vectors;                                   // [n, dim]
+  View<> vectors;                                   // forward only, where nothing is kept: [n, dim]
   View<> key, phi, value, gate;                     // [n, key_dim], [n, keys], [n, dim], [n, 1]
   View<> d_vectors, d_key, d_phi, d_value, d_gate;  // backward only: the same shapes
 
   static WriteScratch carve(Arena& arena, const ArmtShape& s, DType dtype, int64_t batch, bool backward) {
     const int64_t n = batch * s.tokens;
     WriteScratch w;
-    w.vectors = arena.take(dtype, {n, s.dim});
+    if (!backward) w.vectors = arena.take(dtype, {n, s.dim});
     w.key = arena.take(dtype, {n, s.key_dim});
     w.phi = arena.take(dtype, {n, s.keys()});
     w.value = arena.take(dtype, {n, s.dim});
