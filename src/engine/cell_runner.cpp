@@ -79,6 +79,12 @@ int64_t CellRunner::ring_bytes(DType dtype, int64_t batch, int64_t text, bool ba
   return axis_.buffer_bytes(llama_.shape(), dtype, batch, layout_rows(text), backward);
 }
 
+int64_t CellRunner::angle_bytes(DType dtype, int64_t text) const {
+  Arena arena;
+  for (int table = 0; table < 2; ++table) arena.take(dtype, {extent(1, text).rows, llama_.shape().head_dim / 2});
+  return arena.peak();
+}
+
 int64_t CellRunner::state_numbers() const {
   int64_t numbers = 0;
   for (int64_t layer = 0; layer <= llama_.shape().layers; ++layer) numbers += memory_.state_numbers(layer);
@@ -118,9 +124,9 @@ RopeAngles CellRunner::angles(DType dtype, std::span<const Row> rows) {
   if (!known) {
     const int64_t half = llama_.shape().head_dim / 2;
     angle_rows_.assign(rows.begin(), rows.end());
-    angle_storage_.resize(static_cast<size_t>(2 * count * half));
-    cos_ = View<>(angle_storage_.data(), dtype, {count, half});
-    sin_ = View<>(angle_storage_.data() + count * half, dtype, {count, half});
+    angles_.rewind(0);
+    cos_ = angles_.take(dtype, {count, half});
+    sin_ = angles_.take(dtype, {count, half});
     Rope::table(cos_, sin_, rows, llama_.shape().rope_theta);
   }
   return {cos_.rows(0, count), sin_.rows(0, count)};

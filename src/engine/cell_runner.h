@@ -33,6 +33,8 @@ class CellRunner {
   CellSaved carve(Arena&, DType, int64_t batch, int64_t text, bool keep) const;
   int64_t scratch_bytes(DType, int64_t batch, int64_t text, bool backward) const;
   int64_t ring_bytes(DType, int64_t batch, int64_t text, bool backward) const;  ///< message buffers of a token axis
+  int64_t angle_bytes(DType, int64_t text) const;                               ///< tables of rotary angles
+  void allocate_angles(int64_t bytes) { angles_ = Arena(bytes); }
   int64_t state_numbers() const;  ///< of one sequence at a boundary, all layers
 
   /// state_in [batch, state_numbers] is empty for the initial state, state_out where nobody reads it.
@@ -61,7 +63,7 @@ class CellRunner {
   Memory& memory_;
   TokenAxis& axis_;
   std::vector<Row> angle_rows_;
-  std::vector<double> angle_storage_;
+  Arena angles_;
   View<> cos_, sin_;
 };
 

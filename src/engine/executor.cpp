@@ -96,26 +96,31 @@ int64_t Executor::slot_bytes(SlotKind kind, int64_t text) const {
   return arena.peak();
 }
 
-int64_t Executor::scratch_bytes() const {
+template <class F>
+int64_t Executor::most_bytes(const F& f) const {
   int64_t most = 0;
-  for (const SequenceShape& shape : workload_.shapes) {
-    const int64_t text = shape.text_of(0);
+  for (const SequenceShape& shape : workload_.shapes) most = std::max(most, f(shape.text_of(0)));
+  return most;
+}
+
+int64_t Executor::scratch_bytes() const {
+  return most_bytes([&](int64_t text) {
     int64_t own = 0;
     for (const Range& range : runner_.own_text(text)) own += range.size();
     Arena arena;
     runner_.carve(arena, dtype_, micro_batch_, text, false);
     arena.take(dtype_, {micro_batch_ * own});  // losses
     if (workload_.logits) arena.take(dtype_, {micro_batch_ * own, llama_.shape().vocab});
-    most = std::max(most, arena.peak() + runner_.scratch_bytes(dtype_, micro_batch_, text, workload_.backward));
-  }
-  return most;
+    return arena.peak() + runner_.scratch_bytes(dtype_, micro_batch_, text, workload_.backward);
+  });
 }
 
 int64_t Executor::ring_bytes() const {
-  int64_t most = 0;
-  for (const SequenceShape& shape : workload_.shapes)
-    most = std::max(most, runner_.ring_bytes(dtype_, micro_batch_, shape.text_of(0), workload_.backward));
-  return most;
+  return most_bytes([&](int64_t text) { return runner_.ring_bytes(dtype_, micro_batch_, text, workload_.backward); });
+}
+
+int64_t Executor::angle_bytes() const {
+  return most_bytes([&](int64_t text) { return runner_.angle_bytes(dtype_, text); });
 }
 
 MemoryPlan Executor::plan() {
@@ -129,6 +134,7 @@ MemoryPlan Executor::plan() {
     if (most.parts.empty() || slots.total() > most.total()) most = std::move(slots);
   }
   most.parts.emplace_back("working space", scratch_bytes());
+  most.parts.emplace_back("rotary angles", angle_bytes());
   most.parts.emplace_back("ring messages", ring_bytes());
   return most;
 }
@@ -162,8 +168,9 @@ void Executor::fit(Recompute recompute, int64_t memory_limit, int64_t fixed) {
 
 void Executor::allocate() {
   scratch_ = Arena(scratch_bytes(), queue_.threads());
-  arena_ = Arena(plan().total() - scratch_bytes() - ring_bytes(), queue_.threads());
+  runner_.allocate_angles(angle_bytes());
   axis_.allocate(ring_bytes());
+  arena_ = Arena(plan().total() - scratch_bytes() - angle_bytes() - ring_bytes(), queue_.threads());
   int64_t text = 0;
   for (const SequenceShape& shape : workload_.shapes) text = std::max(text, shape.text_of(0));
   tokens_.resize(static_cast<size_t>(micro_batch_ * text));
@@ -306,8 +313,8 @@ StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights,
                     shape_.text_of(0), weights.segments));
   // With cuts that change from step to step a rank of a segment axis may need more slots than planned: its boundaries
   // stay open, and where they are cut zeros travel.
-  Schedule& plan = schedule(mesh_.shape().segment == 1 ? weights.closed(own_sequences())
-                                                       : tbptt_.always_closed(shape_.segments()));
+  Schedule& plan =
+      schedule(mesh_.shape().segment == 1 ? weights.closed(own_sequences()) : tbptt_.always_closed(shape_.segments()));
   plan.restart();
   lay_out(plan, shape_.text_of(0));
   progress_->enter(Phase::Schedule);

@@ -98,8 +98,12 @@ class Executor {
   void weigh(View<> adjoints, const Stream&, int32_t segment, const BoundaryWeights&);
   void split(int64_t micro_batch);
   int64_t slot_bytes(SlotKind, int64_t text) const;
+  /// The most bytes of any shape: f(text rows of its longest segment).
+  template <class F>
+  int64_t most_bytes(const F& f) const;
   int64_t scratch_bytes() const;
   int64_t ring_bytes() const;
+  int64_t angle_bytes() const;
   void lay_out(const Schedule&, int64_t text);  ///< carves the slots of a batch out of the arena
   Stream stream(int32_t index) const;
   Slot& slot(SlotKind kind, int32_t index) { return slots_[static_cast<size_t>(kind)][static_cast<size_t>(index)]; }

@@ -59,7 +59,7 @@ Start start_of(int dim, int tokens) {
   engine.params().initialise(11, 1);
   FinalState found;
   const OneSegment text(sequence_shape(config), config.model.vocab);
-  engine.executor().run(text, engine.executor().draw(text.shape()), &found);
+  engine.executor().run(text, engine.executor().draw(0, text.shape()), &found);
 
   Start start;
   const int64_t keys = 2 * config.memory.nu * config.memory.key_dim, state = keys * (dim + 1);
