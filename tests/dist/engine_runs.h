@@ -1,0 +1,127 @@
+// What tests of the engine on meshes share: a small model, a batch of random tokens, and its loss and gradients on any
+// group of ranks.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "base/random.h"
+#include "engine/engine.h"
+#include "kernels/cross_entropy/cross_entropy.h"
+
+namespace memring {
+
+/// Random tokens; the last position has no target, and a few others are not counted.
+class RandomTokens : public TokenSource {
+ public:
+  RandomTokens(int64_t batch, SequenceShape shape, int64_t vocab) : batch_(batch), shape_(shape), vocab_(vocab) {}
+  int64_t sequences() const override { return batch_; }
+  SequenceShape shape() const override { return shape_; }
+  void read(int64_t sequence, int64_t begin, std::span<int32_t> tokens, std::span<int32_t> targets) const override {
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      const int64_t p = begin + static_cast<int64_t>(i);
+      tokens[i] = token(sequence, p);
+      targets[i] = p + 1 == shape_.length || p % 11 == 3 ? kIgnoredTarget : token(sequence, p + 1);
+    }
+  }
+
+ private:
+  int32_t token(int64_t sequence, int64_t position) const {
+    const Random random(3, Purpose::Test, 0, static_cast<uint32_t>(sequence));
+    return static_cast<int32_t>(random.below(static_cast<uint32_t>(position), static_cast<uint64_t>(vocab_)));
+  }
+  int64_t batch_;
+  SequenceShape shape_;
+  int64_t vocab_;
+};
+
+struct Result {
+  double nll = 0, targets = 0;
+  std::vector<double> gradients;  // sums, all parameters in one row
+};
+
+/// |x - y|; of y = {}: |x|.
+inline double distance(const std::vector<double>& x, const std::vector<double>& y) {
+  double sum = 0;
+  for (size_t i = 0; i < x.size(); ++i) sum += std::pow(x[i] - (y.empty() ? 0 : y[i]), 2);
+  return std::sqrt(sum);
+}
+
+inline double relative(const std::vector<double>& found, const std::vector<double>& expected) {
+  return distance(found, expected) / distance(expected, {});
+}
+
+inline Config small_config() {
+  Config c;
+  c.model = {.layers = 2,
+             .dim = 16,
+             .heads = 4,
+             .kv_heads = 2,
+             .head_dim = 4,
+             .ffn = 24,
+             .vocab = 23,
+             .rope_theta = 100,
+             .norm_eps = 1e-5,
+             .tied = false};
+  c.memory.kind = "rmt";
+  c.memory.tokens = 3;
+  c.segment.length = 5;
+  c.data.batch = 3;
+  c.data.length = 37;
+  c.device.threads = 1;
+  c.device.dtype = "fp64";
+  return c;
+}
+
+/// Matrices of usual initialisation are too small for the memory to matter: enlarges them, and only them (large norm
+/// gains make a model so chaotic that fp32 says nothing). ARMT's keys are large from the start and its values zero.
+inline void make_memory_matter(Params& params) {
+  for (size_t i = 0; i < params.layout().entries.size(); ++i) {
+    const std::string& name = params.layout().entries[i].name;
+    const bool value = name.ends_with("value.weight");
+    if (!params.decays(static_cast<int>(i)) || (name.starts_with("memory.") && !value)) continue;
+    const View<> weight = params.weight(static_cast<int>(i));
+    const Random random(5, Purpose::Test, 0, static_cast<uint32_t>(i));
+    by_float_type(weight.dtype(), [&]<class T>() {
+      for (int64_t k = 0; k < weight.size(); ++k)
+        weight.as<T>()[k] =
+            value ? static_cast<T>(0.25 * random.normal(static_cast<uint32_t>(k))) : T(8) * weight.as<T>()[k];
+    });
+  }
+}
+
+/// One batch on a mesh of `world`; gradients summed over it.
+inline Result run(const Config& config, Communicator& group, const TokenSource* tokens = nullptr) {
+  const RandomTokens random(config.data.batch, sequence_shape(config), config.model.vocab);
+  Mesh mesh(group, resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, group.size()));
+  Engine engine(config, mesh, NodeShare{}, workload_of(config, config.data.batch, {sequence_shape(config)}, true),
+                [](const FlatBuffer&, DType) { return int64_t{0}; });
+  engine.params().initialise(7, 2);
+  make_memory_matter(engine.params());
+  const TokenSource& batch = tokens ? *tokens : random;
+  StepSums sums = engine.executor().run(batch, engine.executor().draw(0, batch.shape()));
+  group.all_reduce_sum(engine.params().gradients());
+  double totals[2] = {sums.nll, sums.targets};
+  group.all_reduce_sum(View<double>(totals, {2}));
+  Result result{totals[0], totals[1], {}};
+  by_float_type(engine.params().dtype(), [&]<class T>() {
+    const T* g = engine.params().gradients().as<T>();
+    result.gradients.assign(g, g + engine.params().layout().size);
+  });
+  return result;
+}
+
+/// Every factorisation of the world.
+inline std::vector<MeshConfig> meshes(int ranks) {
+  std::vector<MeshConfig> all;
+  for (int segment = 1; segment <= ranks; ++segment)
+    for (int token = 1; token <= ranks; ++token)
+      if (ranks % (segment * token) == 0) all.push_back({ranks / (segment * token), segment, token});
+  return all;
+}
+
+inline std::string text_of(const MeshConfig& mesh) { return describe(MeshShape{mesh.data, mesh.segment, mesh.token}); }
+
+}  // namespace memring
