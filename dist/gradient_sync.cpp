@@ -11,7 +11,7 @@
 namespace memring {
 namespace {
 
-constexpr int64_t kSums = 6;  // nll, targets, tokens, stop, save, time_over
+constexpr int64_t kSums = 8;  // nll, targets, tokens, stop, save, time_over, smallest key and denominator
 
 // Row r is rank r's `mine`.
 std::vector<double> gathered(Communicator& world, std::span<const double> mine) {
@@ -38,8 +38,9 @@ ReducedStep GradientSync::reduce(Queue& queue, View<> gradients, const StepSums&
   expect_shape(gradients, {bounds_.back()}, "gradients");
   world_.reduce_scatter_sum(gradients, bounds_);
 
-  const std::array<double, kSums> mine{local.nll,          local.targets,      local.tokens,
-                                       double(local.stop), double(local.save), double(local.time_over)};
+  const std::array<double, kSums> mine{
+      local.nll,          local.targets,           local.tokens,       double(local.stop),
+      double(local.save), double(local.time_over), local.smallest_key, local.smallest_denominator};
   const std::vector<double> all = gathered(world_, mine);
   ReducedStep step;
   for (size_t row = 0; row < all.size(); row += kSums) {
@@ -49,6 +50,8 @@ ReducedStep GradientSync::reduce(Queue& queue, View<> gradients, const StepSums&
     step.sums.stop |= all[row + 3] != 0;
     step.sums.save |= all[row + 4] != 0;
     step.sums.time_over |= all[row + 5] != 0;
+    step.sums.smallest_key = std::min(step.sums.smallest_key, all[row + 6]);
+    step.sums.smallest_denominator = std::min(step.sums.smallest_denominator, all[row + 7]);
   }
 
   const double square = SquaredNorm::of(queue, gradients.rows(shard().begin, shard().size()));

@@ -29,6 +29,11 @@ struct Dpfp {
 struct Associative {
   static constexpr double kEps = 1e-5;
 
+  // The smallest phi · z + eps of rows phi [rows, keys], and their smallest |phi|²: near eps a memory is dead, since
+  // eps then rules what it reads and replaces. +inf without rows.
+  static double smallest_denominator(Queue&, ConstView<> phi, ConstView<> z);
+  static double smallest_square(Queue&, ConstView<> phi);
+
   // y += (phi A) / den, den = phi · z + eps:  y [rows, dim] · phi [rows, keys], spent: afterwards phi / den
   static void read(Queue&, View<> y, View<> phi, ConstView<> A, ConstView<> z);
 

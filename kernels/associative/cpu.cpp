@@ -2,6 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <numeric>
+#include <vector>
 
 #include "base/profile.h"
 #include "kernels/associative/associative.h"
@@ -99,6 +102,47 @@ struct Fast {
 };
 
 }  // namespace
+
+namespace {
+
+/// The least of value(row) over rows of `phi`. (A minimum has no order, so threads may share it.)
+template <class T, class Value>
+double least_of_rows(const Queue& queue, ConstView<> phi, const Value& value) {
+  std::vector<T> least(static_cast<size_t>(std::max(queue.threads(), 1)), std::numeric_limits<T>::infinity());
+  parallel_ranges(threads_for(queue, phi.size()), phi.dim(0), [&](int64_t begin, int64_t end, int thread) {
+    for (int64_t r = begin; r < end; ++r) {
+      T& mine = least[static_cast<size_t>(thread)];
+      mine = std::min(mine, value(phi.as<T>() + r * phi.dim(1)));
+    }
+  });
+  return static_cast<double>(*std::min_element(least.begin(), least.end()));
+}
+
+template <class T>
+T dot(const T* a, const T* b, int64_t count) {
+  return std::inner_product(a, a + count, b, T(0));
+}
+
+}  // namespace
+
+double Associative::smallest_denominator(Queue& queue, ConstView<> phi, ConstView<> z) {
+  const DType dtype = expect_float(phi, 2, "Associative phi");
+  const int64_t keys = phi.dim(1);
+  expect(z, dtype, {keys}, "Associative z");
+  const Timed timed(queue, "Associative smallest", 0, phi);
+  return kEps + by_float_type(dtype, [&]<class T>() {
+           return least_of_rows<T>(queue, phi, [&](const T* row) { return dot(row, z.as<T>(), keys); });
+         });
+}
+
+double Associative::smallest_square(Queue& queue, ConstView<> phi) {
+  const DType dtype = expect_float(phi, 2, "Associative phi");
+  const int64_t keys = phi.dim(1);
+  const Timed timed(queue, "Associative smallest", 0, phi);
+  return by_float_type(dtype, [&]<class T>() {
+    return least_of_rows<T>(queue, phi, [&](const T* row) { return dot(row, row, keys); });
+  });
+}
 
 void Associative::read(Queue& queue, View<> y, View<> phi, ConstView<> A, ConstView<> z) {
   const MemoryExtent e = extent_of(queue, phi, y, "Associative phi, y");

@@ -41,6 +41,9 @@ void validate_memory(const Config& c, const PlaceOf& place_of) {
   demand(none || c.memory.tokens >= 1, place_of, {"memory.tokens", "memory.kind"},
          fmt::format("memory.kind = {} needs memory tokens, but memory.tokens = 0", c.memory.kind),
          "Set memory.tokens to 1 or more, or memory.kind = none.");
+  demand(c.memory.kind != "armt" || c.memory.mask == "causal", place_of, {"memory.mask", "memory.kind"},
+         fmt::format("memory.mask = {}: armt's rows are causal", c.memory.mask),
+         "Set memory.mask = causal, or memory.kind = rmt.");
 }
 
 void validate_mesh(const MeshConfig& m, const PlaceOf& place_of) {

@@ -343,6 +343,9 @@ StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights,
         exchange(a);
     }
   }
+  const Smallest smallest = memory_.take_smallest();
+  sums.smallest_key = smallest.key;
+  sums.smallest_denominator = smallest.denominator;
   return sums;
 }
 

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -39,6 +40,11 @@ struct CellContext {
   View<uint8_t> saved;            ///< what this layer's hooks keep for their backward; empty: nothing is kept
 };
 
+/// How much alive an associative memory is: the smallest |key|² written and the smallest denominator met; +inf: none.
+struct Smallest {
+  double key = std::numeric_limits<double>::infinity(), denominator = key;
+};
+
 /// Each hook has its backward beside it; hooks that a mechanism does not need do nothing.
 class Memory {
  public:
@@ -69,6 +75,9 @@ class Memory {
   virtual void before_layer_backward(CellContext&) {}
   virtual void after_layer(CellContext&) {}  ///< ARMT writes, UIO keeps
   virtual void after_layer_backward(CellContext&) {}
+
+  /// Of the forward hooks since the last call.
+  virtual Smallest take_smallest() { return {}; }
 
   /// `hidden` is the output of the final norm: writes state_out.
   virtual void after_norm(CellContext&) {}

@@ -165,16 +165,23 @@ void RunLog::step(const StepRecord& r) {
   json["memory_mib"] = static_cast<double>(r.memory_bytes) / (1 << 20);
   json["segments"] = r.segments;
   json["skipped"] = r.skipped;
+  const bool associative = std::isfinite(r.smallest_key);
+  if (associative) {
+    json["smallest_key"] = r.smallest_key;
+    json["smallest_denominator"] = number(r.smallest_denominator);
+  }
   write(json.dump());
 
   if (r.step % options_.every != 0 && r.step != r.steps) return;
   const double per_second = window_seconds_ > 0 ? static_cast<double>(window_tokens_) / window_seconds_ : 0;
   const double left = static_cast<double>(r.steps - r.step) * window_seconds_ / static_cast<double>(window_steps_);
-  print(fmt::format("step {}{} | loss {:.4f} | lr {:.2e} | norm {:.2f} | {} tok/s | {:.0f} MiB{}{}", r.step,
+  print(fmt::format("step {}{} | loss {:.4f} | lr {:.2e} | norm {:.2f}{} | {} tok/s | {:.0f} MiB{}{}", r.step,
                     r.steps > 0 ? fmt::format("/{} {:.1f}%", r.steps,
                                               100.0 * static_cast<double>(r.step) / static_cast<double>(r.steps))
                                 : "",
-                    r.loss, r.lr, r.norm, rate(per_second), static_cast<double>(r.memory_bytes) / (1 << 20),
+                    r.loss, r.lr, r.norm,
+                    associative ? fmt::format(" | key {:.1g} den {:.1g}", r.smallest_key, r.smallest_denominator) : "",
+                    rate(per_second), static_cast<double>(r.memory_bytes) / (1 << 20),
                     r.skipped > 0 ? fmt::format(" | skipped {}", r.skipped) : "",
                     r.steps > 0 ? fmt::format(" | left {}", duration(left)) : ""));
   window_seconds_ = 0;

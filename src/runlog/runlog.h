@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,6 +23,8 @@ struct StepRecord {
   int64_t segments = 1;      ///< of its sequences
   double step_seconds = 0;   ///< of this step
   int64_t memory_bytes = 0;  ///< VmHWM of the largest rank
+  /// Of an associative memory: |key|² and denominators of the step, not finite where there were none.
+  double smallest_key = std::numeric_limits<double>::infinity(), smallest_denominator = smallest_key;
   int64_t skipped = 0;
 };
 

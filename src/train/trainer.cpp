@@ -139,6 +139,8 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
               .segments = shape.segments(),
               .step_seconds = seconds_since(step_start),
               .memory_bytes = memory,
+              .smallest_key = reduced.sums.smallest_key,
+              .smallest_denominator = reduced.sums.smallest_denominator,
               .skipped = state.skipped});
     saver.say_lead(seconds_since(step_start), log);
     if (state.skipped_in_row > config.run.max_skipped)

@@ -94,6 +94,7 @@ TOGETHER = [
     train("odd quotient", "--model.dim=6 --model.heads=2", 2, "model.head_dim = 3 is odd"),
     train("rmt without segments", "--memory.kind=rmt", 2, "needs segments, but segment.length = 0"),
     train("rmt without tokens", "--memory.kind=rmt --memory.tokens=0 --segment.length=8", 2, "needs memory tokens"),
+    train("block mask of armt", "--memory.kind=armt --segment.length=8 --memory.mask=block", 2, "armt's rows are causal"),
     train("two open axes", "--mesh.segment=0", 2, "mesh.data = 0, mesh.segment = 0, mesh.token = 1"),
     train("token axis open, too", "--mesh.token=0", 2, "only one axis can take what is left"),
     train("token axis beyond the world", "--mesh.token=2 --mesh.data=1", 2, "does not fit 1 rank"),

@@ -43,7 +43,7 @@ Config random_config(Dice& dice) {
   c.memory.kind = dice.one_of({"none", "rmt", "rmt", "armt", "armt"});
   c.memory.reset = dice.between(0, 9) == 0 ? "segment" : "sequence";
   c.memory.tokens = dice.between(1, 5);
-  c.memory.mask = dice.one_of({"causal", "block"});
+  c.memory.mask = c.memory.kind == "armt" ? "causal" : dice.one_of({"causal", "block"});
   c.memory.key_dim = dice.between(2, 6);
   c.memory.nu = dice.between(1, 3);
   c.segment.length = c.memory.kind == "none" ? dice.one_of({0, 4}) : dice.between(1, 9);

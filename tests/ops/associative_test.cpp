@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "op_test.h"
 
@@ -369,6 +370,39 @@ TEST(Associative, TheOrderOfTheRowsDoesNotMatter) {
   Associative::write(queue, A_reversed, z_reversed, {k, v, gate}, state.A, state.z, scratch);
   expect_close(A_reversed, A, 1e-14, "A");
   expect_close(z_reversed, z, 1e-14, "z");
+}
+
+template <class T>
+void expect_smallest(Queue& queue, const Extents& e) {
+  const Tensor<T> phi = features<T>(e, 1), z = state_of<T>(e).z;
+  double square = std::numeric_limits<double>::infinity(), denominator = square;
+  for (int64_t r = 0; r < e.rows; ++r) {
+    double of_square = 0, of_z = 0;
+    for (int64_t i = 0; i < e.keys(); ++i) {
+      const double value = static_cast<double>(phi[r * e.keys() + i]);
+      of_square += value * value;
+      of_z += value * static_cast<double>(z[i]);
+    }
+    square = std::min(square, of_square);
+    denominator = std::min(denominator, of_z + Associative::kEps);
+  }
+  const double found_square = Associative::smallest_square(queue, phi),
+               found_denominator = Associative::smallest_denominator(queue, phi, z);
+  if (e.rows == 0) {
+    EXPECT_TRUE(std::isinf(found_square) && std::isinf(found_denominator));
+    return;
+  }
+  EXPECT_NEAR(found_square, square, 1e-5 * square);
+  EXPECT_NEAR(found_denominator, denominator, 1e-5 * denominator);
+}
+
+TEST(Associative, TellsTheSmallestKeyAndDenominator) {
+  on_queues(every_queue(), [](Queue& queue) {
+    for (const Extents& e : kExtents) {
+      expect_smallest<float>(queue, e);
+      expect_smallest<double>(queue, e);
+    }
+  });
 }
 
 TEST(Associative, RefusesShapesThatDoNotFit) {
