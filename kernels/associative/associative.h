@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <limits>
+
 #include "base/arena.h"
 #include "base/queue.h"
 
@@ -29,13 +31,15 @@ struct Dpfp {
 struct Associative {
   static constexpr double kEps = 1e-5;
 
-  // The smallest phi · z + eps of rows phi [rows, keys], and their smallest |phi|²: near eps a memory is dead, since
-  // eps then rules what it reads and replaces. +inf without rows.
-  static double smallest_denominator(Queue&, ConstView<> phi, ConstView<> z);
-  static double smallest_square(Queue&, ConstView<> phi);
+  /// The smallest |k|² written and the smallest denominator under a state that is not empty; +inf: none yet. Near eps a
+  /// memory is dead: eps then rules what it reads and replaces.
+  struct Smallest {
+    double key = std::numeric_limits<double>::infinity(), denominator = key;
+  };
 
   // y += (phi A) / den, den = phi · z + eps:  y [rows, dim] · phi [rows, keys], spent: afterwards phi / den
-  static void read(Queue&, View<> y, View<> phi, ConstView<> A, ConstView<> z);
+  // `smallest` takes note
+  static void read(Queue&, View<> y, View<> phi, ConstView<> A, ConstView<> z, Smallest& smallest);
 
   // d_phi [rows, keys] is written; dA and dz are accumulated, rows in ascending order, or empty where nobody wants
   // them. dy [rows, dim] · phi as forward got it, and spent as there
@@ -56,7 +60,8 @@ struct Associative {
   //     new_A = A + sum of beta k (v - old)ᵀ;   new_z = z + sum of gamma k
   // The new state is written, and must not be the old one.
   static int64_t write_scratch_bytes(DType, int64_t rows, int64_t dim);
-  static void write(Queue&, View<> new_A, View<> new_z, const Rows&, ConstView<> A, ConstView<> z, Arena& scratch);
+  static void write(Queue&, View<> new_A, View<> new_z, const Rows&, ConstView<> A, ConstView<> z, Smallest& smallest,
+                    Arena& scratch);
 
   // From the gradients of the new state those of the rows and, unless empty, of the old state; all are written. gamma
   // is a constant.

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 #include <vector>
 
 #include "base/profile.h"
@@ -96,67 +95,30 @@ struct Fast {
     gemm(queue, Transpose::Yes, Transpose::No, e.keys, e.dim, e.rows, k, e.keys, v, e.dim, write, A, e.dim);
   }
   float denominator(const float* k) const { return (state.z ? loops.dot(k, state.z, e.keys) : 0) + kEps; }
-  float gamma(const float* k, float den) const {
-    return std::clamp(1 - den / (loops.dot(k, k, e.keys) + kEps), 0.0f, 1.0f);
-  }
+  static float gamma(float square, float den) { return std::clamp(1 - den / (square + kEps), 0.0f, 1.0f); }
 };
 
 }  // namespace
 
-namespace {
-
-/// The least of value(row) over rows of `phi`. (A minimum has no order, so threads may share it.)
-template <class T, class Value>
-double least_of_rows(const Queue& queue, ConstView<> phi, const Value& value) {
-  std::vector<T> least(static_cast<size_t>(std::max(queue.threads(), 1)), std::numeric_limits<T>::infinity());
-  parallel_ranges(threads_for(queue, phi.size()), phi.dim(0), [&](int64_t begin, int64_t end, int thread) {
-    for (int64_t r = begin; r < end; ++r) {
-      T& mine = least[static_cast<size_t>(thread)];
-      mine = std::min(mine, value(phi.as<T>() + r * phi.dim(1)));
-    }
-  });
-  return static_cast<double>(*std::min_element(least.begin(), least.end()));
-}
-
-template <class T>
-T dot(const T* a, const T* b, int64_t count) {
-  return std::inner_product(a, a + count, b, T(0));
-}
-
-}  // namespace
-
-double Associative::smallest_denominator(Queue& queue, ConstView<> phi, ConstView<> z) {
-  const DType dtype = expect_float(phi, 2, "Associative phi");
-  const int64_t keys = phi.dim(1);
-  expect(z, dtype, {keys}, "Associative z");
-  const Timed timed(queue, "Associative smallest", 0, phi);
-  return kEps + by_float_type(dtype, [&]<class T>() {
-           return least_of_rows<T>(queue, phi, [&](const T* row) { return dot(row, z.as<T>(), keys); });
-         });
-}
-
-double Associative::smallest_square(Queue& queue, ConstView<> phi) {
-  const DType dtype = expect_float(phi, 2, "Associative phi");
-  const int64_t keys = phi.dim(1);
-  const Timed timed(queue, "Associative smallest", 0, phi);
-  return by_float_type(dtype, [&]<class T>() {
-    return least_of_rows<T>(queue, phi, [&](const T* row) { return dot(row, row, keys); });
-  });
-}
-
-void Associative::read(Queue& queue, View<> y, View<> phi, ConstView<> A, ConstView<> z) {
+void Associative::read(Queue& queue, View<> y, View<> phi, ConstView<> A, ConstView<> z, Smallest& smallest) {
   const MemoryExtent e = extent_of(queue, phi, y, "Associative phi, y");
   expect_state(A, z, y.dtype(), e, "Associative state");
   const Timed timed(queue, "Associative read", flops(e, A ? 1 : 0), y, phi, A, z);
   if (queue.reference(y.dtype()))
-    return by_float_type(y.dtype(),
-                         [&]<class T>() { reference::memory_read(y.as<T>(), phi.as<T>(), state_of<T>(A, z), e); });
+    return by_float_type(
+        y.dtype(), [&]<class T>() { reference::memory_read(y.as<T>(), phi.as<T>(), state_of<T>(A, z), smallest, e); });
   const Fast fast(queue, e, state_of<float>(A, z));
   float* const p = phi.as<float>();
-  fast.for_rows(e.keys, [&](int64_t r) {
-    float* const row = p + r * e.keys;
-    fast.loops.scale(row, 1 / fast.denominator(row), e.keys);
+  std::vector<float> least(static_cast<size_t>(std::max(queue.threads(), 1)), std::numeric_limits<float>::infinity());
+  parallel_ranges(threads_for(queue, e.rows * e.keys), e.rows, [&](int64_t begin, int64_t end, int thread) {
+    for (int64_t r = begin; r < end; ++r) {
+      float *const row = p + r * e.keys, den = fast.denominator(row);
+      least[static_cast<size_t>(thread)] = std::min(least[static_cast<size_t>(thread)], den);
+      fast.loops.scale(row, 1 / den, e.keys);
+    }
   });
+  if (fast.state.z)
+    for (const float den : least) smallest.denominator = std::min(smallest.denominator, double{den});
   if (fast.state.A) fast.through(y.as<float>(), Write::Accumulate, p, fast.state.A);
 }
 
@@ -217,7 +179,7 @@ int64_t Associative::write_scratch_bytes(DType dtype, int64_t rows, int64_t dim)
 }
 
 void Associative::write(Queue& queue, View<> new_A, View<> new_z, const Rows& rows, ConstView<> A, ConstView<> z,
-                        Arena& scratch) {
+                        Smallest& smallest, Arena& scratch) {
   const DType dtype = rows.k.dtype();
   const MemoryExtent e = extent_of(queue, rows);
   expect(new_A, dtype, {e.keys, e.dim}, "Associative new A");
@@ -228,7 +190,8 @@ void Associative::write(Queue& queue, View<> new_A, View<> new_z, const Rows& ro
   const View<> delta_view = scratch.take(dtype, {e.rows, e.dim});
   if (queue.reference(dtype))
     return by_float_type(dtype, [&]<class T>() {
-      reference::memory_write(state_of<T>(new_A, new_z), rows_of<T>(rows), state_of<T>(A, z), delta_view.as<T>(), e);
+      reference::memory_write(state_of<T>(new_A, new_z), rows_of<T>(rows), state_of<T>(A, z), delta_view.as<T>(),
+                              smallest, e);
     });
   const Fast fast(queue, e, state_of<float>(A, z));
   const auto [k, v, gate] = rows_of<float>(rows);
@@ -249,7 +212,10 @@ void Associative::write(Queue& queue, View<> new_A, View<> new_z, const Rows& ro
   fast.outer_products(to_A, write, k, delta);
   for (int64_t r = 0; r < e.rows; ++r) {
     const float* const key = k + r * e.keys;
-    fast.loops.add_scaled(to_z, fast.gamma(key, fast.denominator(key)), key, e.keys);
+    const float den = fast.denominator(key), square = fast.loops.dot(key, key, e.keys);
+    smallest.key = std::min(smallest.key, double{square});
+    if (fast.state.z) smallest.denominator = std::min(smallest.denominator, double{den});
+    fast.loops.add_scaled(to_z, Fast::gamma(square, den), key, e.keys);
   }
 }
 
@@ -306,10 +272,10 @@ void Associative::write_backward(Queue& queue, const RowGradients& d, View<> dA,
   fast.for_rows(e.dim, [&](int64_t r) {
     const float* const key = in.k + r * e.keys;
     float *const d_num = old + r * e.dim, *const dk = out.k + r * e.keys;
-    const float den = fast.denominator(key);
+    const float den = fast.denominator(key), gamma = Fast::gamma(fast.loops.dot(key, key, e.keys), den);
     std::copy_n(out.v + r * e.dim, e.dim, d_num);
     fast.loops.scale(d_num, -1 / den, e.dim);
-    fast.loops.add_scaled(dk, fast.gamma(key, den), d_new.z, e.keys);
+    fast.loops.add_scaled(dk, gamma, d_new.z, e.keys);
     if (fast.state.z) fast.loops.add_scaled(dk, d_den[r], fast.state.z, e.keys);
   });
   if (fast.state.A) fast.back_through(out.k, Write::Accumulate, old, fast.state.A);

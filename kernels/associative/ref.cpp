@@ -111,10 +111,11 @@ void dpfp_backward(T* dx, const T* d_phi, const T* x, int64_t rows, int64_t key_
 
 // With p = phi / den:  y += p A.
 template <class T>
-void memory_read(T* y, T* phi, MemoryState<const T> state, MemoryExtent e) {
+void memory_read(T* y, T* phi, MemoryState<const T> state, Associative::Smallest& smallest, MemoryExtent e) {
   for (int64_t r = 0; r < e.rows; ++r) {
     T* const p = phi + r * e.keys;
     const T den = denominator<T>(p, state, e.keys);
+    if (state.z) smallest.denominator = std::min(smallest.denominator, static_cast<double>(den));
     for (int64_t i = 0; i < e.keys; ++i) p[i] /= den;
   }
   if (state.A) through_memory(y, Write::Accumulate, phi, state.A, e);
@@ -145,7 +146,7 @@ void memory_read_backward(T* d_phi, MemoryState<T> d_state, const T* dy, T* phi,
 
 template <class T>
 void memory_write(MemoryState<T> new_state, MemoryRows<const T> rows, MemoryState<const T> state, T* delta,
-                  MemoryExtent e) {
+                  Associative::Smallest& smallest, MemoryExtent e) {
   copy_or_zero(new_state.A, state.A, e.keys * e.dim);
   copy_or_zero(new_state.z, state.z, e.keys);
   std::fill_n(delta, e.rows * e.dim, T(0));
@@ -153,6 +154,8 @@ void memory_write(MemoryState<T> new_state, MemoryRows<const T> rows, MemoryStat
   for (int64_t r = 0; r < e.rows; ++r) {
     const T* const k = rows.k + r * e.keys;
     const T den = denominator(k, state, e.keys), g = gamma(k, den, e.keys), beta = sigmoid(rows.gate[r]);
+    smallest.key = std::min(smallest.key, static_cast<double>(dot(k, k, e.keys)));
+    if (state.z) smallest.denominator = std::min(smallest.denominator, static_cast<double>(den));
     for (int64_t i = 0; i < e.dim; ++i) {
       T& d = delta[r * e.dim + i];
       d = beta * (rows.v[r * e.dim + i] - d / den);
@@ -202,13 +205,14 @@ void memory_write_backward(MemoryRows<T> d, MemoryState<T> d_state, MemoryState<
     for (int64_t i = 0; i < e.keys; ++i) d_state.z[i] += d_den[r] * rows.k[r * e.keys + i];
 }
 
-#define MEMRING_INSTANTIATE(T)                                                                                  \
-  template void dpfp_forward(T*, const T*, int64_t, int64_t, int64_t);                                          \
-  template void dpfp_backward(T*, const T*, const T*, int64_t, int64_t, int64_t);                               \
-  template void memory_read(T*, T*, MemoryState<const T>, MemoryExtent);                                        \
-  template void memory_read_backward(T*, MemoryState<T>, const T*, T*, MemoryState<const T>, MemoryExtent);     \
-  template void memory_write(MemoryState<T>, MemoryRows<const T>, MemoryState<const T>, T*, MemoryExtent);      \
-  template void memory_write_backward(MemoryRows<T>, MemoryState<T>, MemoryState<const T>, MemoryRows<const T>, \
+#define MEMRING_INSTANTIATE(T)                                                                                      \
+  template void dpfp_forward(T*, const T*, int64_t, int64_t, int64_t);                                              \
+  template void dpfp_backward(T*, const T*, const T*, int64_t, int64_t, int64_t);                                   \
+  template void memory_read(T*, T*, MemoryState<const T>, Associative::Smallest&, MemoryExtent);                    \
+  template void memory_read_backward(T*, MemoryState<T>, const T*, T*, MemoryState<const T>, MemoryExtent);         \
+  template void memory_write(MemoryState<T>, MemoryRows<const T>, MemoryState<const T>, T*, Associative::Smallest&, \
+                             MemoryExtent);                                                                         \
+  template void memory_write_backward(MemoryRows<T>, MemoryState<T>, MemoryState<const T>, MemoryRows<const T>,     \
                                       MemoryState<const T>, T*, T*, MemoryExtent)
 MEMRING_INSTANTIATE(float);
 MEMRING_INSTANTIATE(double);

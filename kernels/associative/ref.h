@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "base/queue.h"
+#include "kernels/associative/associative.h"
 
 namespace memring::reference {
 
@@ -28,14 +28,15 @@ struct MemoryRows {
 };
 
 template <class T>
-void memory_read(T* y, T* phi, MemoryState<const T> state, MemoryExtent);
+void memory_read(T* y, T* phi, MemoryState<const T> state, Associative::Smallest&, MemoryExtent);
 template <class T>
 void memory_read_backward(T* d_phi, MemoryState<T> d_state, const T* dy, T* phi, MemoryState<const T> state,
                           MemoryExtent);
 
 /// delta [rows, dim] is scratch.
 template <class T>
-void memory_write(MemoryState<T> new_state, MemoryRows<const T>, MemoryState<const T> state, T* delta, MemoryExtent);
+void memory_write(MemoryState<T> new_state, MemoryRows<const T>, MemoryState<const T> state, T* delta,
+                  Associative::Smallest&, MemoryExtent);
 /// old [rows, dim] and d_den [rows] are scratch.
 template <class T>
 void memory_write_backward(MemoryRows<T> d, MemoryState<T> d_state, MemoryState<const T> d_new, MemoryRows<const T>,

@@ -97,9 +97,8 @@ std::vector<Option> table() {
            "Stop once a logged training loss (nats per token) is at most this; 0 = off.", "1.5"),
       integer("run.seed", run<&RunConfig::seed>, at_least(0), "Seed of all random numbers.", "42", kNumbers),
       choice("run.deterministic", run<&RunConfig::deterministic>, {"mesh"}, {"strict"},
-             "Equal bits on every rank count come with ring attention. Set run.deterministic = mesh: the same mesh "
-             "gives the "
-             "same bits, other meshes agree to rounding.",
+             "This build gives equal bits on equal meshes only. Set run.deterministic = mesh: other meshes agree to "
+             "rounding.",
              "What gives the same bits: mesh = the same mesh, threads and instruction set.", "mesh"),
       duration("run.timeout", run<&RunConfig::timeout>,
                "End the job when a rank makes no progress for this long; 0 = never.", "00:30:00"),

@@ -343,7 +343,7 @@ StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights,
         exchange(a);
     }
   }
-  const Smallest smallest = memory_.take_smallest();
+  const Associative::Smallest smallest = memory_.take_smallest();
   sums.smallest_key = smallest.key;
   sums.smallest_denominator = smallest.denominator;
   return sums;

@@ -169,8 +169,7 @@ class Armt final : public Memory {
       const auto state = layer_state(c, c.state_in, b);
       const View<> hidden = c.hidden.at(b).rows(begin, count), phi = s.phi.rows(0, count);
       query_features(c, phi, s.query.rows(0, count), hidden);
-      note(smallest_.denominator, Associative::smallest_denominator(c.queue, phi, state.z));
-      Associative::read(c.queue, hidden, phi, state.A, state.z);
+      Associative::read(c.queue, hidden, phi, state.A, state.z, smallest_);
     });
   }
   // The rows of a segment may be on several ranks, each of which has the whole state: what they send to it is summed.
@@ -216,12 +215,10 @@ class Armt final : public Memory {
     c.axis.collect(c.queue, vectors, c.hidden, wanted);
     if (!c.state_out) return;
     project(c, s, vectors.reshaped({c.batch * m, shape_.dim}));
-    note(smallest_.key, Associative::smallest_square(c.queue, s.phi));
     for (int64_t b = 0; b < c.batch; ++b) {
       const auto before = layer_state(c, c.state_in, b);
       const auto after = layer_state(c, c.state_out, b);
-      if (before.z) note(smallest_.denominator, Associative::smallest_denominator(c.queue, of(s.phi, b), before.z));
-      Associative::write(c.queue, after.A, after.z, written(s, b), before.A, before.z, c.scratch);
+      Associative::write(c.queue, after.A, after.z, written(s, b), before.A, before.z, smallest_, c.scratch);
     }
   }
   // The part of d_state_in that comes from the write is the same on every rank. Parameters and memory rows take theirs
@@ -265,7 +262,7 @@ class Armt final : public Memory {
     });
   }
 
-  Smallest take_smallest() override { return std::exchange(smallest_, {}); }
+  Associative::Smallest take_smallest() override { return std::exchange(smallest_, {}); }
 
   void after_norm_backward(CellContext& c) override {
     for_memory_rows(c, [&](int64_t row, int64_t) {
@@ -340,10 +337,8 @@ class Armt final : public Memory {
           Elementwise::fill(c.queue, of(gradient, b).at(i), 0);
   }
 
-  static void note(double& smallest, double value) { smallest = std::min(smallest, value); }
-
   bool reset_;
-  Smallest smallest_;
+  Associative::Smallest smallest_;
   ArmtShape shape_;
   int tokens_ = 0;
   std::vector<Tensors> layers_;

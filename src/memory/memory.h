@@ -3,7 +3,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -12,6 +11,7 @@
 #include "base/arena.h"
 #include "base/ids.h"
 #include "base/queue.h"
+#include "kernels/associative/associative.h"
 #include "kernels/attention/attention.h"
 #include "memory/row_axis.h"
 #include "model/layer.h"
@@ -38,11 +38,6 @@ struct CellContext {
   ConstView<> d_state_out;        ///< empty: zero
   View<> d_state_in;              ///< empty: not wanted (first segment, or the boundary is closed to gradients)
   View<uint8_t> saved;            ///< what this layer's hooks keep for their backward; empty: nothing is kept
-};
-
-/// How much alive an associative memory is: the smallest |key|² written and the smallest denominator met; +inf: none.
-struct Smallest {
-  double key = std::numeric_limits<double>::infinity(), denominator = key;
 };
 
 /// Each hook has its backward beside it; hooks that a mechanism does not need do nothing.
@@ -76,8 +71,8 @@ class Memory {
   virtual void after_layer(CellContext&) {}  ///< ARMT writes, UIO keeps
   virtual void after_layer_backward(CellContext&) {}
 
-  /// Of the forward hooks since the last call.
-  virtual Smallest take_smallest() { return {}; }
+  /// How alive an associative memory is: of the forward hooks since the last call.
+  virtual Associative::Smallest take_smallest() { return {}; }
 
   /// `hidden` is the output of the final norm: writes state_out.
   virtual void after_norm(CellContext&) {}

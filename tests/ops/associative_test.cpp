@@ -10,6 +10,8 @@
 namespace memring::test {
 namespace {
 
+Associative::Smallest unread;
+
 struct Extents {
   int64_t rows, key_dim, nu, dim;
   int64_t keys() const { return 2 * nu * key_dim; }
@@ -81,11 +83,11 @@ Results<T> run(Queue& queue, const Extents& e, bool with_state) {
   Dpfp::forward(queue, r.phi, x, e.nu);
   Dpfp::backward(queue, r.dx, d_phi, x, e.nu);
   Tensor<T> query = features<T>(e, 9);
-  Associative::read(queue, r.y, query, A, z);
+  Associative::read(queue, r.y, query, A, z, unread);
   query = features<T>(e, 9);
   Associative::read_backward(queue, r.d_phi, r.dA, r.dz, dy, query, A, z, scratch);
   const Associative::Rows rows{k, v, gate};
-  Associative::write(queue, r.new_A, r.new_z, rows, A, z, scratch);
+  Associative::write(queue, r.new_A, r.new_z, rows, A, z, unread, scratch);
   Associative::write_backward(queue, {r.dk, r.dv, r.d_gate}, with_state ? r.old_dA.view() : View<T>(),
                               with_state ? r.old_dz.view() : View<T>(), d_new_A, d_new_z, rows, A, z, scratch);
   return r;
@@ -217,7 +219,7 @@ TEST(Associative, GradientOfAReadMatchesFiniteDifferences) {
     Arena scratch = scratch_of<double>(e);
     const Differentiable read{[&](const Tensors& in) {
                                 Tensor<double> y = in[0], phi = in[1];
-                                Associative::read(queue, y, phi, in[2], in[3]);
+                                Associative::read(queue, y, phi, in[2], in[3], unread);
                                 return Tensors{y};
                               },
                               [&](const Tensors& in, const Tensors& d) {
@@ -238,7 +240,7 @@ TEST(Associative, GradientOfAWriteMatchesFiniteDifferences) {
     Arena scratch = scratch_of<double>(e);
     const Differentiable write{[&](const Tensors& in) {
                                  Tensor<double> A(in[3].shape), z(in[4].shape);
-                                 Associative::write(queue, A, z, {in[0], in[1], in[2]}, in[3], in[4], scratch);
+                                 Associative::write(queue, A, z, {in[0], in[1], in[2]}, in[3], in[4], unread, scratch);
                                  return Tensors{A, z};
                                },
                                [&](const Tensors& in, const Tensors& d) {
@@ -286,13 +288,13 @@ struct Memory {
     Tensor<float> new_A(A.shape), new_z(z.shape), gate(Shape{k.shape[0]});
     std::fill(gate.data.begin(), gate.data.end(), 100.0f);  // beta = 1
     Arena scratch(Associative::write_scratch_bytes(DType::F32, k.shape[0], A.shape[1]));
-    Associative::write(queue, new_A, new_z, {k, v, gate}, empty ? ConstView<>() : A, empty ? ConstView<>() : z,
+    Associative::write(queue, new_A, new_z, {k, v, gate}, empty ? ConstView<>() : A, empty ? ConstView<>() : z, unread,
                        scratch);
     A = new_A, z = new_z, empty = false;
   }
   Tensor<float> read(Tensor<float> k) const {
     Tensor<float> y(Shape{k.shape[0], A.shape[1]});
-    Associative::read(queue, y, k, A, z);
+    Associative::read(queue, y, k, A, z, unread);
     return y;
   }
 };
@@ -329,13 +331,13 @@ TEST(Associative, AnEmptyStateIsZero) {
     const Tensor<float> A(Shape{e.keys(), e.dim}), z(Shape{e.keys()});
     const auto k = features<float>(e, 1), v = random<float>({e.rows, e.dim}, 2), gate = random<float>({e.rows}, 3);
     Tensor<float> A_empty(A.shape), A_zero(A.shape), z_empty(z.shape), z_zero(z.shape);
-    Associative::write(queue, A_empty, z_empty, {k, v, gate}, {}, {}, scratch);
-    Associative::write(queue, A_zero, z_zero, {k, v, gate}, A, z, scratch);
+    Associative::write(queue, A_empty, z_empty, {k, v, gate}, {}, {}, unread, scratch);
+    Associative::write(queue, A_zero, z_zero, {k, v, gate}, A, z, unread, scratch);
     expect_close(A_empty, Tensor<double>(A_zero), 1e-6, "A");
     expect_same_bits(z_empty, z_zero, "z");
     const auto before = random<float>({e.rows, e.dim}, 4);
     Tensor<float> y = before, phi = k;
-    Associative::read(queue, y, phi, {}, {});
+    Associative::read(queue, y, phi, {}, {}, unread);
     expect_same_bits(y, before, "a read");
   });
 }
@@ -360,43 +362,50 @@ TEST(Associative, TheOrderOfTheRowsDoesNotMatter) {
   const State<double> state = state_of<double>(e);
   auto k = features<double>(e, 1), v = random<double>({e.rows, e.dim}, 2), gate = random<double>({e.rows}, 3);
   Tensor<double> A(state.A.shape), z(state.z.shape), A_reversed(A.shape), z_reversed(z.shape);
-  Associative::write(queue, A, z, {k, v, gate}, state.A, state.z, scratch);
+  Associative::write(queue, A, z, {k, v, gate}, state.A, state.z, unread, scratch);
   for (int64_t r = 0; r < e.rows / 2; ++r) {
     const int64_t other = e.rows - 1 - r;
     std::swap_ranges(&k[r * e.keys()], &k[r * e.keys()] + e.keys(), &k[other * e.keys()]);
     std::swap_ranges(&v[r * e.dim], &v[r * e.dim] + e.dim, &v[other * e.dim]);
     std::swap(gate[r], gate[other]);
   }
-  Associative::write(queue, A_reversed, z_reversed, {k, v, gate}, state.A, state.z, scratch);
+  Associative::write(queue, A_reversed, z_reversed, {k, v, gate}, state.A, state.z, unread, scratch);
   expect_close(A_reversed, A, 1e-14, "A");
   expect_close(z_reversed, z, 1e-14, "z");
 }
 
 template <class T>
 void expect_smallest(Queue& queue, const Extents& e) {
-  const Tensor<T> phi = features<T>(e, 1), z = state_of<T>(e).z;
-  double square = std::numeric_limits<double>::infinity(), denominator = square;
+  Tensor<T> phi = features<T>(e, 1), y(Shape{e.rows, e.dim});
+  const Tensor<T> k = phi, v = random<T>({e.rows, e.dim}, 2), gate = random<T>({e.rows}, 3);
+  const State<T> state = state_of<T>(e);
+  double key = std::numeric_limits<double>::infinity(), denominator = key;
   for (int64_t r = 0; r < e.rows; ++r) {
-    double of_square = 0, of_z = 0;
+    double square = 0, den = Associative::kEps;
     for (int64_t i = 0; i < e.keys(); ++i) {
-      const double value = static_cast<double>(phi[r * e.keys() + i]);
-      of_square += value * value;
-      of_z += value * static_cast<double>(z[i]);
+      const auto value = static_cast<double>(phi[r * e.keys() + i]);
+      square += value * value;
+      den += value * static_cast<double>(state.z[i]);
     }
-    square = std::min(square, of_square);
-    denominator = std::min(denominator, of_z + Associative::kEps);
+    key = std::min(key, square);
+    denominator = std::min(denominator, den);
   }
-  const double found_square = Associative::smallest_square(queue, phi),
-               found_denominator = Associative::smallest_denominator(queue, phi, z);
-  if (e.rows == 0) {
-    EXPECT_TRUE(std::isinf(found_square) && std::isinf(found_denominator));
-    return;
-  }
-  EXPECT_NEAR(found_square, square, 1e-5 * square);
-  EXPECT_NEAR(found_denominator, denominator, 1e-5 * denominator);
+  const auto expect = [&](double found, double expected, const char* what) {
+    EXPECT_TRUE(found == expected || std::abs(found - expected) <= 1e-5 * expected) << what << " " << found;
+  };
+  Arena scratch = scratch_of<T>(e);
+  Tensor<T> new_A(state.A.shape), new_z(state.z.shape);
+  Associative::Smallest of_read, of_write, of_first;
+  Associative::write(queue, new_A, new_z, {k, v, gate}, state.A, state.z, of_write, scratch);
+  Associative::write(queue, new_A, new_z, {k, v, gate}, {}, {}, of_first, scratch);
+  Associative::read(queue, y, phi, state.A, state.z, of_read);
+  expect(of_write.key, key, "key");
+  expect(of_write.denominator, denominator, "denominator of a write");
+  expect(of_read.denominator, denominator, "denominator of a read");
+  EXPECT_TRUE(std::isinf(of_first.denominator)) << "the initial state has no denominator but eps";
 }
 
-TEST(Associative, TellsTheSmallestKeyAndDenominator) {
+TEST(Associative, NotesTheSmallestKeyAndDenominator) {
   on_queues(every_queue(), [](Queue& queue) {
     for (const Extents& e : kExtents) {
       expect_smallest<float>(queue, e);
@@ -409,10 +418,10 @@ TEST(Associative, RefusesShapesThatDoNotFit) {
   Queue queue;
   Arena scratch(1024);
   Tensor<float> y(Shape{3, 4}), phi(Shape{3, 6}), A(Shape{6, 4}), z(Shape{6}), gate(Shape{3}), wrong(Shape{6, 5});
-  EXPECT_THROW(Associative::read(queue, y, phi, wrong, z), ShapeError);
-  EXPECT_THROW(Associative::read(queue, y, phi, A, ConstView<>()), ShapeError);
-  EXPECT_THROW(Associative::write(queue, A, z, {phi, y, y}, {}, {}, scratch), ShapeError);
-  EXPECT_THROW(Associative::write(queue, wrong, z, {phi, y, gate}, {}, {}, scratch), ShapeError);
+  EXPECT_THROW(Associative::read(queue, y, phi, wrong, z, unread), ShapeError);
+  EXPECT_THROW(Associative::read(queue, y, phi, A, ConstView<>(), unread), ShapeError);
+  EXPECT_THROW(Associative::write(queue, A, z, {phi, y, y}, {}, {}, unread, scratch), ShapeError);
+  EXPECT_THROW(Associative::write(queue, wrong, z, {phi, y, gate}, {}, {}, unread, scratch), ShapeError);
   EXPECT_THROW(Dpfp::forward(queue, phi, y, 3), ShapeError);
 }
 

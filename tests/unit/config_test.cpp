@@ -249,7 +249,8 @@ TEST(Config, KnownNamesThatThisBuildLacksSaySo) {
                    {std::string("runs.ini:2: memory.kind = ") + kind +
                     ": this build does not have it yet; it has none, rmt, armt"});
   expect_mistake("[device]\nkind = cuda\n", {"this build does not have it yet", "no CUDA backend"});
-  expect_mistake("[run]\ndeterministic = strict\n", {"this build does not have it yet; it has mesh", "ring attention"});
+  expect_mistake("[run]\ndeterministic = strict\n",
+                 {"this build does not have it yet; it has mesh", "other meshes agree to rounding"});
 }
 
 TEST(Config, CombinationsThatCannotWorkNameTheirKeysAndPlace) {
@@ -261,7 +262,8 @@ TEST(Config, CombinationsThatCannotWorkNameTheirKeysAndPlace) {
   expect_mistake("[memory]\nkind = rmt\n", {"runs.ini:2: memory.kind = rmt needs segments, but segment.length = 0"});
   expect_mistake("[memory]\nkind = rmt\ntokens = 0\n[segment]\nlength = 8\n",
                  {"runs.ini:3: memory.kind = rmt needs memory tokens"});
-  expect_mistake("[mesh]\nsegment = 0\n", {"runs.ini:2: mesh.data = 0, mesh.segment = 0, mesh.token = 1: only one axis"});
+  expect_mistake("[mesh]\nsegment = 0\n",
+                 {"runs.ini:2: mesh.data = 0, mesh.segment = 0, mesh.token = 1: only one axis"});
   expect_mistake("[run]\nsteps = 0\n", {"runs.ini:2", "would never end"});
   expect_mistake("[data]\nbatch = 2\nmicro_batch = 3\n",
                  {"runs.ini:3: data.micro_batch = 3 is more than data.batch = 2"});
