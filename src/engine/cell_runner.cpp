@@ -51,6 +51,11 @@ std::array<Range, 2> CellRunner::own_text(int64_t text) const {
   return own;
 }
 
+int64_t CellRunner::own_text_rows(int64_t text) const {
+  const auto [low, high] = own_text(text);
+  return low.size() + high.size();
+}
+
 CellSaved CellRunner::carve(Arena& arena, DType dtype, int64_t batch, int64_t text, bool keep) const {
   const CellExtent e = extent(batch, text);
   const int64_t layers = llama_.shape().layers;
@@ -62,9 +67,7 @@ CellSaved CellRunner::carve(Arena& arena, DType dtype, int64_t batch, int64_t te
 
 int64_t CellRunner::scratch_bytes(DType dtype, int64_t batch, int64_t text, bool backward) const {
   const CellExtent e = extent(batch, text);
-  const int64_t dim = llama_.shape().dim;
-  int64_t own = 0;
-  for (const Range& range : own_text(text)) own += range.size();
+  const int64_t dim = llama_.shape().dim, own = own_text_rows(text);
   Arena arena;
   if (backward)
     carve_backward(arena, dtype, e, own, dim);

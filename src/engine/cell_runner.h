@@ -29,6 +29,7 @@ class CellRunner {
   CellExtent extent(int64_t batch, int64_t text) const;
   /// Which text of the segment is on this rank: two ascending ranges of [0, text), either may be empty.
   std::array<Range, 2> own_text(int64_t text) const;
+  int64_t own_text_rows(int64_t text) const;
   /// Rows that a forward keeps for its backward (`keep`), or the few that a forward without one needs.
   CellSaved carve(Arena&, DType, int64_t batch, int64_t text, bool keep) const;
   int64_t scratch_bytes(DType, int64_t batch, int64_t text, bool backward) const;

@@ -105,8 +105,7 @@ int64_t Executor::most_bytes(const F& f) const {
 
 int64_t Executor::scratch_bytes() const {
   return most_bytes([&](int64_t text) {
-    int64_t own = 0;
-    for (const Range& range : runner_.own_text(text)) own += range.size();
+    const int64_t own = runner_.own_text_rows(text);
     Arena arena;
     runner_.carve(arena, dtype_, micro_batch_, text, false);
     arena.take(dtype_, {micro_batch_ * own});  // losses
@@ -209,7 +208,7 @@ CellText Executor::read_text(const Stream& stream, const TokenSource& batch, int
                  std::span(tokens_).subspan(count, size), std::span(targets_).subspan(count, size));
       count += size;
     }
-  return {stream.count, text, own[0].size() + own[1].size(), std::span(tokens_).first(count),
+  return {stream.count, text, runner_.own_text_rows(text), std::span(tokens_).first(count),
           std::span(targets_).first(count)};
 }
 
