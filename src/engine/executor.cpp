@@ -203,6 +203,7 @@ CellText Executor::read_text(const Stream& stream, const TokenSource& batch, int
   size_t count = 0;
   for (int64_t b = 0; b < stream.count; ++b)
     for (const Range& range : own) {
+      if (range.size() == 0) continue;
       const auto size = static_cast<size_t>(range.size());
       batch.read(stream.first + b, segment * shape_.segment_length + range.begin,
                  std::span(tokens_).subspan(count, size), std::span(targets_).subspan(count, size));

@@ -41,7 +41,7 @@ class Evaluation(runs.RunTest):
 
     def test_meshes_agree(self):
         alone, _ = self.evaluate("--eval.sequences=10")
-        for ranks, mesh in ((2, "--mesh.segment=2"), (3, "--mesh.segment=3"), (2, "--mesh.data=2")):
+        for ranks, mesh in ((2, "--mesh.segment=2"), (3, "--mesh.segment=3"), (2, "--mesh.data=2"), (3, "--mesh.token=3")):
             with self.subTest(ranks=ranks, mesh=mesh):
                 found, _ = self.evaluate("--eval.sequences=10", mesh, ranks=ranks)
                 self.assertAlmostEqual(found["loss"] / alone["loss"], 1, delta=2e-5)

@@ -9,7 +9,7 @@ import h5py
 import numpy
 import runs
 
-MESHES = [(1, 1), (2, 1), (1, 2), (3, 1), (1, 3), (4, 1), (2, 2), (1, 4)]  # data x segment
+MESHES = [(1, 1, 1), (2, 1, 1), (1, 2, 1), (1, 1, 2), (1, 3, 1), (1, 1, 3), (4, 1, 1), (2, 2, 1), (1, 2, 2)]  # data x segment x token
 SAVED, END = 6, 12  # steps
 
 # 5 sequences of 7 segments, the last one short: nothing divides by 2, 3 or 4. A learning rate that forgets run.steps.
@@ -19,7 +19,7 @@ TOLERANCE = {"fp32": 2e-5, "fp64": 1e-9}
 
 
 def name_of(mesh):
-    return "{}x{}".format(*mesh)
+    return "{}x{}x{}".format(*mesh)
 
 
 def weights(checkpoint):
@@ -32,8 +32,9 @@ class ResumeOnOtherMeshes(runs.RunTest):
         self.copies = itertools.count()
 
     def run_on(self, mesh, directory, **keys):
-        data, segment = mesh
-        return self.train(directory, ranks=data * segment, mesh__data=data, mesh__segment=segment, **{**UNEVEN, **keys})
+        data, segment, token = mesh
+        return self.train(directory, ranks=data * segment * token, mesh__data=data, mesh__segment=segment, mesh__token=token,
+                          **{**UNEVEN, **keys})
 
     def undisturbed(self, mesh, dtype):
         """A run from start to end, and a directory as if it had been stopped at step SAVED."""
@@ -98,18 +99,18 @@ class ResumeOnOtherMeshes(runs.RunTest):
                         self.assert_same_weights_are_loaded(stopped, saver, loader)
                     pairs += 1
         self.assertEqual(pairs, runs.amount(len(MESHES), len(MESHES) ** 2))
-        runs.record_fault("C7", "saved by one mesh of 1 to 4 ranks, resumed by another (data x segment, uneven sizes, fp32)",
+        runs.record_fault("C7", "saved by one mesh of 1 to 4 ranks, resumed by another (data x segment x token, uneven sizes, fp32)",
                           pairs, "weights loaded bit for bit; losses of the undisturbed run (2e-5), same bits on the same mesh")
 
     def test_in_double_precision_the_moments_agree_too(self):
-        pairs = runs.amount([((2, 2), (1, 3))], [(saver, loader) for saver in MESHES for loader in MESHES])
+        pairs = runs.amount([((2, 2, 1), (1, 1, 3))], [(saver, loader) for saver in MESHES for loader in MESHES])
         runs_of = {}
         for saver, loader in pairs:
             with self.subTest(saved_by=name_of(saver), resumed_by=name_of(loader)):
                 if saver not in runs_of:
                     runs_of[saver] = self.undisturbed(saver, "fp64")
                 self.assert_goes_on(*runs_of[saver], saver, loader, "fp64")
-        runs.record_fault("C7", "saved by one mesh of 1 to 4 ranks, resumed by another (data x segment, uneven sizes, fp64)",
+        runs.record_fault("C7", "saved by one mesh of 1 to 4 ranks, resumed by another (data x segment x token, uneven sizes, fp64)",
                           len(pairs), "losses of the undisturbed run (1e-9), weights and moments too (1e-7)")
 
 
