@@ -25,7 +25,7 @@ class Bench(runs.RunTest):
 
     def test_without_a_name_the_benchmarks_are_listed(self):
         listed = self.succeed("bench").stdout
-        for name in ("gemm", "ops", "attention", "step", "rmt-step", "checkpoint", "loader", "length"):
+        for name in ("gemm", "ops", "attention", "step", "rmt-step", "scaling", "checkpoint", "loader", "length"):
             self.assertRegex(listed, rf"(?m)^{name} +\S")
 
     def small(self, name, *arguments, ranks=None):
@@ -54,6 +54,12 @@ class Bench(runs.RunTest):
         _, figures = self.small("rmt-step", "--segment.length=8", "--memory.tokens=2")
         self.assertEqual(figures["activations kept: share of the GEMM ceiling"]["at_least"], 80)
         self.assertEqual(figures["recomputed: share of the GEMM ceiling"]["at_least"], 62)
+
+    def test_a_mesh_is_measured_against_one_of_its_ranks(self):
+        found, figures = self.small("scaling", "--data.length=64", ranks=2)
+        self.assertEqual(found["setting"]["mesh"], "1 x 1 x 2")
+        self.assertEqual(figures["share of the machine's own scaling"]["at_least"], 93)
+        self.assertGreater(figures["speedup over one rank"]["low"], 0)
 
     def test_a_profile_adds_up_to_the_step(self):
         found, _ = self.small("step", "--profile")
