@@ -44,9 +44,7 @@ BoundaryWeights Tbptt::draw(int64_t step, int64_t sequences, int64_t segments) c
 }
 
 std::vector<bool> Tbptt::always_closed(int64_t segments) const {
-  std::vector<bool> closed(static_cast<size_t>(segments));
-  for (int64_t s = window_; window_ > 0 && s < segments; s += window_) closed[static_cast<size_t>(s)] = true;
-  return closed;
+  return (cut_ > 0 ? full() : *this).draw(0, 1, segments).closed({0, 1});
 }
 
 double Tbptt::path_variance(int64_t boundaries) const {
