@@ -15,7 +15,7 @@ namespace memring {
 namespace {
 
 constexpr size_t kWindow = 256;    ///< actions that next_window collects before it returns
-constexpr int32_t kSentKinds = 2;  ///< State and Adjoint
+constexpr int32_t kSentKinds = 3;  ///< states, rebuilt states, adjoints
 
 /// Slots of one kind; the lowest free one is taken, so `used` is the most that were taken at a time.
 class SlotTable {
@@ -34,13 +34,15 @@ class SlotTable {
   std::priority_queue<int32_t, std::vector<int32_t>, std::greater<>> free_;
 };
 
-/// What this rank holds of a window under way. Backward takes segments in reverse, so both lists are stacks; within a
-/// segment there is a slot for each of its cells, or one for all of them.
+/// What this rank holds of a group of segments under way. Backward takes segments in reverse, so the lists are stacks;
+/// within a segment there is a slot for each of its cells, or one for all of them.
 struct Holdings {
-  std::vector<std::vector<int32_t>> states;         ///< that Recompute will read
-  std::vector<int32_t> rows;                        ///< that Backward will read
-  int32_t forward = kNoSlot, backward = kNoSlot;    ///< hidden rows of the segment under way
-  std::vector<int32_t> next_states, next_adjoints;  ///< one rank only: what the next segment's cells read
+  std::vector<std::vector<int32_t>> kept;         ///< states that Rebuild will read (also of groups not under way)
+  std::vector<std::vector<int32_t>> states;       ///< that Recompute will read
+  std::vector<int32_t> rows;                      ///< that Backward will read
+  int32_t forward = kNoSlot, backward = kNoSlot;  ///< hidden rows of the segment under way
+  // One rank only: what the next segment's cells read, in the first sweep, the second and backward.
+  std::vector<int32_t> next_states, next_rebuilt, next_adjoints;
 };
 
 /// A message under way. Its slot is free once the cell that reads it has been given out.
@@ -98,8 +100,9 @@ struct Schedule::Simulation {
     tables = {};
     const int32_t places = std::min(input.policy.in_flight, input.extent.streams);
     const std::vector<int32_t> none(static_cast<size_t>(input.extent.depth), kNoSlot);
-    holdings.assign(static_cast<size_t>(places * input.policy.windows),
-                    {.states = {}, .rows = {}, .next_states = none, .next_adjoints = none});
+    holdings.assign(
+        static_cast<size_t>(places * input.policy.windows * input.policy.windows),
+        {.kept = {}, .states = {}, .rows = {}, .next_states = none, .next_rebuilt = none, .next_adjoints = none});
     sent.clear();
     task.reset();
     received = kNoSlot;
@@ -111,7 +114,11 @@ struct Schedule::Simulation {
   size_t flight(int32_t place, int32_t window) const {
     return static_cast<size_t>(place * input.policy.windows + window % input.policy.windows);
   }
-  Holdings& held(const Task& t) { return holdings[flight(t.place, t.window.number)]; }
+  Holdings& held(int32_t place, int32_t window, int32_t group) {
+    const auto windows = static_cast<size_t>(input.policy.windows);
+    return holdings[flight(place, window) * windows + static_cast<size_t>(group) % windows];
+  }
+  Holdings& held(const Task& t) { return held(t.place, t.window.number, input.group(t.window, t.segment)); }
   /// The window of the segment behind this one, of which there is one.
   static int32_t window_behind(const Task& t) { return t.window.number + (t.segment + 1 == t.window.end ? 1 : 0); }
 
@@ -123,18 +130,11 @@ struct Schedule::Simulation {
 
   /// Of a message to a cell of this window. One tag's messages are read in the order in which they are sent: by
   /// segment.
-  int32_t tag_of(SlotKind kind, int32_t place, int32_t window, int32_t at) const {
-    const auto cells = static_cast<int32_t>(flight(place, window)) * input.extent.depth + at;
-    return kSentKinds * cells + (kind == SlotKind::Adjoint ? 1 : 0);
-  }
-
   Action message(Verb verb, const Task& t, SlotKind kind, int32_t slot, int32_t peer, int32_t window) const {
-    return {.verb = verb,
-            .cell = cell_of(t),
-            .kind = kind,
-            .slot = slot,
-            .peer = peer,
-            .tag = tag_of(kind, t.place, window, t.at)};
+    const auto cell = static_cast<int32_t>(flight(t.place, window)) * input.extent.depth + t.at;
+    const int32_t sweep = t.verb == Verb::Backward ? 2 : t.verb == Verb::Rebuild ? 1 : 0;
+    return {
+        .verb = verb, .cell = cell_of(t), .kind = kind, .slot = slot, .peer = peer, .tag = kSentKinds * cell + sweep};
   }
   /// Of what the cell reads.
   Action arrival(Verb verb, const Task& t, SlotKind kind, int32_t slot) const {
@@ -142,11 +142,16 @@ struct Schedule::Simulation {
     return message(verb, t, kind, slot, input.rank_of(from), t.window.number);
   }
 
+  bool begins_group(const Task& t) const {
+    return t.segment == input.group_begin(t.window, input.group(t.window, t.segment));
+  }
+
   /// Starts receiving what `next` reads if another rank writes it; returns the slot.
   int32_t post_receive(std::vector<Action>& out, const Task& next) {
     const bool back = next.verb == Verb::Backward;
-    const bool reads = back ? input.open(next.segment + 1) && next.segment + 1 < next.window.end
-                            : next.verb == Verb::Forward && input.chained && next.segment > 0;
+    const bool reads = back                         ? input.open(next.segment + 1) && next.segment + 1 < next.window.end
+                       : next.verb == Verb::Rebuild ? !begins_group(next)
+                                                    : next.verb == Verb::Forward && input.chained && next.segment > 0;
     if (!reads || input.mesh.segment == 1) return kNoSlot;
     const SlotKind kind = back ? SlotKind::Adjoint : SlotKind::State;
     const int32_t slot = table(kind).take();
@@ -158,15 +163,16 @@ struct Schedule::Simulation {
   void pass_state(std::vector<Action>& out, const Task& t, int32_t slot) {
     const int32_t window = window_behind(t);
     if (input.mesh.segment == 1) {
-      holdings[flight(t.place, window)].next_states[t.at] = slot;
+      Holdings& reader = held(t.place, window, window == t.window.number ? input.group(t.window, t.segment + 1) : 0);
+      (t.verb == Verb::Rebuild ? reader.next_rebuilt : reader.next_states)[t.at] = slot;
       return;
     }
     out.push_back(message(Verb::Send, t, SlotKind::State, slot, input.rank_of(t.segment + 1), window));
-    sent.push_back({out.back(), Verb::Forward, t.place, t.segment + 1, t.at});
+    sent.push_back({out.back(), t.verb, t.place, t.segment + 1, t.at});
   }
   void pass_adjoint(std::vector<Action>& out, const Task& t, int32_t slot) {
     if (input.mesh.segment == 1) {
-      held(t).next_adjoints[t.at] = slot;
+      held(t.place, t.window.number, input.group(t.window, t.segment - 1)).next_adjoints[t.at] = slot;
       return;
     }
     out.push_back(message(Verb::Send, t, SlotKind::Adjoint, slot, input.rank_of(t.segment - 1), t.window.number));
@@ -176,36 +182,54 @@ struct Schedule::Simulation {
   /// The slot that the cell reads from its neighbour.
   int32_t take_input(std::vector<Action>& out, const Task& t, SlotKind kind) {
     if (input.mesh.segment == 1) {
-      auto& next = kind == SlotKind::State ? held(t).next_states : held(t).next_adjoints;
+      Holdings& mine = held(t);
+      auto& next = kind == SlotKind::Adjoint ? mine.next_adjoints
+                   : t.verb == Verb::Rebuild ? mine.next_rebuilt
+                                             : mine.next_states;
       return std::exchange(next[t.at], kNoSlot);
     }
     if (received != kNoSlot) out.push_back(arrival(Verb::Wait, t, kind, received));
     return received;
   }
 
+  /// The state that a Forward or Rebuild reads.
+  int32_t take_state(std::vector<Action>& out, const Task& t) {
+    if (t.verb == Verb::Forward || !begins_group(t)) return take_input(out, t, SlotKind::State);
+    Holdings& mine = held(t);
+    const int32_t in = mine.kept.back()[t.at];
+    if (ends_segment(t)) mine.kept.pop_back();
+    return in;
+  }
+  bool ends_segment(const Task& t) const { return t.at + 1 == input.extent.depth; }
+
+  /// Forward or Rebuild.
   void emit_forward(std::vector<Action>& out, const Task& t) {
     Holdings& mine = held(t);
     const Cell cell = cell_of(t);
-    const bool last = t.segment + 1 == input.extent.segments, first_cell = t.at == 0,
-               last_cell = t.at + 1 == input.extent.depth;
-    const bool recompute = input.recomputed(t.segment, t.window.end), keep = input.policy.backward && !recompute;
-    const int32_t in = take_input(out, t, SlotKind::State);
-    const bool writes = input.chained && (!last || input.policy.final_state);
+    const bool again = t.verb == Verb::Rebuild, last = t.segment + 1 == input.extent.segments;
+    const bool rebuilt = !again && input.rebuilt(t.window, t.segment);
+    const bool recompute = !rebuilt && input.recomputed(t.window, t.segment);
+    const bool keep = input.policy.backward && !rebuilt && !recompute;
+    const int32_t in = take_state(out, t);
+    const bool read = again ? t.segment + 1 < input.group_end(t.window, t.segment) : input.chained && !last;
+    const bool writes = read || (input.chained && last && input.policy.final_state);
     const int32_t state = writes ? table(SlotKind::State).take() : kNoSlot;
-    if (first_cell && keep) mine.rows.push_back(table(SlotKind::Saved).take());
-    if (first_cell && !keep) mine.forward = table(SlotKind::Hidden).take();
-    out.push_back({.verb = Verb::Forward,
+    if (t.at == 0 && keep) mine.rows.push_back(table(SlotKind::Saved).take());
+    if (t.at == 0 && !keep) mine.forward = table(SlotKind::Hidden).take();
+    out.push_back({.verb = t.verb,
                    .cell = cell,
                    .in = in,
                    .out = state,
                    .saved = keep ? mine.rows.back() : kNoSlot,
                    .hidden = keep ? kNoSlot : mine.forward});
-    if (writes && last) emit_free(out, cell, SlotKind::State, state);
-    if (writes && !last) pass_state(out, t, state);
-    if (last_cell && !keep) emit_free(out, cell, SlotKind::Hidden, mine.forward);
-    if (!recompute) return emit_free(out, cell, SlotKind::State, in);
-    if (first_cell) mine.states.emplace_back();
-    mine.states.back().push_back(in);
+    if (writes && !read) emit_free(out, cell, SlotKind::State, state);
+    if (read) pass_state(out, t, state);
+    if (ends_segment(t) && !keep) emit_free(out, cell, SlotKind::Hidden, mine.forward);
+    const bool kept = rebuilt && begins_group(t);
+    if (!kept && !recompute) return emit_free(out, cell, SlotKind::State, in);
+    auto& stack = kept ? mine.kept : mine.states;
+    if (t.at == 0) stack.emplace_back();
+    stack.back().push_back(in);
   }
 
   void emit_recompute(std::vector<Action>& out, const Task& t) {
@@ -215,7 +239,7 @@ struct Schedule::Simulation {
     const int32_t in = mine.states.back()[t.at];
     out.push_back({.verb = Verb::Recompute, .cell = cell, .in = in, .saved = mine.rows.back()});
     emit_free(out, cell, SlotKind::State, in);
-    if (t.at + 1 == input.extent.depth) mine.states.pop_back();
+    if (ends_segment(t)) mine.states.pop_back();
   }
 
   void emit_backward(std::vector<Action>& out, const Task& t) {
@@ -224,7 +248,7 @@ struct Schedule::Simulation {
     const int32_t in = take_input(out, t, SlotKind::Adjoint);
     const bool writes = input.open(t.segment);
     const int32_t adjoint = writes ? table(SlotKind::Adjoint).take() : kNoSlot;
-    if (t.at + 1 == input.extent.depth) mine.backward = table(SlotKind::Hidden).take();
+    if (ends_segment(t)) mine.backward = table(SlotKind::Hidden).take();
     out.push_back({.verb = Verb::Backward,
                    .cell = cell,
                    .in = in,
@@ -242,6 +266,7 @@ struct Schedule::Simulation {
   void emit(std::vector<Action>& out, const Task& t) {
     switch (t.verb) {
       case Verb::Forward:
+      case Verb::Rebuild:
         return emit_forward(out, t);
       case Verb::Recompute:
         return emit_recompute(out, t);
@@ -324,7 +349,8 @@ MeshShape Schedule::mesh() const { return simulation_->input.mesh; }
 MeshCoord Schedule::coord() const { return simulation_->coord; }
 
 const char* name_of(Verb verb) {
-  static constexpr const char* kNames[] = {"Forward", "Recompute", "Backward", "PostReceive", "Send", "Wait", "Free"};
+  static constexpr const char* kNames[] = {"Forward",     "Rebuild", "Recompute", "Backward",
+                                           "PostReceive", "Send",    "Wait",      "Free"};
   return kNames[static_cast<int>(verb)];
 }
 

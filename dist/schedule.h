@@ -14,7 +14,9 @@
 namespace memring {
 
 enum class Verb : uint8_t {
+  // Those that compute come first.
   Forward,      ///< run the cell; saves rows for backward in slot `saved` when that is not kNoSlot
+  Rebuild,      ///< run it again from the state in slot `in` for the states behind it (Policy::boundaries)
   Recompute,    ///< run it again from the state in slot `in`, saving its rows
   Backward,     ///< run it back from the saved rows
   PostReceive,  ///< start receiving into `slot` from `peer`
@@ -44,10 +46,10 @@ struct Action {
   int32_t slot = kNoSlot;
   int32_t peer = -1;  ///< rank on the segment axis
   int32_t tag = 0;
-  // Compute. Forward and Recompute read state `in` and write state `out` (kNoSlot: initial state; nobody reads it, as
-  // always with Recompute).
+  // Compute. Forward, Rebuild and Recompute read state `in` and write state `out` (kNoSlot: initial state; nobody reads
+  // it, as always with Recompute).
   // Backward reads adjoint `in` of the state it wrote and writes adjoint `out` of the state it read (kNoSlot: zero;
-  // closed or first). `hidden`: of every Backward, and of a Forward that saves nothing.
+  // closed or first). `hidden`: of every Backward, and of a Forward or Rebuild that saves nothing.
   int32_t in = kNoSlot, out = kNoSlot, saved = kNoSlot, hidden = kNoSlot;
   bool operator==(const Action&) const = default;
 };
@@ -68,6 +70,9 @@ struct Policy {
   bool final_state = false;
   int32_t in_flight = 1;  ///< streams that may be under way at the same time
   int32_t windows = 1;    ///< of a stream, that may be under way at the same time
+  /// With recompute: the first sweep keeps the states of every so many boundaries of a window; 0: of all. Group by
+  /// group, from the last, a second sweep rebuilds the others; as many groups as windows may be under way.
+  int32_t boundaries = 0;
 };
 
 /// The actions of one rank. Streams are independent; within a stream the dependency orders the cells. Rank p of the
@@ -78,13 +83,13 @@ struct Policy {
 /// a diagonal, segment + layer, run at the same time, and backward the same way back.
 ///
 /// Closed boundaries cut a stream into windows: a window runs forward, then backward in reverse. A rank goes through
-/// its segments of a window one after the other. With recompute, it recomputes each but its last one before its
-/// backward.
+/// its segments of a window one after the other. With recompute, it recomputes each but its last one (of a group, where
+/// states are rebuilt) before its backward.
 ///
-/// How the order is found: one deterministic greedy simulation of all ranks (backward before forward before recompute,
-/// then the longest chain of work left in the stream, then the lowest stream), which every rank runs alike and of which
-/// it keeps its own actions. A cell costs 1 forward, 1 to recompute, 2 backward, messages nothing. So the order is free
-/// of deadlock by construction, and `efficiency` comes with it.
+/// How the order is found: one deterministic greedy simulation of all ranks (backward before forward and rebuild before
+/// recompute, then the longest chain of work left in the stream, then the lowest stream), which every rank runs alike
+/// and of which it keeps its own actions. A cell costs 2 backward and 1 otherwise, messages nothing. So the order is
+/// free of deadlock by construction, and `efficiency` comes with it.
 class Schedule {
  public:
   /// closed[s]: boundary s (between segments s-1 and s) carries the state's value and no gradient. One entry a segment,
@@ -123,10 +128,10 @@ class Schedule {
 std::string describe(const Action&);
 
 /// Replays the actions of all ranks of one segment axis (schedules[p] is rank p's) and checks: each required forward
-/// and backward exactly once, at most one recompute, every receive has its send and the other way round with the same
-/// tag and order, no deadlock, no slot used before it is filled, nothing written that nobody reads, every slot freed,
-/// no more slots than announced. Returns the faults in words; empty: valid. (The schedules are walked to their end and
-/// restarted.)
+/// and backward exactly once, at most one recompute and rebuild, every receive has its send and the other way round
+/// with the same tag and order, no deadlock, no slot used before it is filled, nothing written that nobody reads, every
+/// slot freed, no more slots than announced. Returns the faults in words; empty: valid. (The schedules are walked to
+/// their end and restarted.)
 std::vector<std::string> validate(std::vector<Schedule>& schedules);
 
 }  // namespace memring

@@ -38,6 +38,11 @@ inline bool waits_for_previous_segment(Dependency dependency) {
       "Set memory.kind to none, rmt or armt.");
 }
 
+/// Part of a stream between closed boundaries: segments [begin, end).
+struct Window {
+  int32_t number = 0, begin = 0, end = 0;
+};
+
 /// What all ranks know alike.
 struct ScheduleInput {
   Dependency dependency;
@@ -57,15 +62,21 @@ struct ScheduleInput {
     while (end < extent.segments && !(policy.backward && closed[end])) ++end;
     return end;
   }
-  /// Recomputed before its backward. A rank's last segment of a window is not: its backward comes next.
-  bool recomputed(int32_t segment, int32_t window_end) const {
-    return policy.backward && policy.recompute && segment + mesh.segment < window_end;
+  bool thinned() const { return policy.backward && policy.recompute && policy.boundaries > 0; }
+  /// The group of segments whose states are kept together: all of a window where boundaries are not thinned.
+  int32_t group(const Window& w, int32_t segment) const {
+    return thinned() ? (segment - w.begin) / policy.boundaries : 0;
   }
-};
-
-/// Part of a stream between closed boundaries: segments [begin, end).
-struct Window {
-  int32_t number = 0, begin = 0, end = 0;
+  int32_t group_begin(const Window& w, int32_t group) const { return w.begin + group * policy.boundaries; }
+  int32_t group_end(const Window& w, int32_t segment) const {
+    return thinned() ? std::min(w.end, group_begin(w, group(w, segment) + 1)) : w.end;
+  }
+  /// A second sweep goes over it: over all groups but the last, whose backward comes next.
+  bool rebuilt(const Window& w, int32_t segment) const { return group_end(w, segment) < w.end; }
+  /// Recomputed before its backward. A rank's last segment of a group is not: its backward comes next.
+  bool recomputed(const Window& w, int32_t segment) const {
+    return policy.backward && policy.recompute && segment + mesh.segment < group_end(w, segment);
+  }
 };
 
 /// A cell to run. `place` is the stream's number among those in flight, free for another stream once this one is done.
@@ -99,7 +110,7 @@ class CellOrder {
       if (queue.now.empty()) continue;
       task = queue.now.top();
       queue.now.pop();
-      const int64_t cost = task.verb == Verb::Backward ? kBackward : task.verb == Verb::Forward ? kForward : kRecompute;
+      const int64_t cost = task.verb == Verb::Backward ? kBackward : kForward;
       queue.busy_until = now + cost;
       wake_.emplace(queue.busy_until, rank);
       busy_ += cost;
@@ -110,33 +121,34 @@ class CellOrder {
     return false;
   }
 
-  /// Whether `next` has given out this Forward or Backward.
+  /// Whether `next` has given out this Forward, Rebuild or Backward.
   bool given(Verb verb, int32_t place, int32_t stream, int32_t segment, int32_t at) const {
     const Stream& b = streams_[place];
     if (b.number != stream) return true;
-    return verb == Verb::Forward ? b.forward[segment].done > at : b.backward[segment].done > depth_ - 1 - at;
+    if (verb == Verb::Backward) return b.backward[segment].done > depth_ - 1 - at;
+    return (verb == Verb::Forward ? b.forward : b.rebuild)[segment].done > at;
   }
 
   int64_t busy() const { return busy_; }
   int64_t makespan() const { return makespan_; }
 
  private:
-  /// How far one sweep over a segment's cells has come: how many are given out, and when the last of them ends. (When
-  /// another cell is given out, all that came before it in its segment have ended.)
+  /// How far one sweep over a segment's cells has come: how many are given out (and one more may have been added), and
+  /// when the last of them ends. (When another is given out, those before it have ended.)
   struct Sweep {
-    int32_t done = 0;
+    int32_t done = 0, added = 0;
     int64_t end = 0;
   };
   /// A stream in flight.
   struct Stream {
     int32_t number = -1;
-    int32_t opened = 0;                               ///< windows up to this segment have been opened
-    int32_t next_window = 0;                          ///< number of the next one
-    std::deque<Window> windows;                       ///< under way
-    std::vector<Sweep> forward, recompute, backward;  ///< by segment
-    int32_t unfinished_ranks = 0;                     ///< not chained: ranks with segments left
+    int32_t opened = 0;                                        ///< windows up to this segment have been opened
+    int32_t next_window = 0;                                   ///< number of the next one
+    std::deque<Window> windows;                                ///< under way
+    std::vector<Sweep> forward, rebuild, recompute, backward;  ///< by segment
+    int32_t unfinished_ranks = 0;                              ///< not chained: ranks with segments left
   };
-  static constexpr int64_t kForward = 1, kRecompute = 1, kBackward = 2;  ///< units of work
+  static constexpr int64_t kForward = 1, kBackward = 2;  ///< units of work
 
   struct LaterFirst {  // priority_queue keeps the largest on top, so both orders are turned round
     bool operator()(const Task& a, const Task& b) const { return a.ready > b.ready; }
@@ -145,7 +157,7 @@ class CellOrder {
     // Backward frees memory and Recompute takes it. Of equals, the longest chain first (the highest-level-first rule of
     // Hu, "Parallel sequencing and assembly line problems", 1961): else the last stream ends alone on idle ranks.
     static auto rank(const Task& t) {
-      const int urgency = t.verb == Verb::Backward ? 0 : t.verb == Verb::Forward ? 1 : 2;
+      const int urgency = t.verb == Verb::Backward ? 0 : t.verb == Verb::Recompute ? 2 : 1;
       return std::tuple(urgency, -t.chain, t.stream, t.segment);
     }
     bool operator()(const Task& a, const Task& b) const { return rank(a) > rank(b); }
@@ -170,7 +182,7 @@ class CellOrder {
     const int64_t later_windows = (segments - w.end) * (kForward + kBackward);
     if (verb == Verb::Backward) return (segment - w.begin + at + 1) * kBackward + later_windows;
     if (verb == Verb::Recompute)
-      return (depth_ - at) * kRecompute + (segment - w.begin + depth_) * kBackward + later_windows;
+      return (depth_ - at) * kForward + (segment - w.begin + depth_) * kBackward + later_windows;
     return (w.end - segment + depth_ - 1 - at) * kForward + (w.end - w.begin + depth_ - 1) * kBackward + later_windows;
   }
 
@@ -185,7 +197,8 @@ class CellOrder {
       for (int32_t s = 0; s < b.unfinished_ranks; ++s) add(Verb::Forward, place, s, 0, {s, s, s + 1}, time);
       return;
     }
-    for (auto* sweeps : {&b.forward, &b.recompute, &b.backward}) sweeps->resize(static_cast<size_t>(segments));
+    for (auto* sweeps : {&b.forward, &b.rebuild, &b.recompute, &b.backward})
+      sweeps->resize(static_cast<size_t>(segments));
     open_windows(place, time);
   }
 
@@ -204,33 +217,74 @@ class CellOrder {
     return *std::find_if(b.windows.begin(), b.windows.end(), [&](const Window& w) { return segment < w.end; });
   }
 
-  // What a cell waits for. Each is tried when one of the cells that it waits for is given out, so it is added with the
-  // last of them, and once.
+  // What a cell waits for. Each is tried whenever something that it may wait for is given out, and added once.
 
   void try_forward(int32_t place, int32_t segment) {
-    const Stream& b = streams_[place];
-    if (segment >= b.opened || b.forward[segment].done == depth_) return;
-    const int32_t at = b.forward[segment].done;
-    int64_t ready = b.forward[segment].end;
-    if (at == 0 && segment >= ranks_ && !after(b.forward[segment - ranks_], depth_, ready)) return;
-    if (segment > 0 && !after(b.forward[segment - 1], at + 1, ready)) return;
-    add(Verb::Forward, place, segment, at, window_of(b, segment), ready);
+    Stream& b = streams_[place];
+    if (segment < 0 || segment >= b.opened) return;
+    Sweep& own = b.forward[segment];
+    int64_t ready = own.end;
+    if (!wants_more(own)) return;
+    if (own.done == 0 && segment >= ranks_ && !after(b.forward[segment - ranks_], depth_, ready)) return;
+    if (segment > 0 && !after(b.forward[segment - 1], own.done + 1, ready)) return;
+    add(Verb::Forward, place, segment, own.added++, window_of(b, segment), ready);
   }
 
-  void try_backward(int32_t place, int32_t segment) {
-    const Stream& b = streams_[place];
-    const Window& w = window_of(b, segment);
-    const int32_t done = b.backward[segment].done;
-    if (done == depth_) return;
-    int64_t ready = b.backward[segment].end;
-    if (done == 0) {
-      const Sweep& rows = input_->recomputed(segment, w.end) ? b.recompute[segment] : b.forward[segment];
-      if (!after(rows, depth_, ready)) return;
-      if (segment + ranks_ < w.end && !after(b.backward[segment + ranks_], depth_, ready)) return;
-    }
-    if (segment + 1 < w.end && !after(b.backward[segment + 1], done + 1, ready)) return;
-    add(Verb::Backward, place, segment, depth_ - 1 - done, w, ready);
+  void try_rebuild(int32_t place, const Window& w, int32_t segment) {
+    Stream& b = streams_[place];
+    if (segment < w.begin || segment >= w.end || !input_->rebuilt(w, segment)) return;
+    Sweep& own = b.rebuild[segment];
+    int64_t ready = own.end;
+    if (!wants_more(own)) return;
+    const int32_t group = input_->group(w, segment), begin = input_->group_begin(w, group);
+    if (own.done == 0 && !after(sweep_before(b, w, segment), depth_, ready)) return;
+    if (segment > begin && !after(b.rebuild[segment - 1], own.done + 1, ready)) return;
+    const int32_t through = input_->group_begin(w, group + input_->policy.windows);
+    if (segment == begin && own.done == 0 && through < w.end && !after(b.backward[through], depth_, ready)) return;
+    add(Verb::Rebuild, place, segment, own.added++, w, ready);
   }
+
+  /// A rank's sweep over the segment that it goes through right before it rebuilds this one: its one before in the
+  /// group, or its last one in the nearest group behind that has one.
+  const Sweep& sweep_before(const Stream& b, const Window& w, int32_t segment) const {
+    const auto last_before = [&](int32_t end) { return end - 1 - (end - 1 - segment) % ranks_; };  // of the rank
+    const int32_t end = input_->group_end(w, segment), behind = last_before(end) + ranks_;
+    if (segment - ranks_ >= input_->group_begin(w, input_->group(w, segment))) return b.rebuild[segment - ranks_];
+    if (behind >= w.end) return b.forward[last_before(end)];
+    const int32_t last = last_before(input_->group_end(w, behind));
+    return input_->rebuilt(w, behind) ? b.rebuild[last] : b.forward[last];
+  }
+  /// The first segment that the rank goes through in its group.
+  int32_t first_of_group(const Window& w, int32_t segment) const {
+    const int32_t begin = input_->group_begin(w, input_->group(w, segment));
+    return begin + (segment - begin) % ranks_;
+  }
+
+  void try_recompute(int32_t place, const Window& w, int32_t segment) {
+    Stream& b = streams_[place];
+    if (segment < w.begin || segment >= w.end || !input_->recomputed(w, segment)) return;
+    Sweep& own = b.recompute[segment];
+    int64_t ready = own.end;
+    if (!wants_more(own) || !after(b.backward[segment + ranks_], depth_, ready)) return;
+    add(Verb::Recompute, place, segment, own.added++, w, ready);
+  }
+
+  void try_backward(int32_t place, const Window& w, int32_t segment) {
+    Stream& b = streams_[place];
+    if (!input_->policy.backward || segment < w.begin || segment >= w.end) return;
+    Sweep& own = b.backward[segment];
+    int64_t ready = own.end;
+    if (!wants_more(own)) return;
+    const Sweep& rows = input_->recomputed(w, segment) ? b.recompute[segment]
+                        : input_->rebuilt(w, segment)  ? b.rebuild[segment]
+                                                       : b.forward[segment];
+    if (!after(rows, depth_, ready)) return;
+    if (segment + ranks_ < w.end && !after(b.backward[segment + ranks_], depth_, ready)) return;
+    if (segment + 1 < w.end && !after(b.backward[segment + 1], own.done + 1, ready)) return;
+    add(Verb::Backward, place, segment, depth_ - 1 - own.added++, w, ready);
+  }
+
+  bool wants_more(const Sweep& sweep) const { return sweep.added == sweep.done && sweep.done < depth_; }
 
   /// Whether `count` cells of the sweep are given out; `ready` is moved behind the end of the last of them.
   static bool after(const Sweep& sweep, int32_t count, int64_t& ready) {
@@ -239,37 +293,51 @@ class CellOrder {
     return true;
   }
 
+  Sweep& sweep_of(Stream& b, const Task& task) {
+    switch (task.verb) {
+      case Verb::Forward:
+        return b.forward[task.segment];
+      case Verb::Rebuild:
+        return b.rebuild[task.segment];
+      case Verb::Recompute:
+        return b.recompute[task.segment];
+      default:
+        return b.backward[task.segment];
+    }
+  }
+
   /// `task` ends at `end`: tries what may have waited for it.
   void complete(const Task& task, int64_t end) {
     if (!input_->chained) return complete_alone(task, end);
     Stream& b = streams_[task.place];
     const int32_t place = task.place, s = task.segment;
     const Window w = task.window;
-    const auto advance = [&](Sweep& sweep) { return sweep = {sweep.done + 1, end}, sweep.done; };
-    const bool next_is_own = ranks_ == 1 && depth_ == 1;  // then the neighbour is tried once, not twice
+    Sweep& sweep = sweep_of(b, task);
+    ++sweep.done;
+    sweep.end = end;
+    const bool last = sweep.done == depth_;
     if (task.verb == Verb::Forward) {
-      const int32_t done = advance(b.forward[s]);
-      try_forward(place, s);
-      if (s + 1 < b.opened && b.forward[s + 1].done == done - 1) try_forward(place, s + 1);
-      if (done < depth_) return;
-      if (s + ranks_ < b.opened && !next_is_own) try_forward(place, s + ranks_);
-      if (input_->policy.backward && !input_->recomputed(s, w.end)) try_backward(place, s);
-      if (!input_->policy.backward && s + 1 == w.end) enter(place, end);
-    } else if (task.verb == Verb::Recompute) {
-      const int32_t done = advance(b.recompute[s]);
-      if (done == depth_) return try_backward(place, s);
-      add(Verb::Recompute, place, s, done, w, end);
-    } else {
-      const int32_t done = advance(b.backward[s]), before = s - ranks_;
-      try_backward(place, s);
-      if (s > w.begin && b.backward[s - 1].done == done - 1) try_backward(place, s - 1);
-      if (done < depth_) return;
-      if (before >= w.begin && input_->recomputed(before, w.end))
-        add(Verb::Recompute, place, before, 0, w, end);
-      else if (before >= w.begin && !next_is_own)
-        try_backward(place, before);
-      if (s == w.begin) close_windows(place, end);
+      for (const int32_t segment : {s, s + 1, s + ranks_}) try_forward(place, segment);
+      if (last && !input_->policy.backward && s + 1 == w.end) return enter(place, end);
     }
+    if (task.verb == Verb::Forward || task.verb == Verb::Rebuild) {
+      for (const int32_t segment : {s, s + 1, s + ranks_}) try_rebuild(place, w, segment);
+      if (last && input_->thinned()) {  // The rank may have come to the end of the groups behind one.
+        const int32_t first = first_of_group(w, s);
+        try_rebuild(place, w, first);
+        if (first - ranks_ >= w.begin) try_rebuild(place, w, first_of_group(w, first - ranks_));
+      }
+    }
+    if (task.verb == Verb::Recompute) try_recompute(place, w, s);
+    if (last || task.verb == Verb::Backward) try_backward(place, w, s);
+    if (task.verb != Verb::Backward) return;
+    try_backward(place, w, s - 1);
+    if (!last) return;
+    try_backward(place, w, s - ranks_);
+    try_recompute(place, w, s - ranks_);
+    if (const int32_t before = input_->group(w, s) - input_->policy.windows; input_->thinned() && before >= 0)
+      try_rebuild(place, w, input_->group_begin(w, before));
+    if (s == w.begin) close_windows(place, end);
   }
 
   /// Windows leave in order, also when a later one is done first: so their numbers, modulo Policy::windows, are theirs.

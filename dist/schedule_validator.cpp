@@ -20,7 +20,7 @@ class Replay {
   Replay(const ScheduleTask& task, std::vector<ActionSource> sources)
       : task_(task), chained_(task.dependency != Dependency::None), ranks_(sources.size()) {
     const size_t cells = static_cast<size_t>(task.extent.streams) * task.extent.segments * task.extent.depth;
-    for (auto* done : {&forward_, &recompute_, &backward_}) done->assign(cells, false);
+    for (auto* done : {&forward_, &rebuild_, &recompute_, &backward_}) done->assign(cells, false);
     for (size_t p = 0; p < ranks_.size(); ++p) {
       ranks_[p].source = std::move(sources[p]);
       for (int kind = 0; kind < kSlotKinds; ++kind) ranks_[p].slots[kind].resize(task.slots[p][kind]);
@@ -138,6 +138,8 @@ class Replay {
     switch (action.verb) {
       case Verb::Forward:
         return forward(action);
+      case Verb::Rebuild:
+        return rebuild(action);
       case Verb::Recompute:
         return recompute(action);
       case Verb::Backward:
@@ -178,16 +180,27 @@ class Replay {
       if (final_state) me().final_state = action.out;
     }
     const bool kept = task_.policy.backward && (!task_.policy.recompute || action.saved != kNoSlot);
-    if (wanted("saved", kept, action.saved)) save_rows(action);
-    const Value below{SlotKind::Hidden, stream, segment, at_}, above{SlotKind::Hidden, stream, segment, at_ + 1};
-    if (wanted("hidden", !kept, action.hidden)) change(action.hidden, at_ == 0, below, above);
+    if (wanted("saved", kept, action.saved)) climb(SlotKind::Saved, action.saved, action.cell);
+    if (wanted("hidden", !kept, action.hidden)) climb(SlotKind::Hidden, action.hidden, action.cell);
   }
 
-  void save_rows(const Action& action) {
-    const Value below{SlotKind::Saved, action.cell.stream, action.cell.segment, at_};
-    Value with = below;
-    ++with.depth;
-    change(action.saved, at_ == 0, below, with);
+  /// The rows in this slot have gone through one cell more.
+  void climb(SlotKind kind, int32_t slot, const Cell& cell) {
+    change(slot, at_ == 0, {kind, cell.stream, cell.segment, at_}, {kind, cell.stream, cell.segment, at_ + 1});
+  }
+
+  void rebuild(const Action& action) {
+    const auto [stream, segment] = std::tuple(action.cell.stream, action.cell.segment);
+    if (!task_.policy.backward || !task_.policy.recompute || task_.policy.boundaries == 0)
+      fault("nothing is to be rebuilt");
+    if (!forward_[cell_index(action.cell)]) fault("comes before the Forward of its cell");
+    if (backward_[cell_index(action.cell)]) fault("comes after the Backward of its cell");
+    once(rebuild_, action.cell);
+    if (wanted("in", crosses(segment), action.in)) read(action.in, {SlotKind::State, stream, segment, at_});
+    if (action.out != kNoSlot && wanted("out", crosses(segment + 1), action.out))
+      write(action.out, {SlotKind::State, stream, segment + 1, at_});
+    if (action.saved != kNoSlot) climb(SlotKind::Saved, action.saved, action.cell);
+    if (wanted("hidden", action.saved == kNoSlot, action.hidden)) climb(SlotKind::Hidden, action.hidden, action.cell);
   }
 
   void recompute(const Action& action) {
@@ -199,7 +212,7 @@ class Replay {
     if (wanted("in", crosses(segment), action.in)) read(action.in, {SlotKind::State, stream, segment, at_});
     wanted("out", false, action.out);
     wanted("hidden", false, action.hidden);
-    if (wanted("saved", true, action.saved)) save_rows(action);
+    if (wanted("saved", true, action.saved)) climb(SlotKind::Saved, action.saved, action.cell);
   }
 
   void backward(const Action& action) {
@@ -339,7 +352,7 @@ class Replay {
   int32_t me_ = 0;
   int32_t at_ = 0;                                                     ///< of the action's cell in its segment's depth
   std::map<std::tuple<int32_t, int32_t, int32_t>, Channel> channels_;  // from, to, tag
-  std::vector<bool> forward_, recompute_, backward_;                   // by cell: run
+  std::vector<bool> forward_, rebuild_, recompute_, backward_;         // by cell: run
   std::vector<std::string> faults_;
 };
 

@@ -64,6 +64,10 @@ void validate_run(const Config& c, const PlaceOf& place_of) {
   demand(c.data.micro_batch <= c.data.batch, place_of, {"data.micro_batch", "data.batch"},
          fmt::format("data.micro_batch = {} is more than data.batch = {}", c.data.micro_batch, c.data.batch),
          "Set data.micro_batch to at most data.batch, or to 0 for an automatic choice.");
+  demand(c.tbptt.boundaries == 0 || c.tbptt.recompute != "never", place_of, {"tbptt.boundaries", "tbptt.recompute"},
+         fmt::format("tbptt.boundaries = {} thins the states that recomputing starts from, but tbptt.recompute = never",
+                     c.tbptt.boundaries),
+         "Set tbptt.recompute = always, or leave tbptt.boundaries out.");
   demand(c.optimizer.min_lr <= c.optimizer.lr, place_of, {"optimizer.min_lr", "optimizer.lr"},
          fmt::format("optimizer.min_lr = {} is more than optimizer.lr = {}", c.optimizer.min_lr, c.optimizer.lr),
          "Set optimizer.min_lr to at most optimizer.lr.");

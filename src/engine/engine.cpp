@@ -28,9 +28,10 @@ Tbptt tbptt_of(const Config& config) {
 }
 
 Recompute recompute_of(const TbpttConfig& config) {
-  return config.recompute == "always"  ? Recompute::Always
-         : config.recompute == "never" ? Recompute::Never
-                                       : Recompute::Auto;
+  return {config.recompute == "always"  ? Recompute::Always
+          : config.recompute == "never" ? Recompute::Never
+                                        : Recompute::Auto,
+          static_cast<int32_t>(config.boundaries)};
 }
 
 }  // namespace

@@ -10,7 +10,7 @@
 namespace memring {
 namespace {
 
-bool computes(Verb verb) { return verb == Verb::Forward || verb == Verb::Recompute || verb == Verb::Backward; }
+bool computes(Verb verb) { return verb <= Verb::Backward; }
 
 std::string text_of(const MemoryPlan& plan) {
   std::string text;
@@ -157,14 +157,15 @@ MemoryPlan Executor::plan() {
 void Executor::fit(Recompute recompute, int64_t memory_limit, int64_t fixed) {
   // One answer for the world: ranks of a schedule must walk the same one.
   const auto fits = [&] { return mesh_.world().all_reduce_max(plan().total() + fixed > memory_limit) == 0; };
-  const auto choose = [&](bool rebuild) {
-    policy_.recompute = rebuild;
+  policy_.boundaries = recompute.boundaries;
+  const auto choose = [&](bool again) {
+    policy_.recompute = again;
     schedules_.clear();
     return fits();
   };
   for (;;) {
-    if (recompute != Recompute::Always && choose(false)) return;
-    if (recompute != Recompute::Never && choose(true)) return;
+    if (recompute.when != Recompute::Always && choose(false)) return;
+    if (recompute.when != Recompute::Never && choose(true)) return;
     if (workload_.micro_batch > 0 || micro_batch_ == 1) break;
     split((micro_batch_ + 1) / 2);
   }
@@ -176,9 +177,9 @@ void Executor::fit(Recompute recompute, int64_t memory_limit, int64_t fixed) {
                   static_cast<double>(last.total() + fixed) / (1 << 20), static_cast<double>(memory_limit) / (1 << 20),
                   static_cast<double>(fixed) / (1 << 20), text_of(last)),
       workload_.micro_batch > 1 ? "Lower data.micro_batch, or set it to 0 (automatic)."
-      : recompute == Recompute::Never
+      : recompute.when == Recompute::Never
           ? "Set tbptt.recompute = auto."
-          : "Use a shorter segment.length, tbptt.mode = window, a smaller model, or more memory.");
+          : "Use a shorter segment.length, tbptt.boundaries, tbptt.mode = window, a smaller model, or more memory.");
 }
 
 void Executor::allocate() {
@@ -294,7 +295,7 @@ void Executor::compute(const Action& a, const TokenSource& batch, const Boundary
   }
   const View<> state_out = state_view(SlotKind::State, a.out, own, a.cell);
   runner_.forward(text, a.cell, *saved, state_view(SlotKind::State, a.in, own, a.cell), state_out, scratch_);
-  if (a.verb == Verb::Recompute) return;
+  if (a.verb != Verb::Forward) return;
 
   if (runner_.has_head(a.cell)) deliver_head(a.cell, own, text, *saved, counted, sink, sums);
   // All ranks of a token axis hold the state.
@@ -341,10 +342,10 @@ StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights,
   check(planned && weights.segments == shape_.segments(),
         fmt::format("a batch of {} segments of {} tokens that was not planned, with weights for {}", shape_.segments(),
                     shape_.text_of(0), weights.segments));
-  // With cuts that change from step to step a rank of a segment axis may need more slots than planned: its boundaries
-  // stay open, and where they are cut zeros travel.
-  Schedule& plan =
-      schedule(mesh_.shape().segment == 1 ? weights.closed(own_sequences()) : tbptt_.always_closed(shape_.segments()));
+  // With cuts that change from step to step a rank of a segment axis, or one that keeps few states, may need more slots
+  // than planned: boundaries stay open, and where they are cut zeros go back.
+  const bool cuts = mesh_.shape().segment == 1 && policy_.boundaries == 0;
+  Schedule& plan = schedule(cuts ? weights.closed(own_sequences()) : tbptt_.always_closed(shape_.segments()));
   plan.restart();
   lay_out(plan, shape_.text_of(0));
   progress_->enter(Phase::Schedule);

@@ -29,7 +29,11 @@ struct Workload {
   bool logits = false;       ///< deliver logits of segments with counted targets (small vocabularies)
 };
 
-enum class Recompute : uint8_t { Auto, Always, Never };
+/// What backward has of the forward sweep: whether it recomputes, and from how many states (Policy::boundaries).
+struct Recompute {
+  enum When : uint8_t { Auto, Always, Never } when = Auto;
+  int32_t boundaries = 0;
+};
 
 /// What a rank takes from the machine, by purpose, in bytes.
 struct MemoryPlan {

@@ -29,9 +29,9 @@ struct Case {
 inline std::string describe(const Case& c) {
   return fmt::format(
       "{} ranks, {} streams, {} segments, window {}, dependency {}, backward {}, recompute {}, final_state {}, "
-      "in_flight {}, windows {}, depth {}",
+      "in_flight {}, windows {}, boundaries {}, depth {}",
       c.ranks, c.streams, c.segments, c.window, static_cast<int>(c.dependency), c.policy.backward, c.policy.recompute,
-      c.policy.final_state, c.policy.in_flight, c.policy.windows, c.depth);
+      c.policy.final_state, c.policy.in_flight, c.policy.windows, c.policy.boundaries, c.depth);
 }
 
 inline std::vector<bool> closed_of(const Case& c) {
@@ -98,6 +98,7 @@ inline std::vector<Case> small_cases() {
        .window = 3,
        .policy = {.windows = 2},
        .depth = 3},
+      {.ranks = 2, .segments = 9, .policy = {.boundaries = 3}},
       {.dependency = Dependency::LayerLocal, .ranks = 1, .segments = 4, .policy = {.final_state = true}, .depth = 2}};
 }
 

@@ -64,6 +64,39 @@ TEST(Schedule, IsValidForAllSmallWavefronts) {
   EXPECT_GT(cases, 20000);
 }
 
+TEST(Schedule, IsValidWithThinnedBoundaries) {
+  int64_t cases = 0;
+  for (int32_t depth : {1, 3})
+    for (int32_t ranks = 1; ranks <= 5; ++ranks)
+      for (int32_t streams : {1, 2, 3})
+        for (int32_t segments = 1; segments <= 17; ++segments)
+          for (int32_t window : {0, 7, 9})
+            for (int32_t windows : {1, 2})
+              for (int32_t boundaries : {1, 2, 3, 4, 6}) {
+                if (window >= segments || boundaries > segments) continue;
+                const Policy p{
+                    .final_state = streams == 2, .in_flight = 2, .windows = windows, .boundaries = boundaries};
+                expect_valid({Dependency::LayerLocal, ranks, streams, segments, window, p, depth}, cases);
+                if (HasFatalFailure()) return;
+              }
+  EXPECT_GT(cases, 2000);
+}
+
+// A second sweep for all but the last group's states, in exchange for states: every N-th, and those of a group.
+TEST(Schedule, ThinnedBoundariesHoldEveryNthStateAndOneGroup) {
+  for (int32_t ranks : {1, 2}) {
+    const auto states = [&](int32_t boundaries) {
+      return derive({.ranks = ranks, .segments = 64, .policy = {.boundaries = boundaries}}, 0).slots(SlotKind::State);
+    };
+    EXPECT_GE(states(0), 64 / ranks - 2);
+    EXPECT_LE(states(8), (64 / 8 + 8) / ranks + 5);
+    int rebuilt = 0;
+    for (const auto& actions : lists_of({.ranks = ranks, .segments = 64, .policy = {.boundaries = 8}}))
+      for (const Action& a : actions) rebuilt += a.verb == Verb::Rebuild;
+    EXPECT_EQ(rebuilt, 56);
+  }
+}
+
 TEST(Schedule, IsValidForIrregularBoundariesAndLongChains) {
   for (int ranks : {1, 3, 8}) {
     for (bool recompute : {true, false}) {

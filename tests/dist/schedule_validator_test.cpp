@@ -114,7 +114,8 @@ TEST(ScheduleValidator, NamesRankActionAndFault) {
   lists = sound;
   lists[0].push_back(lists[0][find(lists[0], Verb::Backward)]);
   expect_fault(lists, task, "is run a second time");
-  expect_fault(lists, task, "reads slot Saved 0, which is empty; expected the rows of 1 cells of segment 2 of stream 0");
+  expect_fault(lists, task,
+               "reads slot Saved 0, which is empty; expected the rows of 1 cells of segment 2 of stream 0");
   lists = sound;
   lists[0].erase(lists[0].begin() + find(lists[0], Verb::Backward));
   expect_fault(lists, task, "nobody read the rows of 1 cells of segment 2 of stream 0");
@@ -123,7 +124,8 @@ TEST(ScheduleValidator, NamesRankActionAndFault) {
   expect_fault(lists, task, "nobody waited for it");
   lists = sound;
   lists[0].pop_back();
-  expect_fault(lists, task, "rank 0, at the end: slot Saved 0 with the rows of 0 cells of segment 0 of stream 0 was never freed");
+  expect_fault(lists, task,
+               "rank 0, at the end: slot Saved 0 with the rows of 0 cells of segment 0 of stream 0 was never freed");
   lists = sound;
   lists[0].push_back(lists[0].back());
   expect_fault(lists, task, "freed twice");
@@ -142,8 +144,8 @@ TEST(ScheduleValidator, FindsTheStateOfAnotherStream) {
   const Case c{.ranks = 2, .streams = 2, .segments = 2, .policy = {.in_flight = 2}};
   Lists lists = lists_of(c);
   for (Action& action : lists[0]) {
-    if (action.verb == Verb::Send) action.tag ^= 2;
-    if (action.verb == Verb::Wait && action.kind == SlotKind::State) action.tag ^= 2;
+    const bool message = action.verb == Verb::Send || action.verb == Verb::Wait;
+    if (message && action.kind == SlotKind::State) action.tag = 3 - action.tag;  // 0 and 3 are the streams' tags
   }
   expect_fault(lists, task_of(c),
                "received the state of cell 0 at boundary 1 of stream 1; expected the state of cell 0 at boundary 1 of "
