@@ -39,6 +39,8 @@ class Engine {
   const Numerics& numerics() const { return numerics_; }
   const Workload& workload() const { return workload_; }
   Dependency dependency() const { return memory_->dependency(); }
+  /// Gradients start on their way to the other ranks as soon as a layer's are complete. `sync` must stay.
+  void reduce_during_backward(GradientSync& sync);
   /// Parameters, what `fixed_bytes` said, and the executor's parts.
   const MemoryPlan& plan() const { return plan_; }
 
