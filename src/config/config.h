@@ -42,6 +42,7 @@ struct ModelConfig {
   int ffn = 0;       ///< 0 = 8/3 dim, rounded up to a multiple of 16
   int vocab = 256;
   double rope_theta = 10000, norm_eps = 1e-5;
+  double init_std = 0.02, embedding_std = 0.02;  ///< of weights and of embeddings at the start
   bool tied = true;
 };
 
@@ -50,6 +51,7 @@ struct MemoryConfig {
   std::string reset = "sequence";  ///< sequence | segment
   int tokens = 8;
   std::string mask = "causal";  ///< causal | block
+  double init_std = 1;          ///< of the memory tokens at the start
   int key_dim = 64, nu = 3;     // armt
   int lora_rank = 8;            // uio
   double lora_alpha = 16;

@@ -46,6 +46,8 @@ ModelShape model_shape(const ModelConfig& m) {
           .vocab = m.vocab,
           .rope_theta = m.rope_theta,
           .norm_eps = m.norm_eps,
+          .init_std = m.init_std,
+          .embedding_std = m.embedding_std,
           .tied = m.tied};
 }
 
@@ -57,6 +59,7 @@ MemorySettings memory_settings(const MemoryConfig& m) {
           .tokens = m.tokens,
           .key_dim = m.key_dim,
           .nu = m.nu,
+          .init_std = m.init_std,
           .reset_each_segment = m.reset == "segment"};
 }
 

@@ -87,16 +87,15 @@ class Armt final : public Memory {
       : reset_(settings.reset_each_segment),
         shape_{model.layers, model.dim, settings.tokens, settings.key_dim, settings.nu} {
     const auto dim = static_cast<double>(shape_.dim);
-    tokens_ = params.declare("memory.tokens", {shape_.tokens, shape_.dim}, {.std = 1.0}, false);
+    tokens_ = params.declare("memory.tokens", {shape_.tokens, shape_.dim}, {.std = settings.init_std}, false);
     // Features are of degree two, so a usual initialisation would leave keys so small that eps rules every denominator
     // and the memory is nearly dead. With x = key mu of standard deviation s, |phi(x)|² is nu key_dim s⁴ / 2 on
-    // average: s makes it 1 for memory tokens of standard deviation 1, which the small contributions of the layers
-    // leave as they are. Queries come from them and from text, whose embeddings start at 0.02: their weights stand for
-    // the geometric mean of the two. (A read does not depend on its query's size, as long as eps is small beside the
-    // denominator.)
-    constexpr double kTextStd = 0.02;
+    // average: s makes it 1 for memory tokens as they start, which small contributions of the layers leave as they are.
+    // Queries come from them and from text: their weights stand for the geometric mean of the two. (A read does not
+    // depend on its query's size, as long as eps is small beside the denominator.)
     const double s = std::pow(2.0 / static_cast<double>(shape_.nu * shape_.key_dim), 0.25);
-    const Init key{.std = s / std::sqrt(dim)}, query{.std = key.std / std::sqrt(kTextStd)}, gate{.std = 0.02}, zero{};
+    const Init key{.std = s / (settings.init_std * std::sqrt(dim))},
+        query{.std = key.std * std::sqrt(settings.init_std / model.embedding_std)}, gate{.std = 0.02}, zero{};
     for (int64_t l = 0; l < shape_.layers; ++l) {
       const std::string name = fmt::format("memory.layers.{}.", l);
       Tensors t;

@@ -89,6 +89,7 @@ struct MemorySettings {
   MemoryMask mask = MemoryMask::Causal;
   int64_t tokens = 0;
   int64_t key_dim = 64, nu = 3;     ///< ARMT: width of keys before the feature map, and its order
+  double init_std = 1;              ///< of the memory tokens
   bool reset_each_segment = false;  ///< the control experiment: the same layout, the initial state in every segment
 };
 

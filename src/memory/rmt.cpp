@@ -15,7 +15,7 @@ class Rmt final : public Memory {
   Rmt(const MemorySettings& settings, const ModelShape& shape, Params& params)
       : settings_(settings), shape_(shape), m_(settings.tokens) {
     // As large as what replaces it from the second segment on, the output of a norm with unit gain.
-    tokens_ = params.declare("memory.tokens", {m_, shape.dim}, {.std = 1.0}, false);
+    tokens_ = params.declare("memory.tokens", {m_, shape.dim}, {.std = settings.init_std}, false);
   }
 
   Dependency dependency() const override {

@@ -32,12 +32,12 @@ void CellSaved::carve_top(Arena& arena, const ModelShape& shape, DType dtype, Ce
 Llama::Llama(const ModelShape& shape, Params& params) : shape_(shape) {
   // GPT-2's scheme (Radford et al. 2019): what writes to the residual stream starts smaller, by the number of its
   // writers.
-  constexpr double kStd = 0.02;
-  const Init normal{.std = kStd}, residual{.std = kStd / std::sqrt(2.0 * static_cast<double>(shape.layers))},
-      gain{.constant = 1};
+  const Init normal{.std = shape.init_std},
+      residual{.std = shape.init_std / std::sqrt(2.0 * static_cast<double>(shape.layers))}, gain{.constant = 1};
   const int64_t q = shape.heads * shape.head_dim, kv = shape.kv_heads * shape.head_dim;
 
-  embedding_ = params.declare("model.embed_tokens.weight", {shape.vocab, shape.dim}, normal, true);
+  embedding_ =
+      params.declare("model.embed_tokens.weight", {shape.vocab, shape.dim}, {.std = shape.embedding_std}, true);
   for (int64_t i = 0; i < shape.layers; ++i) {
     const std::string name = fmt::format("model.layers.{}.", i);
     LayerTensors t;

@@ -9,7 +9,8 @@ namespace memring {
 struct ModelShape {
   int64_t layers = 1, dim = 16, heads = 2, kv_heads = 2, head_dim = 8, ffn = 32, vocab = 256;
   double rope_theta = 10000, norm_eps = 1e-5;
-  bool tied = true;  ///< the head uses the embedding's weights
+  double init_std = 0.02, embedding_std = 0.02;  ///< of weights and of embeddings
+  bool tied = true;                              ///< the head uses the embedding's weights
 };
 
 }  // namespace memring
