@@ -33,7 +33,7 @@ void expect_reduced(int64_t count, double tolerance) {
   Queue queue;
   GradientSync sync(world(), count);
   std::vector<T> gradients = values_of<T>(world().rank(), count);
-  const ReducedStep step = sync.reduce(queue, flat(gradients), sums_of(world().rank()));
+  const ReducedStep step = sync.reduce(queue, flat(gradients), flat(gradients), sums_of(world().rank()));
 
   StepSums expected;
   for (int rank = 0; rank < world().size(); ++rank) {
@@ -92,7 +92,7 @@ TEST(GradientSync, GivesTheSameBitsTwiceAndOnEveryRank) {
   std::vector<double> norms;
   for (int run = 0; run < 2; ++run) {
     std::vector<float> gradients = values_of<float>(world().rank(), 100003);
-    norms.push_back(sync.reduce(queue, flat(gradients), sums_of(world().rank())).norm);
+    norms.push_back(sync.reduce(queue, flat(gradients), flat(gradients), sums_of(world().rank())).norm);
   }
   EXPECT_EQ(norms[0], norms[1]);
   std::vector<double> all(static_cast<size_t>(world().size()));
@@ -108,7 +108,7 @@ TEST(GradientSync, AFlagOfAnyRankReachesAll) {
       StepSums local = sums_of(world().rank());
       local.*flag = asking == world().rank();
       std::vector<float> gradients(32, 1.0f);
-      const StepSums sums = sync.reduce(queue, flat(gradients), local).sums;
+      const StepSums sums = sync.reduce(queue, flat(gradients), flat(gradients), local).sums;
       EXPECT_TRUE(sums.*flag) << "asked by rank " << asking;
       EXPECT_EQ(int(sums.stop) + int(sums.save) + int(sums.time_over), 1);
     }
@@ -121,11 +121,12 @@ TEST(GradientSync, ANonFiniteGradientOrLossOfAnyRankReachesAll) {
     for (int rank = 0; rank < world().size(); ++rank) {
       std::vector<float> gradients(1000, 1.0f);
       if (world().rank() == rank) gradients[999] = static_cast<float>(bad);
-      EXPECT_FALSE(sync.reduce(queue, flat(gradients), sums_of(world().rank())).finite) << "gradient of rank " << rank;
+      EXPECT_FALSE(sync.reduce(queue, flat(gradients), flat(gradients), sums_of(world().rank())).finite)
+          << "gradient of rank " << rank;
       gradients.assign(1000, 1.0f);
       StepSums local = sums_of(world().rank());
       if (world().rank() == rank) local.nll = bad;
-      EXPECT_FALSE(sync.reduce(queue, flat(gradients), local).finite) << "loss of rank " << rank;
+      EXPECT_FALSE(sync.reduce(queue, flat(gradients), flat(gradients), local).finite) << "loss of rank " << rank;
     }
 }
 
@@ -133,7 +134,7 @@ TEST(GradientSync, WithoutTargetsTheNormIsZero) {
   Queue queue;
   GradientSync sync(world(), 100);
   std::vector<float> gradients(100, 0.0f);
-  const ReducedStep step = sync.reduce(queue, flat(gradients), StepSums{});
+  const ReducedStep step = sync.reduce(queue, flat(gradients), flat(gradients), StepSums{});
   EXPECT_EQ(step.norm, 0);
   EXPECT_EQ(step.loss(), 0);
   EXPECT_TRUE(step.finite);
@@ -143,7 +144,7 @@ TEST(GradientSync, RefusesABufferOfAnotherSize) {
   Queue queue;
   GradientSync sync(world(), 100);
   std::vector<float> gradients(99);
-  EXPECT_THROW(sync.reduce(queue, flat(gradients), StepSums{}), ShapeError);
+  EXPECT_THROW(sync.reduce(queue, flat(gradients), flat(gradients), StepSums{}), ShapeError);
   EXPECT_THROW(sync.gather(flat(gradients)), ShapeError);
 }
 

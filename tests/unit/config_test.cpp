@@ -249,8 +249,6 @@ TEST(Config, KnownNamesThatThisBuildLacksSaySo) {
                    {std::string("runs.ini:2: memory.kind = ") + kind +
                     ": this build does not have it yet; it has none, rmt, armt"});
   expect_mistake("[device]\nkind = cuda\n", {"this build does not have it yet", "no CUDA backend"});
-  expect_mistake("[run]\ndeterministic = strict\n",
-                 {"this build does not have it yet; it has mesh", "other meshes agree to rounding"});
 }
 
 TEST(Config, CombinationsThatCannotWorkNameTheirKeysAndPlace) {
