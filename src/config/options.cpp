@@ -99,7 +99,7 @@ std::vector<Option> table() {
       choice("run.deterministic", run<&RunConfig::deterministic>, {"mesh", "strict"},
              "What gives the same bits: mesh = the same mesh, threads and instruction set; strict = the same "
              "instruction set alone, on any number of ranks (slower, more memory).",
-             "strict"),
+             "mesh"),
       integer(
           "run.block", run<&RunConfig::block>, {1, 512},
           "Rows of a segment that strict computes together, a power of two: less work at more, finer shares at less.",
