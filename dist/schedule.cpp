@@ -8,12 +8,14 @@
 #include <optional>
 #include <utility>
 
+#include "dist/mesh.h"
 #include "dist/schedule_simulation.h"
 
 namespace memring {
 namespace {
 
-constexpr size_t kWindow = 256;  ///< actions that next_window collects before it returns
+constexpr size_t kWindow = 256;    ///< actions that next_window collects before it returns
+constexpr int32_t kSentKinds = 3;  ///< states, rebuilt states, adjoints
 
 /// Slots of one kind; the lowest free one is taken, so `used` is the most that were taken at a time.
 class SlotTable {
@@ -32,27 +34,23 @@ class SlotTable {
   std::priority_queue<int32_t, std::vector<int32_t>, std::greater<>> free_;
 };
 
-/// What this rank holds of a stream in flight. Backward takes segments in reverse, so both lists are stacks.
+/// What this rank holds of a group of segments under way. Backward takes segments in reverse, so the lists are stacks;
+/// within a segment there is a slot for each of its cells, or one for all of them.
 struct Holdings {
-  std::vector<int32_t> states;                    ///< that Recompute will read
+  std::vector<std::vector<int32_t>> kept;         ///< states that Rebuild will read (also of groups not under way)
+  std::vector<std::vector<int32_t>> states;       ///< that Recompute will read
   std::vector<int32_t> rows;                      ///< that Backward will read
-  std::array<int32_t, 2> next{kNoSlot, kNoSlot};  ///< one rank only: the State and Adjoint that the next cell reads
+  int32_t forward = kNoSlot, backward = kNoSlot;  ///< hidden rows of the segment under way
+  // One rank only: what the next segment's cells read, in the first sweep, the second and backward.
+  std::vector<int32_t> next_states, next_rebuilt, next_adjoints;
 };
 
-/// A message under way. Its slot is free once the cell that reads it (`reader`) has been given out.
+/// A message under way. Its slot is free once the cell that reads it has been given out.
 struct Sent {
   Action send;
   Verb reader;
-  int32_t place, reader_segment;
+  int32_t place, segment, at;  ///< of the reader
 };
-
-Cell cell_of(const Task& task, const Extent& extent) {
-  return {.stream = task.stream,
-          .segment = task.segment,
-          .layer = -1,
-          .layers = static_cast<int16_t>(extent.layers + 2),
-          .pass = Pass::Decode};
-}
 
 void check_input(const ScheduleInput& input, MeshCoord coord) {
   const Extent& extent = input.extent;
@@ -60,14 +58,25 @@ void check_input(const ScheduleInput& input, MeshCoord coord) {
             extent.layers + 2 <= std::numeric_limits<int16_t>::max(),
         fmt::format("schedule of {} streams, {} segments, {} layers; expected at least 0, 1, 1", extent.streams,
                     extent.segments, extent.layers));
+  check(extent.depth == 1 ||
+            (extent.depth > 1 && extent.depth <= extent.layers && input.dependency == Dependency::LayerLocal),
+        fmt::format("{} layers cut into {} cells; expected 1, or up to one a layer where states are of layers",
+                    extent.layers, extent.depth));
   check(std::ssize(input.closed) == extent.segments,
         fmt::format("schedule has {} entries of closed boundaries, expected one for each of {} segments",
                     input.closed.size(), extent.segments));
   check(coord.segment >= 0 && coord.segment < input.mesh.segment,
         fmt::format("rank {} of a segment axis of {}", coord.segment, input.mesh.segment));
-  // Tags are numbered by stream in flight, and MPI promises no more than 32767.
-  check(input.policy.in_flight >= 1 && input.policy.in_flight <= 16383,
-        fmt::format("{} streams in flight, expected 1 to 16383", input.policy.in_flight));
+  const Policy& policy = input.policy;
+  check(
+      policy.in_flight >= 1 && policy.windows >= 1,
+      fmt::format("{} streams in flight with {} windows each, expected at least 1", policy.in_flight, policy.windows));
+  // Tags are numbered by cell in flight, and MPI promises no more than 32767.
+  constexpr int64_t kMostTags = 32768;
+  const int64_t tags = int64_t{kSentKinds} * policy.in_flight * policy.windows * extent.depth;
+  check(tags <= kMostTags,
+        fmt::format("{} streams in flight, {} windows each, {} cells deep need {} message tags of {}", policy.in_flight,
+                    policy.windows, extent.depth, tags, kMostTags));
 }
 
 }  // namespace
@@ -81,7 +90,7 @@ struct Schedule::Simulation {
   // Restarted together.
   std::optional<CellOrder> order;
   std::array<SlotTable, kSlotKinds> tables;
-  std::vector<Holdings> holdings;  // by place
+  std::vector<Holdings> holdings;  // by place and window
   std::vector<Sent> sent;
   std::optional<Task> task;    // taken from the order; emitted when the one after it is known
   int32_t received = kNoSlot;  // the slot that `task` reads and another rank fills
@@ -89,13 +98,29 @@ struct Schedule::Simulation {
   void restart() {
     order.emplace(input);
     tables = {};
-    holdings.assign(std::min(input.policy.in_flight, input.extent.streams), {});
+    const int32_t places = std::min(input.policy.in_flight, input.extent.streams);
+    const std::vector<int32_t> none(static_cast<size_t>(input.extent.depth), kNoSlot);
+    holdings.assign(
+        static_cast<size_t>(places * input.policy.windows * input.policy.windows),
+        {.kept = {}, .states = {}, .rows = {}, .next_states = none, .next_rebuilt = none, .next_adjoints = none});
     sent.clear();
     task.reset();
     received = kNoSlot;
   }
 
   SlotTable& table(SlotKind kind) { return tables[static_cast<int>(kind)]; }
+  Cell cell_of(const Task& t) const { return input.extent.cell(t.stream, t.segment, t.at); }
+  /// The number of a window among those under way, in all streams.
+  size_t flight(int32_t place, int32_t window) const {
+    return static_cast<size_t>(place * input.policy.windows + window % input.policy.windows);
+  }
+  Holdings& held(int32_t place, int32_t window, int32_t group) {
+    const auto windows = static_cast<size_t>(input.policy.windows);
+    return holdings[flight(place, window) * windows + static_cast<size_t>(group) % windows];
+  }
+  Holdings& held(const Task& t) { return held(t.place, t.window.number, input.group(t.window, t.segment)); }
+  /// The window of the segment behind this one, of which there is one.
+  static int32_t window_behind(const Task& t) { return t.window.number + (t.segment + 1 == t.window.end ? 1 : 0); }
 
   void emit_free(std::vector<Action>& out, Cell cell, SlotKind kind, int32_t slot) {
     if (slot == kNoSlot) return;
@@ -103,105 +128,145 @@ struct Schedule::Simulation {
     table(kind).give(slot);
   }
 
-  static int32_t tag_of(int32_t place, SlotKind kind) { return 2 * place + (kind == SlotKind::Adjoint ? 1 : 0); }
+  /// Of a message to a cell of this window. One tag's messages are read in the order in which they are sent: by
+  /// segment.
+  Action message(Verb verb, const Task& t, SlotKind kind, int32_t slot, int32_t peer, int32_t window) const {
+    const auto cell = static_cast<int32_t>(flight(t.place, window)) * input.extent.depth + t.at;
+    const int32_t sweep = t.verb == Verb::Backward ? 2 : t.verb == Verb::Rebuild ? 1 : 0;
+    return {
+        .verb = verb, .cell = cell_of(t), .kind = kind, .slot = slot, .peer = peer, .tag = kSentKinds * cell + sweep};
+  }
+  /// Of what the cell reads.
+  Action arrival(Verb verb, const Task& t, SlotKind kind, int32_t slot) const {
+    const int32_t from = kind == SlotKind::Adjoint ? t.segment + 1 : t.segment - 1 + input.mesh.segment;
+    return message(verb, t, kind, slot, input.rank_of(from), t.window.number);
+  }
+
+  bool begins_group(const Task& t) const {
+    return t.segment == input.group_begin(t.window, input.group(t.window, t.segment));
+  }
 
   /// Starts receiving what `next` reads if another rank writes it; returns the slot.
   int32_t post_receive(std::vector<Action>& out, const Task& next) {
     const bool back = next.verb == Verb::Backward;
-    const bool reads = back ? input.open(next.segment + 1) && next.segment + 1 < next.window_end
-                            : next.verb == Verb::Forward && input.chained && next.segment > 0;
+    const bool reads = back                         ? input.open(next.segment + 1) && next.segment + 1 < next.window.end
+                       : next.verb == Verb::Rebuild ? !begins_group(next)
+                                                    : next.verb == Verb::Forward && input.chained && next.segment > 0;
     if (!reads || input.mesh.segment == 1) return kNoSlot;
     const SlotKind kind = back ? SlotKind::Adjoint : SlotKind::State;
     const int32_t slot = table(kind).take();
-    out.push_back({.verb = Verb::PostReceive,
-                   .cell = cell_of(next, input.extent),
-                   .kind = kind,
-                   .slot = slot,
-                   .peer = input.rank_of(back ? next.segment + 1 : next.segment - 1 + input.mesh.segment),
-                   .tag = tag_of(next.place, kind)});
+    out.push_back(arrival(Verb::PostReceive, next, kind, slot));
     return slot;
   }
 
-  /// Hands what the cell wrote to its reader: another rank, or the next cell here.
-  void pass_on(std::vector<Action>& out, const Task& t, SlotKind kind, int32_t slot) {
-    const bool back = kind == SlotKind::Adjoint;
+  /// Hands a state to its reader: another rank, or the next segment's cell here.
+  void pass_state(std::vector<Action>& out, const Task& t, int32_t slot) {
+    const int32_t window = window_behind(t);
     if (input.mesh.segment == 1) {
-      holdings[t.place].next[static_cast<int>(kind)] = slot;
+      Holdings& reader = held(t.place, window, window == t.window.number ? input.group(t.window, t.segment + 1) : 0);
+      (t.verb == Verb::Rebuild ? reader.next_rebuilt : reader.next_states)[t.at] = slot;
       return;
     }
-    const int32_t reader = back ? t.segment - 1 : t.segment + 1;
-    out.push_back({.verb = Verb::Send,
-                   .cell = cell_of(t, input.extent),
-                   .kind = kind,
-                   .slot = slot,
-                   .peer = input.rank_of(reader),
-                   .tag = tag_of(t.place, kind)});
-    sent.push_back({out.back(), back ? Verb::Backward : Verb::Forward, t.place, reader});
+    out.push_back(message(Verb::Send, t, SlotKind::State, slot, input.rank_of(t.segment + 1), window));
+    sent.push_back({out.back(), t.verb, t.place, t.segment + 1, t.at});
+  }
+  void pass_adjoint(std::vector<Action>& out, const Task& t, int32_t slot) {
+    if (input.mesh.segment == 1) {
+      held(t.place, t.window.number, input.group(t.window, t.segment - 1)).next_adjoints[t.at] = slot;
+      return;
+    }
+    out.push_back(message(Verb::Send, t, SlotKind::Adjoint, slot, input.rank_of(t.segment - 1), t.window.number));
+    sent.push_back({out.back(), Verb::Backward, t.place, t.segment - 1, t.at});
   }
 
   /// The slot that the cell reads from its neighbour.
   int32_t take_input(std::vector<Action>& out, const Task& t, SlotKind kind) {
-    if (input.mesh.segment == 1) return std::exchange(holdings[t.place].next[static_cast<int>(kind)], kNoSlot);
-    if (received != kNoSlot) {
-      const int32_t from = kind == SlotKind::Adjoint ? t.segment + 1 : t.segment - 1;
-      out.push_back({.verb = Verb::Wait,
-                     .cell = cell_of(t, input.extent),
-                     .kind = kind,
-                     .slot = received,
-                     .peer = input.rank_of(from),
-                     .tag = tag_of(t.place, kind)});
+    if (input.mesh.segment == 1) {
+      Holdings& mine = held(t);
+      auto& next = kind == SlotKind::Adjoint ? mine.next_adjoints
+                   : t.verb == Verb::Rebuild ? mine.next_rebuilt
+                                             : mine.next_states;
+      return std::exchange(next[t.at], kNoSlot);
     }
+    if (received != kNoSlot) out.push_back(arrival(Verb::Wait, t, kind, received));
     return received;
   }
 
+  /// The state that a Forward or Rebuild reads.
+  int32_t take_state(std::vector<Action>& out, const Task& t) {
+    if (t.verb == Verb::Forward || !begins_group(t)) return take_input(out, t, SlotKind::State);
+    Holdings& mine = held(t);
+    const int32_t in = mine.kept.back()[t.at];
+    if (ends_segment(t)) mine.kept.pop_back();
+    return in;
+  }
+  bool ends_segment(const Task& t) const { return t.at + 1 == input.extent.depth; }
+
+  /// Forward or Rebuild.
   void emit_forward(std::vector<Action>& out, const Task& t) {
-    Holdings& mine = holdings[t.place];
-    const Cell cell = cell_of(t, input.extent);
-    const bool last = t.segment + 1 == input.extent.segments, back = input.policy.backward;
-    // The backward of a window's last segment follows at once, so its rows are worth keeping.
-    const bool recompute = back && input.policy.recompute && t.segment + 1 < t.window_end;
-    const int32_t in = take_input(out, t, SlotKind::State);
-    const bool writes = input.chained && (!last || input.policy.final_state);
+    Holdings& mine = held(t);
+    const Cell cell = cell_of(t);
+    const bool again = t.verb == Verb::Rebuild, last = t.segment + 1 == input.extent.segments;
+    const bool rebuilt = !again && input.rebuilt(t.window, t.segment);
+    const bool recompute = !rebuilt && input.recomputed(t.window, t.segment);
+    const bool keep = input.policy.backward && !rebuilt && !recompute;
+    const int32_t in = take_state(out, t);
+    const bool read = again ? t.segment + 1 < input.group_end(t.window, t.segment) : input.chained && !last;
+    const bool writes = read || (input.chained && last && input.policy.final_state);
     const int32_t state = writes ? table(SlotKind::State).take() : kNoSlot;
-    const int32_t saved = back && !recompute ? table(SlotKind::Saved).take() : kNoSlot;
-    out.push_back({.verb = Verb::Forward, .cell = cell, .in = in, .out = state, .saved = saved});
-    if (writes && last) emit_free(out, cell, SlotKind::State, state);
-    if (writes && !last) pass_on(out, t, SlotKind::State, state);
-    if (saved != kNoSlot) mine.rows.push_back(saved);
-    if (recompute) {
-      mine.states.push_back(in);
-    } else {
-      emit_free(out, cell, SlotKind::State, in);
-    }
+    if (t.at == 0 && keep) mine.rows.push_back(table(SlotKind::Saved).take());
+    if (t.at == 0 && !keep) mine.forward = table(SlotKind::Hidden).take();
+    out.push_back({.verb = t.verb,
+                   .cell = cell,
+                   .in = in,
+                   .out = state,
+                   .saved = keep ? mine.rows.back() : kNoSlot,
+                   .hidden = keep ? kNoSlot : mine.forward});
+    if (writes && !read) emit_free(out, cell, SlotKind::State, state);
+    if (read) pass_state(out, t, state);
+    if (ends_segment(t) && !keep) emit_free(out, cell, SlotKind::Hidden, mine.forward);
+    const bool kept = rebuilt && begins_group(t);
+    if (!kept && !recompute) return emit_free(out, cell, SlotKind::State, in);
+    auto& stack = kept ? mine.kept : mine.states;
+    if (t.at == 0) stack.emplace_back();
+    stack.back().push_back(in);
   }
 
   void emit_recompute(std::vector<Action>& out, const Task& t) {
-    Holdings& mine = holdings[t.place];
-    const Cell cell = cell_of(t, input.extent);
-    const int32_t in = mine.states.back();
-    mine.states.pop_back();
-    mine.rows.push_back(table(SlotKind::Saved).take());
+    Holdings& mine = held(t);
+    const Cell cell = cell_of(t);
+    if (t.at == 0) mine.rows.push_back(table(SlotKind::Saved).take());
+    const int32_t in = mine.states.back()[t.at];
     out.push_back({.verb = Verb::Recompute, .cell = cell, .in = in, .saved = mine.rows.back()});
     emit_free(out, cell, SlotKind::State, in);
+    if (ends_segment(t)) mine.states.pop_back();
   }
 
   void emit_backward(std::vector<Action>& out, const Task& t) {
-    Holdings& mine = holdings[t.place];
-    const Cell cell = cell_of(t, input.extent);
+    Holdings& mine = held(t);
+    const Cell cell = cell_of(t);
     const int32_t in = take_input(out, t, SlotKind::Adjoint);
     const bool writes = input.open(t.segment);
     const int32_t adjoint = writes ? table(SlotKind::Adjoint).take() : kNoSlot;
-    const int32_t saved = mine.rows.back();
-    mine.rows.pop_back();
-    out.push_back({.verb = Verb::Backward, .cell = cell, .in = in, .out = adjoint, .saved = saved});
-    if (writes) pass_on(out, t, SlotKind::Adjoint, adjoint);
+    if (ends_segment(t)) mine.backward = table(SlotKind::Hidden).take();
+    out.push_back({.verb = Verb::Backward,
+                   .cell = cell,
+                   .in = in,
+                   .out = adjoint,
+                   .saved = mine.rows.back(),
+                   .hidden = mine.backward});
+    if (writes) pass_adjoint(out, t, adjoint);
     emit_free(out, cell, SlotKind::Adjoint, in);
-    emit_free(out, cell, SlotKind::Saved, saved);
+    if (t.at > 0) return;
+    emit_free(out, cell, SlotKind::Hidden, mine.backward);
+    emit_free(out, cell, SlotKind::Saved, mine.rows.back());
+    mine.rows.pop_back();
   }
 
   void emit(std::vector<Action>& out, const Task& t) {
     switch (t.verb) {
       case Verb::Forward:
+      case Verb::Rebuild:
         return emit_forward(out, t);
       case Verb::Recompute:
         return emit_recompute(out, t);
@@ -215,7 +280,8 @@ struct Schedule::Simulation {
   void settle(std::vector<Action>& out, bool all) {
     std::erase_if(sent, [&](const Sent& message) {
       const Action& send = message.send;
-      if (!all && !order->given(message.reader, message.place, send.cell.stream, message.reader_segment)) return false;
+      if (!all && !order->given(message.reader, message.place, send.cell.stream, message.segment, message.at))
+        return false;
       out.push_back(send);
       out.back().verb = Verb::Wait;
       emit_free(out, send.cell, send.kind, send.slot);
@@ -273,6 +339,7 @@ Schedule Schedule::derive(Dependency dependency, Extent extent, std::vector<bool
 bool Schedule::next_window(std::vector<Action>& out) { return simulation_->next_window(out); }
 void Schedule::restart() { simulation_->restart(); }
 int32_t Schedule::slots(SlotKind kind) const { return simulation_->slots[static_cast<int>(kind)]; }
+const std::array<int32_t, kSlotKinds>& Schedule::slots() const { return simulation_->slots; }
 double Schedule::efficiency() const { return simulation_->efficiency; }
 Dependency Schedule::dependency() const { return simulation_->input.dependency; }
 Extent Schedule::extent() const { return simulation_->input.extent; }
@@ -282,18 +349,33 @@ MeshShape Schedule::mesh() const { return simulation_->input.mesh; }
 MeshCoord Schedule::coord() const { return simulation_->coord; }
 
 const char* name_of(Verb verb) {
-  static constexpr const char* kNames[] = {"Forward", "Recompute", "Backward", "PostReceive", "Send", "Wait", "Free"};
+  static constexpr const char* kNames[] = {"Forward",     "Rebuild", "Recompute", "Backward",
+                                           "PostReceive", "Send",    "Wait",      "Free"};
   return kNames[static_cast<int>(verb)];
 }
 
+const char* name_of(SlotKind kind) {
+  static constexpr const char* kNames[] = {"State", "Adjoint", "Saved", "Hidden"};
+  return kNames[static_cast<int>(kind)];
+}
+
+Cell Extent::cell(int32_t stream, int32_t segment, int32_t at) const {
+  const Range own = part_of(layers, depth, at);
+  const int64_t begin = at == 0 ? -1 : own.begin, end = at + 1 == depth ? layers + 1 : own.end;
+  return {.stream = stream,
+          .segment = segment,
+          .layer = static_cast<int16_t>(begin),
+          .layers = static_cast<int16_t>(end - begin),
+          .pass = Pass::Decode};
+}
+
 std::string describe(const Action& action) {
-  static constexpr const char* kKinds[] = {"State", "Adjoint", "Saved"};
   const Cell& cell = action.cell;
   std::string text = fmt::format("{} stream {} segment {} layers {}..{}", name_of(action.verb), cell.stream,
                                  cell.segment, cell.layer, cell.layer + cell.layers - 1);
   if (cell.pass == Pass::Encode) text += " encode";
   if (action.verb > Verb::Backward) {
-    text += fmt::format(" {} {}", kKinds[static_cast<int>(action.kind)], action.slot);
+    text += fmt::format(" {} {}", name_of(action.kind), action.slot);
     if (action.verb != Verb::Free) text += fmt::format(" peer {} tag {}", action.peer, action.tag);
     return text;
   }
@@ -301,6 +383,7 @@ std::string describe(const Action& action) {
   if (action.in != kNoSlot) text += fmt::format(" in {} {}", kind, action.in);
   if (action.out != kNoSlot) text += fmt::format(" out {} {}", kind, action.out);
   if (action.saved != kNoSlot) text += fmt::format(" saved {}", action.saved);
+  if (action.hidden != kNoSlot) text += fmt::format(" hidden {}", action.hidden);
   return text;
 }
 

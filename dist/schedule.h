@@ -14,7 +14,9 @@
 namespace memring {
 
 enum class Verb : uint8_t {
+  // Those that compute come first.
   Forward,      ///< run the cell; saves rows for backward in slot `saved` when that is not kNoSlot
+  Rebuild,      ///< run it again from the state in slot `in` for the states behind it (Policy::boundaries)
   Recompute,    ///< run it again from the state in slot `in`, saving its rows
   Backward,     ///< run it back from the saved rows
   PostReceive,  ///< start receiving into `slot` from `peer`
@@ -27,11 +29,13 @@ const char* name_of(Verb);  ///< static text
 
 /// What a slot holds. Each kind has its own numbering, 0 to count - 1.
 enum class SlotKind : uint8_t {
-  State,    ///< a memory state at a segment boundary
+  State,    ///< a cell's memory state at a segment boundary
   Adjoint,  ///< its gradient
-  Saved     ///< rows that forward keeps for backward
+  Saved,    ///< rows of all cells of a segment that forward keeps for backward
+  Hidden    ///< hidden rows between two cells of a segment that keeps none, or their gradient
 };
-inline constexpr int kSlotKinds = 3;
+inline constexpr int kSlotKinds = 4;
+const char* name_of(SlotKind);  ///< static text
 inline constexpr int32_t kNoSlot = -1;
 
 struct Action {
@@ -42,17 +46,21 @@ struct Action {
   int32_t slot = kNoSlot;
   int32_t peer = -1;  ///< rank on the segment axis
   int32_t tag = 0;
-  // Compute. Forward and Recompute read state `in` and write state `out` (kNoSlot: initial state; nobody reads it, as
-  // always with Recompute).
+  // Compute. Forward, Rebuild and Recompute read state `in` and write state `out` (kNoSlot: initial state; nobody reads
+  // it, as always with Recompute).
   // Backward reads adjoint `in` of the state it wrote and writes adjoint `out` of the state it read (kNoSlot: zero;
-  // closed or first).
-  int32_t in = kNoSlot, out = kNoSlot, saved = kNoSlot;
+  // closed or first). `hidden`: of every Backward, and of a Forward or Rebuild that saves nothing.
+  int32_t in = kNoSlot, out = kNoSlot, saved = kNoSlot, hidden = kNoSlot;
   bool operator==(const Action&) const = default;
 };
 
 /// What is to be computed by the ranks of one segment axis.
 struct Extent {
   int32_t streams = 1, segments = 1, layers = 1;
+  int32_t depth = 1;  ///< cells into which the layers of a segment are cut
+
+  /// Number `at` of them, from the bottom. The first embeds as well, the last has the head.
+  Cell cell(int32_t stream, int32_t segment, int32_t at) const;
 };
 
 struct Policy {
@@ -61,32 +69,41 @@ struct Policy {
   /// The state after the last segment is wanted: it gets a slot, freed right behind its cell.
   bool final_state = false;
   int32_t in_flight = 1;  ///< streams that may be under way at the same time
+  int32_t windows = 1;    ///< of a stream, that may be under way at the same time
+  /// With recompute: the first sweep keeps the states of every so many boundaries of a window; 0: of all. Group by
+  /// group, from the last, a second sweep rebuilds the others; as many groups as windows may be under way.
+  int32_t boundaries = 0;
 };
 
 /// The actions of one rank. Streams are independent; within a stream the dependency orders the cells. Rank p of the
 /// segment axis runs the segments s with s mod ranks == p. States go forward round this ring, their adjoints come back.
 ///
-/// Closed boundaries cut a stream into windows: a window runs forward, then backward in reverse, then the next one
-/// begins. With recompute, each cell but the last of its window is recomputed before its backward, at most one ahead
-/// per rank.
+/// A cell waits for the one below it and for the same one of the segment before. With one cell a segment that is
+/// TopToInput's chain: segments in turn. With a cell a layer, which LayerLocal allows, it is a wavefront: the cells of
+/// a diagonal, segment + layer, run at the same time, and backward the same way back.
 ///
-/// How the order is found: one deterministic greedy simulation of all ranks (backward before forward before recompute,
-/// then the longest chain of work left in the stream, then the lowest stream), which every rank runs alike and of which
-/// it keeps its own actions. Forward costs 1, Recompute 1, Backward 2, messages nothing. So the order is free of
-/// deadlock by construction, and `efficiency` comes with it.
+/// Closed boundaries cut a stream into windows: a window runs forward, then backward in reverse. A rank goes through
+/// its segments of a window one after the other. With recompute, it recomputes each but its last one (of a group, where
+/// states are rebuilt) before its backward.
+///
+/// How the order is found: one deterministic greedy simulation of all ranks (backward before forward and rebuild before
+/// recompute, then the longest chain of work left in the stream, then the lowest stream), which every rank runs alike
+/// and of which it keeps its own actions. A cell costs 2 backward and 1 otherwise, messages nothing. So the order is
+/// free of deadlock by construction, and `efficiency` comes with it.
 class Schedule {
  public:
   /// closed[s]: boundary s (between segments s-1 and s) carries the state's value and no gradient. One entry a segment,
-  /// of which the first is ignored; empty: none is closed. Evaluation and None have no use for it. Throws Error(Usage)
-  /// for a dependency whose schedule does not exist yet.
+  /// of which the first is ignored; empty: none is closed. Evaluation and None have no use for it. Only LayerLocal may
+  /// be cut in depth. Throws Error(Usage) for a dependency whose schedule does not exist yet.
   static Schedule derive(Dependency, Extent, std::vector<bool> closed, MeshShape, MeshCoord, Policy);
 
   /// Replaces `out` by the next actions, in order: some hundreds, at least one; false and none: done.
   bool next_window(std::vector<Action>& out);
   void restart();  ///< from the first action again
 
-  /// Slots of this kind that this rank needs at the same time.
+  /// Slots of this kind, or of each, that this rank needs at the same time.
   int32_t slots(SlotKind) const;
+  const std::array<int32_t, kSlotKinds>& slots() const;
   /// Busy time of all ranks over ranks x makespan, in the unit costs above.
   double efficiency() const;
 
@@ -111,10 +128,10 @@ class Schedule {
 std::string describe(const Action&);
 
 /// Replays the actions of all ranks of one segment axis (schedules[p] is rank p's) and checks: each required forward
-/// and backward exactly once, at most one recompute, every receive has its send and the other way round with the same
-/// tag and order, no deadlock, no slot used before it is filled, nothing written that nobody reads, every slot freed,
-/// no more slots than announced. Returns the faults in words; empty: valid. (The schedules are walked to their end and
-/// restarted.)
+/// and backward exactly once, at most one recompute and rebuild, every receive has its send and the other way round
+/// with the same tag and order, no deadlock, no slot used before it is filled, nothing written that nobody reads, every
+/// slot freed, no more slots than announced. Returns the faults in words; empty: valid. (The schedules are walked to
+/// their end and restarted.)
 std::vector<std::string> validate(std::vector<Schedule>& schedules);
 
 }  // namespace memring

@@ -5,80 +5,22 @@
 
 #include <fmt/format.h>
 
-#include <map>
 #include <tuple>
 #include <utility>
 
 #include "base/error.h"
+#include "dist/schedule_replay.h"
 
 namespace memring {
 namespace {
 
 constexpr size_t kMostFaults = 20;
-
-/// Of a state or adjoint, `at` is the boundary (before segment `at`); of saved rows, the segment.
-struct Value {
-  SlotKind kind = SlotKind::State;
-  int32_t stream = 0, at = 0;
-  bool operator==(const Value&) const = default;
-};
-
-std::string words(const Value& value) {
-  switch (value.kind) {
-    case SlotKind::State:
-      return fmt::format("the state at boundary {} of stream {}", value.at, value.stream);
-    case SlotKind::Adjoint:
-      return fmt::format("the adjoint at boundary {} of stream {}", value.at, value.stream);
-    default:
-      return fmt::format("the rows of segment {} of stream {}", value.at, value.stream);
-  }
-}
-
-const char* name_of(SlotKind kind) {
-  return kind == SlotKind::State ? "State" : kind == SlotKind::Adjoint ? "Adjoint" : "Saved";
-}
-
-/// Messages from one rank to another with one tag: the n-th send meets the n-th receive.
-struct Channel {
-  int64_t sends = 0, receives = 0;
-  std::map<int64_t, Value> under_way;
-};
-
-struct Slot {
-  enum Status { Empty, Receiving, Sending, Full } status = Empty;
-  Value value;
-  bool read = false;
-  // Of the message under way; `message` is its number in the channel.
-  Channel* channel = nullptr;
-  int64_t message = 0;
-  int32_t peer = -1, tag = 0;
-};
-
-struct Rank {
-  ActionSource source;
-  std::vector<Action> window;
-  size_t at = 0;
-  int64_t index = 0;  ///< of the action window[at] in the whole list
-  std::array<std::vector<Slot>, kSlotKinds> slots;
-  int32_t final_state = kNoSlot;  ///< its Free must come next
-
-  /// The action to be done now, or none at the end.
-  const Action* current() {
-    if (at == window.size()) {
-      window.clear();
-      at = 0;
-      if (!source(window)) window.clear();
-    }
-    return at < window.size() ? &window[at] : nullptr;
-  }
-};
-
 class Replay {
  public:
   Replay(const ScheduleTask& task, std::vector<ActionSource> sources)
       : task_(task), chained_(task.dependency != Dependency::None), ranks_(sources.size()) {
-    const size_t cells = static_cast<size_t>(task.extent.streams) * task.extent.segments;
-    for (auto* done : {&forward_, &recompute_, &backward_}) done->assign(cells, false);
+    const size_t cells = static_cast<size_t>(task.extent.streams) * task.extent.segments * task.extent.depth;
+    for (auto* done : {&forward_, &rebuild_, &recompute_, &backward_}) done->assign(cells, false);
     for (size_t p = 0; p < ranks_.size(); ++p) {
       ranks_[p].source = std::move(sources[p]);
       for (int kind = 0; kind < kSlotKinds; ++kind) ranks_[p].slots[kind].resize(task.slots[p][kind]);
@@ -124,7 +66,7 @@ class Replay {
   bool crosses(int32_t boundary) const { return chained_ && boundary > 0 && boundary < task_.extent.segments; }
   bool open(int32_t boundary) const { return crosses(boundary) && !task_.closed[boundary]; }
   size_t cell_index(const Cell& cell) const {
-    return static_cast<size_t>(cell.stream) * task_.extent.segments + cell.segment;
+    return (static_cast<size_t>(cell.stream) * task_.extent.segments + cell.segment) * task_.extent.depth + at_;
   }
 
   Slot* find(SlotKind kind, int32_t slot) {
@@ -142,6 +84,13 @@ class Replay {
                         slot->status == Slot::Receiving ? "receives" : "holds", words(slot->value)));
     }
     *slot = {.status = Slot::Full, .value = value};
+  }
+
+  /// Rows that stay in their slot from one cell of a segment to the next; `first`: this cell fills it.
+  void change(int32_t number, bool first, const Value& from, const Value& to) {
+    if (first) return write(number, to);
+    read(number, from);
+    if (Slot* slot = find(to.kind, number)) slot->value = to;
   }
 
   void read(int32_t number, const Value& expected) {
@@ -182,14 +131,15 @@ class Replay {
       fault(fmt::format("the final state in slot State {} is not freed right behind its cell", slot));
     }
     if (cell.stream < 0 || cell.stream >= task_.extent.streams || cell.segment < 0 ||
-        cell.segment >= task_.extent.segments || cell.layer != -1 || cell.layers != task_.extent.layers + 2 ||
-        cell.pass != Pass::Decode) {
-      return fault(fmt::format("there is no such cell among {} streams of {} segments and {} layers",
-                               task_.extent.streams, task_.extent.segments, task_.extent.layers));
+        cell.segment >= task_.extent.segments || !find_depth(cell)) {
+      return fault(fmt::format("there is no such cell among {} streams of {} segments and {} layers in {} cells",
+                               task_.extent.streams, task_.extent.segments, task_.extent.layers, task_.extent.depth));
     }
     switch (action.verb) {
       case Verb::Forward:
         return forward(action);
+      case Verb::Rebuild:
+        return rebuild(action);
       case Verb::Recompute:
         return recompute(action);
       case Verb::Backward:
@@ -205,6 +155,13 @@ class Replay {
     }
   }
 
+  /// Sets at_.
+  bool find_depth(const Cell& cell) {
+    for (at_ = 0; at_ < task_.extent.depth; ++at_)
+      if (task_.extent.cell(cell.stream, cell.segment, at_) == cell) return true;
+    return false;
+  }
+
   void once(std::vector<bool>& done, const Cell& cell) {
     const int32_t owner = cell.segment % static_cast<int32_t>(ranks_.size());
     if (owner != me_) fault(fmt::format("the segment belongs to rank {}", owner));
@@ -217,13 +174,33 @@ class Replay {
     const bool last = segment + 1 == task_.extent.segments;
     const bool final_state = chained_ && last && task_.policy.final_state;
     once(forward_, action.cell);
-    if (wanted("in", crosses(segment), action.in)) read(action.in, {SlotKind::State, stream, segment});
+    if (wanted("in", crosses(segment), action.in)) read(action.in, {SlotKind::State, stream, segment, at_});
     if (wanted("out", crosses(segment + 1) || final_state, action.out)) {
-      write(action.out, {SlotKind::State, stream, segment + 1});
+      write(action.out, {SlotKind::State, stream, segment + 1, at_});
       if (final_state) me().final_state = action.out;
     }
     const bool kept = task_.policy.backward && (!task_.policy.recompute || action.saved != kNoSlot);
-    if (wanted("saved", kept, action.saved)) write(action.saved, {SlotKind::Saved, stream, segment});
+    if (wanted("saved", kept, action.saved)) climb(SlotKind::Saved, action.saved, action.cell);
+    if (wanted("hidden", !kept, action.hidden)) climb(SlotKind::Hidden, action.hidden, action.cell);
+  }
+
+  /// The rows in this slot have gone through one cell more.
+  void climb(SlotKind kind, int32_t slot, const Cell& cell) {
+    change(slot, at_ == 0, {kind, cell.stream, cell.segment, at_}, {kind, cell.stream, cell.segment, at_ + 1});
+  }
+
+  void rebuild(const Action& action) {
+    const auto [stream, segment] = std::tuple(action.cell.stream, action.cell.segment);
+    if (!task_.policy.backward || !task_.policy.recompute || task_.policy.boundaries == 0)
+      fault("nothing is to be rebuilt");
+    if (!forward_[cell_index(action.cell)]) fault("comes before the Forward of its cell");
+    if (backward_[cell_index(action.cell)]) fault("comes after the Backward of its cell");
+    once(rebuild_, action.cell);
+    if (wanted("in", crosses(segment), action.in)) read(action.in, {SlotKind::State, stream, segment, at_});
+    if (action.out != kNoSlot && wanted("out", crosses(segment + 1), action.out))
+      write(action.out, {SlotKind::State, stream, segment + 1, at_});
+    if (action.saved != kNoSlot) climb(SlotKind::Saved, action.saved, action.cell);
+    if (wanted("hidden", action.saved == kNoSlot, action.hidden)) climb(SlotKind::Hidden, action.hidden, action.cell);
   }
 
   void recompute(const Action& action) {
@@ -232,30 +209,36 @@ class Replay {
     if (!forward_[cell_index(action.cell)]) fault("comes before the Forward of its cell");
     if (backward_[cell_index(action.cell)]) fault("comes after the Backward of its cell");
     once(recompute_, action.cell);
-    if (wanted("in", crosses(segment), action.in)) read(action.in, {SlotKind::State, stream, segment});
+    if (wanted("in", crosses(segment), action.in)) read(action.in, {SlotKind::State, stream, segment, at_});
     wanted("out", false, action.out);
-    if (wanted("saved", true, action.saved)) write(action.saved, {SlotKind::Saved, stream, segment});
+    wanted("hidden", false, action.hidden);
+    if (wanted("saved", true, action.saved)) climb(SlotKind::Saved, action.saved, action.cell);
   }
 
   void backward(const Action& action) {
     const auto [stream, segment] = std::tuple(action.cell.stream, action.cell.segment);
     if (!task_.policy.backward) fault("nothing is to be run backward");
     once(backward_, action.cell);
-    if (wanted("saved", true, action.saved)) read(action.saved, {SlotKind::Saved, stream, segment});
-    if (wanted("in", open(segment + 1), action.in)) read(action.in, {SlotKind::Adjoint, stream, segment + 1});
-    if (wanted("out", open(segment), action.out)) write(action.out, {SlotKind::Adjoint, stream, segment});
+    const bool top = at_ + 1 == task_.extent.depth;
+    if (wanted("saved", true, action.saved))
+      change(action.saved, false, {SlotKind::Saved, stream, segment, at_ + 1}, {SlotKind::Saved, stream, segment, at_});
+    if (wanted("hidden", true, action.hidden))
+      change(action.hidden, top, {SlotKind::Hidden, stream, segment, at_ + 1, true},
+             {SlotKind::Hidden, stream, segment, at_, true});
+    if (wanted("in", open(segment + 1), action.in)) read(action.in, {SlotKind::Adjoint, stream, segment + 1, at_});
+    if (wanted("out", open(segment), action.out)) write(action.out, {SlotKind::Adjoint, stream, segment, at_});
   }
 
   /// What a message carries, judged by the cell that writes it (sender) or reads it.
-  static Value carried(const Action& action, bool sender) {
+  Value carried(const Action& action, bool sender) const {
     const bool behind = (action.kind == SlotKind::State) == sender;
-    return {action.kind, action.cell.stream, action.cell.segment + (behind ? 1 : 0)};
+    return {action.kind, action.cell.stream, action.cell.segment + (behind ? 1 : 0), at_};
   }
 
   /// Counts a message of this slot in its channel.
   void start(Slot& slot, Slot::Status status, const Action& action) {
     const bool sends = status == Slot::Sending;
-    if (action.kind == SlotKind::Saved) return fault("saved rows never leave their rank");
+    if (action.kind == SlotKind::Saved || action.kind == SlotKind::Hidden) return fault("rows never leave their rank");
     if (action.peer < 0 || action.peer >= std::ssize(ranks_) || action.peer == me_) {
       return fault(fmt::format("peer {} is no other rank of {}", action.peer, ranks_.size()));
     }
@@ -306,10 +289,16 @@ class Replay {
     Slot* slot = find(action.kind, action.slot);
     if (!slot) return;
     if (slot->status == Slot::Empty) return fault("the slot is empty: freed twice, or never filled");
-    const bool final_state = action.kind == SlotKind::State && slot->value.at == task_.extent.segments;
     if (slot->status != Slot::Full) fault("the slot's message is under way: nobody waited for it");
-    if (!slot->read && !final_state) fault(fmt::format("nobody read {}", words(slot->value)));
+    if (!used_up(*slot)) fault(fmt::format("nobody read {}", words(slot->value)));
     *slot = {};
+  }
+
+  bool used_up(const Slot& slot) const {
+    const Value& value = slot.value;
+    if (value.kind == SlotKind::Saved || value.gradient) return value.depth == 0;
+    if (value.kind == SlotKind::Hidden) return value.depth == task_.extent.depth;
+    return slot.read || (value.kind == SlotKind::State && value.at == task_.extent.segments);
   }
 
   void report_deadlock() {
@@ -346,10 +335,13 @@ class Replay {
     }
     for (int32_t stream = 0; stream < task_.extent.streams; ++stream) {
       for (int32_t segment = 0; segment < task_.extent.segments; ++segment) {
-        const size_t i = cell_index({.stream = stream, .segment = segment});
-        const bool back = task_.policy.backward && !backward_[i];
-        if (!forward_[i]) note(fmt::format("stream {} segment {}: Forward is missing", stream, segment));
-        if (back) note(fmt::format("stream {} segment {}: Backward is missing", stream, segment));
+        for (at_ = 0; at_ < task_.extent.depth; ++at_) {
+          const size_t i = cell_index({.stream = stream, .segment = segment});
+          const bool back = task_.policy.backward && !backward_[i];
+          const std::string cell = fmt::format("stream {} segment {} cell {}", stream, segment, at_);
+          if (!forward_[i]) note(cell + ": Forward is missing");
+          if (back) note(cell + ": Backward is missing");
+        }
       }
     }
   }
@@ -358,8 +350,9 @@ class Replay {
   bool chained_;
   std::vector<Rank> ranks_;
   int32_t me_ = 0;
+  int32_t at_ = 0;                                                     ///< of the action's cell in its segment's depth
   std::map<std::tuple<int32_t, int32_t, int32_t>, Channel> channels_;  // from, to, tag
-  std::vector<bool> forward_, recompute_, backward_;                   // by cell: run
+  std::vector<bool> forward_, rebuild_, recompute_, backward_;         // by cell: run
   std::vector<std::string> faults_;
 };
 
@@ -384,8 +377,7 @@ std::vector<std::string> validate(std::vector<Schedule>& schedules) {
     check(schedule.mesh().segment == std::ssize(schedules) && schedule.coord().segment == static_cast<int>(p),
           fmt::format("schedule {} of {} is that of rank {} of {}", p, schedules.size(), schedule.coord().segment,
                       schedule.mesh().segment));
-    task.slots.push_back(
-        {schedule.slots(SlotKind::State), schedule.slots(SlotKind::Adjoint), schedule.slots(SlotKind::Saved)});
+    task.slots.push_back(schedule.slots());
     schedule.restart();
     sources.emplace_back([&schedule](std::vector<Action>& out) { return schedule.next_window(out); });
   }

@@ -65,6 +65,7 @@ struct TbpttConfig {
   int64_t window = 1;
   double cut = 0.1;
   std::string recompute = "auto";  ///< auto | always | never
+  int64_t boundaries = 0;          ///< recomputed: keep the state of every so many boundaries; 0: of all
 };
 
 struct DataConfig {

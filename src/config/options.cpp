@@ -186,6 +186,11 @@ std::vector<Option> table() {
       choice("tbptt.recompute", tbptt<&TbpttConfig::recompute>, {"auto", "always", "never"},
              "Recompute a segment's activations in backward; auto = only where they do not fit device.memory.",
              "always"),
+      integer(
+          "tbptt.boundaries", tbptt<&TbpttConfig::boundaries>, count_from(0),
+          "Where activations are recomputed, keep the memory's state at every so many segment boundaries and rebuild "
+          "the others by one more forward; 0 = keep all.",
+          "16"),
 
       choice("data.kind", data<&DataConfig::kind>, {"tokens", "memorize", "detect", "reasoning", "associative", "copy"},
              "Where sequences come from: a token file, or a synthetic memory task.", "detect", kNumbers),

@@ -75,6 +75,10 @@ void validate_run(const Config& c, const PlaceOf& place_of) {
   demand(!strict || c.device.dtype != "bf16", place_of, {"device.dtype", "run.deterministic"},
          "device.dtype = bf16 with run.deterministic = strict, which needs fp32 or fp64",
          "Set device.dtype = fp32, or run.deterministic = mesh.");
+  demand(c.tbptt.boundaries == 0 || c.tbptt.recompute != "never", place_of, {"tbptt.boundaries", "tbptt.recompute"},
+         fmt::format("tbptt.boundaries = {} thins the states that recomputing starts from, but tbptt.recompute = never",
+                     c.tbptt.boundaries),
+         "Set tbptt.recompute = always, or leave tbptt.boundaries out.");
   demand(c.optimizer.min_lr <= c.optimizer.lr, place_of, {"optimizer.min_lr", "optimizer.lr"},
          fmt::format("optimizer.min_lr = {} is more than optimizer.lr = {}", c.optimizer.min_lr, c.optimizer.lr),
          "Set optimizer.min_lr to at most optimizer.lr.");

@@ -13,21 +13,20 @@
 namespace memring {
 namespace {
 
-/// The gradients of the two ends of a cell's backward.
-struct BackwardScratch {
-  View<> d_hidden, d_normed;  // [batch, rows, dim]
-  View<> text, d_text;        // [batch * text, dim], where text rows are not all rows
-};
+/// What the head's backward needs.
+struct HeadScratch {
+  View<> d_normed;      // [batch, rows, dim]
+  View<> text, d_text;  // [batch * text, dim], where text rows are not all rows
 
-BackwardScratch carve_backward(Arena& arena, DType dtype, CellExtent extent, int64_t text, int64_t dim) {
-  BackwardScratch s;
-  s.d_hidden = arena.take(dtype, {extent.batch, extent.rows, dim});
-  s.d_normed = arena.take(dtype, {extent.batch, extent.rows, dim});
-  if (text == extent.rows) return s;
-  s.text = arena.take(dtype, {extent.batch * text, dim});
-  s.d_text = arena.take(dtype, {extent.batch * text, dim});
-  return s;
-}
+  static HeadScratch carve(Arena& arena, DType dtype, CellExtent extent, int64_t text, int64_t dim) {
+    HeadScratch s;
+    s.d_normed = arena.take(dtype, {extent.batch, extent.rows, dim});
+    if (text == extent.rows) return s;
+    s.text = arena.take(dtype, {extent.batch * text, dim});
+    s.d_text = arena.take(dtype, {extent.batch * text, dim});
+    return s;
+  }
+};
 
 std::span<const int32_t> sequence_of(std::span<const int32_t> ids, int64_t b, int64_t text) {
   return ids.subspan(static_cast<size_t>(b * text), static_cast<size_t>(text));
@@ -56,26 +55,33 @@ int64_t CellRunner::own_text_rows(int64_t text) const {
   return low.size() + high.size();
 }
 
-CellSaved CellRunner::carve(Arena& arena, DType dtype, int64_t batch, int64_t text, bool keep) const {
+View<> CellRunner::carve_hidden(Arena& arena, DType dtype, int64_t batch, int64_t text) const {
+  return arena.take(dtype, {extent(batch, text).total(), llama_.shape().dim});
+}
+
+CellSaved CellRunner::carve_saved(Arena& arena, DType dtype, int64_t batch, int64_t text) const {
   const CellExtent e = extent(batch, text);
-  const int64_t layers = llama_.shape().layers;
-  CellSaved saved = CellSaved::carve(arena, llama_.shape(), dtype, e, keep ? layers : 1);
-  for (int64_t l = 0; keep && l < layers; ++l)
+  CellSaved saved = CellSaved::carve(arena, llama_.shape(), dtype, e);
+  for (int64_t l = 0; l < llama_.shape().layers; ++l)
     saved.memory.push_back(arena.take<uint8_t>({memory_.saved_bytes(dtype, e)}));
   return saved;
+}
+
+CellSaved CellRunner::carve_passing(Arena& arena, DType dtype, int64_t batch, int64_t text, View<> hidden) const {
+  return CellSaved::carve_passing(arena, llama_.shape(), dtype, extent(batch, text), hidden);
 }
 
 int64_t CellRunner::scratch_bytes(DType dtype, int64_t batch, int64_t text, bool backward) const {
   const CellExtent e = extent(batch, text);
   const int64_t dim = llama_.shape().dim, own = own_text_rows(text);
-  Arena arena;
+  Arena head;
   if (backward)
-    carve_backward(arena, dtype, e, own, dim);
+    HeadScratch::carve(head, dtype, e, own, dim);
   else if (own != e.rows)
-    arena.take(dtype, {batch * own, dim});
-  return arena.peak() + std::max({Layer::scratch_bytes(llama_.shape(), dtype, e, backward),
-                                  CrossEntropy::scratch_bytes(dtype, batch * own, llama_.shape().vocab),
-                                  memory_.scratch_bytes(dtype, e, backward)});
+    head.take(dtype, {batch * own, dim});
+  return std::max({head.peak() + CrossEntropy::scratch_bytes(dtype, batch * own, llama_.shape().vocab),
+                   Layer::scratch_bytes(llama_.shape(), dtype, e, backward),
+                   memory_.scratch_bytes(dtype, e, backward)});
 }
 
 int64_t CellRunner::ring_bytes(DType dtype, int64_t batch, int64_t text, bool backward) const {
@@ -88,11 +94,20 @@ int64_t CellRunner::angle_bytes(DType dtype, int64_t text) const {
   return arena.peak();
 }
 
-int64_t CellRunner::state_numbers() const {
+Range CellRunner::decoder_layers(const Cell& cell) const {
+  return {std::max<int64_t>(cell.layer, 0), std::min<int64_t>(cell.layer + cell.layers, llama_.shape().layers)};
+}
+
+int64_t CellRunner::numbers_of(Range layers) const {
   int64_t numbers = 0;
-  for (int64_t layer = 0; layer <= llama_.shape().layers; ++layer) numbers += memory_.state_numbers(layer);
+  for (int64_t layer = layers.begin; layer < layers.end; ++layer) numbers += memory_.state_numbers(layer);
   return numbers;
 }
+int64_t CellRunner::state_numbers() const { return numbers_of({0, llama_.shape().layers + 1}); }
+int64_t CellRunner::state_numbers(const Cell& cell) const {
+  return numbers_of({decoder_layers(cell).begin, cell.layer + cell.layers});
+}
+int64_t CellRunner::numbers_below(const Cell& cell) const { return numbers_of({0, decoder_layers(cell).begin}); }
 
 CellContext CellRunner::context(const CellText& text, Cell cell, Arena& scratch) {
   return {.queue = queue_,
@@ -106,6 +121,7 @@ CellContext CellRunner::context(const CellText& text, Cell cell, Arena& scratch)
           .hidden = {},
           .d_hidden = {},
           .initial = false,
+          .state_layer = decoder_layers(cell).begin,
           .state_in = {},
           .state_out = {},
           .d_state_out = {},
@@ -146,13 +162,16 @@ void CellRunner::forward(const CellText& text, Cell cell, const CellSaved& saved
   c.initial = !state_in;
   c.state_in = state_in;
   c.state_out = state_out;
-  c.hidden = saved.layer(0).input.reshaped({e.batch, e.rows, dim});
-  for (int64_t b = 0; b < text.batch; ++b)
-    Embedding::forward(queue_, c.hidden.at(b).rows(axis_.first_from(memory_.text_begin()), text.own),
-                       params_.weight(llama_.embedding()), view_of(sequence_of(text.tokens, b, text.own)));
-  memory_.compose(c);
+  if (embeds(cell)) {
+    c.hidden = saved.layer(0).input.reshaped({e.batch, e.rows, dim});
+    for (int64_t b = 0; b < text.batch; ++b)
+      Embedding::forward(queue_, c.hidden.at(b).rows(axis_.first_from(memory_.text_begin()), text.own),
+                         params_.weight(llama_.embedding()), view_of(sequence_of(text.tokens, b, text.own)));
+    memory_.compose(c);
+  }
 
-  for (int64_t l = 0; l < layers; ++l) {
+  const auto [begin, end] = decoder_layers(cell);
+  for (int64_t l = begin; l < end; ++l) {
     const View<> output = l + 1 < layers ? saved.layer(l + 1).input : saved.top;
     enter_layer(c, saved, l);
     c.hidden = saved.layer(l).input.reshaped({e.batch, e.rows, dim});
@@ -163,6 +182,7 @@ void CellRunner::forward(const CellText& text, Cell cell, const CellSaved& saved
     memory_.after_layer(c);
   }
 
+  if (!has_head(cell)) return;
   RmsNorm::forward(queue_, saved.normed, saved.inv_rms, saved.top, params_.weight(llama_.final_norm()),
                    llama_.shape().norm_eps);
   c.cell.layer = static_cast<int16_t>(layers);
@@ -194,21 +214,13 @@ void CellRunner::logits(const CellText& text, const CellSaved& saved, View<> log
                   params_.weight(llama_.head()));
 }
 
-void CellRunner::backward(const CellText& text, Cell cell, const CellSaved& saved, bool initial,
-                          ConstView<> d_state_out, View<> d_state_in, View<> nll, Arena& scratch) {
+void CellRunner::head_backward(const CellText& text, const CellSaved& saved, CellContext& c, View<> d_hidden,
+                               View<> nll, Arena& scratch) {
   ArenaScope scope(scratch);
   const CellExtent e = extent(text.batch, text.text);
-  axis_.enter(memory_.rows(cell.pass, cell.segment, text.text));
   const int64_t dim = llama_.shape().dim, begin = axis_.first_from(memory_.text_begin());
-  const RopeAngles rope = angles(saved.top.dtype(), axis_.rows());
-  const BackwardScratch s = carve_backward(scratch, saved.top.dtype(), e, text.own, dim);
-
-  CellContext c = context(text, cell, scratch);
-  c.initial = initial;
-  c.d_state_out = d_state_out;
-  c.d_state_in = d_state_in;
-
-  // Head and loss, on the text rows only: once per cell, forward and backward together.
+  const HeadScratch s = HeadScratch::carve(scratch, saved.top.dtype(), e, text.own, dim);
+  // Forward and backward together, once per segment.
   const View<> normed = saved.normed.reshaped({e.batch, e.rows, dim});
   const auto head = [&](View<> d_text, ConstView<> rows) {
     CrossEntropy::forward_backward(queue_, nll, d_text, params_.grad(llama_.head()), rows,
@@ -229,13 +241,27 @@ void CellRunner::backward(const CellText& text, Cell cell, const CellSaved& save
   c.hidden = normed;
   c.d_hidden = s.d_normed;
   memory_.after_norm_backward(c);
-  const View<> d_hidden = s.d_hidden.reshaped({e.total(), dim});
   RmsNorm::backward(queue_, d_hidden, Write::Overwrite, params_.grad(llama_.final_norm()),
                     s.d_normed.reshaped({e.total(), dim}), saved.top, params_.weight(llama_.final_norm()),
                     saved.inv_rms);
+}
 
-  c.d_hidden = s.d_hidden;
-  for (int64_t l = llama_.shape().layers - 1; l >= 0; --l) {
+void CellRunner::backward(const CellText& text, Cell cell, const CellSaved& saved, View<> d_hidden, bool initial,
+                          ConstView<> d_state_out, View<> d_state_in, View<> nll, Arena& scratch) {
+  const CellExtent e = extent(text.batch, text.text);
+  axis_.enter(memory_.rows(cell.pass, cell.segment, text.text));
+  const int64_t dim = llama_.shape().dim;
+  const RopeAngles rope = angles(saved.top.dtype(), axis_.rows());
+
+  CellContext c = context(text, cell, scratch);
+  c.initial = initial;
+  c.d_state_out = d_state_out;
+  c.d_state_in = d_state_in;
+  if (has_head(cell)) head_backward(text, saved, c, d_hidden, nll, scratch);
+
+  c.d_hidden = d_hidden.reshaped({e.batch, e.rows, dim});
+  const auto [begin, end] = decoder_layers(cell);
+  for (int64_t l = end - 1; l >= begin; --l) {
     const View<> output = l + 1 < llama_.shape().layers ? saved.layer(l + 1).input : saved.top;
     enter_layer(c, saved, l);
     c.hidden = output.reshaped({e.batch, e.rows, dim});
@@ -246,10 +272,12 @@ void CellRunner::backward(const CellText& text, Cell cell, const CellSaved& save
     memory_.before_layer_backward(c);
   }
 
+  if (!embeds(cell)) return;
   c.cell.layer = -1;
   memory_.compose_backward(c);
+  const int64_t text_begin = axis_.first_from(memory_.text_begin());
   for (int64_t b = 0; b < e.batch; ++b)
-    Embedding::backward(queue_, params_.grad(llama_.embedding()), s.d_hidden.at(b).rows(begin, text.own),
+    Embedding::backward(queue_, params_.grad(llama_.embedding()), c.d_hidden.at(b).rows(text_begin, text.own),
                         view_of(sequence_of(text.tokens, b, text.own)));
 }
 

@@ -1,5 +1,5 @@
-// CellRunner: one cell (one segment of one stream, through all layers) forward, its loss, and backward: where model
-// and memory meet. It knows no schedules, and of ranks only that some rows of its cell may be elsewhere.
+// CellRunner: one cell (some layers of one segment of one stream) forward, its loss, and backward: where model and
+// memory meet. It knows no schedules, and of ranks only that some rows of its cell may be elsewhere.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -13,7 +13,7 @@
 
 namespace memring {
 
-/// The text of a cell: tokens and targets [batch, own].
+/// The text of a cell: tokens and targets [batch, own], of no use to a cell that neither embeds nor has the head.
 struct CellText {
   int64_t batch = 0, text = 0, own = 0;  ///< sequences; text rows of the segment; those on this rank
   std::span<const int32_t> tokens, targets;
@@ -30,27 +30,42 @@ class CellRunner {
   /// Which text of the segment is on this rank: two ascending ranges of [0, text), either may be empty.
   std::array<Range, 2> own_text(int64_t text) const;
   int64_t own_text_rows(int64_t text) const;
-  /// Rows that a forward keeps for its backward (`keep`), or the few that a forward without one needs.
-  CellSaved carve(Arena&, DType, int64_t batch, int64_t text, bool keep) const;
+  static bool embeds(const Cell& cell) { return cell.layer == -1; }
+  bool has_head(const Cell& cell) const { return cell.layer + cell.layers == llama_.shape().layers + 1; }
+
+  /// Hidden rows [batch * rows, dim] between two cells of a segment, or their gradient.
+  View<> carve_hidden(Arena&, DType, int64_t batch, int64_t text) const;
+  /// Rows of a segment that its forward keeps for its backward.
+  CellSaved carve_saved(Arena&, DType, int64_t batch, int64_t text) const;
+  /// The few that a cell's forward needs otherwise; `hidden` goes through them.
+  CellSaved carve_passing(Arena&, DType, int64_t batch, int64_t text, View<> hidden) const;
   int64_t scratch_bytes(DType, int64_t batch, int64_t text, bool backward) const;
   int64_t ring_bytes(DType, int64_t batch, int64_t text, bool backward) const;  ///< message buffers of a token axis
   int64_t angle_bytes(DType, int64_t text) const;                               ///< tables of rotary angles
   void allocate_angles(int64_t bytes) { angles_ = Arena(bytes); }
-  int64_t state_numbers() const;  ///< of one sequence at a boundary, all layers
+  int64_t state_numbers() const;             ///< of one sequence at a boundary, all layers
+  int64_t state_numbers(const Cell&) const;  ///< of the cell's layers
+  int64_t numbers_below(const Cell&) const;  ///< of the layers below it
 
-  /// state_in [batch, state_numbers] is empty for the initial state, state_out where nobody reads it.
+  /// state_in [batch, state_numbers(cell)] is empty for the initial state, state_out where nobody reads it.
   void forward(const CellText&, Cell, const CellSaved&, ConstView<> state_in, View<> state_out, Arena& scratch);
-  /// nll [batch * own] of a cell that was run forward; no gradient.
+  /// nll [batch * own] of a cell with the head that was run forward; no gradient.
   void loss(const CellText&, const CellSaved&, View<> nll, Arena& scratch);
-  /// Logits [batch * own, vocab] of a cell that was run forward.
+  /// Logits [batch * own, vocab] of such a cell.
   void logits(const CellText&, const CellSaved&, View<> logits, Arena& scratch);
-  /// Head, loss and everything below, back to the embeddings: parameter gradients of sum(nll) + <d_state_out,
-  /// state_out> are accumulated. d_state_out is empty where it is zero, d_state_in where it is not wanted.
-  void backward(const CellText&, Cell, const CellSaved&, bool initial, ConstView<> d_state_out, View<> d_state_in,
-                View<> nll, Arena& scratch);
+  /// Head and loss, where the cell has them, and its layers, back to the embeddings where it has them: parameter
+  /// gradients of sum(nll) + <d_state_out, state_out> are accumulated. d_hidden [batch * rows, dim]: of the cell's
+  /// output in (none above the head), of its input out. d_state_out is empty where it is zero, d_state_in where it is
+  /// not wanted. Spends what is saved: once only.
+  void backward(const CellText&, Cell, const CellSaved&, View<> d_hidden, bool initial, ConstView<> d_state_out,
+                View<> d_state_in, View<> nll, Arena& scratch);
 
  private:
   int64_t layout_rows(int64_t text) const;
+  Range decoder_layers(const Cell&) const;
+  int64_t numbers_of(Range layers) const;
+  /// Head and loss on the text rows, and the final norm: writes d_hidden.
+  void head_backward(const CellText&, const CellSaved&, CellContext&, View<> d_hidden, View<> nll, Arena& scratch);
   CellContext context(const CellText&, Cell, Arena& scratch);
   /// Sets what the context says about a layer.
   void enter_layer(CellContext&, const CellSaved&, int64_t layer) const;

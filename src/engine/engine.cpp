@@ -37,9 +37,10 @@ Params::Gradients gradients_of(const Config& config, const Workload& workload) {
 }
 
 Recompute recompute_of(const TbpttConfig& config) {
-  return config.recompute == "always"  ? Recompute::Always
-         : config.recompute == "never" ? Recompute::Never
-                                       : Recompute::Auto;
+  return {config.recompute == "always"  ? Recompute::Always
+          : config.recompute == "never" ? Recompute::Never
+                                        : Recompute::Auto,
+          static_cast<int32_t>(config.boundaries)};
 }
 
 }  // namespace

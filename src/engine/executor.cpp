@@ -11,7 +11,7 @@
 namespace memring {
 namespace {
 
-bool computes(Verb verb) { return verb == Verb::Forward || verb == Verb::Recompute || verb == Verb::Backward; }
+bool computes(Verb verb) { return verb <= Verb::Backward; }
 
 /// A loss as a term of the step's sum. Strict runs round it to a grid on which sums in double are exact, and so the
 /// same in any order, up to 2^29 (a hundred million tokens at 5 nats).
@@ -50,21 +50,31 @@ Executor::Executor(Queue& queue, const Params& params, const Llama& llama, Memor
   policy_.backward = workload_.backward;
   policy_.final_state = workload_.final_state;
   policy_.recompute = true;
+  // A chain of segments leaves a rank idle while others hold its stream's state: two streams a rank fill the gaps. In a
+  // wavefront all ranks work on one stream, and a second hides how it begins and ends.
   const int ranks = mesh_.shape().segment;
-  // A chain of segments leaves a rank idle while others hold its stream's state: two streams a rank fill the gaps.
-  const bool chain = memory_.dependency() != Dependency::None && ranks > 1;
-  policy_.in_flight = chain ? 2 * ranks : 1;
+  const bool chain = memory_.dependency() == Dependency::TopToInput && ranks > 1;
+  policy_.in_flight = chain ? 2 * ranks : wavefront() ? 2 : 1;
+  depth_ = wavefront() ? static_cast<int32_t>(llama_.shape().layers) : 1;
   const int64_t most = part_of(workload_.batch, mesh_.shape().data, 0).size();
-  const int64_t streams = std::max<int64_t>(1, chain ? std::min<int64_t>(most, policy_.in_flight) : 1);
+  const int64_t streams = std::max<int64_t>(1, std::min<int64_t>(most, policy_.in_flight));
   split(workload_.micro_batch > 0 ? workload_.micro_batch : (most + streams - 1) / streams);
 }
+
+bool Executor::wavefront() const { return memory_.dependency() == Dependency::LayerLocal && mesh_.shape().segment > 1; }
 
 Range Executor::own_sequences() const { return part_of(workload_.batch, mesh_.shape().data, mesh_.coord().data); }
 
 void Executor::split(int64_t micro_batch) {
   micro_batch_ = std::max<int64_t>(micro_batch, 1);
   streams_ = (own_sequences().size() + micro_batch_ - 1) / micro_batch_;
+  // With one stream its next window takes the place of the second.
+  policy_.windows = wavefront() && streams_ == 1 ? 2 : 1;
   schedules_.clear();
+}
+
+Extent Executor::extent(int32_t segments) const {
+  return {static_cast<int32_t>(streams_), segments, static_cast<int32_t>(llama_.shape().layers), depth_};
 }
 
 Executor::Stream Executor::stream(int32_t index) const {
@@ -78,9 +88,8 @@ Schedule& Executor::schedule(const std::vector<bool>& closed) {
   const auto found = schedules_.find(closed);
   if (found != schedules_.end()) return found->second;
   if (schedules_.size() >= kKept) schedules_.clear();
-  const Extent extent{static_cast<int32_t>(streams_), static_cast<int32_t>(closed.size()),
-                      static_cast<int32_t>(llama_.shape().layers)};
-  Schedule derived = Schedule::derive(memory_.dependency(), extent, closed, mesh_.shape(), mesh_.coord(), policy_);
+  Schedule derived = Schedule::derive(memory_.dependency(), extent(static_cast<int32_t>(closed.size())), closed,
+                                      mesh_.shape(), mesh_.coord(), policy_);
   return schedules_.emplace(closed, std::move(derived)).first->second;
 }
 
@@ -97,10 +106,16 @@ void Executor::weigh(View<> adjoints, const Stream& stream, int32_t segment, con
 
 int64_t Executor::slot_bytes(SlotKind kind, int64_t text) const {
   Arena arena;
-  if (kind == SlotKind::Saved)
-    runner_.carve(arena, dtype_, micro_batch_, text, true);
-  else
-    arena.take(dtype_, {micro_batch_, runner_.state_numbers()});
+  if (kind == SlotKind::Saved) {
+    runner_.carve_saved(arena, dtype_, micro_batch_, text);
+  } else if (kind == SlotKind::Hidden) {
+    runner_.carve_hidden(arena, dtype_, micro_batch_, text);
+  } else {
+    int64_t numbers = 0;
+    for (int32_t at = 0; at < depth_; ++at)
+      numbers = std::max(numbers, runner_.state_numbers(extent(1).cell(0, 0, at)));
+    arena.take(dtype_, {micro_batch_, numbers});
+  }
   return arena.peak();
 }
 
@@ -115,7 +130,7 @@ int64_t Executor::scratch_bytes() const {
   return most_bytes([&](int64_t text) {
     const int64_t own = runner_.own_text_rows(text);
     Arena arena;
-    runner_.carve(arena, dtype_, micro_batch_, text, false);
+    runner_.carve_passing(arena, dtype_, micro_batch_, text, {});
     arena.take(dtype_, {micro_batch_ * own});  // losses
     if (workload_.logits) arena.take(dtype_, {micro_batch_ * own, llama_.shape().vocab});
     return arena.peak() + runner_.scratch_bytes(dtype_, micro_batch_, text, workload_.backward);
@@ -137,7 +152,8 @@ MemoryPlan Executor::plan() {
     const auto bytes = [&](SlotKind kind) { return s.slots(kind) * slot_bytes(kind, shape.text_of(0)); };
     MemoryPlan slots{{{"boundary states", bytes(SlotKind::State)},
                       {"adjoints", bytes(SlotKind::Adjoint)},
-                      {"saved activations", bytes(SlotKind::Saved)}}};
+                      {"saved activations", bytes(SlotKind::Saved)},
+                      {"hidden rows", bytes(SlotKind::Hidden)}}};
     if (most.parts.empty() || slots.total() > most.total()) most = std::move(slots);
   }
   most.parts.emplace_back("working space", scratch_bytes());
@@ -149,14 +165,15 @@ MemoryPlan Executor::plan() {
 void Executor::fit(Recompute recompute, int64_t memory_limit, int64_t fixed) {
   // One answer for the world: ranks of a schedule must walk the same one.
   const auto fits = [&] { return mesh_.world().all_reduce_max(plan().total() + fixed > memory_limit) == 0; };
-  const auto choose = [&](bool rebuild) {
-    policy_.recompute = rebuild;
+  policy_.boundaries = recompute.boundaries;
+  const auto choose = [&](bool again) {
+    policy_.recompute = again;
     schedules_.clear();
     return fits();
   };
   for (;;) {
-    if (recompute != Recompute::Always && choose(false)) return;
-    if (recompute != Recompute::Never && choose(true)) return;
+    if (recompute.when != Recompute::Always && choose(false)) return;
+    if (recompute.when != Recompute::Never && choose(true)) return;
     if (workload_.micro_batch > 0 || micro_batch_ == 1) break;
     split((micro_batch_ + 1) / 2);
   }
@@ -168,9 +185,9 @@ void Executor::fit(Recompute recompute, int64_t memory_limit, int64_t fixed) {
                   static_cast<double>(last.total() + fixed) / (1 << 20), static_cast<double>(memory_limit) / (1 << 20),
                   static_cast<double>(fixed) / (1 << 20), text_of(last)),
       workload_.micro_batch > 1 ? "Lower data.micro_batch, or set it to 0 (automatic)."
-      : recompute == Recompute::Never
+      : recompute.when == Recompute::Never
           ? "Set tbptt.recompute = auto."
-          : "Use a shorter segment.length, tbptt.mode = window, a smaller model, or more memory.");
+          : "Use a shorter segment.length, tbptt.boundaries, tbptt.mode = window, a smaller model, or more memory.");
 }
 
 void Executor::allocate() {
@@ -191,7 +208,7 @@ void Executor::allocate() {
 
 void Executor::lay_out(const Schedule& schedule, int64_t text) {
   arena_.rewind(0);
-  for (const SlotKind kind : {SlotKind::State, SlotKind::Adjoint, SlotKind::Saved}) {
+  for (const SlotKind kind : {SlotKind::State, SlotKind::Adjoint, SlotKind::Saved, SlotKind::Hidden}) {
     auto& slots = slots_[static_cast<size_t>(kind)];
     slots = std::vector<Slot>(static_cast<size_t>(schedule.slots(kind)));
     const int64_t bytes = slot_bytes(kind, text);
@@ -199,14 +216,22 @@ void Executor::lay_out(const Schedule& schedule, int64_t text) {
   }
 }
 
-View<> Executor::state_view(SlotKind kind, int32_t index, const Stream& stream) {
+View<> Executor::state_view(SlotKind kind, int32_t index, const Stream& stream, const Cell& cell) {
   if (index == kNoSlot) return {};
   const View<uint8_t> memory = slot(kind, index).memory;
-  return View<>(memory.data(), dtype_, {stream.count, runner_.state_numbers()});
+  return View<>(memory.data(), dtype_, {stream.count, runner_.state_numbers(cell)});
 }
 
-CellText Executor::read_text(const Stream& stream, const TokenSource& batch, int32_t segment) {
+View<> Executor::hidden_view(int32_t index, const Stream& stream, int64_t text) {
+  Arena block(slot(SlotKind::Hidden, index).memory);
+  return runner_.carve_hidden(block, dtype_, stream.count, text);
+}
+
+CellText Executor::read_text(const Stream& stream, const TokenSource& batch, const Cell& cell) {
+  const int32_t segment = cell.segment;
   const int64_t text = shape_.text_of(segment);
+  if (!CellRunner::embeds(cell) && !runner_.has_head(cell))
+    return {stream.count, text, runner_.own_text_rows(text), {}, {}};
   const std::array<Range, 2> own = runner_.own_text(text);
   size_t count = 0;
   for (int64_t b = 0; b < stream.count; ++b)
@@ -254,9 +279,10 @@ void Executor::deliver(const Stream& stream, int64_t segment, const CellText& te
 void Executor::compute(const Action& a, const TokenSource& batch, const BoundaryWeights& weights, ResultSink* sink,
                        StepSums& sums) {
   const Stream own = stream(a.cell.stream);
-  const CellText text = read_text(own, batch, a.cell.segment);
+  const CellText text = read_text(own, batch, a.cell);
   ArenaScope scope(scratch_);
-  const View<> nll = scratch_.take(dtype_, {own.count * text.own});
+  if (a.verb == Verb::Backward) return backward(a, own, text, weights, sink, sums);
+
   const bool counted =
       std::any_of(text.targets.begin(), text.targets.end(), [](int32_t target) { return target != kIgnoredTarget; });
   // Nobody reads what an evaluation computes here: no target counts, and nothing crosses to the next segment.
@@ -265,48 +291,53 @@ void Executor::compute(const Action& a, const TokenSource& batch, const Boundary
     return;
   }
 
-  if (a.verb == Verb::Backward) {
-    Slot& rows = slot(SlotKind::Saved, a.saved);
-    const bool initial = a.cell.segment == 0 || memory_.dependency() == Dependency::None;
-    runner_.backward(text, a.cell, *rows.saved, initial, state_view(SlotKind::Adjoint, a.in, own),
-                     state_view(SlotKind::Adjoint, a.out, own), nll, scratch_);
-    if (a.out != kNoSlot) weigh(state_view(SlotKind::Adjoint, a.out, own), own, a.cell.segment, weights);
-    deliver(own, a.cell.segment, text, nll, sink, sums);
-    return;
-  }
-
-  CellSaved transient;
-  const CellSaved* saved = &transient;
+  CellSaved passing;
+  const CellSaved* saved = &passing;
   if (a.saved == kNoSlot) {
-    transient = runner_.carve(scratch_, dtype_, own.count, text.text, false);
+    passing = runner_.carve_passing(scratch_, dtype_, own.count, text.text, hidden_view(a.hidden, own, text.text));
   } else {
     Slot& rows = slot(SlotKind::Saved, a.saved);
     Arena block(rows.memory);
-    rows.saved = runner_.carve(block, dtype_, own.count, text.text, true);
+    if (!rows.saved) rows.saved = runner_.carve_saved(block, dtype_, own.count, text.text);
     saved = &*rows.saved;
   }
-  const View<> state_out = state_view(SlotKind::State, a.out, own);
-  runner_.forward(text, a.cell, *saved, state_view(SlotKind::State, a.in, own), state_out, scratch_);
-  if (a.verb == Verb::Recompute) return;
+  const View<> state_out = state_view(SlotKind::State, a.out, own, a.cell);
+  runner_.forward(text, a.cell, *saved, state_view(SlotKind::State, a.in, own, a.cell), state_out, scratch_);
+  if (a.verb != Verb::Forward) return;
 
-  // The head runs once per cell: in Backward where there is one, with its gradient; here where there is none.
-  if (!policy_.backward) {
-    runner_.loss(text, *saved, nll, scratch_);
-    deliver(own, a.cell.segment, text, nll, sink, sums);
-  }
-  // (A rank of a token axis may hold no counted target of a segment that has some.)
-  if (sink && workload_.logits && (counted || mesh_.shape().token > 1)) {
-    const int64_t vocab = llama_.shape().vocab;
-    const View<> logits = scratch_.take(dtype_, {own.count * text.own, vocab});
-    runner_.logits(text, *saved, logits, scratch_);
-    for_pieces(text, [&](int64_t b, int64_t position, int64_t first, int64_t count, std::span<const int32_t> targets) {
-      sink->logits(own.first + b, a.cell.segment * shape_.segment_length + position, logits.rows(first, count),
-                   targets);
-    });
-  }
+  if (runner_.has_head(a.cell)) deliver_head(a.cell, own, text, *saved, counted, sink, sums);
   // All ranks of a token axis hold the state.
   if (sink && state_out && a.cell.segment + 1 == shape_.segments() && mesh_.coord().token == 0)
-    for (int64_t b = 0; b < own.count; ++b) sink->final_state(own.first + b, state_out.at(b));
+    for (int64_t b = 0; b < own.count; ++b)
+      sink->final_state(own.first + b, runner_.numbers_below(a.cell), state_out.at(b));
+}
+
+void Executor::backward(const Action& a, const Stream& own, const CellText& text, const BoundaryWeights& weights,
+                        ResultSink* sink, StepSums& sums) {
+  const bool initial = a.cell.segment == 0 || memory_.dependency() == Dependency::None;
+  const View<> nll = scratch_.take(dtype_, {own.count * text.own});
+  const View<> d_state_in = state_view(SlotKind::Adjoint, a.out, own, a.cell);
+  runner_.backward(text, a.cell, *slot(SlotKind::Saved, a.saved).saved, hidden_view(a.hidden, own, text.text), initial,
+                   state_view(SlotKind::Adjoint, a.in, own, a.cell), d_state_in, nll, scratch_);
+  if (d_state_in) weigh(d_state_in, own, a.cell.segment, weights);
+  if (runner_.has_head(a.cell)) deliver(own, a.cell.segment, text, nll, sink, sums);
+}
+
+// The head runs once per segment: in Backward where there is one, with its gradient; here where there is none.
+void Executor::deliver_head(const Cell& cell, const Stream& own, const CellText& text, const CellSaved& saved,
+                            bool counted, ResultSink* sink, StepSums& sums) {
+  if (!policy_.backward) {
+    const View<> nll = scratch_.take(dtype_, {own.count * text.own});
+    runner_.loss(text, saved, nll, scratch_);
+    deliver(own, cell.segment, text, nll, sink, sums);
+  }
+  // (A rank of a token axis may hold no counted target of a segment that has some.)
+  if (!sink || !workload_.logits || !(counted || mesh_.shape().token > 1)) return;
+  const View<> logits = scratch_.take(dtype_, {own.count * text.own, llama_.shape().vocab});
+  runner_.logits(text, saved, logits, scratch_);
+  for_pieces(text, [&](int64_t b, int64_t position, int64_t first, int64_t count, std::span<const int32_t> targets) {
+    sink->logits(own.first + b, cell.segment * shape_.segment_length + position, logits.rows(first, count), targets);
+  });
 }
 
 StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights, ResultSink* sink) {
@@ -319,17 +350,17 @@ StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights,
   check(planned && weights.segments == shape_.segments(),
         fmt::format("a batch of {} segments of {} tokens that was not planned, with weights for {}", shape_.segments(),
                     shape_.text_of(0), weights.segments));
-  // With cuts that change from step to step a rank of a segment axis may need more slots than planned: its boundaries
-  // stay open, and where they are cut zeros travel.
-  Schedule& plan =
-      schedule(mesh_.shape().segment == 1 ? weights.closed(own_sequences()) : tbptt_.always_closed(shape_.segments()));
+  // With cuts that change from step to step a rank of a segment axis, or one that keeps few states, may need more slots
+  // than planned: boundaries stay open, and where they are cut zeros go back.
+  const bool cuts = mesh_.shape().segment == 1 && policy_.boundaries == 0;
+  Schedule& plan = schedule(cuts ? weights.closed(own_sequences()) : tbptt_.always_closed(shape_.segments()));
   plan.restart();
   lay_out(plan, shape_.text_of(0));
   progress_->enter(Phase::Schedule);
 
   const int64_t segments = shape_.segments(), ranks = mesh_.shape().segment;
   const int64_t own_segments = segments / ranks + (mesh_.coord().segment < segments % ranks);
-  const int64_t cells = streams_ * own_segments;
+  const int64_t cells = streams_ * own_segments * depth_;
   int64_t cells_done = 0;
 
   std::vector<Action> window;
@@ -360,7 +391,7 @@ StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights,
 // The ranks of a token axis all hold a state, so each sends its part of it, and the parts meet at the other end.
 void Executor::exchange(const Action& a) {
   Slot& s = slot(a.kind, a.slot);
-  const View<> states = state_view(a.kind, a.slot, stream(a.cell.stream));
+  const View<> states = state_view(a.kind, a.slot, stream(a.cell.stream), a.cell);
   const View<> all = states.reshaped({states.size()});
   const Range part = axis_.share(all.size());
   if (a.verb == Verb::Wait) {

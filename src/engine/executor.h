@@ -29,7 +29,11 @@ struct Workload {
   bool logits = false;       ///< deliver logits of segments with counted targets (small vocabularies)
 };
 
-enum class Recompute : uint8_t { Auto, Always, Never };
+/// What backward has of the forward sweep: whether it recomputes, and from how many states (Policy::boundaries).
+struct Recompute {
+  enum When : uint8_t { Auto, Always, Never } when = Auto;
+  int32_t boundaries = 0;
+};
 
 /// What a rank takes from the machine, by purpose, in bytes.
 struct MemoryPlan {
@@ -43,7 +47,8 @@ class ResultSink {
   virtual ~ResultSink() = default;
   virtual void losses(int64_t sequence, int64_t position, ConstView<> nll, std::span<const int32_t> targets) = 0;
   virtual void logits(int64_t /*sequence*/, int64_t /*position*/, ConstView<>, std::span<const int32_t> /*targets*/) {}
-  virtual void final_state(int64_t /*sequence*/, ConstView<>) {}
+  /// Numbers of the state after the last segment, from number `first` on.
+  virtual void final_state(int64_t /*sequence*/, int64_t /*first*/, ConstView<>) {}
 };
 
 class Executor {
@@ -93,7 +98,9 @@ class Executor {
     std::optional<CellSaved> saved;  ///< of kind Saved, while filled
   };
 
+  bool wavefront() const;  ///< cells are layers, so that all ranks work on one stream
   Range own_sequences() const;
+  Extent extent(int32_t segments) const;
   Schedule& schedule(const std::vector<bool>& closed);  ///< those of the last few patterns are kept
   void weigh(View<> adjoints, const Stream&, int32_t segment, const BoundaryWeights&);
   void split(int64_t micro_batch);
@@ -107,10 +114,14 @@ class Executor {
   void lay_out(const Schedule&, int64_t text);  ///< carves the slots of a batch out of the arena
   Stream stream(int32_t index) const;
   Slot& slot(SlotKind kind, int32_t index) { return slots_[static_cast<size_t>(kind)][static_cast<size_t>(index)]; }
-  View<> state_view(SlotKind, int32_t slot, const Stream&);
+  View<> state_view(SlotKind, int32_t slot, const Stream&, const Cell&);
+  View<> hidden_view(int32_t slot, const Stream&, int64_t text);
   void exchange(const Action&);  ///< PostReceive, Send and Wait
-  CellText read_text(const Stream&, const TokenSource&, int32_t segment);
+  CellText read_text(const Stream&, const TokenSource&, const Cell&);
   void compute(const Action&, const TokenSource&, const BoundaryWeights&, ResultSink*, StepSums&);
+  void backward(const Action&, const Stream&, const CellText&, const BoundaryWeights&, ResultSink*, StepSums&);
+  void deliver_head(const Cell&, const Stream&, const CellText&, const CellSaved&, bool counted, ResultSink*,
+                    StepSums&);
   template <class F>
   void for_pieces(const CellText&, const F&) const;
   void deliver(const Stream&, int64_t segment, const CellText&, ConstView<> nll, ResultSink*, StepSums&) const;
@@ -127,6 +138,7 @@ class Executor {
   CellRunner runner_;
   Policy policy_;
   int64_t micro_batch_ = 1, streams_ = 1;
+  int32_t depth_ = 1;  ///< cells of a segment
   std::map<std::vector<bool>, Schedule> schedules_;
   Arena arena_, scratch_;
   std::vector<Slot> slots_[kSlotKinds];

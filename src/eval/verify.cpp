@@ -50,7 +50,7 @@ void add_doubles(ConstView<> view, double* to) {
 /// Whole-batch results; each number is written by the rank that computes its cell and is zero elsewhere.
 class Collector final : public ResultSink {
  public:
-  Collector(const Fixture& fixture, int64_t vocab, int64_t state_size)
+  Collector(const Fixture& fixture, int64_t vocab, int64_t state_size, int64_t model_state)
       : nll(fixture.tokens.size()),
         all_logits(fixture.logits.values.size()),
         state(static_cast<size_t>(fixture.batch[0] * state_size)),
@@ -59,6 +59,7 @@ class Collector final : public ResultSink {
         vocab_(vocab),
         state_size_(state_size) {
     if (!all_logits.empty()) expect_size("logits", fixture.logits.shape[2], vocab);
+    if (!state.empty()) expect_size("state", state_size, model_state);
   }
 
   void losses(int64_t sequence, int64_t position, ConstView<> values, std::span<const int32_t>) override {
@@ -67,9 +68,8 @@ class Collector final : public ResultSink {
   void logits(int64_t sequence, int64_t position, ConstView<> values, std::span<const int32_t>) override {
     add_doubles(values, all_logits.data() + (sequence * length_ + position) * vocab_);
   }
-  void final_state(int64_t sequence, ConstView<> values) override {
-    expect_size("state", state_size_, values.size());
-    add_doubles(values, state.data() + sequence * state_size_);
+  void final_state(int64_t sequence, int64_t first, ConstView<> values) override {
+    add_doubles(values, state.data() + sequence * state_size_ + first);
   }
 
   std::vector<double> nll, all_logits, state;
@@ -176,8 +176,8 @@ Verification verify_fixture(const Fixture& fixture, const Config& config, Tolera
 
   const std::vector<double> state = expected_state(fixture, config.model.layers);
   const int64_t state_size = std::ssize(state) / fixture.batch[0];
-  Collector found(fixture, config.model.vocab, state_size);
   Executor& executor = engine.executor();
+  Collector found(fixture, config.model.vocab, state_size, executor.state_numbers());
   executor.run(FixtureTokens(fixture, sequence), executor.draw(0, sequence), &found);
 
   engine.sum_gradients(world);

@@ -285,11 +285,14 @@ class Armt final : public Memory {
     const int64_t in_A = shape_.keys() * shape_.dim;
     return {all, all.rows(0, in_A).reshaped({shape_.keys(), shape_.dim}), all.rows(in_A, shape_.keys())};
   }
-  /// The cell's layer in the states of a boundary, which hold all layers behind each other.
+  /// The cell's layer in the states of a boundary, which hold several behind each other.
   template <class V>
   LayerState<V> layer_state(const CellContext& c, V states, int64_t b) const {
     if (!states) return {};
-    return split(states.at(b).rows(c.cell.layer * shape_.state(), shape_.state()).reshaped({1, shape_.state()}), 0);
+    return split(states.at(b)
+                     .rows((c.cell.layer - c.state_layer) * shape_.state(), shape_.state())
+                     .reshaped({1, shape_.state()}),
+                 0);
   }
   Saved carve_saved(const CellContext& c) const {
     Arena block(c.saved);

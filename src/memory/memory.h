@@ -33,7 +33,8 @@ struct CellContext {
   View<> hidden;                  ///< [batch, rows, dim]: those rows
   View<> d_hidden;                ///< gradient of `hidden`, same shape
   bool initial = false;           ///< the state that enters is the mechanism's initial one
-  ConstView<> state_in;           ///< [batch, state_numbers]; forward only, empty when initial
+  int64_t state_layer = 0;        ///< the first layer of those whose states the views below hold
+  ConstView<> state_in;           ///< [batch, state_numbers of the layers]; forward only, empty when initial
   View<> state_out;               ///< empty: nobody reads it
   ConstView<> d_state_out;        ///< empty: zero
   View<> d_state_in;              ///< empty: not wanted (first segment, or the boundary is closed to gradients)

@@ -63,10 +63,10 @@ int64_t Layer::scratch_bytes(const ModelShape& shape, DType dtype, CellExtent ex
   return std::max(attention.peak(), mlp.peak());
 }
 
-LayerSaved LayerSaved::carve(Arena& arena, const ModelShape& m, DType dtype, CellExtent e) {
+LayerSaved LayerSaved::carve(Arena& arena, const ModelShape& m, DType dtype, CellExtent e, View<> input) {
   const int64_t n = e.total(), chunk = std::min(n, kMlpRows);
   LayerSaved saved;
-  saved.input = arena.take(dtype, {n, m.dim});
+  saved.input = input;
   saved.normed = arena.take(dtype, {n, m.dim});
   saved.inv_rms = arena.take(dtype, {n});
   saved.q = arena.take(dtype, {e.batch, m.heads, e.rows, m.head_dim});

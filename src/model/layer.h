@@ -32,7 +32,7 @@ struct LayerSaved {
   View<> middle, middle_normed, middle_inv;  // after the attention branch: [n, dim], [n, dim], [n]
   View<> gate, up;                           // [min(n, kMlpRows), ffn]
 
-  static LayerSaved carve(Arena&, const ModelShape&, DType, CellExtent);
+  static LayerSaved carve(Arena&, const ModelShape&, DType, CellExtent, View<> input);
 };
 
 /// The MLP runs in chunks of this many rows. A cell of one chunk keeps gate and up for backward; a longer one rebuilds

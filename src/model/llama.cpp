@@ -5,13 +5,28 @@
 
 namespace memring {
 
-CellSaved CellSaved::carve(Arena& arena, const ModelShape& shape, DType dtype, CellExtent extent, int64_t layers) {
+CellSaved CellSaved::carve(Arena& arena, const ModelShape& shape, DType dtype, CellExtent extent) {
   CellSaved saved;
-  for (int64_t i = 0; i < layers; ++i) saved.layers.push_back(LayerSaved::carve(arena, shape, dtype, extent));
-  saved.top = arena.take(dtype, {extent.total(), shape.dim});
-  saved.inv_rms = arena.take(dtype, {extent.total()});
-  saved.normed = arena.take(dtype, {extent.total(), shape.dim});
+  for (int64_t i = 0; i < shape.layers; ++i) {
+    const View<> input = arena.take(dtype, {extent.total(), shape.dim});
+    saved.layers.push_back(LayerSaved::carve(arena, shape, dtype, extent, input));
+  }
+  saved.carve_top(arena, shape, dtype, extent);
   return saved;
+}
+
+CellSaved CellSaved::carve_passing(Arena& arena, const ModelShape& shape, DType dtype, CellExtent extent,
+                                   View<> hidden) {
+  CellSaved saved;
+  saved.layers.push_back(LayerSaved::carve(arena, shape, dtype, extent, hidden));
+  saved.carve_top(arena, shape, dtype, extent);
+  return saved;
+}
+
+void CellSaved::carve_top(Arena& arena, const ModelShape& shape, DType dtype, CellExtent extent) {
+  top = arena.take(dtype, {extent.total(), shape.dim});
+  inv_rms = arena.take(dtype, {extent.total()});
+  normed = arena.take(dtype, {extent.total(), shape.dim});
 }
 
 Llama::Llama(const ModelShape& shape, Params& params) : shape_(shape) {

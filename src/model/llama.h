@@ -10,15 +10,19 @@
 
 namespace memring {
 
-/// What a cell's forward leaves for its backward. With `layers` fewer than the model's, layers share buffers (forward
-/// only).
+/// What the forward of a segment leaves for its backward; or one set of buffers through which all layers pass.
 struct CellSaved {
   std::vector<LayerSaved> layers;
   View<> top, inv_rms, normed;        ///< output of the last layer [n, dim]; final norm [n], [n, dim]
   std::vector<View<uint8_t>> memory;  ///< what the memory keeps of each layer; empty: nothing is kept
 
   const LayerSaved& layer(int64_t index) const { return layers[static_cast<size_t>(index) % layers.size()]; }
-  static CellSaved carve(Arena&, const ModelShape&, DType, CellExtent, int64_t layers);
+  static CellSaved carve(Arena&, const ModelShape&, DType, CellExtent);
+  /// `hidden` [n, dim]: input and output of every layer but the last's output.
+  static CellSaved carve_passing(Arena&, const ModelShape&, DType, CellExtent, View<> hidden);
+
+ private:
+  void carve_top(Arena&, const ModelShape&, DType, CellExtent);
 };
 
 class Llama {

@@ -34,8 +34,9 @@ class OneSegment final : public TokenSource {
 class FinalState final : public ResultSink {
  public:
   void losses(int64_t, int64_t, ConstView<>, std::span<const int32_t>) override {}
-  void final_state(int64_t, ConstView<> state) override {
-    numbers.assign(state.as<float>(), state.as<float>() + state.size());
+  void final_state(int64_t, int64_t first, ConstView<> state) override {
+    numbers.resize(static_cast<size_t>(first + state.size()));
+    std::copy_n(state.as<float>(), state.size(), numbers.begin() + first);
   }
   std::vector<float> numbers;
 };

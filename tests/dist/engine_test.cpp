@@ -344,6 +344,8 @@ TEST_P(Memories, FullBackPropagationKeepsOneStateASegment) {
                                                       : config.model.layers * keys * (config.model.dim + 1);
   const int64_t state = numbers * 8;
   EXPECT_EQ(planned(40) - planned(20), 20 * state);
+  config.tbptt.boundaries = 10;
+  EXPECT_EQ(planned(40) - planned(20), 2 * state);
   config.tbptt = {.mode = "window", .window = 4, .recompute = "always"};
   EXPECT_EQ(planned(40), planned(20));
 }

@@ -50,6 +50,7 @@ inline Config random_config(Dice& dice) {
   c.tbptt.window = dice.between(1, 4);
   c.tbptt.cut = 0.3;
   c.tbptt.recompute = dice.one_of({"always", "never"});
+  c.tbptt.boundaries = c.tbptt.recompute == "always" ? dice.between(0, 3) : 0;
   const std::vector<MeshConfig> all = meshes(world().size());
   c.mesh = all[static_cast<size_t>(dice.between(0, static_cast<int>(all.size()) - 1))];
   return c;

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,14 +21,17 @@ struct Case {
   int32_t ranks = 1, streams = 1, segments = 1;
   int32_t window = 0;  // tbptt: 0 = full
   Policy policy = {};
+  int32_t depth = 1;
+
+  Extent extent() const { return {streams, segments, std::max(depth, 2), depth}; }
 };
 
 inline std::string describe(const Case& c) {
   return fmt::format(
       "{} ranks, {} streams, {} segments, window {}, dependency {}, backward {}, recompute {}, final_state {}, "
-      "in_flight {}",
+      "in_flight {}, windows {}, boundaries {}, depth {}",
       c.ranks, c.streams, c.segments, c.window, static_cast<int>(c.dependency), c.policy.backward, c.policy.recompute,
-      c.policy.final_state, c.policy.in_flight);
+      c.policy.final_state, c.policy.in_flight, c.policy.windows, c.policy.boundaries, c.depth);
 }
 
 inline std::vector<bool> closed_of(const Case& c) {
@@ -37,8 +41,7 @@ inline std::vector<bool> closed_of(const Case& c) {
 }
 
 inline Schedule derive(const Case& c, int rank) {
-  return Schedule::derive(c.dependency, {c.streams, c.segments, 2}, closed_of(c), {1, c.ranks, 1}, {0, rank, 0},
-                          c.policy);
+  return Schedule::derive(c.dependency, c.extent(), closed_of(c), {1, c.ranks, 1}, {0, rank, 0}, c.policy);
 }
 
 inline std::vector<Schedule> derive_all(const Case& c) {
@@ -60,10 +63,8 @@ inline Lists lists_of(const Case& c) {
 }
 
 inline ScheduleTask task_of(const Case& c) {
-  ScheduleTask task{c.dependency, {c.streams, c.segments, 2}, closed_of(c), c.policy, {}};
-  for (const Schedule& s : derive_all(c)) {
-    task.slots.push_back({s.slots(SlotKind::State), s.slots(SlotKind::Adjoint), s.slots(SlotKind::Saved)});
-  }
+  ScheduleTask task{c.dependency, c.extent(), closed_of(c), c.policy, {}};
+  for (const Schedule& s : derive_all(c)) task.slots.push_back(s.slots());
   return task;
 }
 
@@ -84,12 +85,21 @@ inline std::string joined(const std::vector<std::string>& faults) { return fmt::
 
 // Cases that between them use every kind of action.
 inline std::vector<Case> small_cases() {
-  return {{.ranks = 1, .streams = 2, .segments = 4},
-          {.ranks = 2, .streams = 2, .segments = 5, .policy = {.in_flight = 2}},
-          {.ranks = 3, .streams = 2, .segments = 7, .policy = {.recompute = false, .in_flight = 2}},
-          {.ranks = 2, .streams = 1, .segments = 9, .window = 4, .policy = {.final_state = true}},
-          {.ranks = 2, .streams = 2, .segments = 5, .policy = {.backward = false, .in_flight = 2}},
-          {.dependency = Dependency::None, .ranks = 2, .streams = 2, .segments = 3}};
+  return {
+      {.ranks = 1, .streams = 2, .segments = 4},
+      {.ranks = 2, .streams = 2, .segments = 5, .policy = {.in_flight = 2}},
+      {.ranks = 3, .streams = 2, .segments = 7, .policy = {.recompute = false, .in_flight = 2}},
+      {.ranks = 2, .streams = 1, .segments = 9, .window = 4, .policy = {.final_state = true}},
+      {.ranks = 2, .streams = 2, .segments = 5, .policy = {.backward = false, .in_flight = 2}},
+      {.dependency = Dependency::None, .ranks = 2, .streams = 2, .segments = 3},
+      {.dependency = Dependency::LayerLocal,
+       .ranks = 2,
+       .segments = 7,
+       .window = 3,
+       .policy = {.windows = 2},
+       .depth = 3},
+      {.ranks = 2, .segments = 9, .policy = {.boundaries = 3}},
+      {.dependency = Dependency::LayerLocal, .ranks = 1, .segments = 4, .policy = {.final_state = true}, .depth = 2}};
 }
 
 }  // namespace memring

@@ -109,27 +109,29 @@ TEST(ScheduleValidator, NamesRankActionAndFault) {
   Lists lists = sound;
   lists[1].erase(lists[1].begin() + find(lists[1], Verb::Send));
   expect_fault(lists, task,
-               "rank 0, action 5 (Wait stream 0 segment 2 layers -1..2 State 0 peer 1 tag 0): deadlock: waits "
+               "rank 0, action 7 (Wait stream 0 segment 2 layers -1..2 State 0 peer 1 tag 0): deadlock: waits "
                "for send 0 of tag 0 by rank 1, which stands at action");
   lists = sound;
   lists[0].push_back(lists[0][find(lists[0], Verb::Backward)]);
   expect_fault(lists, task, "is run a second time");
-  expect_fault(lists, task, "reads slot Saved 0, which is empty; expected the rows of segment 2 of stream 0");
+  expect_fault(lists, task,
+               "reads slot Saved 0, which is empty; expected the rows of 1 cells of segment 2 of stream 0");
   lists = sound;
   lists[0].erase(lists[0].begin() + find(lists[0], Verb::Backward));
-  expect_fault(lists, task, "nobody read the rows of segment 2 of stream 0");
+  expect_fault(lists, task, "nobody read the rows of 1 cells of segment 2 of stream 0");
   lists = sound;
   lists[0].erase(lists[0].begin() + find(lists[0], Verb::Wait));
   expect_fault(lists, task, "nobody waited for it");
   lists = sound;
   lists[0].pop_back();
-  expect_fault(lists, task, "rank 0, at the end: slot Saved 0 with the rows of segment 0 of stream 0 was never freed");
+  expect_fault(lists, task,
+               "rank 0, at the end: slot Saved 0 with the rows of 0 cells of segment 0 of stream 0 was never freed");
   lists = sound;
   lists[0].push_back(lists[0].back());
   expect_fault(lists, task, "freed twice");
   lists = sound;
   std::swap(lists[0][find(lists[0], Verb::Forward)], lists[0][find(lists[0], Verb::Send)]);
-  expect_fault(lists, task, "is empty; expected the state at boundary 1 of stream 0");
+  expect_fault(lists, task, "is empty; expected the state of cell 0 at boundary 1 of stream 0");
   ScheduleTask fewer = task;
   fewer.slots[1][0] -= 1;
   expect_fault(sound, fewer, "there is no slot State 2; 2 were announced");
@@ -142,11 +144,11 @@ TEST(ScheduleValidator, FindsTheStateOfAnotherStream) {
   const Case c{.ranks = 2, .streams = 2, .segments = 2, .policy = {.in_flight = 2}};
   Lists lists = lists_of(c);
   for (Action& action : lists[0]) {
-    if (action.verb == Verb::Send) action.tag ^= 2;
-    if (action.verb == Verb::Wait && action.kind == SlotKind::State) action.tag ^= 2;
+    const bool message = action.verb == Verb::Send || action.verb == Verb::Wait;
+    if (message && action.kind == SlotKind::State) action.tag = 3 - action.tag;  // 0 and 3 are the streams' tags
   }
   expect_fault(lists, task_of(c),
-               "received the state at boundary 1 of stream 1; expected the state at boundary 1 of "
+               "received the state of cell 0 at boundary 1 of stream 1; expected the state of cell 0 at boundary 1 of "
                "stream 0");
 }
 
