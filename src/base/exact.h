@@ -11,7 +11,7 @@ namespace memring {
 
 /// high 2^-8 + low 2^-46. A term is rounded once, to a multiple of 2^-46 (1.4e-14), and its parts are added as
 /// integers, which is associative. Terms must be numbers below 2^29 (5e8) in size: any other makes the sum, and every
-/// sum that it enters, not a number. Up to 2^26 terms neither part can overflow.
+/// sum that it enters, not a number. Up to 2^25 terms neither part can overflow.
 struct Exact {
   static constexpr double kHighUnit = 0x1p-8, kLowUnit = 0x1p-46, kBound = 0x1p29;
   static constexpr int64_t kNotANumber = std::numeric_limits<int64_t>::min();  ///< of `high`

@@ -86,6 +86,39 @@ TEST(GradientSync, ShardsAreAlignedAndNearEqual) {
   }
 }
 
+// Shards, and with them who adds up what, differ between any two numbers of ranks.
+TEST(GradientSync, OfExactSumsInNoOrderHasTheBitsOfOneRank) {
+  Queue queue;
+  Communicator alone = world().split(world().rank(), 0, "alone");
+  for (const int64_t count : {0, 1, 1023, 5000, 100003}) {
+    std::vector<Exact> all(static_cast<size_t>(count)), mine = all;
+    for (int rank = 0; rank < world().size(); ++rank)
+      for (int64_t i = 0; i < count; ++i) {
+        const Exact term(value_of<double>(rank, i));
+        all[static_cast<size_t>(i)] += term;
+        if (rank == world().rank()) mine[static_cast<size_t>(i)] += term;
+      }
+    std::vector<float> expected(static_cast<size_t>(count)), found = expected;
+    GradientSync one(alone, count, GradientSync::Order::None), sync(world(), count, GradientSync::Order::None);
+    StepSums sums;
+    sums.targets = world().size();
+    const double norm = one.reduce(queue, flat(all), flat(expected), sums).norm;
+    sums.targets = 1;
+    EXPECT_EQ(sync.reduce(queue, flat(mine), flat(found), sums).norm, norm) << count;
+    for (int64_t i = sync.shard().begin; i < sync.shard().end; ++i)
+      ASSERT_EQ(found[static_cast<size_t>(i)], expected[static_cast<size_t>(i)]) << i << " of " << count;
+  }
+}
+
+TEST(GradientSync, AnExactSumThatIsNotANumberIsNotFinite) {
+  Queue queue;
+  GradientSync sync(world(), 3000, GradientSync::Order::None);
+  std::vector<Exact> sums(3000, Exact(1.0));
+  if (world().rank() == world().size() - 1) sums[2500] += Exact(1e30);
+  std::vector<float> gradients(3000);
+  EXPECT_FALSE(sync.reduce(queue, flat(sums), flat(gradients), sums_of(world().rank())).finite);
+}
+
 TEST(GradientSync, GivesTheSameBitsTwiceAndOnEveryRank) {
   Queue queue;
   GradientSync sync(world(), 100003);
