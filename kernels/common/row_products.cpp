@@ -10,8 +10,7 @@ namespace {
 // oneDNN's order of sums depends on shape and threads. So each product here has one thread, and a shape that follows
 // from that of the weights and the block alone; threads share the products.
 constexpr int64_t kColumns = 256;  // of a product
-constexpr int64_t kSumElements =
-    1 << 16;  // of a part of a sum: stays in the cache between its product and its exact sum
+constexpr int64_t kHeight = 64;    // of a part of a sum: stays in the cache between its product and its exact sum
 
 Queue one_thread(const Queue& queue) {
   Queue::Options options = queue.options();
@@ -44,9 +43,8 @@ void sum_row_products(Queue& queue, int64_t m, int64_t n, int64_t rows, const fl
     return gemm(queue, Transpose::Yes, Transpose::No, m, n, rows, A, m, B, n, write, C.as<float>(), n);
   const Queue one = one_thread(queue);
   const ExactSumLoops& loops = MEMRING_LOOPS(queue, exact_sum_loops);
-  const int64_t height = std::max<int64_t>(16, kSumElements / std::max<int64_t>(n, 1) / 16 * 16);
-  parallel_for(threads_for(queue, m * n), parts_of(m, height), [&](int64_t part) {
-    const int64_t top = part * height, count = std::min(height, m - top);
+  parallel_for(threads_for(queue, m * n), parts_of(m, kHeight), [&](int64_t part) {
+    const int64_t top = part * kHeight, count = std::min(kHeight, m - top);
     if (C.dtype() != DType::Exact)
       return gemm(one, Transpose::Yes, Transpose::No, count, n, rows, A + top, m, B, n, write, C.as<float>() + top * n,
                   n);

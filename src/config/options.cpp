@@ -99,7 +99,7 @@ std::vector<Option> table() {
       choice("run.deterministic", run<&RunConfig::deterministic>, {"mesh", "strict"},
              "What gives the same bits: mesh = the same mesh, threads and instruction set; strict = the same "
              "instruction set alone, on any number of ranks (slower, more memory).",
-             "mesh"),
+             "strict"),
       integer(
           "run.block", run<&RunConfig::block>, {1, 512},
           "Rows of a segment that strict computes together, a power of two: less work at more, finer shares at less.",
@@ -200,7 +200,7 @@ std::vector<Option> table() {
       integer("data.batch", data<&DataConfig::batch>, count_from(1),
               "Sequences of one optimizer step over the whole world.", "32", kNumbers),
       integer("data.micro_batch", data<&DataConfig::micro_batch>, count_from(0),
-              "Sequences computed together as one stream; 0 = automatic.", "4"),
+              "Sequences computed together as one stream; 0 = automatic.", "1"),
       size("data.length", data<&DataConfig::length>, at_least(1), "Tokens of one sequence; curriculum.stages sets it.",
            "64k", kNumbers),
 
