@@ -101,6 +101,13 @@ const Case kCases[] = {
        c.segment.length = 45;
        c.tbptt = {.mode = "window", .window = 2, .recompute = "always"};
      }},
+    {"rmt_in_double",
+     [](Config& c) {
+       c.device.dtype = "fp64";
+       c.model.ffn = 30;
+       c.segment.length = 61;
+       c.data.length = 130;
+     }},
     {"none_one_segment",
      [](Config& c) {
        c.memory.kind = "none";
