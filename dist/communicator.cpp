@@ -13,17 +13,14 @@
 #include <vector>
 
 #include "dist/mesh.h"
+#include "dist/ring_transfer.h"
 
 namespace memring {
 namespace {
 
 constexpr int64_t kMessageBytes = int64_t{1} << 30;  // MPI counts are int
 constexpr int64_t kGatherBytes = 256 << 10;  // over all ranks: below, one all-gather beats the ring's 2 (n - 1) hops
-constexpr int64_t kPieceBytes = 256 << 10;   // stays in cache between its arrival and its sum
-constexpr int kDepth = 4;                    // pieces in flight to each neighbour
 constexpr int kRingTag = Communicator::kTags;
-
-using Add = void (*)(std::byte* sum, const std::byte* other, int64_t bytes);
 
 template <class T>
 void add(std::byte* sum, const std::byte* other, int64_t bytes) {
@@ -46,6 +43,11 @@ Add add_of(DType dtype) {
     default:
       throw ShapeError(fmt::format("a sum over ranks takes fp32, fp64, int64 or exact sums, found {}", name_of(dtype)));
   }
+}
+
+void check_tag(int tag) {
+  if (tag < 0 || tag >= Communicator::kTags)
+    throw ShapeError(fmt::format("tag {} is not in 0..{}", tag, Communicator::kTags - 1));
 }
 
 std::byte* bytes_at(View<> view) { return static_cast<std::byte*>(view.data()); }
@@ -104,7 +106,6 @@ struct Communicator::State {
 
   static Request start(const std::shared_ptr<State>& group, bool receives, std::byte* data, int64_t bytes, int peer,
                        int tag);
-  void ring(std::byte* data, int64_t element, std::span<const int64_t> bounds, int first, Add sum);
 };
 
 struct Request::State {
@@ -212,7 +213,6 @@ Request Communicator::State::start(const std::shared_ptr<State>& group, bool rec
   if (peer < 0 || peer >= group->size || peer == group->rank)
     throw ShapeError(
         fmt::format("rank {} of {} of \"{}\" has no peer {}", group->rank, group->size, group->name, peer));
-  if (tag < 0 || tag >= kTags) throw ShapeError(fmt::format("tag {} is not in 0..{}", tag, kTags - 1));
   auto state = std::make_unique<Request::State>();
   state->group = group;
   state->receives = receives;
@@ -239,12 +239,20 @@ Request Communicator::State::start(const std::shared_ptr<State>& group, bool rec
 Request Communicator::send(ConstView<> data, int peer, int tag) {
   // MPI only reads what it sends.
   auto* bytes = const_cast<std::byte*>(static_cast<const std::byte*>(data.data()));
+  check_tag(tag);
   return State::start(state_, false, bytes, data.bytes(), peer, tag);
 }
 
 Request Communicator::receive(View<> data, int peer, int tag) {
+  check_tag(tag);
   return State::start(state_, true, bytes_at(data), data.bytes(), peer, tag);
 }
+
+Request Communicator::ring_message(bool receives, std::byte* data, int64_t bytes) {
+  const int step = receives ? state_->size - 1 : 1;
+  return State::start(state_, receives, data, bytes, (state_->rank + step) % state_->size, kRingTag);
+}
+int64_t Communicator::message_limit() const { return state_->message_bytes; }
 
 void Communicator::progress() {
   // Testing a finished message moves nothing, so go on to the first one that is still under way.
@@ -303,7 +311,7 @@ void Communicator::all_gather(View<> all, ConstView<> mine) {
   if (bytes * state_->size > kGatherBytes || bytes > state_->message_bytes) {
     std::vector<int64_t> bounds;
     for (int r = 0; r <= state_->size; ++r) bounds.push_back(r * bytes);
-    return state_->ring(bytes_at(all), 1, bounds, state_->rank, nullptr);
+    return RingTransfer(*this, bytes_at(all), 1, bounds, state_->rank, nullptr).finish();
   }
   const int count = static_cast<int>(bytes);
   state_->require(MPI_Allgather(MPI_IN_PLACE, 0, MPI_BYTE, all.data(), count, MPI_BYTE, state_->comm), "all-gather",
@@ -311,80 +319,31 @@ void Communicator::all_gather(View<> all, ConstView<> mine) {
 }
 
 void Communicator::reduce_scatter_sum(View<> data, std::span<const int64_t> bounds) {
+  start_reduce_scatter_sum(data, bounds).finish();
+}
+
+Reduction Communicator::start_reduce_scatter_sum(View<> data, std::span<const int64_t> bounds) {
   const Add sum = add_of(data.dtype());
   state_->check_bounds(data, bounds);
-  state_->ring(bytes_at(data), bytes_of(data.dtype()), bounds, state_->rank - 1, sum);
+  Reduction reduction;
+  reduction.transfer_ =
+      std::make_unique<RingTransfer>(*this, bytes_at(data), bytes_of(data.dtype()), bounds, state_->rank - 1, sum);
+  return reduction;
+}
+
+Reduction::Reduction() = default;
+Reduction::Reduction(Reduction&&) noexcept = default;
+Reduction& Reduction::operator=(Reduction&&) noexcept = default;
+Reduction::~Reduction() = default;
+bool Reduction::advance() { return !transfer_ || transfer_->advance(); }
+void Reduction::finish() {
+  if (transfer_) transfer_->finish();
+  transfer_.reset();
 }
 
 void Communicator::all_gather_shards(View<> data, std::span<const int64_t> bounds) {
   state_->check_bounds(data, bounds);
-  state_->ring(bytes_at(data), bytes_of(data.dtype()), bounds, state_->rank, nullptr);
-}
-
-// Each rank walks the shards first, first - 1, ... down the ring: it sends the first n - 1 of them to its right
-// neighbour and receives the last n - 1 from its left one. Cut into pieces this is one list, of which piece i may be
-// sent as soon as it has arrived (or belongs to the first shard). With `sum`, what arrives is added to `data`; without,
-// it replaces it.
-void Communicator::State::ring(std::byte* data, int64_t element, std::span<const int64_t> bounds, int first, Add sum) {
-  if (size == 1) return;
-  const int left = (rank + size - 1) % size, right = (rank + 1) % size;
-  const int64_t piece_bytes = std::max<int64_t>(1, std::min(kPieceBytes, message_bytes) / element) * element;
-  struct Piece {
-    std::byte* data;
-    int64_t bytes;
-  };
-  std::vector<Piece> pieces;
-  size_t received = 0, sends = 0;  // pieces before `received` are here; pieces before `sends` have to be sent
-  for (int step = 0; step < size; ++step) {
-    const auto shard = static_cast<size_t>((first - step + 2 * size) % size);
-    const int64_t end = bounds[shard + 1] * element;
-    if (step == size - 1) sends = pieces.size();
-    for (int64_t at = bounds[shard] * element; at < end; at += piece_bytes)
-      pieces.push_back({data + at, std::min(piece_bytes, end - at)});
-    if (step == 0) received = pieces.size();
-  }
-
-  const char* operation = sum ? "ring reduce-scatter" : "ring all-gather";
-  std::byte* arrivals = sum ? take_scratch(kDepth * piece_bytes) : nullptr;
-  const auto arrival = [&](size_t i) {
-    return sum ? arrivals + static_cast<int64_t>(i % kDepth) * piece_bytes : pieces[i].data;
-  };
-  std::array<MPI_Request, kDepth> receiving, sending;
-  receiving.fill(MPI_REQUEST_NULL);
-  sending.fill(MPI_REQUEST_NULL);
-  size_t posted = received, sent = 0;
-  while (true) {
-    for (; posted < pieces.size() && posted < received + kDepth; ++posted)
-      require(MPI_Irecv(arrival(posted), static_cast<int>(pieces[posted].bytes), MPI_BYTE, left, kRingTag, comm,
-                        &receiving[posted % kDepth]),
-              operation, pieces[posted].bytes, left);
-    for (MPI_Request& request : sending)
-      if (request == MPI_REQUEST_NULL && sent < sends && sent < received) {
-        const Piece& piece = pieces[sent++];
-        require(MPI_Isend(piece.data, static_cast<int>(piece.bytes), MPI_BYTE, right, kRingTag, comm, &request),
-                operation, piece.bytes, right);
-      }
-    // Whatever completes first, the next arrival or a send, lets something new start; waiting for one kind only could
-    // deadlock.
-    std::array<MPI_Request, kDepth + 1> waiting;
-    std::copy(sending.begin(), sending.end(), waiting.begin());
-    waiting[kDepth] = received < pieces.size() ? receiving[received % kDepth] : MPI_REQUEST_NULL;
-    MPI_Status status;
-    int index = MPI_UNDEFINED;
-    require(MPI_Waitany(kDepth + 1, waiting.data(), &index, &status), operation, piece_bytes, left);
-    if (index == MPI_UNDEFINED) break;  // all sent, all received
-    if (index < kDepth) {
-      sending[static_cast<size_t>(index)] = MPI_REQUEST_NULL;
-      continue;
-    }
-    receiving[received % kDepth] = MPI_REQUEST_NULL;
-    const Piece& piece = pieces[received];
-    int arrived = 0;
-    MPI_Get_count(&status, MPI_BYTE, &arrived);
-    if (arrived != piece.bytes) fail_size(operation, piece.bytes, left, arrived);
-    if (sum) sum(piece.data, arrival(received), piece.bytes);
-    ++received;
-  }
+  RingTransfer(*this, bytes_at(data), bytes_of(data.dtype()), bounds, state_->rank, nullptr).finish();
 }
 
 }  // namespace memring

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -29,6 +30,23 @@ class Request {
   friend class Communicator;
   struct State;
   std::unique_ptr<State> state_;
+};
+
+class RingTransfer;
+
+/// A sum over ranks under way. Finished before anything else of its group is summed or gathered.
+class Reduction {
+ public:
+  Reduction();
+  Reduction(Reduction&&) noexcept;
+  Reduction& operator=(Reduction&&) noexcept;
+  ~Reduction();
+  bool advance();  ///< does what can be done now; true when all is done
+  void finish();   ///< returns at once when it holds nothing or is done
+
+ private:
+  friend class Communicator;
+  std::unique_ptr<RingTransfer> transfer_;
 };
 
 /// Every function throws Error(Internal) that names rank, host, operation, peer and size when the transport fails, and
@@ -65,6 +83,8 @@ class Communicator {
   /// empty shards are legal). After reduce_scatter_sum (fp32, fp64, int64, exact) a rank's own range holds the sum over
   /// ranks and the rest is undefined; all_gather_shards fills the rest from the owners. Ring algorithms.
   void reduce_scatter_sum(View<> data, std::span<const int64_t> bounds);
+  /// The same, which goes on while this rank computes. The view must stay.
+  [[nodiscard]] Reduction start_reduce_scatter_sum(View<> data, std::span<const int64_t> bounds);
   void all_gather_shards(View<> data, std::span<const int64_t> bounds);
 
   /// Sender and receiver agree on the number of bytes; `peer` is another rank of this group. Neither call blocks.
@@ -80,8 +100,11 @@ class Communicator {
 
  private:
   friend class Request;
+  friend class RingTransfer;
   friend class Session;
   struct State;
+  Request ring_message(bool receives, std::byte* data, int64_t bytes);  ///< from the left neighbour, or to the right
+  int64_t message_limit() const;
   explicit Communicator(std::shared_ptr<State>);
   static Communicator of_all_ranks(const std::string& host);  ///< MPI must have been started
   std::shared_ptr<State> state_;                              ///< shared with requests in flight

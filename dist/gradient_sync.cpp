@@ -38,6 +38,46 @@ Range GradientSync::shard() const {
   return {bounds_[rank], bounds_[rank + 1]};
 }
 
+void GradientSync::expect_layers(std::span<const Range> layers, int64_t bucket) {
+  buckets_.clear();
+  Range open{};
+  for (size_t i = 0; i < layers.size(); ++i) {
+    open = open.size() == 0 ? layers[i] : Range{layers[i].begin, open.end};
+    if (open.size() < bucket) continue;
+    buckets_.push_back({open, static_cast<int64_t>(i + 1)});
+    open = {};
+  }
+}
+
+Reduction GradientSync::start(View<> gradients, Range range) {
+  std::vector<int64_t> bounds;
+  for (const int64_t bound : bounds_) bounds.push_back(std::clamp(bound, range.begin, range.end) - range.begin);
+  return world_.start_reduce_scatter_sum(gradients.rows(range.begin, range.size()), bounds);
+}
+
+void GradientSync::layer_complete(View<> gradients) {
+  gradients_ = gradients;
+  ++layers_complete_;
+  poll();
+}
+
+void GradientSync::poll() {
+  while (gradients_ && under_way_.advance() && started_ < buckets_.size() &&
+         buckets_[started_].layers <= layers_complete_)
+    under_way_ = start(gradients_, buckets_[started_++].range);
+}
+
+void GradientSync::reduce_all(View<> gradients) {
+  under_way_.finish();
+  for (; started_ < buckets_.size(); ++started_) start(gradients, buckets_[started_].range).finish();
+  // Buckets follow each other downwards without gaps.
+  const Range sent = buckets_.empty() ? Range{} : Range{buckets_.back().range.begin, buckets_.front().range.end};
+  for (const Range rest : {Range{0, sent.begin}, Range{sent.end, bounds_.back()}}) start(gradients, rest).finish();
+  started_ = 0;
+  layers_complete_ = 0;
+  gradients_ = {};
+}
+
 // Ranks add up their shards; or, in no order of ranks, all add up the same blocks.
 double GradientSync::squared_norm(Queue& queue, ConstView<> shard) {
   std::vector<double> squares{0};
@@ -58,7 +98,7 @@ double GradientSync::squared_norm(Queue& queue, ConstView<> shard) {
 ReducedStep GradientSync::reduce(Queue& queue, View<> sums, View<> gradients, const StepSums& local) {
   expect_shape(sums, {bounds_.back()}, "gradients");
   expect_shape(gradients, {bounds_.back()}, "gradients");
-  world_.reduce_scatter_sum(sums, bounds_);
+  reduce_all(sums);
   const View<> own = gradients.rows(shard().begin, shard().size());
   if (sums.dtype() == DType::Exact)
     ExactSum::round(queue, own, Write::Overwrite, sums.rows(shard().begin, shard().size()));

@@ -45,6 +45,15 @@ class GradientSync {
   std::span<const int64_t> bounds() const { return bounds_; }
   static constexpr int64_t kAlignment = 16, kNormBlock = 1024;
 
+  /// Lets gradients start on their way while the step goes on: those of `layers` (ranges of the flat buffer, each right
+  /// in front of the one before it) are complete one after another. They travel in buckets of at least `bucket`
+  /// elements, the rest with reduce(), which goes through all of them also where nothing was said to be complete. All
+  /// ranks say the same layers, or none do. The sums keep their bits.
+  void expect_layers(std::span<const Range> layers, int64_t bucket = kBucket);
+  void layer_complete(View<> gradients);  ///< the next of them, on this rank
+  void poll();                            ///< lets what is on its way go on
+  static constexpr int64_t kBucket = 1 << 20;
+
   /// (1) Sums of gradients [parameters] (fp32, fp64 or exact) to their shards together with the step's sums and flags,
   /// (2) the global norm. Afterwards this rank's shard of `gradients`, which may be `sums` itself, holds the sum over
   /// ranks; the rest of both is undefined.
@@ -53,11 +62,23 @@ class GradientSync {
   void gather(View<> weights);
 
  private:
+  struct Bucket {
+    Range range;
+    int64_t layers;  ///< complete when so many are
+  };
+  Reduction start(View<> gradients, Range);
+  void start_complete(View<> gradients);
+  void reduce_all(View<> gradients);
   double squared_norm(Queue&, ConstView<> shard);
 
   Communicator& world_;
   Order order_;
   std::vector<int64_t> bounds_;
+  std::vector<Bucket> buckets_;
+  Reduction under_way_;
+  size_t started_ = 0;  ///< buckets
+  int64_t layers_complete_ = 0;
+  View<> gradients_;  ///< of the step, once a layer is complete
 };
 
 }  // namespace memring

@@ -37,11 +37,6 @@ class Mesh {
 
 /// Part `index` of `parts` near-equal contiguous parts of [0, count): how sequences are dealt to data ranks and flat
 /// parameters to shards. The first count mod parts parts are one longer; parts beyond `count` are empty.
-struct Range {
-  int64_t begin = 0, end = 0;
-  int64_t size() const { return end - begin; }
-  bool operator==(const Range&) const = default;
-};
 Range part_of(int64_t count, int parts, int index);
 
 }  // namespace memring

@@ -92,8 +92,9 @@ struct Schedule::Simulation {
   std::array<SlotTable, kSlotKinds> tables;
   std::vector<Holdings> holdings;  // by place and window
   std::vector<Sent> sent;
-  std::optional<Task> task;    // taken from the order; emitted when the one after it is known
-  int32_t received = kNoSlot;  // the slot that `task` reads and another rank fills
+  std::vector<int64_t> backward_left;  // by cell of the depth: how many are still to come here
+  std::optional<Task> task;            // taken from the order; emitted when the one after it is known
+  int32_t received = kNoSlot;          // the slot that `task` reads and another rank fills
 
   void restart() {
     order.emplace(input);
@@ -104,6 +105,8 @@ struct Schedule::Simulation {
         static_cast<size_t>(places * input.policy.windows * input.policy.windows),
         {.kept = {}, .states = {}, .rows = {}, .next_states = none, .next_rebuilt = none, .next_adjoints = none});
     sent.clear();
+    const int64_t own = (input.extent.segments - coord.segment + input.mesh.segment - 1) / input.mesh.segment;
+    backward_left.assign(static_cast<size_t>(input.extent.depth), own * input.extent.streams);
     task.reset();
     received = kNoSlot;
   }
@@ -254,7 +257,8 @@ struct Schedule::Simulation {
                    .in = in,
                    .out = adjoint,
                    .saved = mine.rows.back(),
-                   .hidden = mine.backward});
+                   .hidden = mine.backward,
+                   .last = --backward_left[t.at] == 0});
     if (writes) pass_adjoint(out, t, adjoint);
     emit_free(out, cell, SlotKind::Adjoint, in);
     if (t.at > 0) return;
@@ -384,6 +388,7 @@ std::string describe(const Action& action) {
   if (action.out != kNoSlot) text += fmt::format(" out {} {}", kind, action.out);
   if (action.saved != kNoSlot) text += fmt::format(" saved {}", action.saved);
   if (action.hidden != kNoSlot) text += fmt::format(" hidden {}", action.hidden);
+  if (action.last) text += " last";
   return text;
 }
 

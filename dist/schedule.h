@@ -51,6 +51,7 @@ struct Action {
   // Backward reads adjoint `in` of the state it wrote and writes adjoint `out` of the state it read (kNoSlot: zero;
   // closed or first). `hidden`: of every Backward, and of a Forward or Rebuild that saves nothing.
   int32_t in = kNoSlot, out = kNoSlot, saved = kNoSlot, hidden = kNoSlot;
+  bool last = false;  ///< Backward: the last of its layers on this rank, which completes their gradients here
   bool operator==(const Action&) const = default;
 };
 

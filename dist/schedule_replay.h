@@ -60,7 +60,8 @@ struct Rank {
   size_t at = 0;
   int64_t index = 0;  ///< of the action window[at] in the whole list
   std::array<std::vector<Slot>, kSlotKinds> slots;
-  int32_t final_state = kNoSlot;  ///< its Free must come next
+  int32_t final_state = kNoSlot;       ///< its Free must come next
+  std::vector<int64_t> backward_left;  ///< by cell of the depth
 
   /// The action to be done now, or none at the end.
   const Action* current() {

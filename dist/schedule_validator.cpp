@@ -24,6 +24,9 @@ class Replay {
     for (size_t p = 0; p < ranks_.size(); ++p) {
       ranks_[p].source = std::move(sources[p]);
       for (int kind = 0; kind < kSlotKinds; ++kind) ranks_[p].slots[kind].resize(task.slots[p][kind]);
+      int64_t own = 0;
+      for (auto segment = static_cast<int64_t>(p); segment < task.extent.segments; segment += std::ssize(ranks_)) ++own;
+      ranks_[p].backward_left.assign(task.extent.depth, own * task.extent.streams);
     }
   }
 
@@ -219,6 +222,8 @@ class Replay {
     const auto [stream, segment] = std::tuple(action.cell.stream, action.cell.segment);
     if (!task_.policy.backward) fault("nothing is to be run backward");
     once(backward_, action.cell);
+    if (action.last != (--me().backward_left[at_] == 0))
+      fault(action.last ? "is not the last of its layers" : "is the last of its layers, and does not say so");
     const bool top = at_ + 1 == task_.extent.depth;
     if (wanted("saved", true, action.saved))
       change(action.saved, false, {SlotKind::Saved, stream, segment, at_ + 1}, {SlotKind::Saved, stream, segment, at_});

@@ -54,6 +54,13 @@ struct SequenceShape {
   bool operator==(const SequenceShape&) const = default;
 };
 
+/// Numbers from `begin` on, `end` excluded.
+struct Range {
+  int64_t begin = 0, end = 0;
+  int64_t size() const { return end - begin; }
+  bool operator==(const Range&) const = default;
+};
+
 /// In place of a target's id: the position is not counted, and its gradient is zero.
 constexpr int32_t kIgnoredTarget = -100;
 

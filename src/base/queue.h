@@ -4,6 +4,8 @@
 #pragma once
 
 #include <functional>
+#include <utility>
+#include <vector>
 
 #include "base/arena.h"
 
@@ -42,11 +44,11 @@ class Queue {
   /// The reference kernels run where asked for, and always in double precision.
   bool reference(DType dtype) const { return options_.backend == Backend::Reference || dtype == DType::F64; }
 
-  /// Called between operators: MPI makes no progress by itself, so a long computation lets the communicator look in.
+  /// Called between operators: MPI makes no progress by itself, so a long computation lets communicators look in.
   void poll() const {
-    if (poll_) poll_();
+    for (const auto& poll : polls_) poll();
   }
-  void set_poll(std::function<void()> poll) { poll_ = std::move(poll); }
+  void add_poll(std::function<void()> poll) { polls_.push_back(std::move(poll)); }
 
   /// Where operators note their time; null: nowhere.
   Profile* profile() const { return profile_; }
@@ -55,7 +57,7 @@ class Queue {
  private:
   Options options_;
   Profile* profile_ = nullptr;
-  std::function<void()> poll_;
+  std::vector<std::function<void()>> polls_;
 };
 
 }  // namespace memring

@@ -98,6 +98,29 @@ batch = 1
 length = 4096
 )";
 
+/// One sequence of many segments, whose layers run as a wavefront over the segment axis.
+constexpr std::string_view kWavefront = R"([model]
+layers = 4
+dim = 256
+heads = 4
+vocab = 512
+[mesh]
+data = 1
+segment = 0
+[memory]
+kind = armt
+tokens = 16
+key_dim = 16
+[segment]
+length = 512
+[tbptt]
+mode = window
+window = 8
+[data]
+batch = 1
+length = 16384
+)";
+
 constexpr std::string_view kBatches = R"([run]
 dir = .
 [data]
@@ -140,6 +163,8 @@ std::span<const Benchmark> benchmarks() {
        bench_length},
       {"scaling", "a step on all ranks against one of them alone, beside the machine's own scaling (needs mpirun)",
        kRing, bench_scaling},
+      {"wavefront", "the same for ARMT's segments, dealt to the ranks", kWavefront, bench_scaling},
+      {"ring", "ring attention beside the same messages and products in turns (needs mpirun)", kRing, bench_ring},
       {"loader", "reading batches from a token file beside plain reads", kBatches, bench_loader},
   };
   return kAll;

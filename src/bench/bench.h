@@ -77,6 +77,7 @@ BenchResult bench_gemm(const Config&, const BenchOptions&, Session&);
 BenchResult bench_attention(const Config&, const BenchOptions&, Session&);
 BenchResult bench_ops(const Config&, const BenchOptions&, Session&);
 BenchResult bench_length(const Config&, const BenchOptions&, Session&);
+BenchResult bench_ring(const Config&, const BenchOptions&, Session&);
 BenchResult bench_scaling(const Config&, const BenchOptions&, Session&);
 BenchResult bench_loader(const Config&, const BenchOptions&, Session&);
 BenchResult bench_step(const Config&, const BenchOptions&, Session&);

@@ -33,9 +33,7 @@ double seconds_alone(Communicator& world, const std::function<void()>& work) {
 
 BenchResult bench_scaling(const Config& config, const BenchOptions& options, Session& session) {
   Communicator& world = session.world();
-  if (world.size() == 1)
-    throw Error(ExitCode::Usage, "memring bench scaling: one rank has nobody to be compared with",
-                "Start it on several: mpirun -n 2 memring bench scaling");
+  expect_several_ranks(session, "scaling");
   Config one = config;
   one.mesh = {.data = 1, .segment = 1, .token = 1};
   Communicator mine = world.split(world.rank(), 0, "alone");

@@ -16,6 +16,12 @@ double seconds_of(Communicator& world, const std::function<void()>& work) {
          static_cast<double>(world.all_reduce_max(std::chrono::duration_cast<std::chrono::nanoseconds>(time).count()));
 }
 
+void expect_several_ranks(const Session& session, const char* benchmark) {
+  if (session.size() > 1) return;
+  throw Error(ExitCode::Usage, fmt::format("memring bench {}: one rank has nobody to be compared with", benchmark),
+              fmt::format("Start it on several: mpirun -n 2 memring bench {}", benchmark));
+}
+
 double GemmYardstick::measure() {
   return GemmCeiling::kFlops * world_.size() / seconds_of(world_, [&] { gemm_.run(); });
 }

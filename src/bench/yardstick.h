@@ -12,6 +12,9 @@ namespace memring {
 /// Seconds that `work` takes on the slowest rank, all starting together. Collective.
 double seconds_of(Communicator& world, const std::function<void()>& work);
 
+/// Throws Error(Usage) in a world of one: the benchmark of this name compares ranks.
+void expect_several_ranks(const Session&, const char* benchmark);
+
 /// The GEMM ceiling of all ranks together, in flop/s.
 class GemmYardstick {
  public:

@@ -247,7 +247,8 @@ void CellRunner::head_backward(const CellText& text, const CellSaved& saved, Cel
 }
 
 void CellRunner::backward(const CellText& text, Cell cell, const CellSaved& saved, View<> d_hidden, bool initial,
-                          ConstView<> d_state_out, View<> d_state_in, View<> nll, Arena& scratch) {
+                          ConstView<> d_state_out, View<> d_state_in, View<> nll, Arena& scratch,
+                          const LayerObserver& layer_done) {
   const CellExtent e = extent(text.batch, text.text);
   axis_.enter(memory_.rows(cell.pass, cell.segment, text.text));
   const int64_t dim = llama_.shape().dim;
@@ -270,6 +271,7 @@ void CellRunner::backward(const CellText& text, Cell cell, const CellSaved& save
                              memory_.keys(c), scratch);
     c.hidden = saved.layer(l).input.reshaped({e.batch, e.rows, dim});
     memory_.before_layer_backward(c);
+    if (layer_done) layer_done(l);
   }
 
   if (!embeds(cell)) return;

@@ -200,7 +200,7 @@ void Executor::allocate() {
   tokens_.resize(static_cast<size_t>(micro_batch_ * text));
   targets_.resize(tokens_.size());
   if (mesh_.shape().segment * mesh_.shape().token > 1)
-    queue_.set_poll([this] {
+    queue_.add_poll([this] {
       mesh_.segment().progress();
       mesh_.token().progress();
     });
@@ -318,7 +318,8 @@ void Executor::backward(const Action& a, const Stream& own, const CellText& text
   const View<> nll = scratch_.take(dtype_, {own.count * text.own});
   const View<> d_state_in = state_view(SlotKind::Adjoint, a.out, own, a.cell);
   runner_.backward(text, a.cell, *slot(SlotKind::Saved, a.saved).saved, hidden_view(a.hidden, own, text.text), initial,
-                   state_view(SlotKind::Adjoint, a.in, own, a.cell), d_state_in, nll, scratch_);
+                   state_view(SlotKind::Adjoint, a.in, own, a.cell), d_state_in, nll, scratch_,
+                   a.last ? layer_observer_ : LayerObserver());
   if (d_state_in) weigh(d_state_in, own, a.cell.segment, weights);
   if (runner_.has_head(a.cell)) deliver(own, a.cell.segment, text, nll, sink, sums);
 }

@@ -83,6 +83,8 @@ class Executor {
     progress_ = &progress;
     axis_.note_in(progress);
   }
+  /// Called when the gradients of a decoder layer's own tensors are complete on this rank, from the top down.
+  void set_layer_observer(LayerObserver observer) { layer_observer_ = std::move(observer); }
   /// Called with (cells done, cells of this rank) after each compute cell: progress inside long steps.
   void set_cell_observer(std::function<void(int64_t, int64_t)> observer) { observer_ = std::move(observer); }
 
@@ -146,6 +148,7 @@ class Executor {
   Progress unseen_;
   Progress* progress_ = &unseen_;
   std::function<void(int64_t, int64_t)> observer_;
+  LayerObserver layer_observer_;
 };
 
 }  // namespace memring

@@ -48,6 +48,8 @@ class Layer {
  public:
   Layer(const ModelShape& shape, const LayerTensors& tensors) : shape_(shape), tensors_(tensors) {}
 
+  const LayerTensors& tensors() const { return tensors_; }
+
   /// What forward, or forward and backward, take from `scratch` at the most.
   static int64_t scratch_bytes(const ModelShape&, DType, CellExtent, bool backward);
 

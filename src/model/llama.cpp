@@ -56,4 +56,11 @@ Llama::Llama(const ModelShape& shape, Params& params) : shape_(shape) {
   head_ = shape.tied ? embedding_ : params.declare("lm_head.weight", {shape.vocab, shape.dim}, normal, true);
 }
 
+Range Llama::parameters(const FlatBuffer& flat, int64_t layer) const {
+  const LayerTensors& t = layers_[static_cast<size_t>(layer)].tensors();
+  const FlatEntry &first = flat.entries[static_cast<size_t>(t.input_norm)],
+                  &last = flat.entries[static_cast<size_t>(t.down)];
+  return {first.offset, last.offset + last.shape.elements()};
+}
+
 }  // namespace memring

@@ -62,6 +62,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
                                              .state = {}};
                   return Optimizer::bytes(dtype, sync->shard().size()) + CheckpointWriter::buffer_bytes(shape);
                 });
+  engine.reduce_during_backward(*sync);
   Executor& executor = engine.executor();
   Params& params = engine.params();
   params.initialise(config.run.seed, engine.queue().threads());

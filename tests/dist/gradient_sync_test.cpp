@@ -71,6 +71,27 @@ TEST(GradientSync, SumsGradientsAndFindsTheNormOfTheirMean) {
   }
 }
 
+// Each rank says when its layers are complete at a pace of its own, some not at all.
+TEST(GradientSync, BucketsThatTravelWhileARankComputesLeaveTheSameBits) {
+  constexpr int64_t kCount = 5000;
+  Queue queue;
+  GradientSync whole(world(), kCount), early(world(), kCount);
+  for (const int64_t bucket : {1, 700, 1500, 100000}) {
+    early.expect_layers(std::vector<Range>{{3500, 4500}, {2600, 3500}, {2500, 2600}, {400, 2500}}, bucket);
+    for (int step = 0; step < 3; ++step) {
+      std::vector<float> expected = values_of<float>(world().rank() + 10 * step, kCount), found = expected;
+      const ReducedStep a = whole.reduce(queue, flat(expected), flat(expected), {});
+      for (int layer = 0; layer < 4 && layer <= world().rank() + step; ++layer) {
+        early.layer_complete(flat(found));
+        for (int i = 0; i < world().rank(); ++i) early.poll();
+      }
+      const ReducedStep b = early.reduce(queue, flat(found), flat(found), {});
+      expect_same(found, expected, early.shard().begin, early.shard().end, "bucket of " + std::to_string(bucket));
+      EXPECT_EQ(a.norm, b.norm);
+    }
+  }
+}
+
 TEST(GradientSync, ShardsAreAlignedAndNearEqual) {
   for (const int64_t count : {0, 1, 15, 17, 64, 1000, 300001}) {
     const GradientSync sync(world(), count);

@@ -65,6 +65,7 @@ TEST(ScheduleValidator, FindsEveryWrongSlotTagPeerAndCell) {
           }
           wrongs.emplace_back(right).cell.segment += 1;
           wrongs.emplace_back(right).cell.layers -= 1;
+          if (right.verb == Verb::Backward) wrong(&Action::last, !right.last);
         } else {
           wrong(&Action::slot, right.slot + 1);
           wrong(&Action::kind, right.kind == SlotKind::State ? SlotKind::Adjoint : SlotKind::State);

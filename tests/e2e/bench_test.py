@@ -61,6 +61,20 @@ class Bench(runs.RunTest):
         self.assertEqual(figures["share of the machine's own scaling"]["at_least"], 93)
         self.assertGreater(figures["speedup over one rank"]["low"], 0)
 
+    def test_a_wavefront_is_measured_against_one_of_its_ranks(self):
+        found, figures = self.small("wavefront", "--data.length=64", "--segment.length=8", "--model.layers=2", ranks=2)
+        self.assertEqual(found["setting"]["mesh"], "1 x 2 x 1")
+        self.assertGreater(figures["speedup over one rank"]["low"], 0)
+
+    def test_ring_attention_is_measured_beside_its_parts(self):
+        found, figures = self.small("ring", "--data.length=65", ranks=3)
+        self.assertIn("6 a rank", found["setting"]["messages"])
+        for name in ("overlapped", "each message before its products", "products alone", "messages alone"):
+            self.assertGreater(figures[name]["low"], 0)
+        alone = runs.run("bench", "ring")
+        self.assertEqual(alone.returncode, 2)
+        self.assertIn("mpirun -n 2 memring bench ring", alone.stderr)
+
     def test_a_profile_adds_up_to_the_step(self):
         found, _ = self.small("step", "--profile")
         shares = {line["name"]: line["share"] for line in found["profile"]}
