@@ -38,8 +38,10 @@ Add add_of(DType dtype) {
       return add<double>;
     case DType::I64:
       return add<int64_t>;
+    case DType::Exact:
+      return add<Exact>;
     default:
-      throw ShapeError(fmt::format("a sum over ranks takes fp32, fp64 or int64, found {}", name_of(dtype)));
+      throw ShapeError(fmt::format("a sum over ranks takes fp32, fp64, int64 or exact sums, found {}", name_of(dtype)));
   }
 }
 

@@ -76,12 +76,12 @@ class Communicator {
 
   void barrier();
   void broadcast(View<> data, int root);
-  void all_reduce_sum(View<> data);  ///< fp32, fp64, int64; in place
+  void all_reduce_sum(View<> data);  ///< fp32, fp64, int64, exact; in place
   int64_t all_reduce_max(int64_t value);
   void all_gather(View<> all, ConstView<> mine);  ///< all [size, ...] row r is rank r's `mine`
   /// Flat shards: rank r owns [bounds[r], bounds[r + 1]) of `data` (size + 1 ascending bounds from 0 to data.size();
-  /// empty shards are legal). After reduce_scatter_sum (fp32, fp64, int64) a rank's own range holds the sum over ranks
-  /// and the rest is undefined; all_gather_shards fills the rest from the owners. Ring algorithms.
+  /// empty shards are legal). After reduce_scatter_sum (fp32, fp64, int64, exact) a rank's own range holds the sum over
+  /// ranks and the rest is undefined; all_gather_shards fills the rest from the owners. Ring algorithms.
   void reduce_scatter_sum(View<> data, std::span<const int64_t> bounds);
   /// The same, which goes on while this rank computes. The view must stay.
   [[nodiscard]] Reduction start_reduce_scatter_sum(View<> data, std::span<const int64_t> bounds);

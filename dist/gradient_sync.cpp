@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <numeric>
 
+#include "kernels/exact_sum/exact_sum.h"
 #include "kernels/norm/norm.h"
 
 namespace memring {
@@ -23,10 +25,12 @@ std::vector<double> gathered(Communicator& world, std::span<const double> mine) 
 
 }  // namespace
 
-GradientSync::GradientSync(Communicator& world, int64_t parameters) : world_(world), bounds_{0} {
-  const int64_t blocks = (parameters + kAlignment - 1) / kAlignment;
+GradientSync::GradientSync(Communicator& world, int64_t parameters, Order order)
+    : world_(world), order_(order), bounds_{0} {
+  const int64_t alignment = order == Order::None ? kNormBlock : kAlignment;
+  const int64_t blocks = (parameters + alignment - 1) / alignment;
   for (int rank = 0; rank < world.size(); ++rank)
-    bounds_.push_back(std::min(parameters, part_of(blocks, world.size(), rank).end * kAlignment));
+    bounds_.push_back(std::min(parameters, part_of(blocks, world.size(), rank).end * alignment));
 }
 
 Range GradientSync::shard() const {
@@ -74,9 +78,30 @@ void GradientSync::reduce_all(View<> gradients) {
   gradients_ = {};
 }
 
-ReducedStep GradientSync::reduce(Queue& queue, View<> gradients, const StepSums& local) {
+// Ranks add up their shards; or, in no order of ranks, all add up the same blocks.
+double GradientSync::squared_norm(Queue& queue, ConstView<> shard) {
+  std::vector<double> squares{0};
+  if (order_ == Order::OfRanks) {
+    squares[0] = SquaredNorm::of(queue, shard);
+    squares = gathered(world_, squares);
+  } else {
+    std::vector<int64_t> bounds;
+    for (const int64_t bound : bounds_) bounds.push_back((bound + kNormBlock - 1) / kNormBlock);
+    squares.resize(static_cast<size_t>(bounds.back()));
+    const std::vector<double> mine = SquaredNorm::of_blocks(queue, shard, kNormBlock);
+    std::copy(mine.begin(), mine.end(), squares.begin() + bounds[static_cast<size_t>(world_.rank())]);
+    world_.all_gather_shards(View<double>(squares.data(), {bounds.back()}), bounds);
+  }
+  return std::accumulate(squares.begin(), squares.end(), 0.0);
+}
+
+ReducedStep GradientSync::reduce(Queue& queue, View<> sums, View<> gradients, const StepSums& local) {
+  expect_shape(sums, {bounds_.back()}, "gradients");
   expect_shape(gradients, {bounds_.back()}, "gradients");
-  reduce_all(gradients);
+  reduce_all(sums);
+  const View<> own = gradients.rows(shard().begin, shard().size());
+  if (sums.dtype() == DType::Exact)
+    ExactSum::round(queue, own, Write::Overwrite, sums.rows(shard().begin, shard().size()));
 
   const std::array<double, kSums> mine{
       local.nll,          local.targets,           local.tokens,       double(local.stop),
@@ -94,10 +119,7 @@ ReducedStep GradientSync::reduce(Queue& queue, View<> gradients, const StepSums&
     step.sums.smallest_denominator = std::min(step.sums.smallest_denominator, all[row + 7]);
   }
 
-  const double square = SquaredNorm::of(queue, gradients.rows(shard().begin, shard().size()));
-  double squares = 0;
-  for (const double of_rank : gathered(world_, {&square, 1})) squares += of_rank;
-  const double norm_of_sum = std::sqrt(squares);
+  const double norm_of_sum = std::sqrt(squared_norm(queue, own));
   step.norm = step.sums.targets > 0 ? norm_of_sum / step.sums.targets : 0;
   step.finite = std::isfinite(norm_of_sum) && std::isfinite(step.sums.nll);
   return step;

@@ -35,12 +35,15 @@ struct ReducedStep {
 
 class GradientSync {
  public:
-  /// `parameters`: elements of the flat buffer. The world must outlive this.
-  GradientSync(Communicator& world, int64_t parameters);
+  enum class Order : uint8_t { OfRanks, None };
+  /// `parameters`: elements of the flat buffer. Order::None: what comes of exact sums has the same bits however many
+  /// ranks there are, the norm included. The world must outlive this.
+  GradientSync(Communicator& world, int64_t parameters, Order = Order::OfRanks);
   Range shard() const;  ///< of the flat buffer: this rank's parameters
-  /// Near-equal shards that start at multiples of kAlignment elements: rank r owns [bounds[r], bounds[r + 1]).
+  /// Near-equal shards that start at multiples of kAlignment elements (of kNormBlock, with Order::None): rank r owns
+  /// [bounds[r], bounds[r + 1]).
   std::span<const int64_t> bounds() const { return bounds_; }
-  static constexpr int64_t kAlignment = 16;
+  static constexpr int64_t kAlignment = 16, kNormBlock = 1024;
 
   /// Lets gradients start on their way while the step goes on: those of `layers` (ranges of the flat buffer, each right
   /// in front of the one before it) are complete one after another. They travel in buckets of at least `bucket`
@@ -51,9 +54,10 @@ class GradientSync {
   void poll();                            ///< lets what is on its way go on
   static constexpr int64_t kBucket = 1 << 20;
 
-  /// (1) Sums of gradients [parameters] (fp32 or fp64) to their shards together with the step's sums and flags, (2) the
-  /// global norm. Afterwards this rank's shard holds the sum over ranks; the rest of `gradients` is undefined.
-  ReducedStep reduce(Queue&, View<> gradients, const StepSums& local);
+  /// (1) Sums of gradients [parameters] (fp32, fp64 or exact) to their shards together with the step's sums and flags,
+  /// (2) the global norm. Afterwards this rank's shard of `gradients`, which may be `sums` itself, holds the sum over
+  /// ranks; the rest of both is undefined.
+  ReducedStep reduce(Queue&, View<> sums, View<> gradients, const StepSums& local);
   /// (3) Updated weights [parameters] of every shard to every rank.
   void gather(View<> weights);
 
@@ -65,8 +69,10 @@ class GradientSync {
   Reduction start(View<> gradients, Range);
   void start_complete(View<> gradients);
   void reduce_all(View<> gradients);
+  double squared_norm(Queue&, ConstView<> shard);
 
   Communicator& world_;
+  Order order_;
   std::vector<int64_t> bounds_;
   std::vector<Bucket> buckets_;
   Reduction under_way_;

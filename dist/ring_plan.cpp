@@ -5,6 +5,11 @@
 
 namespace memring {
 
+Range RingPlan::chunk(int index) const {
+  const Range blocks = part_of((rows_ + block_ - 1) / block_, 2 * ranks_, index);
+  return {std::min(blocks.begin * block_, rows_), std::min(blocks.end * block_, rows_)};
+}
+
 int64_t RingPlan::most() const {
   int64_t most = 0;
   for (int rank = 0; rank < ranks_; ++rank) most = std::max(most, count(rank));

@@ -15,17 +15,15 @@ namespace memring {
 /// Zigzag (DualChunkSwap, TransformerEngine; specs/ring.md 1.4): the rows are cut into 2R near-equal chunks, of which
 /// rank r holds chunk r and chunk 2R - 1 - r. Under a causal mask all ranks then have the same work at every hop: a
 /// chunk sees the more keys the later it stands, and the two add up. Chunks may be empty. Keys go round the ring: at
-/// hop i rank r computes on those of rank r - i.
+/// hop i rank r computes on those of rank r - i. Chunks begin at multiples of `block` rows.
 class RingPlan {
  public:
-  RingPlan(int64_t rows, int ranks) : rows_(rows), ranks_(ranks) {}
+  RingPlan(int64_t rows, int ranks, int64_t block = 1) : rows_(rows), ranks_(ranks), block_(block) {}
 
   int ranks() const { return ranks_; }
   int64_t rows() const { return rows_; }  ///< of the whole layout
   /// The two chunks of a rank, ranges of rows of the layout, ascending.
-  std::array<Range, 2> chunks(int rank) const {
-    return {part_of(rows_, 2 * ranks_, rank), part_of(rows_, 2 * ranks_, 2 * ranks_ - 1 - rank)};
-  }
+  std::array<Range, 2> chunks(int rank) const { return {chunk(rank), chunk(2 * ranks_ - 1 - rank)}; }
   int64_t count(int rank) const {
     const auto [low, high] = chunks(rank);
     return low.size() + high.size();
@@ -43,8 +41,11 @@ class RingPlan {
   bool operator==(const RingPlan&) const = default;
 
  private:
+  Range chunk(int index) const;
+
   int64_t rows_;
   int ranks_;
+  int64_t block_;
 };
 
 /// Those of `all` whose numbers are given.

@@ -42,7 +42,8 @@ struct Associative {
   static void read(Queue&, View<> y, View<> phi, ConstView<> A, ConstView<> z, Smallest& smallest);
 
   // d_phi [rows, keys] is written; dA and dz are accumulated, rows in ascending order, or empty where nobody wants
-  // them. dy [rows, dim] · phi as forward got it, and spent as there
+  // them. Both may be exact sums, which get one term for each canonical block of rows. dy [rows, dim] · phi as forward
+  // got it, and spent as there
   static int64_t read_backward_scratch_bytes(DType, int64_t rows);
   static void read_backward(Queue&, View<> d_phi, View<> dA, View<> dz, ConstView<> dy, View<> phi, ConstView<> A,
                             ConstView<> z, Arena& scratch);

@@ -11,7 +11,7 @@
 #include "kernels/associative/ref.h"
 #include "kernels/common/checks.h"
 #include "kernels/common/dispatch.h"
-#include "kernels/common/gemm.h"
+#include "kernels/common/row_products.h"
 
 namespace memring {
 namespace {
@@ -62,6 +62,25 @@ MemoryRows<const T> rows_of(const Associative::Rows& rows) {
   return {rows.k.as<T>(), rows.v.as<T>(), rows.gate.as<T>()};
 }
 
+/// The reference, whose terms go to exact sums block by block.
+template <class T>
+void reference_read_backward(Queue& queue, View<> d_phi, View<> dA, View<> dz, ConstView<> dy, View<> phi,
+                             ConstView<> A, ConstView<> z, const MemoryExtent& e) {
+  const bool exact = dA.dtype() == DType::Exact;
+  std::vector<T> terms(exact ? static_cast<size_t>(e.keys * (e.dim + 1)) : 0);
+  const MemoryState<T> sums = exact ? MemoryState<T>{terms.data(), terms.data() + e.keys * e.dim} : state_of<T>(dA, dz);
+  for_row_blocks(queue, e.rows, 0, [&](int64_t begin, int64_t count) {
+    std::fill(terms.begin(), terms.end(), T(0));
+    MemoryExtent part = e;
+    part.rows = count;
+    reference::memory_read_backward(d_phi.as<T>() + begin * e.keys, sums, dy.as<T>() + begin * e.dim,
+                                    phi.as<T>() + begin * e.keys, state_of<T>(A, z), part);
+    if (!exact) return;
+    ExactSum::add(queue, dA, View<T>(sums.A, dA.shape()));
+    ExactSum::add(queue, dz, View<T>(sums.z, dz.shape()));
+  });
+}
+
 float sigmoid(float x) { return 1 / (1 + std::exp(-x)); }
 
 void copy(const Queue& queue, float* y, const float* x, int64_t count) {
@@ -84,15 +103,15 @@ struct Fast {
   }
   /// y [rows, dim] = (+=) x [rows, keys] A
   void through(float* y, Write write, const float* x, const float* A) const {
-    gemm(queue, Transpose::No, Transpose::No, e.rows, e.dim, e.keys, x, e.keys, A, e.dim, write, y, e.dim);
+    row_product(queue, Transpose::No, e.rows, e.dim, e.keys, x, A, e.dim, write, y);
   }
   /// y [rows, keys] = (+=) x [rows, dim] Aᵀ
   void back_through(float* y, Write write, const float* x, const float* A) const {
-    gemm(queue, Transpose::No, Transpose::Yes, e.rows, e.keys, e.dim, x, e.dim, A, e.dim, write, y, e.keys);
+    row_product(queue, Transpose::Yes, e.rows, e.keys, e.dim, x, A, e.dim, write, y);
   }
   /// A = (+=) kᵀ v
-  void outer_products(float* A, Write write, const float* k, const float* v) const {
-    gemm(queue, Transpose::Yes, Transpose::No, e.keys, e.dim, e.rows, k, e.keys, v, e.dim, write, A, e.dim);
+  void outer_products(View<> A, Write write, const float* k, const float* v) const {
+    sum_row_products(queue, e.keys, e.dim, e.rows, k, v, write, A);
   }
   float denominator(const float* k) const { return (state.z ? loops.dot(k, state.z, e.keys) : 0) + kEps; }
   static float gamma(float square, float den) { return std::clamp(1 - den / (square + kEps), 0.0f, 1.0f); }
@@ -134,14 +153,11 @@ void Associative::read_backward(Queue& queue, View<> d_phi, View<> dA, View<> dz
   const MemoryExtent e = extent_of(queue, phi, dy, "Associative phi, dy");
   expect(d_phi, dtype, {e.rows, e.keys}, "Associative d_phi");
   expect_state(A, z, dtype, e, "Associative state");
-  expect_state(dA, dz, dtype, e, "Associative dA, dz");
+  expect_state(dA, dz, dA.dtype() == DType::Exact ? DType::Exact : dtype, e, "Associative dA, dz");
   const Timed timed(queue, "Associative read backward", flops(e, (A ? 1 : 0) + (A && dA ? 1 : 0)), d_phi, dA, dz, dy,
                     phi, A, z);
   if (queue.reference(dtype))
-    return by_float_type(dtype, [&]<class T>() {
-      reference::memory_read_backward(d_phi.as<T>(), state_of<T>(dA, dz), dy.as<T>(), phi.as<T>(), state_of<T>(A, z),
-                                      e);
-    });
+    return by_float_type(dtype, [&]<class T>() { reference_read_backward<T>(queue, d_phi, dA, dz, dy, phi, A, z, e); });
   const Fast fast(queue, e, state_of<float>(A, z));
   float *const p = phi.as<float>(), *const d = d_phi.as<float>();
   if (!fast.state.A) return std::fill_n(d, e.rows * e.keys, 0.0f), void();
@@ -160,16 +176,17 @@ void Associative::read_backward(Queue& queue, View<> d_phi, View<> dA, View<> dz
     fast.loops.subtract_and_scale(row, along[r], fast.state.z, inv_den[r], e.keys);
   });
   if (!dA) return;
-  fast.outer_products(dA.as<float>(), Write::Accumulate, p, dy.as<float>());
+  fast.outer_products(dA, Write::Accumulate, p, dy.as<float>());
   // Threads share the keys, so that rows are summed in their order whatever the number of threads.
   constexpr int64_t kBlock = 64;
-  float* const to = dz.as<float>();
-  parallel_ranges(threads_for(queue, e.rows * e.keys), (e.keys + kBlock - 1) / kBlock,
-                  [&](int64_t first, int64_t last, int) {
-                    const int64_t begin = first * kBlock, count = std::min(last * kBlock, e.keys) - begin;
-                    for (int64_t r = 0; r < e.rows; ++r)
-                      fast.loops.add_scaled(to + begin, -along[r], p + r * e.keys + begin, count);
-                  });
+  add_rows<float>(queue, dz, e.rows, 0, [&](float* to, int64_t first_row, int64_t rows) {
+    parallel_ranges(threads_for(queue, rows * e.keys), (e.keys + kBlock - 1) / kBlock,
+                    [&](int64_t first, int64_t last, int) {
+                      const int64_t begin = first * kBlock, count = std::min(last * kBlock, e.keys) - begin;
+                      for (int64_t r = first_row; r < first_row + rows; ++r)
+                        fast.loops.add_scaled(to + begin, -along[r], p + r * e.keys + begin, count);
+                    });
+  });
 }
 
 int64_t Associative::write_scratch_bytes(DType dtype, int64_t rows, int64_t dim) {
@@ -209,7 +226,7 @@ void Associative::write(Queue& queue, View<> new_A, View<> new_z, const Rows& ro
   fast.for_rows(e.dim, [&, k = k, v = v, gate = gate](int64_t r) {
     fast.loops.weigh(delta + r * e.dim, v + r * e.dim, 1 / fast.denominator(k + r * e.keys), sigmoid(gate[r]), e.dim);
   });
-  fast.outer_products(to_A, write, k, delta);
+  fast.outer_products(new_A, write, k, delta);
   for (int64_t r = 0; r < e.rows; ++r) {
     const float* const key = k + r * e.keys;
     const float den = fast.denominator(key), square = fast.loops.dot(key, key, e.keys);
@@ -281,7 +298,7 @@ void Associative::write_backward(Queue& queue, const RowGradients& d, View<> dA,
   if (fast.state.A) fast.back_through(out.k, Write::Accumulate, old, fast.state.A);
   if (!dA) return;
   copy(queue, dA.as<float>(), d_new.A, e.keys * e.dim);
-  fast.outer_products(dA.as<float>(), Write::Accumulate, in.k, old);
+  fast.outer_products(dA, Write::Accumulate, in.k, old);
   float* const to_z = dz.as<float>();
   std::copy_n(d_new.z, e.keys, to_z);
   for (int64_t r = 0; r < e.rows; ++r) fast.loops.add_scaled(to_z, d_den[r], in.k + r * e.keys, e.keys);

@@ -51,7 +51,7 @@ class LocalAttention final : public AttentionExecutor {
   /// part costs no pass of its own to merge. A row that sees none of these keys keeps its bits.
   static void forward_part(Queue&, View<> o, View<> lse, Write, ConstView<> q, std::span<const Row> rows,
                            std::span<const KeySpan>);
-  /// o and lse are those over all parts; Accumulate adds to dq.
+  /// o and lse are those over all parts; Accumulate adds to dq, which may be empty: not wanted.
   static void backward_part(Queue&, View<> dq, Write, ConstView<> d_o, ConstView<> o, ConstView<> lse, ConstView<> q,
                             std::span<const Row> rows, std::span<const KeySpan>);
 };

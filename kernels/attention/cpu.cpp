@@ -101,7 +101,7 @@ void backward_run(const Problem& p, float* dq, Write write, const float* d_o, co
       block.mask(*piece);
       block.dot_keys(s.d_scores, span.v + at, count, block.d_outputs);
       p.loops.gradient(s.scores, s.d_scores, count, block.padded(), p.scale, block.lse(), block.delta());
-      block.weigh_keys(dq + block.begin() * head_dim, block.next(write), s.d_scores, span.k + at, count);
+      if (dq) block.weigh_keys(dq + block.begin() * head_dim, block.next(write), s.d_scores, span.k + at, count);
       if (span.dk) {
         block.weigh_queries(span.dk + at, s.d_scores, count, block.queries.rows);
         block.weigh_queries(span.dv + at, s.scores, count, block.d_outputs.rows);
@@ -109,7 +109,7 @@ void backward_run(const Problem& p, float* dq, Write write, const float* d_o, co
       block.fresh = false;
     }
   for (const QueryBlock& block : blocks)
-    if (block.fresh && write == Write::Overwrite)
+    if (dq && block.fresh && write == Write::Overwrite)
       std::fill_n(dq + block.begin() * head_dim, block.count() * head_dim, 0.0f);
 }
 
@@ -176,8 +176,8 @@ void backward_f32(const Queue& queue, float* dq, Write write, const float* d_o, 
       for (int64_t matrix = kv_matrix * group; matrix < (kv_matrix + 1) * group; ++matrix) {
         const int64_t at = matrix * e.rows * e.head_dim;
         for (int64_t begin = 0; begin < e.rows; begin += p.blocks.run)
-          backward_run(p, dq + at, write, d_o + at, o + at, lse + matrix * e.rows, q + at, kv_matrix, begin,
-                       p.blocks.run);
+          backward_run(p, dq ? dq + at : nullptr, write, d_o + at, o + at, lse + matrix * e.rows, q + at, kv_matrix,
+                       begin, p.blocks.run);
       }
     });
   });
@@ -260,14 +260,14 @@ void LocalAttention::backward_part(Queue& queue, View<> dq, Write write, ConstVi
                                    std::span<const KeySpan> spans) {
   const AttentionExtents e = extents_of(q, o, lse, rows, spans);
   expect(d_o, q.dtype(), q.shape(), "Attention d_o");
-  expect(dq, q.dtype(), q.shape(), "Attention dq");
+  if (dq) expect(dq, q.dtype(), q.shape(), "Attention dq");
   const Timed timed(queue, "Attention backward", flops_of(queue, e, rows, spans, 4), q, o, d_o, dq);
   if (!queue.reference(q.dtype()))
-    return backward_f32(queue, dq.as<float>(), write, d_o.as<float>(), o.as<float>(), lse.as<float>(), q.as<float>(),
-                        rows, typed<float>(spans), e);
+    return backward_f32(queue, dq ? dq.as<float>() : nullptr, write, d_o.as<float>(), o.as<float>(), lse.as<float>(),
+                        q.as<float>(), rows, typed<float>(spans), e);
   by_float_type(q.dtype(), [&]<class T>() {
-    reference::attention_backward(dq.as<T>(), write, d_o.as<T>(), o.as<T>(), lse.as<T>(), q.as<T>(), rows,
-                                  typed<T>(spans), e, queue.products());
+    reference::attention_backward(dq ? dq.as<T>() : nullptr, write, d_o.as<T>(), o.as<T>(), lse.as<T>(), q.as<T>(),
+                                  rows, typed<T>(spans), e, queue.products());
   });
 }
 

@@ -96,14 +96,14 @@ void attention_backward(T* dq, Write write, const T* d_o, const T* o, const T* l
   std::vector<Seen<T>> seen;
   for_queries(rows, e, [&](int64_t at, const Row& query, int64_t kv_matrix) {
     const T *x = q + at * e.head_dim, *dy = d_o + at * e.head_dim, *y = o + at * e.head_dim;
-    T* const dx = dq + at * e.head_dim;
-    if (write == Write::Overwrite) std::fill_n(dx, e.head_dim, T(0));
+    T* const dx = dq ? dq + at * e.head_dim : nullptr;
+    if (dx && write == Write::Overwrite) std::fill_n(dx, e.head_dim, T(0));
     see(seen, x, query, spans, kv_matrix, e.head_dim, products);
     const T delta = dot(dy, y, e.head_dim, Products::F32);
     for (const Seen<T>& key : seen) {
       const T p = std::exp(key.weight - lse[at]);
       const T ds = scale * p * (dot(dy, key.v, e.head_dim, products) - delta);
-      add(dx, ds, key.k, e.head_dim, products);
+      if (dx) add(dx, ds, key.k, e.head_dim, products);
       if (key.dk) add(key.dk, ds, x, e.head_dim, products);
       if (key.dv) add(key.dv, p, dy, e.head_dim, products);
     }

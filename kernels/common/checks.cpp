@@ -9,6 +9,10 @@ DType expect_float(ConstView<> view, int rank, const char* what) {
   return view.dtype();
 }
 
+void expect_sums(ConstView<> view, DType dtype, Shape shape, const char* what) {
+  expect(view, view.dtype() == DType::Exact ? DType::Exact : dtype, shape, what);
+}
+
 void expect_ids(ConstView<int32_t> ids, int64_t vocab, std::optional<int32_t> ignored, const char* what) {
   for (int64_t r = 0; r < ids.size(); ++r) {
     const int32_t id = ids.data()[r];

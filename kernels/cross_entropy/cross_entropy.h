@@ -10,19 +10,21 @@ namespace memring {
 /// Output head and loss in one: logits = hidden Wᵀ, nll = log(sum exp(logits)) - logits[target]. The logits exist for a
 /// chunk of rows at a time only. A target of kIgnoredTarget is not counted: its nll is 0 and it sends no gradient.
 ///
-/// fp32 or fp64, all float views alike. Throws Error(Data) naming the first target outside [0, vocab).
-/// `scratch` is taken for the call and given back; `scratch_bytes` says how much of it.
+/// fp32 or fp64, all float views alike; d_weight may be exact sums, which get one term for each canonical block of
+/// rows. `first`: the number of the first row in the rows that canonical blocks are counted by. Throws Error(Data)
+/// naming the first target outside [0, vocab). `scratch` is taken for the call and given back; `scratch_bytes` says how
+/// much of it.
 struct CrossEntropy {
   static int64_t scratch_bytes(DType, int64_t rows, int64_t vocab);
 
   // nll [rows] · hidden [rows, dim] (after the final norm) · weight [vocab, dim] · targets [rows]
   static void forward(Queue&, View<> nll, ConstView<> hidden, ConstView<> weight, ConstView<int32_t> targets,
-                      Arena& scratch);
+                      Arena& scratch, int64_t first = 0);
 
   // Loss and gradient of sum(nll) in one pass over the logits: d_hidden [rows, dim] is written (and must not be
   // hidden), d_weight [vocab, dim] accumulated, chunks in ascending order. nll as above.
   static void forward_backward(Queue&, View<> nll, View<> d_hidden, View<> d_weight, ConstView<> hidden,
-                               ConstView<> weight, ConstView<int32_t> targets, Arena& scratch);
+                               ConstView<> weight, ConstView<int32_t> targets, Arena& scratch, int64_t first = 0);
 };
 
 }  // namespace memring

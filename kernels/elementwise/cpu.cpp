@@ -6,6 +6,7 @@
 #include "kernels/common/checks.h"
 #include "kernels/common/dispatch.h"
 #include "kernels/elementwise/ref.h"
+#include "kernels/exact_sum/exact_sum.h"
 
 namespace memring {
 namespace {
@@ -32,6 +33,10 @@ void Elementwise::copy(Queue& queue, View<> y, ConstView<> x) {
 }
 
 void Elementwise::fill(Queue& queue, View<> y, double value) {
+  if (y.dtype() == DType::Exact) {
+    check(value == 0, "exact sums were filled with a number that is not 0");
+    y = View<double>(static_cast<double*>(y.data()), {2, y.size()});  // all bits are 0
+  }
   const Timed timed(queue, "Elementwise fill", 0, y);
   in_ranges(queue, y.dtype(), y.size(), [&]<class T>(int64_t begin, int64_t end) {
     reference::fill(y.as<T>() + begin, static_cast<T>(value), end - begin);
@@ -46,6 +51,10 @@ void Elementwise::scale(Queue& queue, View<> y, double factor) {
 }
 
 void Elementwise::add(Queue& queue, View<> y, ConstView<> a, ConstView<> b) {
+  if (y.dtype() == DType::Exact || b.dtype() == DType::Exact) {
+    check(a.data() == y.data(), "exact sums are added to, and added, in place");
+    return y.dtype() == DType::Exact ? ExactSum::add(queue, y, b) : ExactSum::round(queue, y, Write::Accumulate, b);
+  }
   expect(a, y.dtype(), y.shape(), "Elementwise a");
   expect(b, y.dtype(), y.shape(), "Elementwise b");
   const Timed timed(queue, "Elementwise add", 0, y, a, b);

@@ -7,6 +7,8 @@
 #include "kernels/common/dispatch.h"
 #include "kernels/embedding/embedding.h"
 #include "kernels/embedding/ref.h"
+#include "kernels/exact_sum/exact_sum.h"
+#include "kernels/exact_sum/loops.h"
 
 namespace memring {
 namespace {
@@ -14,9 +16,11 @@ namespace {
 /// Checks `rows_view` [rows, dim], `table` [vocab, dim], ids [rows] and every id.
 void expect_operands(ConstView<> rows_view, ConstView<> table, ConstView<int32_t> ids, const char* rows_name,
                      const char* table_name) {
-  const DType dtype = expect_float(table, 2, table_name);
+  const DType dtype = expect_float(rows_view, 2, rows_name);
+  const Shape shape{table.dim(0), rows_view.dim(1)};
   expect_shape(ids, {ids.size()}, "Embedding ids");
-  expect(rows_view, dtype, {ids.size(), table.dim(1)}, rows_name);
+  expect_shape(rows_view, {ids.size(), rows_view.dim(1)}, rows_name);
+  expect_sums(table, dtype, shape, table_name);
   expect_ids(ids, table.dim(0), /*ignored=*/std::nullopt, "token");
 }
 
@@ -42,12 +46,23 @@ void Embedding::backward(Queue& queue, View<> d_table, ConstView<> dy, ConstView
   const Timed timed(queue, "Embedding backward", 0, dy, dy);
   if (queue.reference(dy.dtype()))
     return by_float_type(dy.dtype(), [&]<class T>() {
-      reference::embedding_backward(d_table.as<T>(), dy.as<T>(), ids.data(), rows, dim);
+      if (d_table.dtype() != DType::Exact)
+        return reference::embedding_backward(d_table.as<T>(), dy.as<T>(), ids.data(), rows, dim);
+      for (int64_t r = 0; r < rows; ++r) ExactSum::add(queue, d_table.at(ids.data()[r]), dy.at(r));
     });
   // Threads share the columns, not the rows: several rows may have the same id, and their order must not change.
   constexpr int64_t kLine = 16;  // floats of a cache line
-  float* const to = d_table.as<float>();
   const float* const from = dy.as<float>();
+  if (d_table.dtype() == DType::Exact) {
+    const ExactSumLoops& loops = MEMRING_LOOPS(queue, exact_sum_loops);
+    return parallel_ranges(
+        threads_for(queue, rows * dim), (dim + kLine - 1) / kLine, [&](int64_t begin, int64_t end, int) {
+          const int64_t first = begin * kLine, count = std::min(end * kLine, dim) - first;
+          for (int64_t r = 0; r < rows; ++r)
+            loops.add(&d_table.as<Exact>()[ids.data()[r] * dim + first].high, from + r * dim + first, count);
+        });
+  }
+  float* const to = d_table.as<float>();
   parallel_ranges(threads_for(queue, rows * dim), (dim + kLine - 1) / kLine, [&](int64_t begin, int64_t end, int) {
     const int64_t first = begin * kLine, last = std::min(end * kLine, dim);
     for (int64_t r = 0; r < rows; ++r)

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/profile.h"
 #include "kernels/common/checks.h"
-#include "kernels/common/gemm.h"
+#include "kernels/common/row_products.h"
 #include "kernels/linear/linear.h"
 #include "kernels/linear/ref.h"
 
@@ -14,13 +14,13 @@ struct Extents {
   double flops() const { return 2.0 * static_cast<double>(rows * in * out); }
 };
 
-/// Checks x [rows, in], w [out, in], y [rows, out], or the gradients in their places.
+/// Checks x [rows, in], w [out, in], y [rows, out], or the gradients in their places (that of w may be exact sums).
 Extents extents_of(ConstView<> x, ConstView<> w, ConstView<> y, const char* x_name, const char* w_name,
                    const char* y_name) {
   const DType dtype = expect_float(x, 2, x_name);
-  expect_float(w, 2, w_name);
+  if (w.dtype() != DType::Exact) expect_float(w, 2, w_name);
   const Extents e{x.dim(0), x.dim(1), w.dim(0)};
-  expect(w, dtype, {e.out, e.in}, w_name);
+  expect_sums(w, dtype, {e.out, e.in}, w_name);
   expect(y, dtype, {e.rows, e.out}, y_name);
   return e;
 }
@@ -34,8 +34,7 @@ void Linear::forward(Queue& queue, View<> y, Write write, ConstView<> x, ConstVi
     return by_float_type(x.dtype(), [&]<class T>() {
       reference::linear_forward(y.as<T>(), write, x.as<T>(), w.as<T>(), e.rows, e.in, e.out, queue.products());
     });
-  gemm(queue, Transpose::No, Transpose::Yes, e.rows, e.out, e.in, x.as<float>(), e.in, w.as<float>(), e.in, write,
-       y.as<float>(), e.out);
+  row_product(queue, Transpose::Yes, e.rows, e.out, e.in, x.as<float>(), w.as<float>(), e.in, write, y.as<float>());
 }
 
 void Linear::input_gradient(Queue& queue, View<> dx, Write write, ConstView<> dy, ConstView<> w) {
@@ -45,8 +44,7 @@ void Linear::input_gradient(Queue& queue, View<> dx, Write write, ConstView<> dy
     return by_float_type(dx.dtype(), [&]<class T>() {
       reference::linear_input_gradient(dx.as<T>(), write, dy.as<T>(), w.as<T>(), e.rows, e.in, e.out, queue.products());
     });
-  gemm(queue, Transpose::No, Transpose::No, e.rows, e.in, e.out, dy.as<float>(), e.out, w.as<float>(), e.in, write,
-       dx.as<float>(), e.in);
+  row_product(queue, Transpose::No, e.rows, e.in, e.out, dy.as<float>(), w.as<float>(), e.in, write, dx.as<float>());
 }
 
 void Linear::weight_gradient(Queue& queue, View<> dw, ConstView<> dy, ConstView<> x) {
@@ -54,10 +52,12 @@ void Linear::weight_gradient(Queue& queue, View<> dw, ConstView<> dy, ConstView<
   const Timed timed(queue, "Linear weight gradient", e.flops(), x, dw, dy);
   if (queue.reference(x.dtype()))
     return by_float_type(x.dtype(), [&]<class T>() {
-      reference::linear_weight_gradient(dw.as<T>(), dy.as<T>(), x.as<T>(), e.rows, e.in, e.out, queue.products());
+      add_rows<T>(queue, dw, e.rows, 0, [&](T* terms, int64_t begin, int64_t count) {
+        reference::linear_weight_gradient(terms, dy.as<T>() + begin * e.out, x.as<T>() + begin * e.in, count, e.in,
+                                          e.out, queue.products());
+      });
     });
-  gemm(queue, Transpose::Yes, Transpose::No, e.out, e.in, e.rows, dy.as<float>(), e.out, x.as<float>(), e.in,
-       Write::Accumulate, dw.as<float>(), e.in);
+  sum_row_products(queue, e.out, e.in, e.rows, dy.as<float>(), x.as<float>(), Write::Accumulate, dw);
 }
 
 }  // namespace memring

@@ -15,7 +15,7 @@ struct Linear {
   static void forward(Queue&, View<> y, Write write, ConstView<> x, ConstView<> w);
   // dx [rows, in] = (+=) dy [rows, out] W
   static void input_gradient(Queue&, View<> dx, Write write, ConstView<> dy, ConstView<> w);
-  // dw [out, in] += dyᵀ x
+  // dw [out, in] += dyᵀ x; dw may be exact sums, which get one term for each canonical block of rows
   static void weight_gradient(Queue&, View<> dw, ConstView<> dy, ConstView<> x);
 };
 

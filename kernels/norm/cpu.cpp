@@ -13,20 +13,31 @@
 namespace memring {
 
 double SquaredNorm::of(Queue& queue, ConstView<> x) {
-  const Timed timed(queue, "SquaredNorm", 0, x);
-  if (queue.reference(x.dtype()))
-    return by_float_type(x.dtype(), [&]<class T>() { return reference::squared_norm(x.as<T>(), x.size()); });
   constexpr int64_t kBlock = 65536;
-  const NormLoops& loops = MEMRING_LOOPS(queue, norm_loops);
-  const float* const from = x.as<float>();
-  const int64_t size = x.size();
-  std::vector<double> blocks(static_cast<size_t>((size + kBlock - 1) / kBlock));
-  parallel_for(threads_for(queue, size), static_cast<int64_t>(blocks.size()), [&](int64_t b) {
-    blocks[static_cast<size_t>(b)] = loops.squares(from + b * kBlock, std::min(kBlock, size - b * kBlock));
-  });
   double sum = 0;
-  for (double block : blocks) sum += block;
+  for (const double block : of_blocks(queue, x, queue.reference(x.dtype()) ? x.size() : kBlock)) sum += block;
   return sum;
+}
+
+std::vector<double> SquaredNorm::of_blocks(Queue& queue, ConstView<> x, int64_t block) {
+  const Timed timed(queue, "SquaredNorm", 0, x);
+  const int64_t size = x.size();
+  if (size == 0) return {};
+  std::vector<double> blocks(static_cast<size_t>((size + block - 1) / block));
+  by_float_type(x.dtype(), [&]<class T>() {
+    parallel_for(threads_for(queue, size), std::ssize(blocks), [&](int64_t b) {
+      const T* const from = x.as<T>() + b * block;
+      const int64_t count = std::min(block, size - b * block);
+      if constexpr (std::is_same_v<T, float>) {
+        if (!queue.reference(DType::F32)) {
+          blocks[static_cast<size_t>(b)] = MEMRING_LOOPS(queue, norm_loops).squares(from, count);
+          return;
+        }
+      }
+      blocks[static_cast<size_t>(b)] = reference::squared_norm(from, count);
+    });
+  });
+  return blocks;
 }
 
 }  // namespace memring

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <vector>
+
 #include "base/queue.h"
 
 namespace memring {
@@ -9,6 +11,8 @@ namespace memring {
 /// The global gradient norm is the square root of its sum over all ranks' shards.
 struct SquaredNorm {
   static double of(Queue&, ConstView<> x);  // x any shape, fp32 or fp64; 0 when empty; NaN and Inf pass through
+  // of each `block` elements of x by themselves, the last of which may be short
+  static std::vector<double> of_blocks(Queue&, ConstView<> x, int64_t block);
 };
 
 }  // namespace memring

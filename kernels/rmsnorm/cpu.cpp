@@ -6,6 +6,7 @@
 #include "base/profile.h"
 #include "kernels/common/checks.h"
 #include "kernels/common/dispatch.h"
+#include "kernels/common/row_products.h"
 #include "kernels/rmsnorm/loops.h"
 #include "kernels/rmsnorm/ref.h"
 #include "kernels/rmsnorm/rmsnorm.h"
@@ -14,26 +15,33 @@ namespace memring {
 namespace {
 
 // dgain is summed in blocks of rows, whose partial sums are then added in ascending order. A group of blocks at a time,
-// so that the partial sums take kGroup rows whatever the number of rows.
-constexpr int64_t kBlock = 64, kGroup = 64;
+// so that the partial sums take kGroup rows whatever the number of rows. Exact sums get one term for each block, which
+// must not cross the border of a canonical one.
+constexpr int64_t kMostRows = 64, kGroup = 64;
 
-void backward_fp32(Queue& queue, float* dx, Write write, float* dgain, const float* dy, const float* x,
+void backward_fp32(Queue& queue, float* dx, Write write, View<> dgain, const float* dy, const float* x,
                    const float* gain, const float* inv_rms, int64_t rows, int64_t dim) {
   const RmsNormLoops& loops = MEMRING_LOOPS(queue, rmsnorm_loops);
+  const int64_t block = queue.block() > 0 ? std::min(kMostRows, queue.block()) : kMostRows;
   thread_local std::vector<float> partial_sums;
-  for (int64_t first = 0; first < rows; first += kBlock * kGroup) {
-    const int64_t last = std::min(rows, first + kBlock * kGroup), blocks = (last - first + kBlock - 1) / kBlock;
+  for (int64_t first = 0; first < rows; first += block * kGroup) {
+    const int64_t last = std::min(rows, first + block * kGroup), blocks = (last - first + block - 1) / block;
     partial_sums.assign(static_cast<size_t>(blocks * dim), 0.0f);
     float* const partial = partial_sums.data();
     parallel_ranges(threads_for(queue, (last - first) * dim), blocks, [&](int64_t begin, int64_t end, int) {
       for (int64_t b = begin; b < end; ++b) {
-        const int64_t row = first + b * kBlock, count = std::min(kBlock, last - row);
+        const int64_t row = first + b * block, count = std::min(block, last - row);
         loops.backward(dx + row * dim, write, partial + b * dim, dy + row * dim, x + row * dim, gain, inv_rms + row,
                        count, dim);
       }
     });
-    for (int64_t b = 0; b < blocks; ++b)
-      for (int64_t i = 0; i < dim; ++i) dgain[i] += partial[b * dim + i];
+    for (int64_t b = 0; b < blocks; ++b) {
+      if (dgain.dtype() == DType::Exact) {
+        ExactSum::add(queue, dgain, View<float>(partial + b * dim, {dim}));
+        continue;
+      }
+      for (int64_t i = 0; i < dim; ++i) dgain.as<float>()[i] += partial[b * dim + i];
+    }
   }
 }
 
@@ -63,17 +71,20 @@ void RmsNorm::backward(Queue& queue, View<> dx, Write write, View<> dgain, Const
   const DType dtype = expect_float(x, 2, "RmsNorm x");
   const int64_t rows = x.dim(0), dim = x.dim(1);
   expect(dx, dtype, {rows, dim}, "RmsNorm dx");
-  expect(dgain, dtype, {dim}, "RmsNorm dgain");
+  expect_sums(dgain, dtype, {dim}, "RmsNorm dgain");
   expect(dy, dtype, {rows, dim}, "RmsNorm dy");
   expect(gain, dtype, {dim}, "RmsNorm gain");
   expect(inv_rms, dtype, {rows}, "RmsNorm inv_rms");
   const Timed timed(queue, "RmsNorm backward", 0, dx, dy, x);
   if (queue.reference(dtype))
     return by_float_type(dtype, [&]<class T>() {
-      reference::rmsnorm_backward(dx.as<T>(), write, dgain.as<T>(), dy.as<T>(), x.as<T>(), gain.as<T>(),
-                                  inv_rms.as<T>(), rows, dim);
+      add_rows<T>(queue, dgain, rows, 0, [&](T* terms, int64_t begin, int64_t count) {
+        const int64_t at = begin * dim;
+        reference::rmsnorm_backward(dx.as<T>() + at, write, terms, dy.as<T>() + at, x.as<T>() + at, gain.as<T>(),
+                                    inv_rms.as<T>() + begin, count, dim);
+      });
     });
-  backward_fp32(queue, dx.as<float>(), write, dgain.as<float>(), dy.as<float>(), x.as<float>(), gain.as<float>(),
+  backward_fp32(queue, dx.as<float>(), write, dgain, dy.as<float>(), x.as<float>(), gain.as<float>(),
                 inv_rms.as<float>(), rows, dim);
 }
 

@@ -45,7 +45,7 @@ Findings look(const Session& session) {
   copy_text(f.cpu, cpu_name());
   f.node_rank = session.node().rank;
   f.cores = machine_cores();
-  f.threads = numerics(DeviceConfig{}, session.node()).queue.threads;
+  f.threads = numerics(Config{}, session.node()).queue.threads;
   const char* threads = std::getenv("OMP_NUM_THREADS");
   f.openmp_threads = threads ? std::atoi(threads) : 0;
   f.isa = static_cast<int32_t>(best_isa());

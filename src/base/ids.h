@@ -34,7 +34,7 @@ struct Cell {
 
 /// A row of a segment's layout. `position` feeds RoPE; visibility comes from order alone: the row sees every key whose
 /// order k satisfies from <= k <= to, and itself (k == order). Orders are unique within a segment and count from its
-/// start, so order / run.block is also the canonical block that `run.deterministic = strict` will sum by.
+/// start, so order / run.block is also the canonical block that `run.deterministic = strict` computes by.
 struct Row {
   int32_t position = 0, order = 0, from = 0, to = 0;
   bool operator==(const Row&) const = default;

@@ -31,6 +31,7 @@ class Queue {
     Isa isa = best_isa();
     Products products = Products::F32;
     int threads = 1;
+    int64_t block = 0;  ///< rows of a canonical block (run.deterministic = strict); 0: products take all rows at once
   };
   Queue() : Queue(Options{}) {}
   explicit Queue(Options options) : options_(options) {}
@@ -39,6 +40,7 @@ class Queue {
   int threads() const { return options_.threads; }
   Isa isa() const { return options_.isa; }
   Products products() const { return options_.products; }
+  int64_t block() const { return options_.block; }
   /// The reference kernels run where asked for, and always in double precision.
   bool reference(DType dtype) const { return options_.backend == Backend::Reference || dtype == DType::F64; }
 

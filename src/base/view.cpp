@@ -7,6 +7,8 @@ namespace memring {
 
 int64_t bytes_of(DType dtype) {
   switch (dtype) {
+    case DType::Exact:
+      return 16;
     case DType::F64:
     case DType::I64:
       return 8;
@@ -31,6 +33,8 @@ const char* name_of(DType dtype) {
       return "int64";
     case DType::U8:
       return "uint8";
+    case DType::Exact:
+      return "exact";
   }
   return "?";
 }

@@ -12,10 +12,11 @@
 #include <type_traits>
 
 #include "base/error.h"
+#include "base/exact.h"
 
 namespace memring {
 
-enum class DType : uint8_t { F32, F64, I32, I64, U8 };
+enum class DType : uint8_t { F32, F64, I32, I64, U8, Exact };
 
 int64_t bytes_of(DType);
 const char* name_of(DType);
@@ -31,6 +32,8 @@ constexpr DType dtype_of() {
     return DType::I32;
   else if constexpr (std::is_same_v<U, int64_t>)
     return DType::I64;
+  else if constexpr (std::is_same_v<U, Exact>)
+    return DType::Exact;
   else {
     static_assert(std::is_same_v<U, uint8_t>, "no DType for this type");
     return DType::U8;

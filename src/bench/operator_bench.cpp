@@ -22,7 +22,7 @@ class OperatorMeasurement {
  public:
   OperatorMeasurement(const Config& config, Session& session)
       : world_(session.world()),
-        queue_(numerics(config.device, session.node()).queue),
+        queue_(numerics(config, session.node()).queue),
         operators_(config),
         ceiling_(world_, queue_),
         copy_(world_, queue_) {}

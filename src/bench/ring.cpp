@@ -18,7 +18,7 @@ class RingWork {
  public:
   RingWork(const Config& config, Communicator& token, const NodeShare& node)
       : token_(token),
-        queue_(numerics(config.device, node).queue),
+        queue_(numerics(config, node).queue),
         m_(model_shape(config.model)),
         batch_(config.data.batch),
         plan_(config.data.length, token.size()),

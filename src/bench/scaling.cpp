@@ -37,7 +37,7 @@ BenchResult bench_scaling(const Config& config, const BenchOptions& options, Ses
   Config one = config;
   one.mesh = {.data = 1, .segment = 1, .token = 1};
   Communicator mine = world.split(world.rank(), 0, "alone");
-  const Queue queue(numerics(config.device, session.node()).queue);
+  const Queue queue(numerics(config, session.node()).queue);
   GemmCeiling gemm(queue);
   TrainingJob together(config, world, session.node());
   std::optional<TrainingJob> alone;  // the others leave the memory to rank 0

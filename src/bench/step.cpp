@@ -20,7 +20,7 @@ class StepMeasurement {
  public:
   StepMeasurement(const Config& config, Session& session)
       : world_(session.world()),
-        queue_(numerics(config.device, session.node()).queue),
+        queue_(numerics(config, session.node()).queue),
         start_(process_seconds()),
         yardstick_(world_, queue_),
         peak_before_(peak_memory()),

@@ -21,7 +21,7 @@ double step_flops(const Config& config) {
   Params params;
   const ModelShape m = model_shape(config.model);
   const Llama llama(m, params);
-  const auto memory = make_memory(memory_settings(config.memory), m, params);
+  const auto memory = make_memory(memory_settings(config), m, params);
   const SequenceShape shape = sequence_shape(config);
   const int64_t layer_weights =
       2 * m.dim * m.head_dim * (m.heads + m.kv_heads) + 3 * m.dim * m.ffn;  // q and o, k and v; gate, up, down

@@ -38,7 +38,7 @@ TrainingJob::TrainingJob(const Config& config, Communicator& group, const NodeSh
       mesh_(group, resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, group.size())) {
   engine_.emplace(config_, mesh_, node, workload_of(config_, config_.data.batch, {sequence_shape(config_)}, backward),
                   [&](const FlatBuffer& layout, DType dtype) {
-                    sync_.emplace(group, layout.size);
+                    sync_.emplace(group, layout.size, gradient_order(config_));
                     return backward ? Optimizer::bytes(dtype, sync_->shard().size()) : 0;
                   });
   engine_->params().initialise(config_.run.seed, engine_->queue().threads());
@@ -50,11 +50,11 @@ TrainingJob::TrainingJob(const Config& config, Communicator& group, const NodeSh
 void TrainingJob::step() {
   Params& params = engine_->params();
   Executor& executor = engine_->executor();
-  if (backward_) Elementwise::fill(engine_->queue(), params.gradients(), 0);
+  if (backward_) Elementwise::fill(engine_->queue(), params.sums(), 0);
   const int64_t step = steps_++;
   const StepSums local = executor.run(RandomTokens(config_, step), executor.draw(step, sequence_shape(config_)));
   if (!backward_) return;
-  const ReducedStep reduced = sync_->reduce(engine_->queue(), params.gradients(), local);
+  const ReducedStep reduced = sync_->reduce(engine_->queue(), params.sums(), params.gradients(), local);
   optimizer_->step(config_.optimizer.lr, steps_, optimizer_->clipping(reduced.norm) / reduced.sums.targets);
   sync_->gather(params.weights());
 }

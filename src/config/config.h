@@ -17,10 +17,11 @@ struct RunConfig {
   double time = 0;         ///< stop after this many seconds of training in this process; 0 = no limit
   double target_loss = 0;  ///< stop once a logged training loss is at most this; 0 = off
   uint64_t seed = 1;
-  std::string deterministic = "mesh";
-  double timeout = 600;          ///< seconds without any progress after which a rank ends the job; 0 = off
-  std::string on_usr1 = "stop";  ///< stop (save, exit 75) | continue (save, go on)
-  int64_t max_skipped = 10;      ///< exit 70 after this many non-finite steps in a row
+  std::string deterministic = "mesh";  ///< mesh | strict
+  int64_t block = 256;                 ///< strict: rows of a canonical block, a power of two
+  double timeout = 600;                ///< seconds without any progress after which a rank ends the job; 0 = off
+  std::string on_usr1 = "stop";        ///< stop (save, exit 75) | continue (save, go on)
+  int64_t max_skipped = 10;            ///< exit 70 after this many non-finite steps in a row
 };
 
 struct MeshConfig {

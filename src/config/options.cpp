@@ -96,10 +96,14 @@ std::vector<Option> table() {
       real("run.target_loss", run<&RunConfig::target_loss>, at_least(0),
            "Stop once a logged training loss (nats per token) is at most this; 0 = off.", "1.5"),
       integer("run.seed", run<&RunConfig::seed>, at_least(0), "Seed of all random numbers.", "42", kNumbers),
-      choice("run.deterministic", run<&RunConfig::deterministic>, {"mesh"}, {"strict"},
-             "This build gives equal bits on equal meshes only. Set run.deterministic = mesh: other meshes agree to "
-             "rounding.",
-             "What gives the same bits: mesh = the same mesh, threads and instruction set.", "mesh"),
+      choice("run.deterministic", run<&RunConfig::deterministic>, {"mesh", "strict"},
+             "What gives the same bits: mesh = the same mesh, threads and instruction set; strict = the same "
+             "instruction set alone, on any number of ranks (slower, more memory).",
+             "strict"),
+      integer(
+          "run.block", run<&RunConfig::block>, {1, 512},
+          "Rows of a segment that strict computes together, a power of two: less work at more, finer shares at less.",
+          "128"),
       duration("run.timeout", run<&RunConfig::timeout>,
                "End the job when a rank makes no progress for this long; 0 = never.", "00:30:00"),
       choice("run.on_usr1", run<&RunConfig::on_usr1>, {"stop", "continue"},
@@ -203,7 +207,7 @@ std::vector<Option> table() {
       integer("data.batch", data<&DataConfig::batch>, count_from(1),
               "Sequences of one optimizer step over the whole world.", "32", kNumbers),
       integer("data.micro_batch", data<&DataConfig::micro_batch>, count_from(0),
-              "Sequences computed together as one stream; 0 = automatic.", "4"),
+              "Sequences computed together as one stream; 0 = automatic.", "1"),
       size("data.length", data<&DataConfig::length>, at_least(1), "Tokens of one sequence; curriculum.stages sets it.",
            "64k", kNumbers),
 

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <bit>
 #include <initializer_list>
 
 #include "base/error.h"
@@ -64,6 +65,16 @@ void validate_run(const Config& c, const PlaceOf& place_of) {
   demand(c.data.micro_batch <= c.data.batch, place_of, {"data.micro_batch", "data.batch"},
          fmt::format("data.micro_batch = {} is more than data.batch = {}", c.data.micro_batch, c.data.batch),
          "Set data.micro_batch to at most data.batch, or to 0 for an automatic choice.");
+  const bool strict = c.run.deterministic == "strict";
+  demand(std::has_single_bit(static_cast<uint64_t>(c.run.block)), place_of, {"run.block"},
+         fmt::format("run.block = {} is not a power of two", c.run.block), "Set run.block to 64, 128, 256 or 512.");
+  demand(!strict || c.data.micro_batch <= 1, place_of, {"data.micro_batch", "run.deterministic"},
+         fmt::format("data.micro_batch = {} with run.deterministic = strict, which computes each sequence by itself",
+                     c.data.micro_batch),
+         "Set data.micro_batch to 0 or 1, or run.deterministic = mesh.");
+  demand(!strict || c.device.dtype != "bf16", place_of, {"device.dtype", "run.deterministic"},
+         "device.dtype = bf16 with run.deterministic = strict, which needs fp32 or fp64",
+         "Set device.dtype = fp32, or run.deterministic = mesh.");
   demand(c.tbptt.boundaries == 0 || c.tbptt.recompute != "never", place_of, {"tbptt.boundaries", "tbptt.recompute"},
          fmt::format("tbptt.boundaries = {} thins the states that recomputing starts from, but tbptt.recompute = never",
                      c.tbptt.boundaries),

@@ -204,7 +204,8 @@ View<> CellRunner::text_rows(const CellText& text, View<> hidden, Arena& scratch
 void CellRunner::loss(const CellText& text, const CellSaved& saved, View<> nll, Arena& scratch) {
   ArenaScope scope(scratch);
   const View<> hidden = text_rows(text, saved.normed, scratch);
-  CrossEntropy::forward(queue_, nll, hidden, params_.weight(llama_.head()), view_of(text.targets), scratch);
+  CrossEntropy::forward(queue_, nll, hidden, params_.weight(llama_.head()), view_of(text.targets), scratch,
+                        axis_.first_from(memory_.text_begin()));
 }
 
 void CellRunner::logits(const CellText& text, const CellSaved& saved, View<> logits, Arena& scratch) {
@@ -223,7 +224,7 @@ void CellRunner::head_backward(const CellText& text, const CellSaved& saved, Cel
   const View<> normed = saved.normed.reshaped({e.batch, e.rows, dim});
   const auto head = [&](View<> d_text, ConstView<> rows) {
     CrossEntropy::forward_backward(queue_, nll, d_text, params_.grad(llama_.head()), rows,
-                                   params_.weight(llama_.head()), view_of(text.targets), scratch);
+                                   params_.weight(llama_.head()), view_of(text.targets), scratch, begin);
   };
   if (s.text) {
     for (int64_t b = 0; b < e.batch; ++b)

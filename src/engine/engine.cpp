@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/machine.h"
+#include "kernels/exact_sum/exact_sum.h"
 
 namespace memring {
 namespace {
@@ -25,6 +26,14 @@ Tbptt tbptt_of(const Config& config) {
   return config.tbptt.mode == "window"     ? Tbptt::windows(config.tbptt.window)
          : config.tbptt.mode == "unbiased" ? Tbptt::unbiased(config.tbptt.cut, config.run.seed)
                                            : Tbptt::full();
+}
+
+bool strict(const Config& config) { return config.run.deterministic == "strict"; }
+
+Params::Gradients gradients_of(const Config& config, const Workload& workload) {
+  return !workload.backward ? Params::Gradients::None
+         : strict(config)   ? Params::Gradients::Exact
+                            : Params::Gradients::Plain;
 }
 
 Recompute recompute_of(const TbpttConfig& config) {
@@ -51,7 +60,8 @@ ModelShape model_shape(const ModelConfig& m) {
           .tied = m.tied};
 }
 
-MemorySettings memory_settings(const MemoryConfig& m) {
+MemorySettings memory_settings(const Config& config) {
+  const MemoryConfig& m = config.memory;
   return {.kind = m.kind == "armt"  ? MemoryKind::Armt
                   : m.kind == "rmt" ? MemoryKind::Rmt
                                     : MemoryKind::None,
@@ -60,17 +70,24 @@ MemorySettings memory_settings(const MemoryConfig& m) {
           .key_dim = m.key_dim,
           .nu = m.nu,
           .init_std = m.init_std,
-          .reset_each_segment = m.reset == "segment"};
+          .reset_each_segment = m.reset == "segment",
+          .exact_sums = strict(config)};
 }
 
-Numerics numerics(const DeviceConfig& device, const NodeShare& node) {
+Numerics numerics(const Config& config, const NodeShare& node) {
+  const DeviceConfig& device = config.device;
   Numerics n;
-  n.name = device.dtype == "auto" ? (cpu_has_amx_bf16() ? "bf16" : "fp32") : device.dtype;
+  n.name = device.dtype == "auto" ? (cpu_has_amx_bf16() && !strict(config) ? "bf16" : "fp32") : device.dtype;
   n.dtype = n.name == "fp64" ? DType::F64 : DType::F32;
   n.queue.products = n.name == "bf16" ? Products::Bf16 : Products::F32;
   n.queue.isa = isa_of(device.isa);
   n.queue.threads = device.threads > 0 ? device.threads : node.cores;
+  n.queue.block = strict(config) ? config.run.block : 0;
   return n;
+}
+
+GradientSync::Order gradient_order(const Config& config) {
+  return strict(config) ? GradientSync::Order::None : GradientSync::Order::OfRanks;
 }
 
 int64_t memory_limit(const DeviceConfig& device, const NodeShare& node) {
@@ -84,38 +101,45 @@ Workload workload_of(const Config& config, int64_t batch, std::vector<SequenceSh
   Workload w;
   w.batch = batch;
   w.shapes = std::move(shapes);
-  w.micro_batch = config.data.micro_batch;
+  w.micro_batch = strict(config) ? 1 : config.data.micro_batch;
   w.backward = backward;
   return w;
 }
 
 Engine::Engine(const Config& config, Mesh& mesh, const NodeShare& node, const Workload& workload,
                const std::function<int64_t(const FlatBuffer&, DType)>& fixed_bytes)
-    : numerics_(memring::numerics(config.device, node)),
+    : numerics_(memring::numerics(config, node)),
       queue_(numerics_.queue),
       workload_(workload),
       llama_(model_shape(config.model), params_),
-      memory_(make_memory(memory_settings(config.memory), llama_.shape(), params_)),
+      memory_(make_memory(memory_settings(config), llama_.shape(), params_)),
       executor_(std::make_unique<Executor>(queue_, params_, llama_, *memory_, mesh, numerics_.dtype, workload,
                                            tbptt_of(config))) {
   if (node.progress) executor_->note_in(*node.progress);
+  const Params::Gradients gradients = gradients_of(config, workload);
   Arena measure;
-  params_.allocate(measure, numerics_.dtype, workload.backward);
+  params_.allocate(measure, numerics_.dtype, gradients);
   const int64_t own = measure.peak(), others = fixed_bytes(params_.layout(), numerics_.dtype);
   executor_->fit(recompute_of(config.tbptt), memory_limit(config.device, node), own + others);
   plan_ = executor_->plan();
   plan_.parts.insert(plan_.parts.begin(),
                      {{"parameters and gradients", own}, {"optimizer and checkpoint buffer", others}});
   weights_ = Arena(own, queue_.threads());
-  params_.allocate(weights_, numerics_.dtype, workload.backward);
+  params_.allocate(weights_, numerics_.dtype, gradients);
   executor_->allocate();
+}
+
+void Engine::sum_gradients(Communicator& group) {
+  group.all_reduce_sum(params_.sums());
+  if (params_.sums().dtype() == DType::Exact)
+    ExactSum::round(queue_, params_.gradients(), Write::Overwrite, params_.sums());
 }
 
 void Engine::reduce_during_backward(GradientSync& sync) {
   std::vector<Range> layers;
   for (int64_t l = llama_.shape().layers - 1; l >= 0; --l) layers.push_back(llama_.parameters(params_.layout(), l));
   sync.expect_layers(layers);
-  executor_->set_layer_observer([this, &sync](int64_t) { sync.layer_complete(params_.gradients()); });
+  executor_->set_layer_observer([this, &sync](int64_t) { sync.layer_complete(params_.sums()); });
   queue_.add_poll([&sync] { sync.poll(); });
 }
 

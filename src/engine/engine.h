@@ -14,7 +14,7 @@ namespace memring {
 
 /// The plain structs behind the configuration's words.
 ModelShape model_shape(const ModelConfig&);
-MemorySettings memory_settings(const MemoryConfig&);
+MemorySettings memory_settings(const Config&);
 
 /// How this rank computes: data type, products, threads, instruction set.
 struct Numerics {
@@ -22,7 +22,10 @@ struct Numerics {
   Queue::Options queue;
   std::string name;  ///< "fp32", "bf16" or "fp64"
 };
-Numerics numerics(const DeviceConfig&, const NodeShare&);
+Numerics numerics(const Config&, const NodeShare&);
+
+/// How the gradients of ranks are to be summed.
+GradientSync::Order gradient_order(const Config&);
 
 /// Bytes a rank may plan for: device.memory, or its share of what the machine has free now.
 int64_t memory_limit(const DeviceConfig&, const NodeShare&);
@@ -39,6 +42,8 @@ class Engine {
   const Numerics& numerics() const { return numerics_; }
   const Workload& workload() const { return workload_; }
   Dependency dependency() const { return memory_->dependency(); }
+  /// The gradients of all ranks of `group`, summed, on each of them.
+  void sum_gradients(Communicator& group);
   /// Gradients start on their way to the other ranks as soon as a layer's are complete. `sync` must stay.
   void reduce_during_backward(GradientSync& sync);
   /// Parameters, what `fixed_bytes` said, and the executor's parts.

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/token_axis.h"
 
-#include <algorithm>
-
 #include "kernels/elementwise/elementwise.h"
 
 namespace memring {
 
 int64_t TokenAxis::buffer_bytes(const ModelShape& m, DType dtype, int64_t batch, int64_t rows, bool backward) const {
   if (token_.size() == 1) return 0;
+  if (block_ > 0) return GatherAttention::buffer_bytes(dtype, batch, m.heads, m.kv_heads, m.head_dim, rows, backward);
   return RingAttention::buffer_bytes(dtype, batch, m.kv_heads, m.head_dim, plan(rows), backward);
 }
 
@@ -18,7 +17,8 @@ void TokenAxis::enter(std::vector<Row> layout) {
   const RingPlan split = plan(std::ssize(layout_));
   numbers_ = split.rows_of(token_.rank());
   rows_ = rows_at(layout_, numbers_);
-  if (token_.size() > 1) ring_.enter(split, layout_);
+  if (token_.size() == 1) return;
+  block_ > 0 ? gathered_.enter(split, layout_) : ring_.enter(split, layout_);
 }
 
 int64_t TokenAxis::first_from(int64_t number) const {
@@ -26,8 +26,9 @@ int64_t TokenAxis::first_from(int64_t number) const {
 }
 
 AttentionExecutor& TokenAxis::attention() {
-  if (token_.size() > 1) return ring_;
-  return local_;
+  if (token_.size() == 1) return local_;
+  if (block_ > 0) return gathered_;
+  return ring_;
 }
 
 // A row is on one rank, so the sum over ranks only moves it.

@@ -3,10 +3,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <span>
 #include <vector>
 
+#include "dist/gather_attention.h"
 #include "dist/ring_attention.h"
 #include "memory/row_axis.h"
 #include "model/shape.h"
@@ -15,9 +17,10 @@ namespace memring {
 
 class TokenAxis final : public RowAxis {
  public:
-  explicit TokenAxis(Communicator& token) : token_(token), ring_(token) {}
+  /// `block`: rows of a canonical block (Queue::Options::block), or 0.
+  TokenAxis(Communicator& token, int64_t block) : token_(token), block_(block), ring_(token), gathered_(token) {}
 
-  RingPlan plan(int64_t rows) const { return RingPlan(rows, token_.size()); }
+  RingPlan plan(int64_t rows) const { return RingPlan(rows, token_.size(), std::max<int64_t>(block_, 1)); }
   /// How many rows of a layout of `rows` are here, and which rows of [begin, end) of it: two ranges, either may be
   /// empty.
   int64_t count(int64_t rows) const { return plan(rows).count(token_.rank()); }
@@ -25,7 +28,7 @@ class TokenAxis final : public RowAxis {
 
   /// Message buffers for cells of `batch` sequences and layouts of up to `rows` rows.
   int64_t buffer_bytes(const ModelShape&, DType, int64_t batch, int64_t rows, bool backward) const;
-  void allocate(int64_t bytes) { ring_.allocate(bytes); }
+  void allocate(int64_t bytes) { block_ > 0 ? gathered_.allocate(bytes) : ring_.allocate(bytes); }
 
   void note_in(Progress& progress) { ring_.note_in(progress); }
 
@@ -44,7 +47,9 @@ class TokenAxis final : public RowAxis {
 
  private:
   Communicator& token_;
+  int64_t block_;
   RingAttention ring_;
+  GatherAttention gathered_;
   LocalAttention local_;
   std::vector<Row> layout_, rows_;
   std::vector<int32_t> numbers_;

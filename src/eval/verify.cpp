@@ -180,7 +180,7 @@ Verification verify_fixture(const Fixture& fixture, const Config& config, Tolera
   Collector found(fixture, config.model.vocab, state_size, executor.state_numbers());
   executor.run(FixtureTokens(fixture, sequence), executor.draw(0, sequence), &found);
 
-  world.all_reduce_sum(engine.params().gradients());
+  engine.sum_gradients(world);
   for (auto* values : {&found.nll, &found.all_logits, &found.state})
     if (!values->empty()) world.all_reduce_sum(view_of(*values));
 
@@ -207,7 +207,7 @@ Verification verify_fixture(const Fixture& fixture, const Config& config, Tolera
     const auto& values = fixture.grads.at(entries[i].name).values;
     const size_t begin = gradients.size();
     gradients.resize(begin + values.size());
-    add_doubles(engine.params().grad(static_cast<int>(i)), gradients.data() + begin);
+    add_doubles(engine.params().gradients().rows(entries[i].offset, std::ssize(values)), gradients.data() + begin);
     for (size_t j = begin; j < gradients.size(); ++j) gradients[j] /= counted;
     expected.insert(expected.end(), values.begin(), values.end());
     const double error = relative_error(std::span(gradients).subspan(begin), values);

@@ -20,6 +20,7 @@ constexpr int64_t kReadRows = 2048;
 
 struct ArmtShape {
   int64_t layers, dim, tokens, key_dim, nu;
+  bool exact_sums;
   int64_t keys() const { return 2 * nu * key_dim; }
   int64_t state() const { return keys() * (dim + 1); }  ///< numbers of a layer's A and z
 };
@@ -52,7 +53,7 @@ struct ReadScratch {
     if (!backward) return r;
     r.d_query = arena.take(dtype, {chunk, s.key_dim});
     r.d_phi = arena.take(dtype, {chunk, s.keys()});
-    r.d_states = arena.take(dtype, {e.batch, s.state()});
+    r.d_states = arena.take(s.exact_sums ? DType::Exact : dtype, {e.batch, s.state()});
     return r;
   }
 };
@@ -84,8 +85,8 @@ struct WriteScratch {
 class Armt final : public Memory {
  public:
   Armt(const MemorySettings& settings, const ModelShape& model, Params& params)
-      : reset_(settings.reset_each_segment),
-        shape_{model.layers, model.dim, settings.tokens, settings.key_dim, settings.nu} {
+      : reset_(settings.reset_each_segment), shape_{model.layers,     model.dim,   settings.tokens,
+                                                    settings.key_dim, settings.nu, settings.exact_sums} {
     const auto dim = static_cast<double>(shape_.dim);
     tokens_ = params.declare("memory.tokens", {shape_.tokens, shape_.dim}, {.std = settings.init_std}, false);
     // Features are of degree two, so a usual initialisation would leave keys so small that eps rules every denominator
@@ -242,12 +243,8 @@ class Armt final : public Memory {
                                   d_before.z, d_after.A, d_after.z, written(s, b), before.A, before.z, c.scratch);
     }
     Dpfp::backward(c.queue, s.d_key, s.d_phi, s.key, shape_.nu);
-    keep_own_rows(c, s);
 
     const Tensors& t = tensors(c);
-    Linear::weight_gradient(c.queue, c.params.grad(t.key), s.d_key, vectors);
-    Linear::weight_gradient(c.queue, c.params.grad(t.value), s.d_value, vectors);
-    Linear::weight_gradient(c.queue, c.params.grad(t.beta), s.d_gate, vectors);
     Linear::input_gradient(c.queue, s.d_vectors, Write::Overwrite, s.d_key, c.params.weight(t.key));
     Linear::input_gradient(c.queue, s.d_vectors, Write::Accumulate, s.d_value, c.params.weight(t.value));
     Linear::input_gradient(c.queue, s.d_vectors, Write::Accumulate, s.d_gate, c.params.weight(t.beta));
@@ -259,6 +256,10 @@ class Armt final : public Memory {
         Elementwise::add(c.queue, d_bias, d_bias, of(s.d_gate, b).at(i));
       }
     });
+    keep_own_rows(c, s);
+    Linear::weight_gradient(c.queue, c.params.grad(t.key), s.d_key, vectors);
+    Linear::weight_gradient(c.queue, c.params.grad(t.value), s.d_value, vectors);
+    Linear::weight_gradient(c.queue, c.params.grad(t.beta), s.d_gate, vectors);
   }
 
   Associative::Smallest take_smallest() override { return std::exchange(smallest_, {}); }
@@ -329,10 +330,12 @@ class Armt final : public Memory {
   Associative::Rows written(const WriteScratch& s, int64_t b) const {
     return {of(s.phi, b), of(s.value, b), gates_of(s.gate, b)};
   }
-  /// Takes the gradients of memory rows that other ranks hold out of those that every rank has computed.
+  /// Takes the gradients of memory rows that other ranks hold out of those that every rank has computed. An exact sum
+  /// takes all rows as one term, on the rank of the first.
   void keep_own_rows(CellContext& c, const WriteScratch& s) const {
     std::vector<bool> here(static_cast<size_t>(shape_.tokens));
     for_memory_rows(c, [&](int64_t, int64_t i) { here[static_cast<size_t>(i)] = true; });
+    if (shape_.exact_sums) here.assign(here.size(), here[0]);
     for (int64_t i = 0; i < shape_.tokens; ++i)
       for (int64_t b = 0; b < c.batch && !here[static_cast<size_t>(i)]; ++b)
         for (const View<>& gradient : {s.d_key, s.d_value, s.d_gate})

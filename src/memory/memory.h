@@ -91,6 +91,7 @@ struct MemorySettings {
   int64_t key_dim = 64, nu = 3;     ///< ARMT: width of keys before the feature map, and its order
   double init_std = 1;              ///< of the memory tokens
   bool reset_each_segment = false;  ///< the control experiment: the same layout, the initial state in every segment
+  bool exact_sums = false;          ///< sums over the rows of a segment do not depend on which ranks hold them
 };
 
 /// Declares the mechanism's parameters (names start with "memory.").

@@ -14,9 +14,11 @@ int Params::declare(const std::string& name, Shape shape, Init init, bool decay)
   return static_cast<int>(layout_.entries.size()) - 1;
 }
 
-void Params::allocate(Arena& arena, DType dtype, bool gradients) {
+void Params::allocate(Arena& arena, DType dtype, Gradients gradients) {
   weights_ = arena.take(dtype, {layout_.size});
-  if (gradients) gradients_ = arena.take(dtype, {layout_.size});
+  if (gradients == Gradients::None) return;
+  gradients_ = arena.take(dtype, {layout_.size});
+  sums_ = gradients == Gradients::Exact ? arena.take(DType::Exact, {layout_.size}) : gradients_;
 }
 
 void Params::initialise(uint64_t seed, int threads) {

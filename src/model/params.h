@@ -22,15 +22,17 @@ class Params {
   /// Returns the tensor's number. `decay`: weight decay applies (matrices yes, gains and memory tokens no).
   int declare(const std::string& name, Shape shape, Init init, bool decay);
 
-  /// Takes the flat buffers; without `gradients` grad() is empty (evaluation). A measuring arena only counts.
-  void allocate(Arena&, DType, bool gradients);
+  enum class Gradients : uint8_t { None, Plain, Exact };
+  /// Takes the flat buffers; without gradients grad() is empty (evaluation). A measuring arena only counts.
+  void allocate(Arena&, DType, Gradients);
   /// A pure function of the seed, whatever the number of threads.
   void initialise(uint64_t seed, int threads);
 
   View<> weight(int tensor) const { return slice(weights_, tensor); }
-  View<> grad(int tensor) const { return slice(gradients_, tensor); }
-  View<> weights() const { return weights_; }      ///< [layout().size]
-  View<> gradients() const { return gradients_; }  ///< [layout().size], or empty
+  View<> grad(int tensor) const { return slice(sums_, tensor); }  ///< where cells add their gradients
+  View<> weights() const { return weights_; }                     ///< [layout().size]
+  View<> sums() const { return sums_; }                           ///< [layout().size], or empty: grad() of all tensors
+  View<> gradients() const { return gradients_; }  ///< the same, or, where the sums are exact, what becomes of them
 
   const FlatBuffer& layout() const { return layout_; }
   bool decays(int tensor) const { return decays_[static_cast<size_t>(tensor)]; }
@@ -41,7 +43,7 @@ class Params {
   FlatBuffer layout_;
   std::vector<Init> inits_;
   std::vector<bool> decays_;
-  View<> weights_, gradients_;
+  View<> weights_, gradients_, sums_;
 };
 
 }  // namespace memring

@@ -53,7 +53,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
   std::optional<GradientSync> sync;
   Engine engine(config, mesh, session.node(), workload_of(config, config.data.batch, curriculum.stages(), true),
                 [&](const FlatBuffer& layout, DType dtype) {
-                  sync.emplace(session.world(), layout.size);
+                  sync.emplace(session.world(), layout.size, gradient_order(config));
                   const CheckpointData shape{.layout = layout,
                                              .shard = sync->shard(),
                                              .weights = View<>(nullptr, dtype, {layout.size}),
@@ -103,12 +103,12 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
     const SequenceShape shape = curriculum.shape(state);
     const auto batch = dataset->at(state.step, shape);
     const BoundaryWeights weights = executor.draw(state.step, shape);
-    Elementwise::fill(engine.queue(), params.gradients(), 0);
+    Elementwise::fill(engine.queue(), params.sums(), 0);
     StepSums local = executor.run(*batch, weights);
     stop.ask(local, rank0);
     saves.ask(local, rank0);
     progress.enter(Phase::Reduce);
-    const ReducedStep reduced = sync->reduce(engine.queue(), params.gradients(), local);
+    const ReducedStep reduced = sync->reduce(engine.queue(), params.sums(), params.gradients(), local);
 
     progress.enter(Phase::Update);
     const double lr = learning_rate(config.optimizer, state.step, config.run.steps);

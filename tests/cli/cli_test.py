@@ -51,7 +51,6 @@ MISTAKES = [
     # What the design knows and this build lacks
     override("uio", "--memory.kind=uio --segment.length=8", "this build does not have it yet; it has none, rmt, armt"),
     override("cuda", "--device.kind=cuda", "no CUDA backend"),
-    override("strict", "--run.deterministic=strict", "other meshes agree to rounding"),
     usage("uio fixture", ["verify", str(GOLDEN / "uio_full.h5")], "uio_full.h5", "this build does not have it yet"),
     # Ranks: one message whoever finds the mistake
     usage("mistake on two ranks", ["train", "base.ini", "--model.layer=3"], "unknown key 'model.layer'", ranks=2),

@@ -33,7 +33,7 @@ void expect_reduced(int64_t count, double tolerance) {
   Queue queue;
   GradientSync sync(world(), count);
   std::vector<T> gradients = values_of<T>(world().rank(), count);
-  const ReducedStep step = sync.reduce(queue, flat(gradients), sums_of(world().rank()));
+  const ReducedStep step = sync.reduce(queue, flat(gradients), flat(gradients), sums_of(world().rank()));
 
   StepSums expected;
   for (int rank = 0; rank < world().size(); ++rank) {
@@ -80,12 +80,12 @@ TEST(GradientSync, BucketsThatTravelWhileARankComputesLeaveTheSameBits) {
     early.expect_layers(std::vector<Range>{{3500, 4500}, {2600, 3500}, {2500, 2600}, {400, 2500}}, bucket);
     for (int step = 0; step < 3; ++step) {
       std::vector<float> expected = values_of<float>(world().rank() + 10 * step, kCount), found = expected;
-      const ReducedStep a = whole.reduce(queue, flat(expected), {});
+      const ReducedStep a = whole.reduce(queue, flat(expected), flat(expected), {});
       for (int layer = 0; layer < 4 && layer <= world().rank() + step; ++layer) {
         early.layer_complete(flat(found));
         for (int i = 0; i < world().rank(); ++i) early.poll();
       }
-      const ReducedStep b = early.reduce(queue, flat(found), {});
+      const ReducedStep b = early.reduce(queue, flat(found), flat(found), {});
       expect_same(found, expected, early.shard().begin, early.shard().end, "bucket of " + std::to_string(bucket));
       EXPECT_EQ(a.norm, b.norm);
     }
@@ -107,13 +107,46 @@ TEST(GradientSync, ShardsAreAlignedAndNearEqual) {
   }
 }
 
+// Shards, and with them who adds up what, differ between any two numbers of ranks.
+TEST(GradientSync, OfExactSumsInNoOrderHasTheBitsOfOneRank) {
+  Queue queue;
+  Communicator alone = world().split(world().rank(), 0, "alone");
+  for (const int64_t count : {0, 1, 1023, 5000, 100003}) {
+    std::vector<Exact> all(static_cast<size_t>(count)), mine = all;
+    for (int rank = 0; rank < world().size(); ++rank)
+      for (int64_t i = 0; i < count; ++i) {
+        const Exact term(value_of<double>(rank, i));
+        all[static_cast<size_t>(i)] += term;
+        if (rank == world().rank()) mine[static_cast<size_t>(i)] += term;
+      }
+    std::vector<float> expected(static_cast<size_t>(count)), found = expected;
+    GradientSync one(alone, count, GradientSync::Order::None), sync(world(), count, GradientSync::Order::None);
+    StepSums sums;
+    sums.targets = world().size();
+    const double norm = one.reduce(queue, flat(all), flat(expected), sums).norm;
+    sums.targets = 1;
+    EXPECT_EQ(sync.reduce(queue, flat(mine), flat(found), sums).norm, norm) << count;
+    for (int64_t i = sync.shard().begin; i < sync.shard().end; ++i)
+      ASSERT_EQ(found[static_cast<size_t>(i)], expected[static_cast<size_t>(i)]) << i << " of " << count;
+  }
+}
+
+TEST(GradientSync, AnExactSumThatIsNotANumberIsNotFinite) {
+  Queue queue;
+  GradientSync sync(world(), 3000, GradientSync::Order::None);
+  std::vector<Exact> sums(3000, Exact(1.0));
+  if (world().rank() == world().size() - 1) sums[2500] += Exact(1e30);
+  std::vector<float> gradients(3000);
+  EXPECT_FALSE(sync.reduce(queue, flat(sums), flat(gradients), sums_of(world().rank())).finite);
+}
+
 TEST(GradientSync, GivesTheSameBitsTwiceAndOnEveryRank) {
   Queue queue;
   GradientSync sync(world(), 100003);
   std::vector<double> norms;
   for (int run = 0; run < 2; ++run) {
     std::vector<float> gradients = values_of<float>(world().rank(), 100003);
-    norms.push_back(sync.reduce(queue, flat(gradients), sums_of(world().rank())).norm);
+    norms.push_back(sync.reduce(queue, flat(gradients), flat(gradients), sums_of(world().rank())).norm);
   }
   EXPECT_EQ(norms[0], norms[1]);
   std::vector<double> all(static_cast<size_t>(world().size()));
@@ -129,7 +162,7 @@ TEST(GradientSync, AFlagOfAnyRankReachesAll) {
       StepSums local = sums_of(world().rank());
       local.*flag = asking == world().rank();
       std::vector<float> gradients(32, 1.0f);
-      const StepSums sums = sync.reduce(queue, flat(gradients), local).sums;
+      const StepSums sums = sync.reduce(queue, flat(gradients), flat(gradients), local).sums;
       EXPECT_TRUE(sums.*flag) << "asked by rank " << asking;
       EXPECT_EQ(int(sums.stop) + int(sums.save) + int(sums.time_over), 1);
     }
@@ -142,11 +175,12 @@ TEST(GradientSync, ANonFiniteGradientOrLossOfAnyRankReachesAll) {
     for (int rank = 0; rank < world().size(); ++rank) {
       std::vector<float> gradients(1000, 1.0f);
       if (world().rank() == rank) gradients[999] = static_cast<float>(bad);
-      EXPECT_FALSE(sync.reduce(queue, flat(gradients), sums_of(world().rank())).finite) << "gradient of rank " << rank;
+      EXPECT_FALSE(sync.reduce(queue, flat(gradients), flat(gradients), sums_of(world().rank())).finite)
+          << "gradient of rank " << rank;
       gradients.assign(1000, 1.0f);
       StepSums local = sums_of(world().rank());
       if (world().rank() == rank) local.nll = bad;
-      EXPECT_FALSE(sync.reduce(queue, flat(gradients), local).finite) << "loss of rank " << rank;
+      EXPECT_FALSE(sync.reduce(queue, flat(gradients), flat(gradients), local).finite) << "loss of rank " << rank;
     }
 }
 
@@ -154,7 +188,7 @@ TEST(GradientSync, WithoutTargetsTheNormIsZero) {
   Queue queue;
   GradientSync sync(world(), 100);
   std::vector<float> gradients(100, 0.0f);
-  const ReducedStep step = sync.reduce(queue, flat(gradients), StepSums{});
+  const ReducedStep step = sync.reduce(queue, flat(gradients), flat(gradients), StepSums{});
   EXPECT_EQ(step.norm, 0);
   EXPECT_EQ(step.loss(), 0);
   EXPECT_TRUE(step.finite);
@@ -164,7 +198,7 @@ TEST(GradientSync, RefusesABufferOfAnotherSize) {
   Queue queue;
   GradientSync sync(world(), 100);
   std::vector<float> gradients(99);
-  EXPECT_THROW(sync.reduce(queue, flat(gradients), StepSums{}), ShapeError);
+  EXPECT_THROW(sync.reduce(queue, flat(gradients), flat(gradients), StepSums{}), ShapeError);
   EXPECT_THROW(sync.gather(flat(gradients)), ShapeError);
 }
 

@@ -35,6 +35,27 @@ TEST(RingPlan, GivesEachRowToOneRank) {
     }
 }
 
+TEST(RingPlan, WithBlocksEachRankHoldsWholeOnes) {
+  for (int ranks = 1; ranks <= 5; ++ranks)
+    for (const int64_t rows : {0, 1, 63, 64, 65, 320, 1000, 1027}) {
+      const RingPlan plan(rows, ranks, 64);
+      std::vector<int> block_of(static_cast<size_t>(rows + 63) / 64, -1);
+      int64_t held = 0;
+      for (int rank = 0; rank < ranks; ++rank) {
+        held += plan.count(rank);
+        int64_t here = 0;
+        for (const int32_t row : plan.rows_of(rank)) {
+          // A block begins at a multiple of its size here too, and is on no other rank.
+          EXPECT_EQ(row % 64, here++ % 64) << rows << " rows on " << ranks;
+          int& owner = block_of[static_cast<size_t>(row / 64)];
+          EXPECT_TRUE(owner == -1 || owner == rank);
+          owner = rank;
+        }
+      }
+      EXPECT_EQ(held, rows);
+    }
+}
+
 TEST(RingPlan, EveryRankMeetsAllKeysOnce) {
   for (int ranks = 1; ranks <= 6; ++ranks) {
     const RingPlan plan(100, ranks);

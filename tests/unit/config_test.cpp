@@ -249,8 +249,6 @@ TEST(Config, KnownNamesThatThisBuildLacksSaySo) {
                    {std::string("runs.ini:2: memory.kind = ") + kind +
                     ": this build does not have it yet; it has none, rmt, armt"});
   expect_mistake("[device]\nkind = cuda\n", {"this build does not have it yet", "no CUDA backend"});
-  expect_mistake("[run]\ndeterministic = strict\n",
-                 {"this build does not have it yet; it has mesh", "other meshes agree to rounding"});
 }
 
 TEST(Config, CombinationsThatCannotWorkNameTheirKeysAndPlace) {
@@ -267,6 +265,12 @@ TEST(Config, CombinationsThatCannotWorkNameTheirKeysAndPlace) {
   expect_mistake("[run]\nsteps = 0\n", {"runs.ini:2", "would never end"});
   expect_mistake("[data]\nbatch = 2\nmicro_batch = 3\n",
                  {"runs.ini:3: data.micro_batch = 3 is more than data.batch = 2"});
+  expect_mistake(
+      "[run]\ndeterministic = strict\n[data]\nmicro_batch = 2\n",
+      {"runs.ini:4: data.micro_batch = 2 with run.deterministic = strict", "Set data.micro_batch to 0 or 1"});
+  expect_mistake("[run]\ndeterministic = strict\n[device]\ndtype = bf16\n",
+                 {"runs.ini:4: device.dtype = bf16 with run.deterministic = strict", "Set device.dtype = fp32"});
+  expect_mistake("[run]\nblock = 96\n", {"runs.ini:2: run.block = 96 is not a power of two"});
   expect_mistake("[optimizer]\nmin_lr = 1\n", {"runs.ini:2: optimizer.min_lr = 1 is more than optimizer.lr = 0.001"});
   expect_mistake("", {"--model.heads: model.dim = 128 is not a multiple of model.heads = 3"}, {"--model.heads=3"});
   EXPECT_NO_THROW(parse_config("[run]\nsteps = 0\ntime = 10\n", "x"));

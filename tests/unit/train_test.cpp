@@ -49,9 +49,9 @@ TEST(Params, InitialWeightsDoNotDependOnThreads) {
     params.declare("a", {37, 53}, {.std = 0.02}, true);
     params.declare("b", {7}, {.constant = 1}, false);
     Arena measure;
-    params.allocate(measure, DType::F32, false);
+    params.allocate(measure, DType::F32, Params::Gradients::None);
     Arena arena(measure.peak());
-    params.allocate(arena, DType::F32, false);
+    params.allocate(arena, DType::F32, Params::Gradients::None);
     params.initialise(1, threads);
     const float* w = params.weights().as<float>();
     return std::vector<float>(w, w + params.weights().size());
@@ -67,9 +67,9 @@ TEST(Optimizer, ShardsTogetherDoWhatOneRankDoes) {
     params.declare("a", {3, 5}, {.std = 1}, true);
     params.declare("b", {7}, {.constant = 1}, false);
     Arena measure;
-    params.allocate(measure, DType::F32, true);
+    params.allocate(measure, DType::F32, Params::Gradients::Plain);
     Arena arena(measure.peak());
-    params.allocate(arena, DType::F32, true);
+    params.allocate(arena, DType::F32, Params::Gradients::Plain);
     params.initialise(1, 1);
     const Random random(2, Purpose::Test);
     for (uint32_t i = 0; i < 22; ++i) params.gradients().as<float>()[i] = static_cast<float>(random.normal(i));
@@ -90,7 +90,7 @@ TEST(Optimizer, ClipsByGlobalNormOnlyAboveTheLimit) {
   Params params;
   params.declare("a", {1}, {}, true);
   Arena arena(1024);
-  params.allocate(arena, DType::F32, true);
+  params.allocate(arena, DType::F32, Params::Gradients::Plain);
   Queue queue;
   OptimizerConfig c;
   c.clip = 2;
