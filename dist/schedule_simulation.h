@@ -122,9 +122,9 @@ class CellOrder {
   }
 
   /// Whether `next` has given out this Forward, Rebuild or Backward.
-  bool given(Verb verb, int32_t place, int32_t stream, int32_t segment, int32_t at) const {
-    const Stream& b = streams_[place];
-    if (b.number != stream) return true;
+  bool given(Verb verb, int32_t place, int32_t stream, int32_t segment, int32_t at) {
+    Stream& b = streams_[place];
+    if (b.number != stream || b.forward.forgot(segment)) return true;
     if (verb == Verb::Backward) return b.backward[segment].done > depth_ - 1 - at;
     return (verb == Verb::Forward ? b.forward : b.rebuild)[segment].done > at;
   }
@@ -139,14 +139,32 @@ class CellOrder {
     int32_t done = 0, added = 0;
     int64_t end = 0;
   };
+  /// By segment; those that nothing asks for any more are forgotten, so that a schedule does not grow with the sequence
+  /// where its memory does not.
+  class Sweeps {
+   public:
+    Sweep& operator[](int32_t segment) {
+      while (std::ssize(sweeps_) <= segment - begin_) sweeps_.emplace_back();
+      return sweeps_[static_cast<size_t>(segment - begin_)];
+    }
+    void forget_before(int32_t segment) {
+      for (; begin_ < segment; ++begin_)
+        if (!sweeps_.empty()) sweeps_.pop_front();
+    }
+    bool forgot(int32_t segment) const { return segment < begin_; }
+
+   private:
+    std::deque<Sweep> sweeps_;
+    int32_t begin_ = 0;
+  };
   /// A stream in flight.
   struct Stream {
     int32_t number = -1;
-    int32_t opened = 0;                                        ///< windows up to this segment have been opened
-    int32_t next_window = 0;                                   ///< number of the next one
-    std::deque<Window> windows;                                ///< under way
-    std::vector<Sweep> forward, rebuild, recompute, backward;  ///< by segment
-    int32_t unfinished_ranks = 0;                              ///< not chained: ranks with segments left
+    int32_t opened = 0;          ///< windows up to this segment have been opened
+    int32_t next_window = 0;     ///< number of the next one
+    std::deque<Window> windows;  ///< under way
+    Sweeps forward, rebuild, recompute, backward;
+    int32_t unfinished_ranks = 0;  ///< not chained: ranks with segments left
   };
   static constexpr int64_t kForward = 1, kBackward = 2;  ///< units of work
 
@@ -191,14 +209,11 @@ class CellOrder {
     b = {};
     if (next_stream_ == input_->extent.streams) return;
     b.number = next_stream_++;
-    const int32_t segments = input_->extent.segments;
     if (!input_->chained) {
-      b.unfinished_ranks = std::min(ranks_, segments);
+      b.unfinished_ranks = std::min(ranks_, input_->extent.segments);
       for (int32_t s = 0; s < b.unfinished_ranks; ++s) add(Verb::Forward, place, s, 0, {s, s, s + 1}, time);
       return;
     }
-    for (auto* sweeps : {&b.forward, &b.rebuild, &b.recompute, &b.backward})
-      sweeps->resize(static_cast<size_t>(segments));
     open_windows(place, time);
   }
 
@@ -246,7 +261,7 @@ class CellOrder {
 
   /// A rank's sweep over the segment that it goes through right before it rebuilds this one: its one before in the
   /// group, or its last one in the nearest group behind that has one.
-  const Sweep& sweep_before(const Stream& b, const Window& w, int32_t segment) const {
+  const Sweep& sweep_before(Stream& b, const Window& w, int32_t segment) const {
     const auto last_before = [&](int32_t end) { return end - 1 - (end - 1 - segment) % ranks_; };  // of the rank
     const int32_t end = input_->group_end(w, segment), behind = last_before(end) + ranks_;
     if (segment - ranks_ >= input_->group_begin(w, input_->group(w, segment))) return b.rebuild[segment - ranks_];
@@ -318,7 +333,10 @@ class CellOrder {
     const bool last = sweep.done == depth_;
     if (task.verb == Verb::Forward) {
       for (const int32_t segment : {s, s + 1, s + ranks_}) try_forward(place, segment);
-      if (last && !input_->policy.backward && s + 1 == w.end) return enter(place, end);
+      if (last && !input_->policy.backward) {
+        if (s + 1 == w.end) return enter(place, end);
+        forget_before(b, s + 1);
+      }
     }
     if (task.verb == Verb::Forward || task.verb == Verb::Rebuild) {
       for (const int32_t segment : {s, s + 1, s + ranks_}) try_rebuild(place, w, segment);
@@ -340,10 +358,16 @@ class CellOrder {
     if (s == w.begin) close_windows(place, end);
   }
 
+  /// Segments from this one on wait for no more than a round of the ranks before it.
+  void forget_before(Stream& b, int32_t segment) const {
+    for (Sweeps* sweeps : {&b.forward, &b.rebuild, &b.recompute, &b.backward}) sweeps->forget_before(segment - ranks_);
+  }
+
   /// Windows leave in order, also when a later one is done first: so their numbers, modulo Policy::windows, are theirs.
   void close_windows(int32_t place, int64_t end) {
     Stream& b = streams_[place];
     while (!b.windows.empty() && b.backward[b.windows.front().begin].done == depth_) b.windows.pop_front();
+    forget_before(b, b.windows.empty() ? b.opened : b.windows.front().begin);
     if (b.windows.empty() && b.opened == input_->extent.segments) return enter(place, end);
     open_windows(place, end);
   }

@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Usage: launch/tasks.sh [--seeds N] [--out DIR] [--long] [TASK...]
-#   TASK: detect memorize reasoning (default: these three); a run that is complete is not repeated
+#   TASK: detect memorize reasoning (default: these three), associative; a run that is complete is not repeated
 #   --seeds N   each task with seeds 1 ... N (default 1)
 #   --out DIR   runs, table and picture go there (default runs/tasks)
 #   --long      also evaluates 1,024 and 4,096 segments, with 64 samples in one batch (detect: 2 million tokens a sample)
