@@ -100,9 +100,10 @@ struct Schedule::Simulation {
     order.emplace(input);
     tables = {};
     const int32_t places = std::min(input.policy.in_flight, input.extent.streams);
+    const auto windows = static_cast<size_t>(input.policy.windows);
     const std::vector<int32_t> none(static_cast<size_t>(input.extent.depth), kNoSlot);
     holdings.assign(
-        static_cast<size_t>(places * input.policy.windows * input.policy.windows),
+        static_cast<size_t>(places) * windows * windows,
         {.kept = {}, .states = {}, .rows = {}, .next_states = none, .next_rebuilt = none, .next_adjoints = none});
     sent.clear();
     const int64_t own = (input.extent.segments - coord.segment + input.mesh.segment - 1) / input.mesh.segment;
@@ -115,7 +116,8 @@ struct Schedule::Simulation {
   Cell cell_of(const Task& t) const { return input.extent.cell(t.stream, t.segment, t.at); }
   /// The number of a window among those under way, in all streams.
   size_t flight(int32_t place, int32_t window) const {
-    return static_cast<size_t>(place * input.policy.windows + window % input.policy.windows);
+    const auto windows = static_cast<size_t>(input.policy.windows);
+    return static_cast<size_t>(place) * windows + static_cast<size_t>(window) % windows;
   }
   Holdings& held(int32_t place, int32_t window, int32_t group) {
     const auto windows = static_cast<size_t>(input.policy.windows);

@@ -23,8 +23,9 @@ class RingWork {
         batch_(config.data.batch),
         plan_(config.data.length, token.size()),
         ring_(token) {
-    std::vector<Row> layout;
-    for (int32_t i = 0; i < config.data.length; ++i) layout.push_back({.position = i, .order = i, .from = 0, .to = i});
+    std::vector<Row> layout(static_cast<size_t>(config.data.length));
+    for (int32_t i = 0; i < config.data.length; ++i)
+      layout[static_cast<size_t>(i)] = {.position = i, .order = i, .from = 0, .to = i};
     for (int rank = 0; rank < token.size(); ++rank) rows_.push_back(rows_at(layout, plan_.rows_of(rank)));
     ring_.enter(plan_, layout);
     ring_.allocate(RingAttention::buffer_bytes(DType::F32, batch_, m_.kv_heads, m_.head_dim, plan_, true));
