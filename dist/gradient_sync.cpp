@@ -49,33 +49,32 @@ void GradientSync::expect_layers(std::span<const Range> layers, int64_t bucket) 
   }
 }
 
-Reduction GradientSync::start(View<> gradients, Range range) {
+Reduction GradientSync::start(View<> sums, Range range) {
   std::vector<int64_t> bounds;
   for (const int64_t bound : bounds_) bounds.push_back(std::clamp(bound, range.begin, range.end) - range.begin);
-  return world_.start_reduce_scatter_sum(gradients.rows(range.begin, range.size()), bounds);
+  return world_.start_reduce_scatter_sum(sums.rows(range.begin, range.size()), bounds);
 }
 
-void GradientSync::layer_complete(View<> gradients) {
-  gradients_ = gradients;
+void GradientSync::layer_complete(View<> sums) {
+  sums_ = sums;
   ++layers_complete_;
   poll();
 }
 
 void GradientSync::poll() {
-  while (gradients_ && under_way_.advance() && started_ < buckets_.size() &&
-         buckets_[started_].layers <= layers_complete_)
-    under_way_ = start(gradients_, buckets_[started_++].range);
+  while (sums_ && under_way_.advance() && started_ < buckets_.size() && buckets_[started_].layers <= layers_complete_)
+    under_way_ = start(sums_, buckets_[started_++].range);
 }
 
-void GradientSync::reduce_all(View<> gradients) {
+void GradientSync::reduce_all(View<> sums) {
   under_way_.finish();
-  for (; started_ < buckets_.size(); ++started_) start(gradients, buckets_[started_].range).finish();
+  for (; started_ < buckets_.size(); ++started_) start(sums, buckets_[started_].range).finish();
   // Buckets follow each other downwards without gaps.
   const Range sent = buckets_.empty() ? Range{} : Range{buckets_.back().range.begin, buckets_.front().range.end};
-  for (const Range rest : {Range{0, sent.begin}, Range{sent.end, bounds_.back()}}) start(gradients, rest).finish();
+  for (const Range rest : {Range{0, sent.begin}, Range{sent.end, bounds_.back()}}) start(sums, rest).finish();
   started_ = 0;
   layers_complete_ = 0;
-  gradients_ = {};
+  sums_ = {};
 }
 
 // Ranks add up their shards; or, in no order of ranks, all add up the same blocks.

@@ -50,9 +50,9 @@ class GradientSync {
   /// elements, the rest with reduce(), which goes through all of them also where nothing was said to be complete. All
   /// ranks say the same layers, or none do. The sums keep their bits.
   void expect_layers(std::span<const Range> layers, int64_t bucket = kBucket);
-  void layer_complete(View<> gradients);  ///< the next of them, on this rank
-  void poll();                            ///< lets what is on its way go on
-  static constexpr int64_t kBucket = 1 << 20;
+  void layer_complete(View<> sums);            ///< the next of them, on this rank
+  void poll();                                 ///< lets what is on its way go on
+  static constexpr int64_t kBucket = 1 << 20;  ///< elements
 
   /// (1) Sums of gradients [parameters] (fp32, fp64 or exact) to their shards together with the step's sums and flags,
   /// (2) the global norm. Afterwards this rank's shard of `gradients`, which may be `sums` itself, holds the sum over
@@ -66,9 +66,8 @@ class GradientSync {
     Range range;
     int64_t layers;  ///< complete when so many are
   };
-  Reduction start(View<> gradients, Range);
-  void start_complete(View<> gradients);
-  void reduce_all(View<> gradients);
+  Reduction start(View<> sums, Range);
+  void reduce_all(View<> sums);
   double squared_norm(Queue&, ConstView<> shard);
 
   Communicator& world_;
@@ -78,7 +77,7 @@ class GradientSync {
   Reduction under_way_;
   size_t started_ = 0;  ///< buckets
   int64_t layers_complete_ = 0;
-  View<> gradients_;  ///< of the step, once a layer is complete
+  View<> sums_;  ///< of the step, once a layer is complete
 };
 
 }  // namespace memring

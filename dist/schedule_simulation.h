@@ -236,7 +236,7 @@ class CellOrder {
 
   void try_forward(int32_t place, int32_t segment) {
     Stream& b = streams_[place];
-    if (segment < 0 || segment >= b.opened) return;
+    if (segment >= b.opened) return;
     Sweep& own = b.forward[segment];
     int64_t ready = own.end;
     if (!wants_more(own)) return;
@@ -308,7 +308,7 @@ class CellOrder {
     return true;
   }
 
-  Sweep& sweep_of(Stream& b, const Task& task) {
+  static Sweep& sweep_of(Stream& b, const Task& task) {
     switch (task.verb) {
       case Verb::Forward:
         return b.forward[task.segment];

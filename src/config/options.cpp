@@ -103,7 +103,7 @@ std::vector<Option> table() {
       integer(
           "run.block", run<&RunConfig::block>, {1, 512},
           "Rows of a segment that strict computes together, a power of two: less work at more, finer shares at less.",
-          "128"),
+          "128", kNumbers),
       duration("run.timeout", run<&RunConfig::timeout>,
                "End the job when a rank makes no progress for this long; 0 = never.", "00:30:00"),
       choice("run.on_usr1", run<&RunConfig::on_usr1>, {"stop", "continue"},

@@ -271,7 +271,7 @@ void CellRunner::backward(const CellText& text, Cell cell, const CellSaved& save
                              memory_.keys(c), scratch);
     c.hidden = saved.layer(l).input.reshaped({e.batch, e.rows, dim});
     memory_.before_layer_backward(c);
-    if (layer_done) layer_done(l);
+    if (layer_done) layer_done();
   }
 
   if (!embeds(cell)) return;

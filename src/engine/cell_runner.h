@@ -20,8 +20,8 @@ struct CellText {
   std::span<const int32_t> tokens, targets;
 };
 
-/// Called with the number of a decoder layer; may be empty.
-using LayerObserver = std::function<void(int64_t)>;
+/// Called behind a decoder layer; may be empty.
+using LayerObserver = std::function<void()>;
 
 class CellRunner {
  public:
