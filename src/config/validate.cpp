@@ -57,8 +57,9 @@ void validate_mesh(const MeshConfig& m, const PlaceOf& place_of) {
 }
 
 void validate_run(const Config& c, const PlaceOf& place_of) {
-  demand(c.run.steps > 0 || c.run.tokens > 0 || c.run.time > 0 || c.run.target_loss > 0, place_of, {"run.steps"},
-         "run.steps, run.tokens, run.time and run.target_loss are all 0: the run would never end",
+  demand(c.run.steps > 0 || c.run.tokens > 0 || c.run.time > 0 || c.run.target_loss > 0 || c.curriculum.after > 0,
+         place_of, {"run.steps"},
+         "run.steps, run.tokens, run.time, run.target_loss and curriculum.after are all 0: the run would never end",
          "Set one of them, for example run.steps = 1000.");
   demand(!c.run.dir.empty(), place_of, {"run.dir"}, "run.dir is empty",
          "Set run.dir to the directory of the run, for example runs/first.");
@@ -117,6 +118,11 @@ void validate_curriculum(const Config& c, const PlaceOf& place_of) {
          fmt::format("curriculum.max_steps = {} is less than curriculum.min_steps = {}", c.curriculum.max_steps,
                      c.curriculum.min_steps),
          "Raise curriculum.max_steps, or lower curriculum.min_steps.");
+  demand(
+      c.curriculum.after == 0 || c.curriculum.promote_loss > 0, place_of, {"curriculum.after"},
+      fmt::format("curriculum.after = {} counts from where the last stage was learned, and nothing says when that is",
+                  c.curriculum.after),
+      "Set curriculum.promote_loss, for example 0.02.");
   shapes_at("eval.segments", c.eval.segments, c, place_of);
 }
 

@@ -51,11 +51,14 @@ class Buckets final : public ResultSink {
 
 /// One pass over `sequences` sequences with the memory as `config` says.
 Perplexity pass(const Config& config, const std::string& checkpoint, const Dataset& dataset, int64_t sequences,
-                Session& session, int64_t* step) {
+                Session& session, Evaluation* of = nullptr) {
   const SequenceShape shape = sequence_shape(config);
   TrainedModel model(config, checkpoint, workload_of(config, std::min(config.data.batch, sequences), {shape}, false),
                      session);
-  if (step) *step = model.step();
+  if (of) {
+    of->step = model.step();
+    of->unfinished = model.unfinished();
+  }
   Buckets buckets(shape.length, config.eval.buckets);
   const double seconds = model.run(dataset, sequences, shape, buckets);
   buckets.sum_over(session.world());
@@ -99,11 +102,11 @@ Evaluation evaluate(const Config& config, const std::string& checkpoint, Session
   result.sequences =
       config.eval.sequences > 0 ? std::min(config.eval.sequences, dataset->sequences()) : dataset->sequences();
 
-  result.as_trained = pass(config, path, *dataset, result.sequences, session, &result.step);
+  result.as_trained = pass(config, path, *dataset, result.sequences, session, &result);
   if (config.memory.kind != "none" && config.memory.reset == "sequence") {
     Config control = config;
     control.memory.reset = "segment";
-    result.reset = pass(control, path, *dataset, result.sequences, session, nullptr);
+    result.reset = pass(control, path, *dataset, result.sequences, session);
   }
   result.peak_memory = static_cast<double>(session.world().all_reduce_max(peak_memory()));
   return result;
@@ -112,6 +115,7 @@ Evaluation evaluate(const Config& config, const std::string& checkpoint, Session
 std::string to_json(const Evaluation& e) {
   nlohmann::ordered_json json = {
       {"schema", 1}, {"checkpoint", e.checkpoint}, {"step", e.step}, {"sequences", e.sequences}, {"length", e.length}};
+  if (!e.unfinished.empty()) json["unfinished"] = e.unfinished;
   json.update(json_of(e.as_trained));
   if (e.reset) json["reset"] = json_of(*e.reset);
   json["peak_memory_mib"] = e.peak_memory / (1 << 20);
@@ -119,9 +123,9 @@ std::string to_json(const Evaluation& e) {
 }
 
 std::string to_table(const Evaluation& e) {
-  std::string text = fmt::format("{}: step {}, {} sequences of {} tokens\n\n{:>24}  {:>10} {:>12}{}\n", e.checkpoint,
-                                 e.step, e.sequences, e.length, "positions", "loss", "perplexity",
-                                 e.reset ? fmt::format("  {:>12} {:>8}", "memory reset", "gain") : "");
+  std::string text = fmt::format("{}: step {}, {} sequences of {} tokens\n{}\n{:>24}  {:>10} {:>12}{}\n", e.checkpoint,
+                                 e.step, e.sequences, e.length, warning_of(e.unfinished), "positions", "loss",
+                                 "perplexity", e.reset ? fmt::format("  {:>12} {:>8}", "memory reset", "gain") : "");
   const auto line = [&](const std::string& name, double loss, std::optional<double> reset) {
     text += fmt::format("{:>24}  {:>10.4f} {:>12.3f}{}\n", name, loss, std::exp(loss),
                         reset ? fmt::format("  {:>12.4f} {:>8.4f}", *reset, *reset - loss) : "");

@@ -28,6 +28,7 @@ struct Perplexity {
 
 struct Evaluation {
   std::string checkpoint;
+  std::string unfinished;  ///< of the curriculum of its training; empty: nothing
   int64_t step = 0, sequences = 0, length = 0;
   Perplexity as_trained;  ///< with config.memory.reset as given
   std::optional<Perplexity>

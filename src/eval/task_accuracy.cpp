@@ -81,6 +81,7 @@ TaskAccuracy evaluate_task(const Config& config, const std::string& checkpoint, 
   workload.logits = true;
   TrainedModel model(config, result.checkpoint, workload, session);
   result.step = model.step();
+  result.unfinished = model.unfinished();
   std::optional<TrainedModel> control;
   if (config.memory.kind != "none" && config.memory.reset == "sequence") {
     Config reset = config;
@@ -108,20 +109,19 @@ std::string to_json(const TaskAccuracy& t) {
     if (row.reset) json["reset"] = json_of(*row.reset);
     rows.push_back(std::move(json));
   }
-  const nlohmann::ordered_json json = {{"schema", 1},
-                                       {"kind", t.kind},
-                                       {"checkpoint", t.checkpoint},
-                                       {"step", t.step},
-                                       {"samples", t.samples},
-                                       {"rows", std::move(rows)},
-                                       {"peak_memory_mib", t.peak_memory / (1 << 20)}};
+  nlohmann::ordered_json json = {
+      {"schema", 1}, {"kind", t.kind}, {"checkpoint", t.checkpoint}, {"step", t.step}, {"samples", t.samples}};
+  if (!t.unfinished.empty()) json["unfinished"] = t.unfinished;
+  json["rows"] = std::move(rows);
+  json["peak_memory_mib"] = t.peak_memory / (1 << 20);
   return json.dump(2) + "\n";
 }
 
 std::string head_of(const TaskAccuracy& t) {
-  return fmt::format("{}: {}, step {}, {} samples a row\n\n{:>9} {:>7} {:>12} {:>9} {:>15} {:>13} {:>9} {:>10} {:>9}\n",
-                     t.checkpoint, t.kind, t.step, t.samples, "segments", "tokens", "in all", "accuracy",
-                     "95 % interval", "memory reset", "seconds", "tokens/s", "MiB");
+  return fmt::format(
+      "{}: {}, step {}, {} samples a row\n{}\n{:>9} {:>7} {:>12} {:>9} {:>15} {:>13} {:>9} {:>10} {:>9}\n",
+      t.checkpoint, t.kind, t.step, t.samples, warning_of(t.unfinished), "segments", "tokens", "in all", "accuracy",
+      "95 % interval", "memory reset", "seconds", "tokens/s", "MiB");
 }
 
 std::string newest_row(const TaskAccuracy& t) {

@@ -37,6 +37,7 @@ struct TaskRow {
 struct TaskAccuracy {
   std::string kind, checkpoint;
   int64_t step = 0, samples = 0;
+  std::string unfinished;  ///< of the curriculum of its training; empty: nothing
   std::vector<TaskRow> rows;
   double peak_memory = 0;  ///< bytes, of the largest rank
 };

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "train/curriculum.h"
 #include "train/run_directory.h"
 
 namespace memring {
@@ -26,7 +27,7 @@ class PaddedTokens final : public TokenSource {
   int64_t batch_;
 };
 
-int64_t load_weights(const std::string& checkpoint, Params& params, Session& session) {
+CheckpointSummary load_weights(const std::string& checkpoint, Params& params, Session& session) {
   CheckpointData data{.layout = params.layout(),
                       .shard = {},
                       .weights = params.weights(),
@@ -34,7 +35,7 @@ int64_t load_weights(const std::string& checkpoint, Params& params, Session& ses
                       .v = {},
                       .state = {},
                       .progress = &session.progress()};
-  return load_checkpoint(session.world(), checkpoint, data).step;
+  return load_checkpoint(session.world(), checkpoint, data);
 }
 
 }  // namespace
@@ -48,11 +49,21 @@ std::string find_checkpoint(const Config& config, const std::string& name) {
               "Train first (memring train), or name the run directory that holds the trained model.");
 }
 
+std::string warning_of(const std::string& unfinished) {
+  return unfinished.empty() ? "" : "warning: " + unfinished + "\n";
+}
+
 TrainedModel::TrainedModel(const Config& config, const std::string& checkpoint, const Workload& workload,
                            Session& session)
     : mesh_(session.world(), resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, session.size())),
       engine_(config, mesh_, session.node(), workload, [](const FlatBuffer&, DType) { return int64_t{0}; }),
-      step_(load_weights(checkpoint, engine_.params(), session)) {}
+      checkpoint_(load_weights(checkpoint, engine_.params(), session)) {}
+
+std::string TrainedModel::unfinished() const {
+  constexpr int64_t kAnyLength = 1;  // of the shorter sequences, which are not drawn here
+  return Curriculum(parse_config(checkpoint_.info.config, "the checkpoint's configuration"), kAnyLength)
+      .unfinished(checkpoint_.state);
+}
 
 double TrainedModel::run(const Dataset& dataset, int64_t count, const SequenceShape& shape, ResultSink& sink) {
   const auto start = std::chrono::steady_clock::now();

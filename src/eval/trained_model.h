@@ -16,6 +16,9 @@ namespace memring {
 /// Error(Data) when there is none.
 std::string find_checkpoint(const Config&, const std::string& name);
 
+/// The line under a result's head; empty where nothing is unfinished.
+std::string warning_of(const std::string& unfinished);
+
 class TrainedModel {
  public:
   /// Collective. Throws Error(Data) when the checkpoint is not good or is of another model.
@@ -23,12 +26,14 @@ class TrainedModel {
   /// Sequences [0, count) of the dataset, each cut to `shape`; what their cells compute goes to the sink. Returns
   /// seconds.
   double run(const Dataset&, int64_t count, const SequenceShape& shape, ResultSink&);
-  int64_t step() const { return step_; }  ///< of the checkpoint
+  int64_t step() const { return checkpoint_.step; }
+  /// What is missing where the curriculum of its training was not finished; empty where it was.
+  std::string unfinished() const;
 
  private:
   Mesh mesh_;
   Engine engine_;
-  int64_t step_;
+  CheckpointSummary checkpoint_;
 };
 
 }  // namespace memring

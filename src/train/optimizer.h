@@ -15,6 +15,9 @@ namespace memring {
 /// stays constant.
 double learning_rate(const OptimizerConfig&, int64_t step, int64_t steps);
 
+/// `lr`, but no more than the line from the peak to min_lr allows on which the share `left` is still to go.
+double falling_with(double left, const OptimizerConfig&, double lr);
+
 class Optimizer {
  public:
   Optimizer(Queue&, Params&, Range shard, const OptimizerConfig&);
