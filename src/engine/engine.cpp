@@ -107,7 +107,7 @@ Workload workload_of(const Config& config, int64_t batch, std::vector<SequenceSh
 }
 
 Engine::Engine(const Config& config, Mesh& mesh, const NodeShare& node, const Workload& workload,
-               const std::function<int64_t(const FlatBuffer&, DType)>& fixed_bytes)
+               const std::function<int64_t(const FlatBuffer&, DType)>& fixed_bytes, Arena weights)
     : numerics_(memring::numerics(config, node)),
       queue_(numerics_.queue),
       workload_(workload),
@@ -124,7 +124,8 @@ Engine::Engine(const Config& config, Mesh& mesh, const NodeShare& node, const Wo
   plan_ = executor_->plan();
   plan_.parts.insert(plan_.parts.begin(),
                      {{"parameters and gradients", own}, {"optimizer and checkpoint buffer", others}});
-  weights_ = Arena(own, queue_.threads());
+  weights_ = weights.measuring() ? Arena(own, queue_.threads()) : std::move(weights);
+  weights_.rewind(0);
   params_.allocate(weights_, numerics_.dtype, gradients);
   executor_->allocate();
 }

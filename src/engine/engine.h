@@ -32,9 +32,10 @@ int64_t memory_limit(const DeviceConfig&, const NodeShare&);
 
 class Engine {
  public:
-  /// `fixed_bytes` are taken per rank by others (optimizer, checkpoint buffer): parameters -> bytes. Collective.
+  /// `fixed_bytes` are taken per rank by others (optimizer, checkpoint buffer): parameters -> bytes. `weights`: those of
+  /// an engine of the same model and workload that is gone. Collective.
   Engine(const Config&, Mesh&, const NodeShare&, const Workload&,
-         const std::function<int64_t(const FlatBuffer&, DType)>& fixed_bytes);
+         const std::function<int64_t(const FlatBuffer&, DType)>& fixed_bytes, Arena weights = {});
 
   Queue& queue() { return queue_; }
   Params& params() { return params_; }
@@ -42,6 +43,8 @@ class Engine {
   const Numerics& numerics() const { return numerics_; }
   const Workload& workload() const { return workload_; }
   Dependency dependency() const { return memory_->dependency(); }
+  /// What is left of this engine when another one is to go on with its parameters, and nothing else of it.
+  Arena take_weights() { return std::move(weights_); }
   /// The gradients of all ranks of `group`, summed, on each of them.
   void sum_gradients(Communicator& group);
   /// Gradients start on their way to the other ranks as soon as a layer's are complete. `sync` must stay.
