@@ -111,21 +111,24 @@ Engine::Engine(const Config& config, Mesh& mesh, const NodeShare& node, const Wo
     : numerics_(memring::numerics(config, node)),
       queue_(numerics_.queue),
       workload_(workload),
+      gradients_(gradients_of(config, workload)),
       llama_(model_shape(config.model), params_),
       memory_(make_memory(memory_settings(config), llama_.shape(), params_)),
       executor_(std::make_unique<Executor>(queue_, params_, llama_, *memory_, mesh, numerics_.dtype, workload,
                                            tbptt_of(config))) {
   if (node.progress) executor_->note_in(*node.progress);
-  const Params::Gradients gradients = gradients_of(config, workload);
   Arena measure;
-  params_.allocate(measure, numerics_.dtype, gradients);
+  params_.allocate(measure, numerics_.dtype, gradients_);
   const int64_t own = measure.peak(), others = fixed_bytes(params_.layout(), numerics_.dtype);
   executor_->fit(recompute_of(config.tbptt), memory_limit(config.device, node), own + others);
   plan_ = executor_->plan();
   plan_.parts.insert(plan_.parts.begin(),
                      {{"parameters and gradients", own}, {"optimizer and checkpoint buffer", others}});
-  weights_ = Arena(own, queue_.threads());
-  params_.allocate(weights_, numerics_.dtype, gradients);
+}
+
+void Engine::allocate() {
+  weights_ = Arena(plan_.parts.front().second, queue_.threads());
+  params_.allocate(weights_, numerics_.dtype, gradients_);
   executor_->allocate();
 }
 

@@ -32,9 +32,12 @@ int64_t memory_limit(const DeviceConfig&, const NodeShare&);
 
 class Engine {
  public:
-  /// `fixed_bytes` are taken per rank by others (optimizer, checkpoint buffer): parameters -> bytes. Collective.
+  /// Plans, and refuses what does not fit; takes no memory yet. `fixed_bytes` are taken per rank by others (optimizer,
+  /// checkpoint buffer): parameters -> bytes. Collective.
   Engine(const Config&, Mesh&, const NodeShare&, const Workload&,
          const std::function<int64_t(const FlatBuffer&, DType)>& fixed_bytes);
+  /// Takes what was planned. Before it there is nothing in params(), and nothing runs. Once.
+  void allocate();
 
   Queue& queue() { return queue_; }
   Params& params() { return params_; }
@@ -53,6 +56,7 @@ class Engine {
   Numerics numerics_;
   Queue queue_;
   Workload workload_;
+  Params::Gradients gradients_;
   Params params_;
   Llama llama_;
   std::unique_ptr<Memory> memory_;
