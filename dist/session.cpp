@@ -161,6 +161,23 @@ int Session::size() const { return state_->world.size(); }
 const std::string& Session::host() const { return state_->host; }
 const NodeShare& Session::node() const { return state_->node; }
 
+std::vector<std::pair<std::string, int>> Session::hosts() {
+  struct Place {
+    char host[MPI_MAX_PROCESSOR_NAME];
+    int rank, ranks;
+  };
+  Place mine{{}, node().rank, node().ranks};
+  host().copy(mine.host, sizeof mine.host - 1);
+  std::vector<Place> all(static_cast<size_t>(size()));
+  constexpr auto kBytes = static_cast<int64_t>(sizeof(Place));
+  world().all_gather(View<uint8_t>(reinterpret_cast<uint8_t*>(all.data()), {size(), kBytes}),
+                     ConstView<uint8_t>(reinterpret_cast<const uint8_t*>(&mine), {kBytes}));
+  std::vector<std::pair<std::string, int>> hosts;
+  for (const Place& place : all)
+    if (place.rank == 0) hosts.emplace_back(place.host, place.ranks);  // two hosts may have one name
+  return hosts;
+}
+
 std::string Session::library() const {
   char text[MPI_MAX_LIBRARY_VERSION_STRING] = "";
   int length = 0, level = 0;

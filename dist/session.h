@@ -4,6 +4,8 @@
 
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "dist/communicator.h"
@@ -34,6 +36,8 @@ class Session {
   int size() const;
   const std::string& host() const;
   const NodeShare& node() const;
+  /// All hosts of the job, in the order of their first ranks, and how many ranks each has. Collective.
+  std::vector<std::pair<std::string, int>> hosts();
   Progress& progress() { return *node().progress; }  ///< for the main thread to keep up to date
   /// From here to the end of the session a watchdog ends the job when no rank of this host progresses for `seconds`, or
   /// one vanishes. 0: none. Once.

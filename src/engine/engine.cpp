@@ -107,26 +107,29 @@ Workload workload_of(const Config& config, int64_t batch, std::vector<SequenceSh
 }
 
 Engine::Engine(const Config& config, Mesh& mesh, const NodeShare& node, const Workload& workload,
-               const std::function<int64_t(const FlatBuffer&, DType)>& fixed_bytes, Arena weights)
+               const std::function<int64_t(const FlatBuffer&, DType)>& fixed_bytes)
     : numerics_(memring::numerics(config, node)),
       queue_(numerics_.queue),
       workload_(workload),
+      gradients_(gradients_of(config, workload)),
       llama_(model_shape(config.model), params_),
       memory_(make_memory(memory_settings(config), llama_.shape(), params_)),
       executor_(std::make_unique<Executor>(queue_, params_, llama_, *memory_, mesh, numerics_.dtype, workload,
                                            tbptt_of(config))) {
   if (node.progress) executor_->note_in(*node.progress);
-  const Params::Gradients gradients = gradients_of(config, workload);
   Arena measure;
-  params_.allocate(measure, numerics_.dtype, gradients);
+  params_.allocate(measure, numerics_.dtype, gradients_);
   const int64_t own = measure.peak(), others = fixed_bytes(params_.layout(), numerics_.dtype);
   executor_->fit(recompute_of(config.tbptt), memory_limit(config.device, node), own + others);
   plan_ = executor_->plan();
   plan_.parts.insert(plan_.parts.begin(),
                      {{"parameters and gradients", own}, {"optimizer and checkpoint buffer", others}});
-  weights_ = weights.measuring() ? Arena(own, queue_.threads()) : std::move(weights);
+}
+
+void Engine::allocate(Arena weights) {
+  weights_ = weights.measuring() ? Arena(plan_.parts.front().second, queue_.threads()) : std::move(weights);
   weights_.rewind(0);
-  params_.allocate(weights_, numerics_.dtype, gradients);
+  params_.allocate(weights_, numerics_.dtype, gradients_);
   executor_->allocate();
 }
 

@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "config/config.h"
 #include "dist/session.h"
@@ -32,10 +33,15 @@ int64_t memory_limit(const DeviceConfig&, const NodeShare&);
 
 class Engine {
  public:
-  /// `fixed_bytes` are taken per rank by others (optimizer, checkpoint buffer): parameters -> bytes. `weights`: those of
-  /// an engine of the same model and workload that is gone. Collective.
+  /// Plans, and refuses what does not fit; takes no memory yet. `fixed_bytes` are taken per rank by others (optimizer,
+  /// checkpoint buffer): parameters -> bytes. Collective.
   Engine(const Config&, Mesh&, const NodeShare&, const Workload&,
-         const std::function<int64_t(const FlatBuffer&, DType)>& fixed_bytes, Arena weights = {});
+         const std::function<int64_t(const FlatBuffer&, DType)>& fixed_bytes);
+  /// Takes what was planned. Before it there is nothing in params(), and nothing runs. Once. `weights`: those that an
+  /// engine of the same model and workload has left.
+  void allocate(Arena weights = {});
+  /// The parameters' memory, for an engine that goes on with them. Nothing runs here afterwards.
+  Arena take_weights() { return std::move(weights_); }
 
   Queue& queue() { return queue_; }
   Params& params() { return params_; }
@@ -43,8 +49,6 @@ class Engine {
   const Numerics& numerics() const { return numerics_; }
   const Workload& workload() const { return workload_; }
   Dependency dependency() const { return memory_->dependency(); }
-  /// What is left of this engine when another one is to go on with its parameters, and nothing else of it.
-  Arena take_weights() { return std::move(weights_); }
   /// The gradients of all ranks of `group`, summed, on each of them.
   void sum_gradients(Communicator& group);
   /// Gradients start on their way to the other ranks as soon as a layer's are complete. `sync` must stay.
@@ -56,6 +60,7 @@ class Engine {
   Numerics numerics_;
   Queue queue_;
   Workload workload_;
+  Params::Gradients gradients_;
   Params params_;
   Llama llama_;
   std::unique_ptr<Memory> memory_;

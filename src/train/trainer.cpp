@@ -62,11 +62,6 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
                                              .state = {}};
                   return Optimizer::bytes(dtype, sync->shard().size()) + CheckpointWriter::buffer_bytes(shape);
                 });
-  engine.reduce_during_backward(*sync);
-  Executor& executor = engine.executor();
-  Params& params = engine.params();
-  params.initialise(config.run.seed, engine.queue().threads());
-  Optimizer optimizer(engine.queue(), params, sync->shard(), config.optimizer);
 
   std::optional<RunLock> lock;
   if (rank0) {  // not before data and plan have proved usable
@@ -75,15 +70,21 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
     claim_run_directory(config);
   }
   session.world().barrier();  // nobody reads the directory before it is ours
+  RunLog log(
+      {.speaks = rank0, .jsonl = config.log.jsonl ? metrics_file(config.run.dir) : "", .every = config.log.every});
+  log.start(start_facts(config, session, mesh, engine, *dataset, curriculum));
+
+  engine.allocate();  // not before the start lines: who is killed for memory has said what it was about
+  engine.reduce_during_backward(*sync);
+  Executor& executor = engine.executor();
+  Params& params = engine.params();
+  params.initialise(config.run.seed, engine.queue().threads());
+  Optimizer optimizer(engine.queue(), params, sync->shard(), config.optimizer);
   Saver saver(config, *dataset, session, mesh, engine, optimizer, sync->shard());
   progress.enter(Phase::Load);
   const Resumed resumed = saver.resume();
   TrainState state = resumed.state;
-  RunLog log({.speaks = rank0,
-              .jsonl = config.log.jsonl ? metrics_file(config.run.dir) : "",
-              .every = config.log.every,
-              .first_step = state.step});
-  log.start(start_facts(config, session, mesh, engine, *dataset, curriculum));
+  log.open(state.step);
   if (config.log.schedule) print_schedule(executor, session.rank());
   warn_about_mixed_hosts(session.world(), engine, log);
   warn_about_idle_ranks(engine, mesh.shape(), log);

@@ -98,6 +98,7 @@ inline Result run(const Config& config, Communicator& group, const TokenSource* 
   Mesh mesh(group, resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, group.size()));
   Engine engine(config, mesh, NodeShare{}, workload_of(config, config.data.batch, {sequence_shape(config)}, true),
                 [](const FlatBuffer&, DType) { return int64_t{0}; });
+  engine.allocate();
   engine.params().initialise(7, 1);  // more threads than cores would wait for each other
   make_memory_matter(engine.params());
   const TokenSource& batch = tokens ? *tokens : random;
