@@ -204,10 +204,10 @@ TEST_F(RewrittenTokenFile, IsNoticedAtTheNextReadAndAtTheNextSave) {
   for (const bool reads : {true, false}) {
     const TokenFile file(path_);
     read_tokens(file, 0, 10);
-    read_tokens(file, 5 << 20, 10);
+    read_tokens(file, 5 << 20, 3);
     EXPECT_NO_THROW(file.expect_unchanged(progress_));
     copy_over(other_, path_);
-    EXPECT_NO_THROW(read_tokens(file, 5 << 20, 10)) << "this block is as it was";
+    EXPECT_NO_THROW(read_tokens(file, 5 << 20, 3)) << "this block is as it was";
     expect_error(ExitCode::Data, {path_.c_str(), "rewritten while it was in use", "bytes 0 to 4,194,304"}, [&] {
       if (reads)
         read_tokens(file, 50, 1);
@@ -234,7 +234,7 @@ TEST_F(RewrittenTokenFile, IsNoticedWhereItHasBecomeShorterOrTheTimeOfTheWriteIs
 TEST_F(RewrittenTokenFile, MayBeTouchedCopiedOverItselfReplacedAndRemoved) {
   const TokenFile file(path_);
   read_tokens(file, 0, 10);
-  read_tokens(file, 5 << 20, 10);
+  read_tokens(file, 5 << 20, 3);
   std::filesystem::last_write_time(path_, std::filesystem::file_time_type::clock::now());
   calls_ = 0;
   EXPECT_NO_THROW(file.expect_unchanged(progress_));
