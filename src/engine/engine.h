@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "base/threads.h"
 #include "config/config.h"
 #include "dist/session.h"
 #include "engine/executor.h"
@@ -21,6 +22,7 @@ struct Numerics {
   DType dtype = DType::F32;
   Queue::Options queue;
   std::string name;  ///< "fp32", "bf16" or "fp64"
+  ThreadCount threads;
 };
 Numerics numerics(const Config&, const NodeShare&);
 

@@ -85,6 +85,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
               .first_step = state.step});
   log.start(start_facts(config, session, mesh, engine, *dataset, curriculum));
   if (config.log.schedule) print_schedule(executor, session.rank());
+  warn_about_threads(session.node(), engine.numerics().threads, log);
   warn_about_mixed_hosts(session.world(), engine, log);
   warn_about_idle_ranks(engine, mesh.shape(), log);
   for (const auto& warning : resumed.warnings) log.warning(warning);
