@@ -45,9 +45,9 @@ StartFacts start_facts(const Config& config, Session& session, Mesh& mesh, Engin
       {"run", config.run.dir},
       {"ranks",
        fmt::format("{} as data x segment x token = {}, {}", session.size(), describe(mesh.shape()), hosts_text(hosts))},
-      {"compute",
-       fmt::format("cpu, {} thread{} a rank, {}, {}", engine.queue().threads(),
-                   engine.queue().threads() == 1 ? "" : "s", name_of(engine.queue().isa()), engine.numerics().name)},
+      {"compute", fmt::format("cpu, {} thread{} a rank ({}), {}, {}", engine.queue().threads(),
+                              engine.queue().threads() == 1 ? "" : "s", engine.numerics().threads.reason,
+                              name_of(engine.queue().isa()), engine.numerics().name)},
       {"model", fmt::format("{} parameters, memory {}", engine.params().layout().size, memory_text(config.memory))},
       {"data",
        fmt::format("{}, {} segments each{}", dataset.description(), shape.segments(),
@@ -70,6 +70,11 @@ void warn_about_mixed_hosts(Communicator& world, Engine& engine, RunLog& log) {
         "ranks compute with different instruction sets, {} to {}: set device.isa = {} for the same "
         "bits on every host",
         name_of(static_cast<Isa>(least)), name_of(static_cast<Isa>(most)), name_of(static_cast<Isa>(least))));
+}
+
+void warn_about_threads(const NodeShare& node, const ThreadCount& count, RunLog& log) {
+  if (const std::string idle = idle_cores(count, node.ranks); !idle.empty()) log.warning(idle);
+  if (const std::string ignored = ignored_limits(count); !ignored.empty()) log.warning(ignored);
 }
 
 void print_schedule(Executor& executor, int rank) {
