@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/machine.h"
+#include "base/parallel.h"
 #include "kernels/exact_sum/exact_sum.h"
 
 namespace memring {
@@ -81,7 +82,8 @@ Numerics numerics(const Config& config, const NodeShare& node) {
   n.dtype = n.name == "fp64" ? DType::F64 : DType::F32;
   n.queue.products = n.name == "bf16" ? Products::Bf16 : Products::F32;
   n.queue.isa = isa_of(device.isa);
-  n.queue.threads = device.threads > 0 ? device.threads : node.cores;
+  n.threads = thread_count(device.threads, node.cores);
+  n.queue.threads = n.threads.threads;
   n.queue.block = strict(config) ? config.run.block : 0;
   return n;
 }
@@ -116,6 +118,7 @@ Engine::Engine(const Config& config, Mesh& mesh, const NodeShare& node, const Wo
       memory_(make_memory(memory_settings(config), llama_.shape(), params_)),
       executor_(std::make_unique<Executor>(queue_, params_, llama_, *memory_, mesh, numerics_.dtype, workload,
                                            tbptt_of(config))) {
+  start_threads(queue_.threads());
   if (node.progress) executor_->note_in(*node.progress);
   Arena measure;
   params_.allocate(measure, numerics_.dtype, gradients_);

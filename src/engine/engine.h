@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "base/threads.h"
 #include "config/config.h"
 #include "dist/session.h"
 #include "engine/executor.h"
@@ -22,6 +23,7 @@ struct Numerics {
   DType dtype = DType::F32;
   Queue::Options queue;
   std::string name;  ///< "fp32", "bf16" or "fp64"
+  ThreadCount threads;
 };
 Numerics numerics(const Config&, const NodeShare&);
 

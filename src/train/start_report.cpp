@@ -52,9 +52,9 @@ StartFacts start_facts(const Config& config, Session& session, Mesh& mesh, Engin
       {"run", config.run.dir},
       {"ranks",
        fmt::format("{} as data x segment x token = {}, {}", session.size(), describe(mesh.shape()), hosts_text(hosts))},
-      {"compute",
-       fmt::format("cpu, {} thread{} a rank, {}, {}", engine.queue().threads(),
-                   engine.queue().threads() == 1 ? "" : "s", name_of(engine.queue().isa()), engine.numerics().name)},
+      {"compute", fmt::format("cpu, {} thread{} a rank ({}), {}, {}", engine.queue().threads(),
+                              engine.queue().threads() == 1 ? "" : "s", engine.numerics().threads.reason,
+                              name_of(engine.queue().isa()), engine.numerics().name)},
       {"model", fmt::format("{} parameters, memory {}", engine.params().layout().size, memory_text(config.memory))},
       {"data",
        fmt::format("{}, {} segments each{}{}", dataset.description(), shape.segments(),
@@ -96,6 +96,11 @@ void warn_about_repeats(const Config& config, const Dataset& dataset, RunLog& lo
       config.data.batch,
       dataset.sequences() == 1 ? "the one sequence" : fmt::format("the {} sequences", dataset.sequences()),
       (config.data.batch + dataset.sequences() - 1) / dataset.sequences(), dataset.sequences()));
+}
+
+void warn_about_threads(const NodeShare& node, const ThreadCount& count, RunLog& log) {
+  if (const std::string idle = idle_cores(count, node.ranks); !idle.empty()) log.warning(idle);
+  if (const std::string ignored = ignored_limits(count); !ignored.empty()) log.warning(ignored);
 }
 
 void print_schedule(Executor& executor, int rank) {

@@ -17,6 +17,8 @@ namespace memring {
 StartFacts start_facts(const Config&, Session&, Mesh&, Engine&, const Dataset&, const Curriculum&);
 /// Bits depend on the instruction set, and so on which host a rank runs: legal, but to be known. Collective.
 void warn_about_mixed_hosts(Communicator& world, Engine&, RunLog&);
+/// Cores of the job that stay idle, and variables that would make fewer threads of those asked for.
+void warn_about_threads(const NodeShare&, const ThreadCount&, RunLog&);
 /// More ranks than sequences or segments, or a schedule with gaps.
 void warn_about_idle_ranks(Engine&, MeshShape, RunLog&);
 /// A batch that holds a sequence of the text more than once.

@@ -86,6 +86,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
   TrainState state = resumed.state;
   log.open(state.step);
   if (config.log.schedule) print_schedule(executor, session.rank());
+  warn_about_threads(session.node(), engine.numerics().threads, log);
   warn_about_mixed_hosts(session.world(), engine, log);
   warn_about_idle_ranks(engine, mesh.shape(), log);
   warn_about_repeats(config, *dataset, log);
