@@ -90,12 +90,6 @@ double cpu_quota() {
   return quota > 0 && of > 0 ? static_cast<double>(quota) / static_cast<double>(of) : 0;
 }
 
-int64_t total_memory() {
-  const int64_t total = int64_t{1024} * std::atoll(proc_value("/proc/meminfo", "MemTotal").c_str());
-  const int64_t limit = group_number("/sys/fs/cgroup/memory.max");
-  return limit > 0 ? std::min(total, limit) : total;
-}
-
 DiskCheck check_disk(const std::string& directory) {
   DiskCheck result;
   struct statvfs space {};

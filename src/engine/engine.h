@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "base/memory_limits.h"
 #include "config/config.h"
 #include "dist/session.h"
 #include "engine/executor.h"
@@ -27,8 +28,8 @@ Numerics numerics(const Config&, const NodeShare&);
 /// How the gradients of ranks are to be summed.
 GradientSync::Order gradient_order(const Config&);
 
-/// Bytes a rank may plan for: device.memory, or its share of what the machine has free now.
-int64_t memory_limit(const DeviceConfig&, const NodeShare&);
+/// What a rank with `threads` threads may plan for: device.memory, or its share of what the machine has free now.
+MemoryLimit memory_limit(const DeviceConfig&, const NodeShare&, int threads);
 
 class Engine {
  public:
@@ -51,6 +52,7 @@ class Engine {
   void reduce_during_backward(GradientSync& sync);
   /// Parameters, what `fixed_bytes` said, and the executor's parts.
   const MemoryPlan& plan() const { return plan_; }
+  const MemoryLimit& limit() const { return limit_; }  ///< of the plan
 
  private:
   Numerics numerics_;
@@ -63,6 +65,7 @@ class Engine {
   std::unique_ptr<Executor> executor_;
   Arena weights_;
   MemoryPlan plan_;
+  MemoryLimit limit_;
 };
 
 /// The workload that a configuration describes, for batches of `batch` sequences of these shapes.
