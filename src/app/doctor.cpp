@@ -20,6 +20,7 @@
 #include "base/machine.h"
 #include "base/memory_limits.h"
 #include "base/version.h"
+#include "dist/separate_start.h"
 #include "engine/engine.h"
 
 namespace memring {
@@ -186,6 +187,7 @@ void print(const std::map<std::string, Host>& hosts, int ranks, const std::strin
         "the hosts differ in their instruction sets. Set device.isa = {}, or use hosts of one kind.", lowest));
   if (amx.size() > 1)
     warnings.push_back("some hosts have AMX and some have not. Set device.dtype = fp32, or use hosts of one kind.");
+  if (const auto separate = separate_start(ranks)) warnings.push_back(separate->text() + ". " + separate->hint());
   for (size_t i = 0; i < warnings.size(); ++i) text += fmt::format("warning {}: {}\n", i + 1, warnings[i]);
   if (warnings.empty()) text += "ready\n";
   std::fwrite(text.data(), 1, text.size(), stdout);

@@ -11,7 +11,7 @@
 #include <string_view>
 
 #include "app/command_line.h"
-#include "app/with_session.h"
+#include "base/as_error.h"
 #include "base/version.h"
 
 namespace memring {

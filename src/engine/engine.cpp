@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/as_error.h"
 #include "kernels/exact_sum/exact_sum.h"
 
 namespace memring {
@@ -117,6 +118,7 @@ Engine::Engine(const Config& config, Mesh& mesh, const NodeShare& node, const Wo
       memory_(make_memory(memory_settings(config), llama_.shape(), params_)),
       executor_(std::make_unique<Executor>(queue_, params_, llama_, *memory_, mesh, numerics_.dtype, workload,
                                            tbptt_of(config))) {
+  require_threads(queue_.threads());
   if (node.progress) executor_->note_in(*node.progress);
   Arena measure;
   params_.allocate(measure, numerics_.dtype, gradients_);

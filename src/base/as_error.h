@@ -1,0 +1,23 @@
+// What the system or a library refused, in the words and exit codes of Error: a limit or a permission is no bug.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <exception>
+
+#include "base/error.h"
+
+namespace memring {
+
+/// Any exception as an Error: what the system refused (files, threads, memory) with ExitCode::Io, what nobody expected
+/// with Internal.
+Error as_error(const std::exception&);
+
+/// Memory was refused: says how much (0: unknown), and which limit leaves the least.
+Error out_of_memory(int64_t bytes = 0);
+
+/// Throws Error(Io) where the system does not let this process have so many threads, the caller's included. OpenMP,
+/// which starts them later, would end the process.
+void require_threads(int threads);
+
+}  // namespace memring
