@@ -43,9 +43,9 @@ Error out_of_memory(int64_t bytes) {
   try {
     const MemoryLimit limit = tightest_memory_limit(1, 0);
     return {ExitCode::Io,
-            fmt::format("out of memory{}; what leaves the least is {}: {:.1f} MiB in all, {:.1f} MiB left",
+            fmt::format("out of memory{}; the limit that counts is {}, {:.1f} MiB in all",
                         bytes > 0 ? fmt::format(": {:.1f} MiB were refused", mib(bytes)) : "", limit.name,
-                        mib(limit.total), mib(limit.available)),
+                        mib(limit.total)),
             kHint};
   } catch (const std::bad_alloc&) {  // not even for this
     return {ExitCode::Io, "out of memory", kHint};

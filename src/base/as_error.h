@@ -13,7 +13,7 @@ namespace memring {
 /// with Internal.
 Error as_error(const std::exception&);
 
-/// Memory was refused: says how much (0: unknown), and which limit leaves the least.
+/// Memory was refused: says how much (0: unknown), and which limit counts.
 Error out_of_memory(int64_t bytes = 0);
 
 /// Throws Error(Io) where the system does not let this process have so many threads, the caller's included. OpenMP,
