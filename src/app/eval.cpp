@@ -1,27 +1,28 @@
 // memring eval: loss and perplexity by position, or accuracy on a memory task by number of segments, each with memory
 // and with the memory reset at every segment.
 // SPDX-License-Identifier: Apache-2.0
-#include <filesystem>
-
 #include "app/command.h"
 #include "app/result_file.h"
 #include "app/same_start.h"
 #include "app/with_session.h"
+#include "dist/separate_start.h"
 #include "eval/perplexity.h"
 #include "eval/task_accuracy.h"
+#include "io/file.h"
 #include "train/run_directory.h"
 
 namespace memring {
 int run_eval(const CommandLine& line) {
   return with_session(line.argc, line.argv, [&](Session& session) {
+    refuse_separate_start(session);
     const std::string& target = line.arguments[0];
-    const bool is_run = std::filesystem::is_directory(target);
+    const bool is_run = folder_at(target);
     // A run is evaluated on whatever ranks there are, wherever its directory has been moved to; the command line
     // decides.
     std::vector<std::string> settings;
     if (is_run) settings = {"mesh.data=0", "mesh.segment=1", "mesh.token=1", "data.micro_batch=0", "run.dir=" + target};
     settings.insert(settings.end(), line.overrides.begin(), line.overrides.end());
-    if (is_run && !std::filesystem::exists(config_file(target)))
+    if (is_run && !exists_at(config_file(target)))
       throw Error(ExitCode::Data, fmt::format("folder {} is not a run directory: it holds no config.ini", target),
                   "Give the run.dir of a run, or a configuration.");
     const Config config = load_config(is_run ? config_file(target) : target, settings);

@@ -12,6 +12,7 @@
 #include "data/token_file.h"
 #include "io/checkpoint.h"
 #include "io/checkpoint_files.h"
+#include "io/file.h"
 #include "io/fixture.h"
 #include "io/hdf5.h"
 #include "io/manifest.h"
@@ -94,12 +95,12 @@ Faults inspect_checkpoint(const CheckpointSummary& checkpoint, bool full) {
 /// A run directory, its folder of checkpoints, or one checkpoint.
 Faults inspect_folder(const std::string& path) {
   const std::string inside = (fs::path(path) / "checkpoints").string();
-  const bool run = fs::exists(inside);
+  const bool run = exists_at(inside);
   const auto directories = checkpoint_directories(run ? inside : path);
   if (run && directories.empty())
     throw Error(ExitCode::Data, fmt::format("run directory {} holds no checkpoint", path),
                 "Train longer, or set checkpoint.every.");
-  if (directories.empty() && !fs::exists(fs::path(path) / kManifestFile))
+  if (directories.empty() && !exists_at((fs::path(path) / kManifestFile).string()))
     throw Error(ExitCode::Data, fmt::format("folder {} is neither a checkpoint nor a run directory", path), kRemedy);
   if (directories.empty()) return inspect_checkpoint(read_manifest(path), true);
   Faults faults;
@@ -133,8 +134,7 @@ Faults inspect_file(const std::string& path) {
 
 int run_inspect(const CommandLine& line) {
   const std::string& path = line.arguments.at(0);
-  std::error_code unknown;
-  const Faults faults = fs::is_directory(path, unknown) ? inspect_folder(path) : inspect_file(path);
+  const Faults faults = folder_at(path) ? inspect_folder(path) : inspect_file(path);
   if (faults.empty()) return static_cast<int>(ExitCode::Done);
   throw Error(ExitCode::Data, fmt::format("{} is damaged:\n    {}", path, fmt::join(faults, "\n    ")), kDamaged);
 }

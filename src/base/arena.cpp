@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "base/as_error.h"
 #include "base/parallel.h"
 
 namespace memring {
@@ -17,9 +18,7 @@ void Arena::Free::operator()(std::byte* block) const { std::free(block); }
 
 Arena::Arena(int64_t bytes, int threads) : size_(aligned(bytes)) {
   auto* block = static_cast<std::byte*>(std::aligned_alloc(kAlign, static_cast<size_t>(size_ ? size_ : kAlign)));
-  if (!block)
-    throw Error(ExitCode::Io, fmt::format("the machine has no {} MiB of memory left", size_ >> 20),
-                "Lower data.micro_batch or segment.length, or set device.memory.");
+  if (!block) throw out_of_memory(size_);
   owned_.reset(block);
   data_ = block;
   constexpr int64_t kPage = 4096;

@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/memory_limits.h"
 #include "data/token_source.h"
 #include "dist/gradient_sync.h"
 #include "dist/mesh.h"
@@ -56,10 +57,10 @@ class Executor {
   /// Nothing is taken yet: plan() says what would be.
   Executor(Queue&, const Params&, const Llama&, Memory&, Mesh&, DType, Workload, Tbptt);
 
-  /// Fixes streams and recompute policy so that the plan of the worst rank stays below `memory_limit` bytes (on top of
-  /// `fixed` bytes that others take). Collective, so that all ranks of a schedule decide alike. Throws Error(Usage)
-  /// with the plan where nothing fits.
-  void fit(Recompute, int64_t memory_limit, int64_t fixed);
+  /// Fixes streams and recompute policy so that each rank's plan stays within what its limit leaves (on top of `fixed`
+  /// bytes that others take). Collective, so that all ranks of a schedule decide alike. Throws Error(Usage) with the
+  /// plan where nothing fits, on one rank that lacks memory, while the others wait for that to end the job.
+  void fit(Recompute, const MemoryLimit&, int64_t fixed);
   void allocate();
 
   /// One batch forward (and backward): losses and parameter gradients are sums over this rank's cells. `weights` are

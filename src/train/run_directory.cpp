@@ -47,7 +47,7 @@ void make_run_directory(const std::string& run) {
 
 void claim_run_directory(const Config& config) {
   const std::string& run = config.run.dir;
-  if (std::filesystem::exists(config_file(run))) {
+  if (exists_at(config_file(run))) {
     const Config before = load_config(config_file(run), {});
     const auto differences = differing_lines(config_identity(before), config_identity(config));
     if (!differences.empty()) {

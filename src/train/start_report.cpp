@@ -58,6 +58,8 @@ StartFacts start_facts(const Config& config, Session& session, Mesh& mesh, Engin
                                executor.recomputes() ? "recompute" : "activations kept", executor.efficiency())},
       {"memory",
        fmt::format("{:.1f} MiB planned on a rank: {}", static_cast<double>(engine.plan().total()) / (1 << 20), memory)},
+      {"limit", fmt::format("{:.1f} MiB a rank on {} ({})", static_cast<double>(engine.limit().available) / (1 << 20),
+                            session.host(), engine.limit().name)},
   };
   return {std::move(lines), std::move(hosts)};
 }

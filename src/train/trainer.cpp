@@ -78,7 +78,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
   engine.reduce_during_backward(*sync);
   Executor& executor = engine.executor();
   Params& params = engine.params();
-  params.initialise(config.run.seed, engine.queue().threads());
+  params.initialise(config.run.seed, engine.queue());
   Optimizer optimizer(engine.queue(), params, sync->shard(), config.optimizer);
   Saver saver(config, *dataset, session, mesh, engine, optimizer, sync->shard());
   progress.enter(Phase::Load);
