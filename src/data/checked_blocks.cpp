@@ -73,14 +73,14 @@ void CheckedBlocks::expect_block(const File& file, int64_t i) {
     fault = error.what();  // it has become shorter
   }
   if (!fault.empty() && in_use)
-    throw Error(ExitCode::Data,
-                fmt::format("token file {} was rewritten while it was in use: {}", file.path(), fault),
-                "Nothing was saved since. Put the old file back to go on from the last checkpoint, or give the new text "
-                "another name (data.path) and another run.dir.");
+    throw Error(
+        ExitCode::Data, fmt::format("token file {} was rewritten while it was in use: {}", file.path(), fault),
+        "Nothing was saved since. Put the old file back to go on from the last checkpoint, or give the new text "
+        "another name (data.path) and another run.dir.");
   if (!fault.empty())
-    throw Error(ExitCode::Data, fmt::format("token file {} is damaged: {}", file.path(), fault),
-                fmt::format("Copy it again or pack the text again; memring inspect {} lists all that is wrong.",
-                            file.path()));
+    throw Error(
+        ExitCode::Data, fmt::format("token file {} is damaged: {}", file.path(), fault),
+        fmt::format("Copy it again or pack the text again; memring inspect {} lists all that is wrong.", file.path()));
   intact_[block] = read_[block] = true;
 }
 

@@ -19,7 +19,7 @@ class Dataset {
   virtual std::unique_ptr<TokenSource> at(int64_t step, const SequenceShape&) const = 0;
   /// For evaluation: sequences [first, first + count) in a fixed order. A task's are never trained on.
   virtual std::unique_ptr<TokenSource> in_order(int64_t first, int64_t count, const SequenceShape&) const = 0;
-  virtual int64_t sequences() const = 0;        ///< that in_order() can give
+  virtual int64_t sequences() const = 0;  ///< that in_order() can give
   /// Tokens of one more sequence that in_order() gives by itself and at() never does: what is left of a text behind the
   /// last whole one. 0: nothing.
   virtual int64_t tail() const { return 0; }

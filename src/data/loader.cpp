@@ -84,8 +84,9 @@ std::string Loader::digest() const { return file_->digest(); }
 void Loader::expect_unchanged(const std::function<void()>& progress) const { file_->expect_unchanged(progress); }
 
 std::string Loader::description() const {
-  return fmt::format("{}: {} sequence{} of {} tokens, {} of {} unused", file_->path(), sequences(),
-                     sequences() == 1 ? "" : "s", options_.length, grouped(tail()), grouped(file_->tokens()));
+  return fmt::format("{}: {} sequence{} of {} tokens, {} tokens used and {} unused", file_->path(), sequences(),
+                     sequences() == 1 ? "" : "s", options_.length, grouped(sequences() * options_.length),
+                     grouped(tail()));
 }
 
 int64_t Loader::sequences() const { return (file_->tokens() - 1) / options_.length; }

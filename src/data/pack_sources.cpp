@@ -147,9 +147,9 @@ void expect_text(const std::string& path, std::string_view beginning) {
   const Format* format = format_of(std::string(beginning.substr(0, kMagicBytes)));
   if (!format) return;
   throw Error(ExitCode::Data, fmt::format("input {} is {}, not text", path, format->name),
-              format->unpack.empty() ? "Give the text that it was made from."
-                                     : fmt::format("Unpack it first, for example: {} FILE | memring pack - --out ...",
-                                                   format->unpack));
+              format->unpack.empty()
+                  ? "Give the text that it was made from."
+                  : fmt::format("Unpack it first, for example: {} FILE | memring pack - --out ...", format->unpack));
 }
 
 PackSources find_sources(std::span<const std::string> inputs, const std::string& out) {

@@ -103,12 +103,12 @@ std::vector<std::string> verify_checkpoint(const std::string& path);
 CheckpointSummary read_manifest(const std::string& path);
 
 /// Loads the newest good checkpoint. A damaged one is named in `warnings` (the same on every rank) and the one before
-/// it is taken. Fills weights (all), m and v (the shard; left alone when m is an empty view) and state. Manifest, size
-/// and all digests are checked before a byte is used; HDF5 never sees the file, since the manifest says where the
-/// tensors are. nullopt: there is none. Throws Error(Data) when there are checkpoints and none is good, and also,
-/// without falling back, when an intact one is of a newer format or of another model (listing the differing tensors):
-/// to go on from an older one would silently lose work. Then and when a read fails half-way the views may be partly
-/// filled. Collective.
+/// it is taken; where one is removed while it is read (a run prunes), the newest that is there then. Fills weights
+/// (all), m and v (the shard; left alone when m is an empty view) and state. Manifest, size and all digests are checked
+/// before a byte is used; HDF5 never sees the file, since the manifest says where the tensors are. nullopt: there is
+/// none. Throws Error(Data) when there are checkpoints and none is good, and also, without falling back, when an intact
+/// one is of a newer format or of another model (listing the differing tensors): to go on from an older one would
+/// silently lose work. Then and when a read fails half-way the views may be partly filled. Collective.
 std::optional<CheckpointSummary> load_newest(Communicator& world, const std::string& directory, CheckpointData& data,
                                              std::vector<std::string>& warnings);
 /// One checkpoint by the path of its directory (for `eval`). Throws Error(Data) when it is not good. Collective.

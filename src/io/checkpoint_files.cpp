@@ -82,6 +82,11 @@ std::vector<std::pair<int64_t, std::string>> checkpoint_directories(const std::s
   return found;
 }
 
+bool checkpoint_exists(const std::string& path) {
+  std::error_code error;
+  return fs::status(path, error).type() != fs::file_type::not_found;
+}
+
 FolderId folder_id(const std::string& path) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0)

@@ -20,6 +20,9 @@ bool is_temporary_name(const std::string& name);
 /// directory is there and cannot be read.
 std::vector<std::pair<int64_t, std::string>> checkpoint_directories(const std::string& directory);
 
+/// False when the folder is not there: a run that goes on prunes its checkpoints while others read them.
+bool checkpoint_exists(const std::string& path);
+
 /// Which folder a path names now (device and inode): another one may come in its place. Throws Error(Io).
 using FolderId = std::pair<uint64_t, uint64_t>;
 FolderId folder_id(const std::string& path);

@@ -26,6 +26,8 @@ std::string checkpoint_directory(const std::string& run) { return run + "/checkp
 std::string config_file(const std::string& run) { return run + "/config.ini"; }
 std::string metrics_file(const std::string& run) { return run + "/metrics.jsonl"; }
 
+std::string data_line(const std::string& digest) { return fmt::format("data.digest={}\n", digest); }
+
 std::vector<std::string> differing_lines(const std::string& then, const std::string& now) {
   const auto old_lines = lines_of(then), new_lines = lines_of(now);
   std::vector<std::string> differences;

@@ -19,6 +19,8 @@ void make_run_directory(const std::string& run);  ///< throws Error(Io)
 /// and writes config.ini. For rank 0, under the run's lock.
 void claim_run_directory(const Config&);
 
+/// The line of a checkpoint's identity that names the content of its data.
+std::string data_line(const std::string& digest);
 /// Lines of `now` and `then` (texts of key=value lines) that differ: "key: then -> now".
 std::vector<std::string> differing_lines(const std::string& then, const std::string& now);
 

@@ -22,7 +22,7 @@ Saver::Saver(const Config& config, const Dataset& dataset, Session& session, Mes
             .state = {},
             .progress = &session.progress()},
       info_{.config = render_config(config),
-            .identity = config_identity(config) + "data.digest=" + dataset.digest() + "\n",
+            .identity = config_identity(config) + data_line(dataset.digest()),
             .mesh = describe(mesh.shape()),
             .isa = name_of(engine.queue().isa()),
             .dtype = engine.numerics().name,

@@ -89,6 +89,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
   warn_about_threads(session.node(), engine.numerics().threads, log);
   warn_about_mixed_hosts(session.world(), engine, log);
   warn_about_idle_ranks(engine, mesh.shape(), log);
+  warn_about_repeats(config, *dataset, log);
   for (const auto& warning : resumed.warnings) log.warning(warning);
   if (!resumed.path.empty()) log.resumed(state.step, resumed.path, resumed.differences);
 

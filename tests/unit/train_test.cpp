@@ -11,6 +11,7 @@
 #include "runlog/runlog.h"
 #include "train/optimizer.h"
 #include "train/run_directory.h"
+#include "train/start_report.h"
 
 namespace memring {
 namespace {
@@ -41,6 +42,21 @@ TEST(LearningRate, StaysConstantWithoutALastStep) {
   OptimizerConfig c;
   c.lr = 0.5;
   EXPECT_DOUBLE_EQ(learning_rate(c, 1'000'000, 0), 0.5);
+}
+
+TEST(StartReport, PassesFollowTheNearerEndOfTheBudget) {
+  const DataConfig data = load_config("", {"data.batch=8", "data.length=100"}).data;
+  const auto found = [&](int64_t steps, int64_t tokens) {
+    RunConfig run;
+    run.steps = steps;
+    run.tokens = tokens;
+    return passes(run, data, 40);
+  };
+  EXPECT_EQ(found(10, 0), 2);
+  EXPECT_EQ(found(0, 12000), 3);
+  EXPECT_EQ(found(10, 12000), 2);
+  EXPECT_EQ(found(100, 12000), 3);
+  EXPECT_EQ(found(0, 0), 0);
 }
 
 TEST(Params, InitialWeightsDoNotDependOnThreads) {
