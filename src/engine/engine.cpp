@@ -115,16 +115,21 @@ Engine::Engine(const Config& config, Mesh& mesh, const NodeShare& node, const Wo
       memory_(make_memory(memory_settings(config), llama_.shape(), params_)),
       executor_(std::make_unique<Executor>(queue_, params_, llama_, *memory_, mesh, numerics_.dtype, workload,
                                            tbptt_of(config))) {
-  if (node.progress) executor_->note_in(*node.progress);
+  if (node.progress) {
+    executor_->note_in(*node.progress);
+    queue_.add_poll([progress = node.progress] { progress->advance(); });
+  }
   const Params::Gradients gradients = gradients_of(config, workload);
   Arena measure;
   params_.allocate(measure, numerics_.dtype, gradients);
   const int64_t own = measure.peak(), others = fixed_bytes(params_.layout(), numerics_.dtype);
   executor_->fit(recompute_of(config.tbptt), memory_limit(config.device, node), own + others);
+  queue_.poll();  // schedules were tried
   plan_ = executor_->plan();
   plan_.parts.insert(plan_.parts.begin(),
                      {{"parameters and gradients", own}, {"optimizer and checkpoint buffer", others}});
   weights_ = Arena(own, queue_.threads());
+  queue_.poll();
   params_.allocate(weights_, numerics_.dtype, gradients);
   executor_->allocate();
 }

@@ -99,14 +99,20 @@ RunLog::RunLog(const Options& options) : options_(options) {
 }
 
 void RunLog::clear_bar() {
-  if (bar_) std::fputs("\r\033[K", stdout);
+  if (bar_) out_.write("\r\033[K");
   bar_ = false;
+}
+
+void RunLog::show(Terminal& to, const std::string& text) {
+  const bool known = to.lost();
+  if (to.write(text) || known) return;
+  warning(fmt::format("standard {} is lost ({}): training goes on without it{}", &to == &out_ ? "output" : "error",
+                      to.reason(), file_ ? "; its lines are in " + options_.jsonl : ""));
 }
 
 void RunLog::print(const std::string& line) {
   clear_bar();
-  fmt::print("{}\n", line);
-  std::fflush(stdout);
+  show(out_, line + "\n");
 }
 
 void RunLog::write(const std::string& json) {
@@ -119,10 +125,9 @@ void RunLog::write(const std::string& json) {
   if (!lost_lines_ || after_a_loss) return;
   const int reason = written < 0 ? errno : ENOSPC;  // half a line: the disk is full
   clear_bar();
-  fmt::print(stderr,
-             "memring: warning: {} cannot be written: {}. Free some space; training goes on, and its lines are missing "
-             "until then.\n",
-             options_.jsonl, std::strerror(reason));
+  show(err_, fmt::format("memring: warning: {} cannot be written: {}. Free some space; training goes on, and its lines "
+                         "are missing until then.\n",
+                         options_.jsonl, std::strerror(reason)));
 }
 
 void RunLog::start(const std::vector<std::pair<std::string, std::string>>& facts) {
@@ -228,7 +233,7 @@ void RunLog::note(const std::string& text) {
 void RunLog::warning(const std::string& text) {
   if (!options_.speaks) return;
   clear_bar();
-  fmt::print(stderr, "memring: warning: {}\n", text);
+  show(err_, fmt::format("memring: warning: {}\n", text));
   Json json = record("warning");
   json["text"] = text;
   write(json.dump());
@@ -254,9 +259,8 @@ void RunLog::progress(int64_t step, int64_t done, int64_t total) {
   last_bar_ = now;
   constexpr int64_t kWidth = 30;
   const auto filled = static_cast<size_t>(kWidth * done / std::max<int64_t>(total, 1));
-  fmt::print("\r  step {} [{}{}] {}/{} cells", step, std::string(filled, '='), std::string(kWidth - filled, ' '), done,
-             total);
-  std::fflush(stdout);
+  show(out_, fmt::format("\r  step {} [{}{}] {}/{} cells", step, std::string(filled, '='),
+                         std::string(kWidth - filled, ' '), done, total));
   bar_ = true;
 }
 

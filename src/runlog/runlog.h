@@ -12,6 +12,7 @@
 
 #include "base/handle.h"
 #include "base/ids.h"
+#include "runlog/terminal.h"
 
 namespace memring {
 
@@ -56,10 +57,13 @@ class RunLog {
   using Clock = std::chrono::steady_clock;
   void print(const std::string& line);
   void clear_bar();
+  /// Where one of the two is lost, a warning says so once.
+  void show(Terminal&, const std::string& text);
   void write(const std::string& json);
 
   Options options_;
   Handle<DescriptorTraits> file_;
+  Terminal out_{1}, err_{2};
   bool terminal_ = false, bar_ = false;
   bool lost_lines_ = false;  ///< the file could not take the last line
   Clock::time_point step_start_ = Clock::now(), last_bar_ = Clock::now();
