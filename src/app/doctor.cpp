@@ -18,6 +18,8 @@
 #include "app/host.h"
 #include "app/with_session.h"
 #include "base/machine.h"
+#include "base/surroundings.h"
+#include "base/threads.h"
 #include "base/version.h"
 #include "engine/engine.h"
 
@@ -26,7 +28,7 @@ namespace {
 
 /// What one rank found: plain bytes, so that it can be gathered.
 struct Findings {
-  char host[64], cpu[96], problem[128];
+  char host[64], cpu[96], problem[128], idle[256], ignored[256];
   int32_t node_rank, cores, threads, openmp_threads, isa, amx;
   double quota, disk_seconds;
   int64_t memory_total, memory_available, disk_free;
@@ -45,9 +47,11 @@ Findings look(const Session& session) {
   copy_text(f.cpu, cpu_name());
   f.node_rank = session.node().rank;
   f.cores = machine_cores();
-  f.threads = numerics(Config{}, session.node()).queue.threads;
-  const char* threads = std::getenv("OMP_NUM_THREADS");
-  f.openmp_threads = threads ? std::atoi(threads) : 0;
+  const ThreadCount count = numerics(Config{}, session.node()).threads;
+  f.threads = count.threads;
+  copy_text(f.idle, idle_cores(count, session.node().ranks));
+  copy_text(f.ignored, ignored_limits(count));
+  f.openmp_threads = std::atoi(variable("OMP_NUM_THREADS").c_str());
   f.isa = static_cast<int32_t>(best_isa());
   f.amx = cpu_has_amx_bf16();
   f.quota = cpu_quota();
@@ -121,6 +125,8 @@ std::vector<std::string> warnings_of(const std::string& name, const Host& host) 
     warn(fmt::format("OMP_NUM_THREADS asks for {} threads on {} core(s)", host.openmp_threads, usable),
          fmt::format("Set OMP_NUM_THREADS={}, or leave it unset: memring shares the cores out itself.",
                      usable / host.ranks));
+  if (f.idle[0]) warnings.push_back(fmt::format("{}: {}.", name, f.idle));
+  if (f.ignored[0]) warnings.push_back(fmt::format("{}: {}.", name, f.ignored));
   if (static_cast<Isa>(f.isa) == Isa::Baseline)
     warn("the CPU has no AVX2 with FMA; training will be several times slower", "Use a newer machine.");
   if (f.memory_available < kGib)

@@ -74,22 +74,6 @@ std::string cpu_name() {
   return name.empty() ? "unknown CPU" : name;
 }
 
-cpu_set_t allowed_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  sched_getaffinity(0, sizeof set, &set);
-  return set;
-}
-
-double cpu_quota() {
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
-  double microseconds = 0, period = 0;
-  if (file >> microseconds >> period && period > 0) return microseconds / period;
-  const int64_t quota = group_number("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");
-  const int64_t of = group_number("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
-  return quota > 0 && of > 0 ? static_cast<double>(quota) / static_cast<double>(of) : 0;
-}
-
 int64_t total_memory() {
   const int64_t total = int64_t{1024} * std::atoll(proc_value("/proc/meminfo", "MemTotal").c_str());
   const int64_t limit = group_number("/sys/fs/cgroup/memory.max");

@@ -2,7 +2,6 @@
 #include "base/machine.h"
 
 #include <malloc.h>
-#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +10,8 @@
 #include <limits>
 #include <sstream>
 #include <string>
+
+#include "base/surroundings.h"
 
 namespace memring {
 namespace {
@@ -37,9 +38,8 @@ int64_t cgroup_number(const char* path) {
 }  // namespace
 
 int process_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  return sched_getaffinity(0, sizeof set, &set) == 0 ? std::max(1, CPU_COUNT(&set)) : 1;
+  const cpu_set_t cores = allowed_cores();
+  return std::max(1, CPU_COUNT(&cores));
 }
 
 int machine_cores() { return static_cast<int>(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN))); }

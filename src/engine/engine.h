@@ -5,7 +5,9 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 
+#include "base/threads.h"
 #include "config/config.h"
 #include "dist/session.h"
 #include "engine/executor.h"
@@ -21,6 +23,7 @@ struct Numerics {
   DType dtype = DType::F32;
   Queue::Options queue;
   std::string name;  ///< "fp32", "bf16" or "fp64"
+  ThreadCount threads;
 };
 Numerics numerics(const Config&, const NodeShare&);
 
@@ -32,9 +35,15 @@ int64_t memory_limit(const DeviceConfig&, const NodeShare&);
 
 class Engine {
  public:
-  /// `fixed_bytes` are taken per rank by others (optimizer, checkpoint buffer): parameters -> bytes. Collective.
+  /// Plans, and refuses what does not fit; takes no memory yet. `fixed_bytes` are taken per rank by others (optimizer,
+  /// checkpoint buffer): parameters -> bytes. Collective.
   Engine(const Config&, Mesh&, const NodeShare&, const Workload&,
          const std::function<int64_t(const FlatBuffer&, DType)>& fixed_bytes);
+  /// Takes what was planned. Before it there is nothing in params(), and nothing runs. Once. `weights`: those that an
+  /// engine of the same model and workload has left.
+  void allocate(Arena weights = {});
+  /// The parameters' memory, for an engine that goes on with them. Nothing runs here afterwards.
+  Arena take_weights() { return std::move(weights_); }
 
   Queue& queue() { return queue_; }
   Params& params() { return params_; }
@@ -53,6 +62,7 @@ class Engine {
   Numerics numerics_;
   Queue queue_;
   Workload workload_;
+  Params::Gradients gradients_;
   Params params_;
   Llama llama_;
   std::unique_ptr<Memory> memory_;

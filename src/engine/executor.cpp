@@ -91,7 +91,6 @@ void Executor::weigh(View<> adjoints, const Stream& stream, int32_t segment, con
 }
 
 void Executor::allocate() {
-  // Memory is touched here: many gigabytes take their time.
   scratch_ = Arena(scratch_bytes(), queue_.threads());
   queue_.poll();
   runner_.allocate_angles(angle_bytes());

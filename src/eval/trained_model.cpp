@@ -26,7 +26,9 @@ class PaddedTokens final : public TokenSource {
   int64_t batch_;
 };
 
-int64_t load_weights(const std::string& checkpoint, Params& params, Session& session) {
+int64_t load_weights(const std::string& checkpoint, Engine& engine, Session& session) {
+  engine.allocate();
+  Params& params = engine.params();
   CheckpointData data{.layout = params.layout(),
                       .shard = {},
                       .weights = params.weights(),
@@ -52,7 +54,7 @@ TrainedModel::TrainedModel(const Config& config, const std::string& checkpoint, 
                            Session& session)
     : mesh_(session.world(), resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, session.size())),
       engine_(config, mesh_, session.node(), workload, [](const FlatBuffer&, DType) { return int64_t{0}; }),
-      step_(load_weights(checkpoint, engine_.params(), session)) {}
+      step_(load_weights(checkpoint, engine_, session)) {}
 
 double TrainedModel::run(const Dataset& dataset, int64_t count, const SequenceShape& shape, ResultSink& sink) {
   const auto start = std::chrono::steady_clock::now();

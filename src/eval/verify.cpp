@@ -172,6 +172,7 @@ Verification verify_fixture(const Fixture& fixture, const Config& config, Tolera
   workload.final_state = !fixture.state.empty();
   workload.logits = !fixture.logits.values.empty();
   Engine engine(config, mesh, session.node(), workload, [](const FlatBuffer&, DType) { return int64_t{0}; });
+  engine.allocate();
   set_parameters(fixture, engine.params());
 
   const std::vector<double> state = expected_state(fixture, config.model.layers);

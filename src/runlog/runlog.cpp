@@ -90,12 +90,27 @@ void cut_log(const std::string& path, int64_t first_step) {
 RunLog::RunLog(const Options& options) : options_(options) {
   if (!options_.speaks) return;
   terminal_ = on_terminal();
-  if (options_.jsonl.empty()) return;
-  cut_log(options_.jsonl, options_.first_step);
+}
+
+void RunLog::start(StartFacts facts) {
+  facts_ = std::move(facts);
+  if (!options_.speaks) return;
+  for (const auto& [key, value] : facts_.lines) print(fmt::format("{:<10} {}", key, value));
+}
+
+void RunLog::open(int64_t first_step) {
+  if (!options_.speaks || options_.jsonl.empty()) return;
+  cut_log(options_.jsonl, first_step);
   file_ = Handle<DescriptorTraits>(::open(options_.jsonl.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666));
   if (!file_)
     throw Error(ExitCode::Io, fmt::format("{} cannot be opened: {}", options_.jsonl, std::strerror(errno)),
                 "Choose another run.dir, or set log.jsonl = false.");
+  Json json = record("run_start");
+  for (const auto& [key, value] : facts_.lines) json[key] = value;
+  json["hosts"] = Json::array();
+  for (const auto& [name, ranks] : facts_.hosts) json["hosts"].push_back({{"name", name}, {"ranks", ranks}});
+  json["step"] = first_step;
+  write(json.dump());
 }
 
 void RunLog::clear_bar() {
@@ -128,17 +143,6 @@ void RunLog::write(const std::string& json) {
   show(err_, fmt::format("memring: warning: {} cannot be written: {}. Free some space; training goes on, and its lines "
                          "are missing until then.\n",
                          options_.jsonl, std::strerror(reason)));
-}
-
-void RunLog::start(const std::vector<std::pair<std::string, std::string>>& facts) {
-  if (!options_.speaks) return;
-  Json json = record("run_start");
-  for (const auto& [key, value] : facts) {
-    print(fmt::format("{:<10} {}", key, value));
-    json[key] = value;
-  }
-  json["step"] = options_.first_step;
-  write(json.dump());
 }
 
 void RunLog::resumed(int64_t step, const std::string& path, const std::vector<std::string>& differences) {

@@ -29,18 +29,27 @@ struct StepRecord {
   int64_t skipped = 0;
 };
 
+/// What a run says when it starts.
+struct StartFacts {
+  std::vector<std::pair<std::string, std::string>> lines;  ///< "key value", in this order
+  std::vector<std::pair<std::string, int>> hosts;          ///< names, and how many ranks each has; for the file
+};
+
 class RunLog {
  public:
   struct Options {
-    bool speaks = true;      ///< rank 0
-    std::string jsonl;       ///< file; empty: none
-    int64_t every = 10;      ///< steps between lines
-    int64_t first_step = 0;  ///< resumed here: later lines of an earlier attempt are dropped from the file
+    bool speaks = true;  ///< rank 0
+    std::string jsonl;   ///< file; empty: none
+    int64_t every = 10;  ///< steps between lines
   };
   explicit RunLog(const Options&);
 
-  /// "key: value" lines of the start, and one run_start record.
-  void start(const std::vector<std::pair<std::string, std::string>>& facts);
+  /// The lines of the start. They are printed at once, before the run takes memory and reads checkpoints; the file
+  /// waits for open().
+  void start(StartFacts facts);
+  /// Opens the file, and writes the run_start record. The run goes on behind `first_step`: later lines of an earlier
+  /// attempt are dropped. Records before this have no file to go to. Once.
+  void open(int64_t first_step);
   void resumed(int64_t step, const std::string& path, const std::vector<std::string>& differences);
   void step(const StepRecord&);  ///< every step goes to the file, each `every`-th to the terminal
   /// A stage of the curriculum begins after `step`; `loss` is the running average at the end of the one before.
@@ -62,6 +71,7 @@ class RunLog {
   void write(const std::string& json);
 
   Options options_;
+  StartFacts facts_;
   Handle<DescriptorTraits> file_;
   Terminal out_{1}, err_{2};
   bool terminal_ = false, bar_ = false;

@@ -13,7 +13,8 @@ namespace memring {
 
 Saver::Saver(const Config& config, const Dataset& dataset, Session& session, Mesh& mesh, Engine& engine,
              Optimizer& optimizer, Range shard)
-    : data_{.layout = engine.params().layout(),
+    : dataset_(dataset),
+      data_{.layout = engine.params().layout(),
             .shard = shard,
             .weights = engine.params().weights(),
             .m = optimizer.m(),
@@ -61,6 +62,8 @@ Resumed Saver::resume() {
 /// Throws Error(Io), the same on every rank, when this save cannot start.
 void Saver::save(const TrainState& state, RunLog& log) {
   if (state.step == last_saved_) return;
+  // Under the digest that the checkpoint names, nothing else may have been trained on.
+  dataset_.expect_unchanged([&] { advance(data_.progress); });
   const double square = SquaredNorm::of(queue_, data_.weights.rows(data_.shard.begin, data_.shard.size()));
   if (world_.all_reduce_max(std::isfinite(square) ? 0 : 1) > 0)
     throw Error(ExitCode::Numeric,

@@ -18,24 +18,36 @@ std::string memory_text(const MemoryConfig& m) {
   return m.kind;
 }
 
+std::string hosts_text(const std::vector<std::pair<std::string, int>>& hosts) {
+  constexpr size_t kNamed = 8;
+  const size_t named = hosts.size() <= kNamed ? hosts.size() : kNamed - 1;
+  std::string text;
+  for (size_t i = 0; i < named; ++i)
+    text += fmt::format("{}{} on {}", i == 0 ? "" : ", ", hosts[i].second, hosts[i].first);
+  if (named == hosts.size()) return text;
+  int others = 0;
+  for (size_t i = named; i < hosts.size(); ++i) others += hosts[i].second;
+  return text + fmt::format(", {} on {} more hosts", others, hosts.size() - named);
+}
+
 }  // namespace
 
-std::vector<std::pair<std::string, std::string>> start_facts(const Config& config, Session& session, Mesh& mesh,
-                                                             Engine& engine, const Dataset& dataset,
-                                                             const Curriculum& curriculum) {
+StartFacts start_facts(const Config& config, Session& session, Mesh& mesh, Engine& engine, const Dataset& dataset,
+                       const Curriculum& curriculum) {
   Executor& executor = engine.executor();
   const SequenceShape& shape = engine.workload().shapes.back();
   std::string memory;
   for (const auto& [name, bytes] : engine.plan().parts)
     if (bytes > 0)
       memory += fmt::format("{}{} {:.1f}", memory.empty() ? "" : ", ", name, static_cast<double>(bytes) / (1 << 20));
-  return {
+  auto hosts = session.hosts();
+  std::vector<std::pair<std::string, std::string>> lines = {
       {"run", config.run.dir},
-      {"ranks", fmt::format("{} as data x segment x token = {}, {} on {}", session.size(), describe(mesh.shape()),
-                            session.node().ranks, session.host())},
-      {"compute",
-       fmt::format("cpu, {} thread{} a rank, {}, {}", engine.queue().threads(),
-                   engine.queue().threads() == 1 ? "" : "s", name_of(engine.queue().isa()), engine.numerics().name)},
+      {"ranks",
+       fmt::format("{} as data x segment x token = {}, {}", session.size(), describe(mesh.shape()), hosts_text(hosts))},
+      {"compute", fmt::format("cpu, {} thread{} a rank ({}), {}, {}", engine.queue().threads(),
+                              engine.queue().threads() == 1 ? "" : "s", engine.numerics().threads.reason,
+                              name_of(engine.queue().isa()), engine.numerics().name)},
       {"model", fmt::format("{} parameters, memory {}", engine.params().layout().size, memory_text(config.memory))},
       {"data",
        fmt::format("{}, {} segments each{}", dataset.description(), shape.segments(),
@@ -47,6 +59,7 @@ std::vector<std::pair<std::string, std::string>> start_facts(const Config& confi
       {"memory",
        fmt::format("{:.1f} MiB planned on a rank: {}", static_cast<double>(engine.plan().total()) / (1 << 20), memory)},
   };
+  return {std::move(lines), std::move(hosts)};
 }
 
 void warn_about_mixed_hosts(Communicator& world, Engine& engine, RunLog& log) {
@@ -57,6 +70,11 @@ void warn_about_mixed_hosts(Communicator& world, Engine& engine, RunLog& log) {
         "ranks compute with different instruction sets, {} to {}: set device.isa = {} for the same "
         "bits on every host",
         name_of(static_cast<Isa>(least)), name_of(static_cast<Isa>(most)), name_of(static_cast<Isa>(least))));
+}
+
+void warn_about_threads(const NodeShare& node, const ThreadCount& count, RunLog& log) {
+  if (const std::string idle = idle_cores(count, node.ranks); !idle.empty()) log.warning(idle);
+  if (const std::string ignored = ignored_limits(count); !ignored.empty()) log.warning(ignored);
 }
 
 void print_schedule(Executor& executor, int rank) {
@@ -71,6 +89,12 @@ void print_schedule(Executor& executor, int rank) {
 void warn_about_idle_ranks(Engine& engine, MeshShape mesh, RunLog& log) {
   const int64_t segments = engine.workload().shapes.back().segments();
   const double efficiency = engine.executor().efficiency();
+  if (const int64_t batch = engine.workload().batch; batch < mesh.data)
+    log.warning(
+        fmt::format("{} sequences on a data axis of {} ranks: {} of {} ranks have no work; use mesh.segment or "
+                    "mesh.token for them, "
+                    "or a larger data.batch",
+                    batch, mesh.data, (mesh.data - batch) * mesh.segment * mesh.token, mesh.world()));
   if (segments < mesh.segment)
     log.warning(fmt::format(
         "{} segments on a segment axis of {} ranks: {} ranks have no work; use mesh.data for them, or a shorter "
