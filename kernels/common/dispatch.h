@@ -27,13 +27,13 @@ inline int threads_for(const Queue& queue, int64_t elements) {
   return elements < kWorthThreads ? 1 : queue.threads();
 }
 
-/// parallel_for of long tasks. task(i, pause): pause() behind each task, and between pieces of one that is long, lets
-/// messages move on and shows that the operator is at work; on the caller's thread alone, since polls call MPI.
+/// parallel_for of long tasks. task(i, pause): pause() behind each task, and between pieces of one that is long, shows
+/// that the operator is at work; on the caller's thread it also lets messages move on (polls call MPI).
 template <class Task>
 void parallel_tasks(const Queue& queue, int threads, int64_t count, const Task& task) {
   const std::thread::id caller = std::this_thread::get_id();
   const auto pause = [&] {
-    if (std::this_thread::get_id() == caller) queue.poll();
+    std::this_thread::get_id() == caller ? queue.poll() : queue.worked();
   };
   parallel_for(threads, count, [&](int64_t i) {
     task(i, pause);

@@ -121,7 +121,7 @@ Engine::Engine(const Config& config, Mesh& mesh, const NodeShare& node, const Wo
   start_threads(queue_.threads());
   if (node.progress) {
     executor_->note_in(*node.progress);
-    queue_.add_poll([progress = node.progress] { progress->advance(); });
+    queue_.count_work_in(node.progress->work);
   }
   Arena measure;
   params_.allocate(measure, numerics_.dtype, gradients_);
