@@ -30,9 +30,9 @@ struct Progress {
   std::atomic<int32_t> rank{0}, process{0};  ///< process 0: not one that this host's other ranks can see
   std::atomic<int64_t> pulse{0};             ///< counted up by the rank's watchdog as long as the process runs
   std::atomic<int64_t> step{0}, action{0};
-  std::atomic<int64_t> work{0};                  ///< layers, pieces of operators and of files
-  std::atomic<int32_t> peer{-1}, segment{-1};    ///< below 0: none
-  std::atomic<int32_t> layer{-1}, layers{0};     ///< as in Cell, -1 and `layers` being the two ends; 0 layers: unknown
+  std::atomic<int64_t> work{0};                ///< layers, pieces of operators and of files
+  std::atomic<int32_t> peer{-1}, segment{-1};  ///< below 0: none
+  std::atomic<int32_t> layer{-1}, layers{0};   ///< as in Cell, -1 and `layers` being the two ends; 0 layers: unknown
   std::atomic<Phase> phase{Phase::Start};
   std::atomic<Verb> verb{Verb::Forward};
 

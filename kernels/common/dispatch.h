@@ -32,9 +32,7 @@ inline int threads_for(const Queue& queue, int64_t elements) {
 template <class Task>
 void parallel_tasks(const Queue& queue, int threads, int64_t count, const Task& task) {
   const std::thread::id caller = std::this_thread::get_id();
-  const auto pause = [&] {
-    std::this_thread::get_id() == caller ? queue.poll() : queue.worked();
-  };
+  const auto pause = [&] { std::this_thread::get_id() == caller ? queue.poll() : queue.worked(); };
   parallel_for(threads, count, [&](int64_t i) {
     task(i, pause);
     pause();

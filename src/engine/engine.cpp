@@ -134,8 +134,8 @@ Engine::Engine(const Config& config, Mesh& mesh, const NodeShare& node, const Wo
 }
 
 void Engine::allocate(Arena weights) {
-  weights_ = weights.measuring() ? Arena(plan_.parts.front().second, queue_.threads()) : std::move(weights);
-  queue_.poll();  // touched: many gigabytes take their time
+  weights_ = weights.measuring() ? Arena(plan_.parts.front().second, queue_.threads(), [this] { queue_.poll(); })
+                                 : std::move(weights);
   weights_.rewind(0);
   params_.allocate(weights_, numerics_.dtype, gradients_);
   executor_->allocate();

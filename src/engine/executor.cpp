@@ -91,13 +91,11 @@ void Executor::weigh(View<> adjoints, const Stream& stream, int32_t segment, con
 }
 
 void Executor::allocate() {
-  scratch_ = Arena(scratch_bytes(), queue_.threads());
-  queue_.poll();
+  const auto touched = [this] { queue_.poll(); };
+  scratch_ = Arena(scratch_bytes(), queue_.threads(), touched);
   runner_.allocate_angles(angle_bytes());
   axis_.allocate(ring_bytes());
-  queue_.poll();
-  arena_ = Arena(plan().total() - scratch_bytes() - angle_bytes() - ring_bytes(), queue_.threads());
-  queue_.poll();
+  arena_ = Arena(plan().total() - scratch_bytes() - angle_bytes() - ring_bytes(), queue_.threads(), touched);
   int64_t text = 0;
   for (const SequenceShape& shape : workload_.shapes) text = std::max(text, shape.text_of(0));
   tokens_.resize(static_cast<size_t>(micro_batch_ * text));

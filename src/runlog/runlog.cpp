@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/error.h"
 
@@ -111,6 +112,7 @@ void RunLog::open(int64_t first_step) {
   for (const auto& [name, ranks] : facts_.hosts) json["hosts"].push_back({{"name", name}, {"ranks", ranks}});
   json["step"] = first_step;
   write(json.dump());
+  for (const auto& early : std::exchange(early_, {})) write(early);
 }
 
 void RunLog::clear_bar() {
@@ -122,7 +124,7 @@ void RunLog::show(Terminal& to, const std::string& text) {
   const bool known = to.lost();
   if (to.write(text) || known) return;
   warning(fmt::format("standard {} is lost ({}): training goes on without it{}", &to == &out_ ? "output" : "error",
-                      to.reason(), file_ ? "; its lines are in " + options_.jsonl : ""));
+                      to.reason(), options_.jsonl.empty() ? "" : "; its lines are in " + options_.jsonl));
 }
 
 void RunLog::print(const std::string& line) {
@@ -131,7 +133,10 @@ void RunLog::print(const std::string& line) {
 }
 
 void RunLog::write(const std::string& json) {
-  if (!file_) return;
+  if (!file_) {
+    if (!options_.jsonl.empty()) early_.push_back(json);
+    return;
+  }
   const bool after_a_loss = lost_lines_;
   // A line that was cut off ends where the next one begins: readers pass over it.
   const std::string line = (after_a_loss ? "\n" : "") + json + "\n";

@@ -73,6 +73,7 @@ class RunLog {
   Options options_;
   StartFacts facts_;
   Handle<DescriptorTraits> file_;
+  std::vector<std::string> early_;  ///< records from before the file was opened
   Terminal out_{1}, err_{2};
   bool terminal_ = false, bar_ = false;
   bool lost_lines_ = false;  ///< the file could not take the last line

@@ -61,8 +61,9 @@ void lock_run_directory(std::optional<RunLock>& lock, Session& session, const Si
       if (error.here()) throw;
       if (in_use.empty() && run.wait > 0)
         Terminal(STDERR_FILENO)
-            .write(fmt::format("memring: warning: {}, which cannot be seen from here: waiting up to {:g} s for its end\n",
-                               error.what(), run.wait));
+            .write(
+                fmt::format("memring: warning: {}, which cannot be seen from here: waiting up to {:g} s for its end\n",
+                            error.what(), run.wait));
       in_use = error.what();
     }
     return lock.has_value();

@@ -135,12 +135,12 @@ void require_shared_folder(Session& session, const SignalWatch& signals, const s
   world.barrier();
   if (session.rank() > 0) return world.barrier();
   std::error_code error;
-  throw Error(ExitCode::Data,
-              fmt::format("run.dir = {} is not the same folder on all hosts: {} (asked for {:g} s){}",
-                          fs::absolute(folder, error).string(),
-                          what_is_missing(all, hosts, static_cast<size_t>(world.size())), seconds,
-                          failure ? "; " + failure->text : ""),
-              "Choose a run.dir on a file system that all hosts share, under the same path on each of them.");
+  throw Error(
+      ExitCode::Data,
+      fmt::format("run.dir = {} is not the same folder on all hosts: {} (asked for {:g} s){}",
+                  fs::absolute(folder, error).string(), what_is_missing(all, hosts, static_cast<size_t>(world.size())),
+                  seconds, failure ? "; " + failure->text : ""),
+      "Choose a run.dir on a file system that all hosts share, under the same path on each of them.");
 }
 
 }  // namespace memring

@@ -4,8 +4,6 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <csignal>
-
 #include "base/error.h"
 
 namespace memring {
@@ -28,7 +26,7 @@ sigset_t watched() {
 }  // namespace
 
 SignalWatch::SignalWatch() {
-  for (const int signal : {SIGPIPE, SIGTTOU}) std::signal(signal, SIG_IGN);
+  for (const int number : {SIGPIPE, SIGTTOU}) ::signal(number, SIG_IGN);
   const sigset_t set = watched();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);  // threads made from here on inherit it
   thread_ = std::thread(&SignalWatch::listen, this);

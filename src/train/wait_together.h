@@ -1,5 +1,5 @@
-// What all ranks wait for at the start, because another host has to do something first: a second's round after the other,
-// so that a signal ends the wait and the watchdog sees that it is one.
+// What all ranks wait for at the start, because another host has to do something first: a second's round after the
+// other, so that a signal ends the wait and the watchdog sees that it is one.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
