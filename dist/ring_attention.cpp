@@ -97,7 +97,6 @@ void RingAttention::wait(Queue& queue, Request& request, int peer) {
   if (!progress_) return request.wait();
   const Verb verb = progress_->verb.exchange(Verb::Wait);
   const int other = progress_->peer.exchange(peer);
-  progress_->advance();
   request.wait();
   progress_->peer = other;
   progress_->verb = verb;

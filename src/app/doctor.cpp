@@ -171,7 +171,7 @@ std::string host_line(const std::string& name, const Host& host) {
 void print(const std::map<std::string, Host>& hosts, int ranks, const std::string& mpi) {
   std::vector<std::string> warnings;
   std::set<int32_t> isas, amx;
-  std::string text = fmt::format("memring    {}\n", version());
+  std::string text = fmt::format("memring    {}\n", build());
   text += fmt::format("ranks      {} on {} host(s)\n", ranks, hosts.size());
   text += fmt::format("MPI        {}\n", mpi);
   for (const auto& [name, host] : hosts) {

@@ -91,10 +91,11 @@ void Executor::weigh(View<> adjoints, const Stream& stream, int32_t segment, con
 }
 
 void Executor::allocate() {
-  scratch_ = Arena(scratch_bytes(), queue_.threads());
+  const auto touched = [this] { queue_.poll(); };
+  scratch_ = Arena(scratch_bytes(), queue_.threads(), touched);
   runner_.allocate_angles(angle_bytes());
   axis_.allocate(ring_bytes());
-  arena_ = Arena(plan().total() - scratch_bytes() - angle_bytes() - ring_bytes(), queue_.threads());
+  arena_ = Arena(plan().total() - scratch_bytes() - angle_bytes() - ring_bytes(), queue_.threads(), touched);
   int64_t text = 0;
   for (const SequenceShape& shape : workload_.shapes) text = std::max(text, shape.text_of(0));
   tokens_.resize(static_cast<size_t>(micro_batch_ * text));
@@ -141,6 +142,7 @@ CellText Executor::read_text(const Stream& stream, const TokenSource& batch, con
       batch.read(stream.first + b, segment * shape_.segment_length + range.begin,
                  std::span(tokens_).subspan(count, size), std::span(targets_).subspan(count, size));
       count += size;
+      queue_.poll();  // what is read for the first time is checked
     }
   return {stream.count, text, runner_.own_text_rows(text), std::span(tokens_).first(count),
           std::span(targets_).first(count)};
@@ -271,7 +273,7 @@ StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights,
       progress_->peer = a.peer;
       progress_->segment = a.cell.segment;
       progress_->layer = a.cell.layer;
-      progress_->advance();
+      progress_->begin();
       if (computes(a.verb)) {
         compute(a, batch, weights, sink, sums);
         if (a.verb == (policy_.backward ? Verb::Backward : Verb::Forward) && observer_) observer_(++cells_done, cells);

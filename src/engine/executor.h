@@ -82,6 +82,8 @@ class Executor {
   /// Where to note what this rank is doing.
   void note_in(Progress& progress) {
     progress_ = &progress;
+    progress.layers = static_cast<int32_t>(llama_.shape().layers);
+    runner_.note_in(progress);
     axis_.note_in(progress);
   }
   /// Called when the gradients of a decoder layer's own tensors are complete on this rank, from the top down.

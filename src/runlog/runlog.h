@@ -12,6 +12,7 @@
 
 #include "base/handle.h"
 #include "base/ids.h"
+#include "runlog/terminal.h"
 
 namespace memring {
 
@@ -65,11 +66,15 @@ class RunLog {
   using Clock = std::chrono::steady_clock;
   void print(const std::string& line);
   void clear_bar();
+  /// Where one of the two is lost, a warning says so once.
+  void show(Terminal&, const std::string& text);
   void write(const std::string& json);
 
   Options options_;
   StartFacts facts_;
   Handle<DescriptorTraits> file_;
+  std::vector<std::string> early_;  ///< records from before the file was opened
+  Terminal out_{1}, err_{2};
   bool terminal_ = false, bar_ = false;
   bool lost_lines_ = false;  ///< the file could not take the last line
   Clock::time_point step_start_ = Clock::now(), last_bar_ = Clock::now();

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/run_directory.h"
 
+#include <unistd.h>
+
 #include <filesystem>
 #include <map>
 #include <sstream>
 
 #include "base/error.h"
 #include "io/file.h"
+#include "runlog/terminal.h"
+#include "train/wait_together.h"
 
 namespace memring {
 namespace {
@@ -45,6 +49,32 @@ void make_run_directory(const std::string& run) {
   if (failure)
     throw Error(ExitCode::Io, fmt::format("the run directory {} cannot be made: {}", run, failure.message()),
                 "Choose another run.dir, or mend its permissions.");
+}
+
+void lock_run_directory(std::optional<RunLock>& lock, Session& session, const SignalWatch& signals,
+                        const RunConfig& run) {
+  std::string in_use;
+  const auto locked = [&] {
+    if (session.rank() > 0 || lock) return true;
+    try {
+      make_run_directory(run.dir);
+      lock.emplace(run.dir);
+    } catch (const RunInUse& error) {
+      if (error.here()) throw;
+      if (in_use.empty() && run.wait > 0)
+        Terminal(STDERR_FILENO)
+            .write(
+                fmt::format("memring: warning: {}, which cannot be seen from here: waiting up to {:g} s for its end\n",
+                            error.what(), run.wait));
+      in_use = error.what();
+    }
+    return lock.has_value();
+  };
+  if (wait_together(session, signals, run.wait, locked)) return;
+  if (session.rank() > 0) return session.world().barrier();
+  throw Error(ExitCode::Again, fmt::format("{}, still after {:g} s", in_use, run.wait),
+              "Start the same command again: the lock of a host that is gone is given up in time. If that run still "
+              "goes on, stop it, or choose another run.dir.");
 }
 
 void claim_run_directory(const Config& config) {

@@ -26,7 +26,7 @@ Saver::Saver(const Config& config, const Dataset& dataset, Session& session, Mes
             .mesh = describe(mesh.shape()),
             .isa = name_of(engine.queue().isa()),
             .dtype = engine.numerics().name,
-            .version = version(),
+            .version = build(),
             .threads = engine.queue().threads(),
             .ranks = session.size()},
       world_(session.world()),

@@ -109,8 +109,9 @@ void print_schedule(Executor& executor, int rank) {
   Schedule& schedule = executor.main_schedule();
   schedule.restart();
   std::vector<Action> window;
+  Terminal out(1);
   while (schedule.next_window(window))
-    for (const Action& action : window) fmt::print("rank {} {}\n", rank, describe(action));
+    for (const Action& action : window) out.write(fmt::format("rank {} {}\n", rank, describe(action)));
 }
 
 void warn_about_idle_ranks(Engine& engine, MeshShape mesh, RunLog& log) {

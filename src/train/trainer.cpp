@@ -15,6 +15,7 @@
 #include "train/optimizer.h"
 #include "train/run_directory.h"
 #include "train/saver.h"
+#include "train/shared_folder.h"
 #include "train/start_report.h"
 #include "train/stop.h"
 
@@ -63,12 +64,10 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
                   return Optimizer::bytes(dtype, sync->shard().size()) + CheckpointWriter::buffer_bytes(shape);
                 });
 
-  std::optional<RunLock> lock;
-  if (rank0) {  // not before data and plan have proved usable
-    make_run_directory(config.run.dir);
-    lock.emplace(config.run.dir);
-    claim_run_directory(config);
-  }
+  std::optional<RunLock> lock;  // not before data and plan have proved usable
+  lock_run_directory(lock, session, signals, config.run);
+  require_shared_folder(session, signals, config.run.dir, config.run.wait);
+  if (rank0) claim_run_directory(config);
   session.world().barrier();  // nobody reads the directory before it is ours
   RunLog log(
       {.speaks = rank0, .jsonl = config.log.jsonl ? metrics_file(config.run.dir) : "", .every = config.log.every});

@@ -220,7 +220,7 @@ class RepeatedGradient {
                 [](const FlatBuffer&, DType) { return int64_t{0}; }),
         tokens_(config.data.batch, sequence_shape(config), config.model.vocab) {
     engine_.allocate();
-    engine_.params().initialise(7, 1);
+    engine_.params().initialise(7, Queue{});
     double* const weights = engine_.params().weights().as<double>();
     for (int64_t i = 0; i < engine_.params().layout().size; ++i) weights[i] *= 4;  // memory that matters
   }

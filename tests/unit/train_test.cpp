@@ -68,7 +68,7 @@ TEST(Params, InitialWeightsDoNotDependOnThreads) {
     params.allocate(measure, DType::F32, Params::Gradients::None);
     Arena arena(measure.peak());
     params.allocate(arena, DType::F32, Params::Gradients::None);
-    params.initialise(1, threads);
+    params.initialise(1, Queue({.threads = threads}));
     const float* w = params.weights().as<float>();
     return std::vector<float>(w, w + params.weights().size());
   };
@@ -86,7 +86,7 @@ TEST(Optimizer, ShardsTogetherDoWhatOneRankDoes) {
     params.allocate(measure, DType::F32, Params::Gradients::Plain);
     Arena arena(measure.peak());
     params.allocate(arena, DType::F32, Params::Gradients::Plain);
-    params.initialise(1, 1);
+    params.initialise(1, Queue{});
     const Random random(2, Purpose::Test);
     for (uint32_t i = 0; i < 22; ++i) params.gradients().as<float>()[i] = static_cast<float>(random.normal(i));
     Queue queue;
