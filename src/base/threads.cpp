@@ -103,7 +103,7 @@ double cpu_quota() {
   for (std::string line; std::getline(groups, line);) {
     const size_t first = line.find(':'), second = line.find(':', first + 1);
     if (second == std::string::npos) continue;
-    const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
+    const std::string controllers = fmt::format(",{},", line.substr(first + 1, second - first - 1));
     const bool first_version = controllers.find(",cpu,") != std::string::npos;
     if (!first_version && controllers != ",,") continue;
     const std::string root = first_version ? "/sys/fs/cgroup/cpu" : "/sys/fs/cgroup";

@@ -78,7 +78,7 @@ TaskAccuracy evaluate_task(const Config& config, const std::string& checkpoint, 
   result.samples = config.eval.sequences > 0 ? config.eval.sequences : kSamples;
 
   Workload workload = workload_of(config, std::min(config.data.batch, result.samples), shapes, false);
-  workload.logits = true;
+  workload.logits = Workload::Logits::Counted;
   TrainedModel model(config, result.checkpoint, workload, session);
   result.step = model.step();
   std::optional<TrainedModel> control;
