@@ -78,7 +78,7 @@ std::vector<Command> table() {
          "Largest relative error of logits and memory states (fp64: 1e-9, fp32: 1e-4).", "1e-5"},
         {"gradient-tolerance", "X", kNumber, "0", kTolerance,
          "Largest relative error of all gradients as one vector (fp64: 1e-9, fp32: 1e-4).", "1e-5"}},
-       {"mesh", "device", "tbptt"}},
+       {"mesh", "device", "tbptt", "data", "run"}},
       {"bench",
        "measures a part of memring beside its yardstick, in interleaved pairs; exits 1 where a budget is missed",
        "[NAME] [--json FILE] [--pairs N] [--profile] [--section.key=value ...]",

@@ -40,8 +40,12 @@ Executor::Executor(Queue& queue, const Params& params, const Llama& llama, Memor
   // wavefront all ranks work on one stream, and a second hides how it begins and ends.
   const int ranks = mesh_.shape().segment;
   const bool chain = memory_.dependency() == Dependency::TopToInput && ranks > 1;
-  policy_.in_flight = chain ? 2 * ranks : wavefront() ? 2 : 1;
-  depth_ = wavefront() ? static_cast<int32_t>(llama_.shape().layers) : 1;
+  const int32_t most_cells = Schedule::most_cells_under_way();
+  policy_.in_flight = chain ? std::min(2 * ranks, most_cells) : wavefront() ? 2 : 1;
+  // A cell a layer, or a few where there are thousands of them. There are two windows or one.
+  depth_ = wavefront()
+               ? static_cast<int32_t>(std::min<int64_t>(llama_.shape().layers, most_cells / (2 * policy_.in_flight)))
+               : 1;
   const int64_t most = part_of(workload_.batch, mesh_.shape().data, 0).size();
   const int64_t streams = std::max<int64_t>(1, std::min<int64_t>(most, policy_.in_flight));
   split(workload_.micro_batch > 0 ? workload_.micro_batch : (most + streams - 1) / streams);
@@ -188,9 +192,11 @@ void Executor::compute(const Action& a, const TokenSource& batch, const Boundary
   const bool counted =
       std::any_of(text.targets.begin(), text.targets.end(), [](int32_t target) { return target != kIgnoredTarget; });
   // Nobody reads what an evaluation computes here: no target counts, and nothing crosses to the next segment.
-  if (!policy_.backward && !counted && memory_.dependency() == Dependency::None && mesh_.shape().token == 1) {
-    sums.tokens += static_cast<double>(text.tokens.size());
-    return;
+  if (!policy_.backward && !counted && memory_.dependency() == Dependency::None && mesh_.shape().token == 1 &&
+      workload_.logits != Workload::Logits::All) {
+    const View<> nll = scratch_.take(dtype_, {own.count * text.own});
+    Elementwise::fill(queue_, nll, 0);
+    return deliver(own, a.cell.segment, text, nll, sink, sums);
   }
 
   CellSaved passing;
@@ -234,8 +240,9 @@ void Executor::deliver_head(const Cell& cell, const Stream& own, const CellText&
     runner_.loss(text, saved, nll, scratch_);
     deliver(own, cell.segment, text, nll, sink, sums);
   }
+  if (!sink || workload_.logits == Workload::Logits::None) return;
   // (A rank of a token axis may hold no counted target of a segment that has some.)
-  if (!sink || !workload_.logits || !(counted || mesh_.shape().token > 1)) return;
+  if (workload_.logits == Workload::Logits::Counted && !counted && mesh_.shape().token == 1) return;
   const View<> logits = scratch_.take(dtype_, {own.count * text.own, llama_.shape().vocab});
   runner_.logits(text, saved, logits, scratch_);
   for_pieces(text, [&](int64_t b, int64_t position, int64_t first, int64_t count, std::span<const int32_t> targets) {

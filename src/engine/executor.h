@@ -27,7 +27,9 @@ struct Workload {
   int64_t micro_batch = 0;  ///< sequences of one stream; 0: automatic
   bool backward = true;
   bool final_state = false;  ///< deliver the state after the last segment
-  bool logits = false;       ///< deliver logits of segments with counted targets (small vocabularies)
+  /// Which logits to deliver (small vocabularies). Counted: at least those of counted targets; a cell without any may
+  /// be left out, which saves its time.
+  enum class Logits : uint8_t { None, Counted, All } logits = Logits::None;
 };
 
 /// What backward has of the forward sweep: whether it recomputes, and from how many states (Policy::boundaries).
@@ -43,6 +45,7 @@ struct MemoryPlan {
 };
 
 /// Receives what cells compute. `sequence` and `position` are global; nll and logits are [text] and [text, vocab].
+/// Losses come for every position (0 where its target does not count), logits as Workload::logits says.
 class ResultSink {
  public:
   virtual ~ResultSink() = default;
