@@ -24,7 +24,7 @@ int run_eval(const CommandLine& line) {
     if (is_run && !std::filesystem::exists(config_file(target)))
       throw Error(ExitCode::Data, fmt::format("folder {} is not a run directory: it holds no config.ini", target),
                   "Give the run.dir of a run, or a configuration.");
-    const Config config = load_config(is_run ? config_file(target) : target, settings);
+    const Config config = is_run ? load_run_config(target, settings) : load_config(target, settings);
     session.watch(config.run.timeout);
     require_same_start(session, config);
     const std::string checkpoint = line.text("checkpoint");

@@ -43,7 +43,8 @@ class SaveTimes {
 
 }  // namespace
 
-ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
+ExitCode train(const Config& config, Session& session, SignalWatch& signals,
+               const std::vector<std::pair<std::string, std::string>>& told) {
   const bool rank0 = session.rank() == 0;
   Progress& progress = session.progress();
   Mesh mesh(session.world(), resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, session.size()));
@@ -83,7 +84,9 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
               .jsonl = config.log.jsonl ? metrics_file(config.run.dir) : "",
               .every = config.log.every,
               .first_step = state.step});
-  log.start(start_facts(config, session, mesh, engine, *dataset, curriculum));
+  auto facts = start_facts(config, session, mesh, engine, *dataset, curriculum);
+  facts.insert(facts.end(), told.begin(), told.end());
+  log.start(facts);
   if (config.log.schedule) print_schedule(executor, session.rank());
   warn_about_mixed_hosts(session.world(), engine, log);
   warn_about_idle_ranks(engine, mesh.shape(), log);
@@ -111,11 +114,12 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
     const ReducedStep reduced = sync->reduce(engine.queue(), params.sums(), params.gradients(), local);
 
     progress.enter(Phase::Update);
-    const double lr = learning_rate(config.optimizer, state.step, config.run.steps);
+    const double lr = learning_rate(config.optimizer, config.run, state.step, state.tokens);
     if (reduced.finite && reduced.sums.targets > 0) {
       optimizer.step(lr, state.step - state.skipped + 1, optimizer.clipping(reduced.norm) / reduced.sums.targets);
       sync->gather(params.weights());
       state.skipped_in_row = 0;
+      state.last_loss = reduced.loss();
     } else {
       ++state.skipped;
       log.skipped(state.step + 1, reduced.norm, ++state.skipped_in_row);
@@ -132,6 +136,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
                                : peak_memory();
     log.step({.step = state.step,
               .steps = config.run.steps,
+              .tokens_wanted = config.run.tokens,
               .loss = reduced.loss(),
               .lr = lr,
               .norm = reduced.norm,
