@@ -99,8 +99,9 @@ int run_eval(const CommandLine& line) {
       settings = {"mesh.data=0", "mesh.segment=1", "mesh.token=1", "data.micro_batch=0"};
     if (!target.run.empty()) settings.push_back("run.dir=" + target.run);
     settings.insert(settings.end(), line.overrides.begin(), line.overrides.end());
-    const Config config = target.is_text ? parse_config(target.config, line.arguments[0], settings)
-                                         : load_config(target.config, settings);
+    const Config config = target.is_text       ? parse_config(target.config, line.arguments[0], settings)
+                          : target.run.empty() ? load_config(target.config, settings)
+                                               : load_run_config(target.run, settings);
     session.watch(config.run.timeout);
     require_same_start(session, config);
     const CheckpointChoice choice = choice_of(target, line.text("checkpoint"), config.run.dir);

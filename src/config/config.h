@@ -147,7 +147,10 @@ struct Config {
 /// data. Throws Error(Usage) naming file, line and key, what was expected and the nearest valid key.
 Config load_config(const std::string& path, const std::vector<std::string>& overrides);
 
-/// The same from a text (a fixture's or a checkpoint's `config`); `name` stands for the file in messages.
+/// The text of a configuration file. Throws Error with what keeps it from being read.
+std::string read_config(const std::string& path);
+
+/// load_config from a text (a fixture's or a checkpoint's `config`); `name` stands for the file in messages.
 Config parse_config(std::string_view text, const std::string& name, const std::vector<std::string>& overrides = {});
 
 /// What load_config makes of a training run's file and overrides, and which keys of the file have no effect there.

@@ -25,7 +25,8 @@ struct TrainState {
   int64_t tokens = 0;   ///< text tokens trained on
   int64_t skipped = 0;  ///< steps skipped because the gradient was not finite
   int64_t skipped_in_row = 0;
-  double seconds = 0;  ///< spent training, over all restarts
+  double seconds = 0;     ///< spent training, over all restarts
+  double last_loss = -1;  ///< of the last step whose gradient was finite; negative: none yet
 
   int64_t stage = 0;        ///< of the curriculum, counted from 0
   int64_t stage_steps = 0;  ///< steps done in it

@@ -5,6 +5,7 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstdlib>
@@ -48,6 +49,15 @@ std::string rate(double per_second) {
   if (per_second >= 1e6) return fmt::format("{:.2f}M", per_second / 1e6);
   if (per_second >= 1e4) return fmt::format("{:.1f}k", per_second / 1e3);
   return fmt::format("{:.0f}", per_second);
+}
+
+/// "/1000 4.2%": what a step is of the run, by the limit that is nearer.
+std::string done(const StepRecord& r) {
+  const auto share = [](int64_t part, int64_t whole) {
+    return whole > 0 ? std::min(1.0, static_cast<double>(part) / static_cast<double>(whole)) : 0;
+  };
+  const double most = std::max(share(r.step, r.steps), share(r.tokens, r.tokens_wanted));
+  return (r.steps > 0 ? fmt::format("/{}", r.steps) : "") + (most > 0 ? fmt::format(" {:.1f}%", 100 * most) : "");
 }
 
 /// Whether a person watches. Open MPI gives its ranks a pseudo-terminal whatever its own output is: then its output
@@ -186,21 +196,28 @@ void RunLog::step(const StepRecord& r) {
   }
   write(json.dump());
 
-  if (r.step % options_.every != 0 && r.step != r.steps) return;
+  const bool last = r.step == r.steps || (r.tokens_wanted > 0 && r.tokens >= r.tokens_wanted);
+  if (r.step % options_.every != 0 && !last) return;
   const double per_second = window_seconds_ > 0 ? static_cast<double>(window_tokens_) / window_seconds_ : 0;
-  const double left = static_cast<double>(r.steps - r.step) * window_seconds_ / static_cast<double>(window_steps_);
-  print(fmt::format("step {}{} | loss {:.4f} | lr {:.2e} | norm {:.2f}{} | {} tok/s | {:.0f} MiB{}{}", r.step,
-                    r.steps > 0 ? fmt::format("/{} {:.1f}%", r.steps,
-                                              100.0 * static_cast<double>(r.step) / static_cast<double>(r.steps))
-                                : "",
+  print(fmt::format("step {}{} | loss {:.4f} | lr {:.2e} | norm {:.2f}{} | {} tok/s | {:.0f} MiB{}{}", r.step, done(r),
                     r.loss, r.lr, r.norm,
                     associative ? fmt::format(" | key {:.1g} den {:.1g}", r.smallest_key, r.smallest_denominator) : "",
                     rate(per_second), static_cast<double>(r.memory_bytes) / (1 << 20),
-                    r.skipped > 0 ? fmt::format(" | skipped {}", r.skipped) : "",
-                    r.steps > 0 ? fmt::format(" | left {}", duration(left)) : ""));
+                    r.skipped > 0 ? fmt::format(" | skipped {}", r.skipped) : "", left(r)));
   window_seconds_ = 0;
   window_steps_ = 0;
   window_tokens_ = 0;
+}
+
+std::string RunLog::left(const StepRecord& r) const {
+  if (r.steps == 0 && r.tokens_wanted == 0) return "";
+  double seconds = std::numeric_limits<double>::infinity();
+  if (r.steps > 0)
+    seconds = static_cast<double>(r.steps - r.step) * window_seconds_ / static_cast<double>(window_steps_);
+  if (r.tokens_wanted > 0 && window_tokens_ > 0)
+    seconds = std::min(seconds, static_cast<double>(std::max<int64_t>(r.tokens_wanted - r.tokens, 0)) *
+                                    window_seconds_ / static_cast<double>(window_tokens_));
+  return std::isfinite(seconds) ? fmt::format(" | left {}", duration(seconds)) : "";
 }
 
 void RunLog::stage(int64_t step, int64_t stage, int64_t stages, const SequenceShape& shape, double loss) {

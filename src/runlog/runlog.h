@@ -17,7 +17,8 @@
 namespace memring {
 
 struct StepRecord {
-  int64_t step = 0, steps = 0;  ///< done, and wanted (0: open end)
+  int64_t step = 0, steps = 0;  ///< done, and wanted (0: as many as come)
+  int64_t tokens_wanted = 0;
   double loss = 0, lr = 0, norm = 0;
   int64_t tokens = 0;        ///< trained on so far
   int64_t step_tokens = 0;   ///< of this step
@@ -65,6 +66,8 @@ class RunLog {
  private:
   using Clock = std::chrono::steady_clock;
   void print(const std::string& line);
+  /// " | left 3m 20s", at the pace of the steps since the last line.
+  std::string left(const StepRecord&) const;
   void clear_bar();
   /// Where one of the two is lost, a warning says so once.
   void show(Terminal&, const std::string& text);

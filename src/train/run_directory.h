@@ -29,6 +29,15 @@ void claim_run_directory(const Config&);
 
 /// The line of a checkpoint's identity that names the content of its data.
 std::string data_line(const std::string& digest);
+/// The run directory whose own config.ini `file` is, wherever it has been moved or copied to; empty where it is none.
+std::string run_directory_of(const std::string& file);
+
+/// The configuration in a run's directory. Throws Error(Usage) naming the keys that this program does not know.
+Config load_run_config(const std::string& run, const std::vector<std::string>& overrides = {});
+/// Throws Error(Usage) where `config`, the text that a run has left in `place`, sets keys that this program does not
+/// know: to go on without them would be another run.
+void refuse_newer_run(const std::string& config, const std::string& place);
+
 /// Lines of `now` and `then` (texts of key=value lines) that differ: "key: then -> now".
 std::vector<std::string> differing_lines(const std::string& then, const std::string& now);
 

@@ -83,12 +83,13 @@ void StopConditions::ask(StepSums& sums, bool rank0) {
 StopReason StopConditions::decide(const TrainState& state) const {
   if (run_.steps > 0 && state.step >= run_.steps) return StopReason::Steps;
   if (run_.tokens > 0 && state.tokens >= run_.tokens) return StopReason::Tokens;
+  if (run_.target_loss > 0 && state.last_loss >= 0 && state.last_loss <= run_.target_loss)
+    return StopReason::TargetLoss;
   return StopReason::None;
 }
 
 StopReason StopConditions::decide(const TrainState& state, const ReducedStep& reduced) const {
   if (const StopReason reason = decide(state); reason != StopReason::None) return reason;
-  if (run_.target_loss > 0 && reduced.finite && reduced.loss() <= run_.target_loss) return StopReason::TargetLoss;
   if (reduced.sums.stop) return StopReason::Signal;
   if (reduced.sums.time_over) return StopReason::Time;
   return StopReason::None;

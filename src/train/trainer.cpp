@@ -44,7 +44,8 @@ class SaveTimes {
 
 }  // namespace
 
-ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
+ExitCode train(const Config& config, Session& session, SignalWatch& signals,
+               const std::vector<std::pair<std::string, std::string>>& told) {
   const bool rank0 = session.rank() == 0;
   Progress& progress = session.progress();
   Mesh mesh(session.world(), resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, session.size()));
@@ -71,7 +72,9 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
   session.world().barrier();  // nobody reads the directory before it is ours
   RunLog log(
       {.speaks = rank0, .jsonl = config.log.jsonl ? metrics_file(config.run.dir) : "", .every = config.log.every});
-  log.start(start_facts(config, session, mesh, engine, *dataset, curriculum));
+  StartFacts facts = start_facts(config, session, mesh, engine, *dataset, curriculum);
+  facts.lines.insert(facts.lines.end(), told.begin(), told.end());
+  log.start(std::move(facts));
 
   engine.allocate();  // not before the start lines: who is killed for memory has said what it was about
   engine.reduce_during_backward(*sync);
@@ -113,11 +116,12 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
     const ReducedStep reduced = sync->reduce(engine.queue(), params.sums(), params.gradients(), local);
 
     progress.enter(Phase::Update);
-    const double lr = learning_rate(config.optimizer, state.step, config.run.steps);
+    const double lr = learning_rate(config.optimizer, config.run, state.step, state.tokens);
     if (reduced.finite && reduced.sums.targets > 0) {
       optimizer.step(lr, state.step - state.skipped + 1, optimizer.clipping(reduced.norm) / reduced.sums.targets);
       sync->gather(params.weights());
       state.skipped_in_row = 0;
+      state.last_loss = reduced.loss();
     } else {
       ++state.skipped;
       log.skipped(state.step + 1, reduced.norm, ++state.skipped_in_row);
@@ -134,6 +138,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
                                : peak_memory();
     log.step({.step = state.step,
               .steps = config.run.steps,
+              .tokens_wanted = config.run.tokens,
               .loss = reduced.loss(),
               .lr = lr,
               .norm = reduced.norm,
