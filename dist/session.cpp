@@ -21,6 +21,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/as_error.h"
 #include "base/machine.h"
 #include "base/surroundings.h"
 #include "base/threads.h"
@@ -84,6 +85,7 @@ void* share_memory(MPI_Comm node, size_t bytes) {
   const int mine = memory == MAP_FAILED ? std::max(errno, 1) : 0;
   MPI_Allreduce(&mine, &failed, 1, MPI_INT, MPI_MAX, node);
   if (rank == 0) shm_unlink(name.data());
+  if (failed == ENOMEM) throw out_of_memory(static_cast<int64_t>(bytes));
   if (failed != 0)
     throw Error(ExitCode::Io, fmt::format("the ranks of a host cannot share memory: {}", std::strerror(failed)),
                 "Make /dev/shm writable, with some free space.");

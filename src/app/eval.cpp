@@ -1,16 +1,16 @@
 // memring eval: loss and perplexity by position, or accuracy on a memory task by number of segments, each with memory
 // and with the memory reset at every segment.
 // SPDX-License-Identifier: Apache-2.0
-#include <filesystem>
-
 #include "app/command.h"
 #include "app/result_file.h"
 #include "app/same_start.h"
 #include "app/with_session.h"
+#include "dist/separate_start.h"
 #include "eval/perplexity.h"
 #include "eval/task_accuracy.h"
 #include "io/agreement.h"
 #include "io/checkpoint_files.h"
+#include "io/file.h"
 #include "io/manifest.h"
 #include "train/run_directory.h"
 
@@ -33,28 +33,23 @@ std::string run_above(const std::string& path, int levels) {
   std::error_code error;
   fs::path run = fs::canonical(path, error);
   for (; levels > 0; --levels) run = run.parent_path();
-  return !error && fs::exists(config_file(run.string()), error) ? run.string() : std::string();
+  return !error && exists_at(config_file(run.string())) ? run.string() : std::string();
 }
 
 Target find_target(const std::string& path) {
-  const auto is_there = [](const std::string& name) {
-    std::error_code unknown;
-    return fs::exists(name, unknown);
-  };
-  std::error_code unknown;
   Target target;
   target.config = path;
-  if (!fs::is_directory(path, unknown)) return target;
+  if (!folder_at(path)) return target;
   target.run = path;
   std::optional<CheckpointSummary> newest;
-  if (is_there(path + "/" + kManifestFile)) {
+  if (exists_at(path + "/" + kManifestFile)) {
     target.checkpoint = path;
     target.run = run_above(path, 2);
   } else if (const auto found = list_checkpoints(path); !found.empty()) {
     target.folder = path;
     target.run = run_above(path, 1);
     newest = found.front();
-  } else if (!is_there(config_file(path))) {
+  } else if (!exists_at(config_file(path))) {
     throw Error(
         ExitCode::Data,
         fmt::format("folder {} is not a run directory (it holds no config.ini), and no checkpoint either", path),
@@ -95,6 +90,7 @@ void warn(const std::vector<std::string>& warnings) {
 
 int run_eval(const CommandLine& line) {
   return with_session(line.argc, line.argv, [&](Session& session) {
+    refuse_separate_start(session);
     const Target target = shared_target(line.arguments[0], session);
     // A run is evaluated on whatever ranks there are, wherever its directory has been moved to; the command line
     // decides.
@@ -103,8 +99,9 @@ int run_eval(const CommandLine& line) {
       settings = {"mesh.data=0", "mesh.segment=1", "mesh.token=1", "data.micro_batch=0"};
     if (!target.run.empty()) settings.push_back("run.dir=" + target.run);
     settings.insert(settings.end(), line.overrides.begin(), line.overrides.end());
-    const Config config = target.is_text ? parse_config(target.config, line.arguments[0], settings)
-                                         : load_config(target.config, settings);
+    const Config config = target.is_text       ? parse_config(target.config, line.arguments[0], settings)
+                          : target.run.empty() ? load_config(target.config, settings)
+                                               : load_run_config(target.run, settings);
     session.watch(config.run.timeout);
     require_same_start(session, config);
     const CheckpointChoice choice = choice_of(target, line.text("checkpoint"), config.run.dir);

@@ -28,13 +28,6 @@ std::string proc_value(const char* path, const std::string& key) {
   return {};
 }
 
-/// The number that a control group's file starts with; -1 when there is no such file or it says "max".
-int64_t group_number(const char* path) {
-  std::ifstream file(path);
-  int64_t value = -1;
-  return file >> value ? value : -1;
-}
-
 class TestFile {
  public:
   explicit TestFile(const std::string& directory)
@@ -72,12 +65,6 @@ bool sync_directory(const std::string& directory) {
 std::string cpu_name() {
   const std::string name = proc_value("/proc/cpuinfo", "model name");
   return name.empty() ? "unknown CPU" : name;
-}
-
-int64_t total_memory() {
-  const int64_t total = int64_t{1024} * std::atoll(proc_value("/proc/meminfo", "MemTotal").c_str());
-  const int64_t limit = group_number("/sys/fs/cgroup/memory.max");
-  return limit > 0 ? std::min(total, limit) : total;
 }
 
 DiskCheck check_disk(const std::string& directory) {

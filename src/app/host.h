@@ -1,4 +1,4 @@
-// What doctor asks the operating system beyond base/machine.h: the processor's name, total memory, the disk.
+// What doctor asks the operating system beyond base/machine.h: the processor's name, the disk.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -8,8 +8,6 @@
 namespace memring {
 
 std::string cpu_name();  ///< as /proc/cpuinfo has it, or "unknown CPU"
-
-int64_t total_memory();  ///< bytes of the host, or the container's limit where that is lower
 
 struct DiskCheck {
   int64_t free = 0;     ///< bytes that this user may still write

@@ -13,6 +13,7 @@
 #include "data/token_file.h"
 #include "io/checkpoint.h"
 #include "io/checkpoint_files.h"
+#include "io/file.h"
 #include "io/fixture.h"
 #include "io/hdf5.h"
 #include "io/manifest.h"
@@ -126,12 +127,12 @@ Faults inspect_checkpoints(const std::string& folder) {
 /// A run directory, its folder of checkpoints, or one checkpoint.
 Faults inspect_folder(const std::string& path) {
   const std::string inside = (fs::path(path) / "checkpoints").string();
-  const bool run = fs::exists(inside);
+  const bool run = exists_at(inside);
   const bool several = !checkpoint_directories(run ? inside : path).empty();
   if (run && !several)
     throw Error(ExitCode::Data, fmt::format("run directory {} holds no checkpoint", path),
                 "Train longer, or set checkpoint.every.");
-  if (!several && !fs::exists(fs::path(path) / kManifestFile))
+  if (!several && !exists_at((fs::path(path) / kManifestFile).string()))
     throw Error(ExitCode::Data, fmt::format("folder {} is neither a checkpoint nor a run directory", path), kRemedy);
   return several ? inspect_checkpoints(run ? inside : path) : inspect_checkpoint(read_manifest(path), true);
 }
@@ -153,8 +154,7 @@ Faults inspect_file(const std::string& path) {
 
 int run_inspect(const CommandLine& line) {
   const std::string& path = line.arguments.at(0);
-  std::error_code unknown;
-  const Faults faults = fs::is_directory(path, unknown) ? inspect_folder(path) : inspect_file(path);
+  const Faults faults = folder_at(path) ? inspect_folder(path) : inspect_file(path);
   if (faults.empty()) return static_cast<int>(ExitCode::Done);
   throw Error(ExitCode::Data, fmt::format("{} is damaged:\n    {}", path, fmt::join(faults, "\n    ")), kDamaged);
 }

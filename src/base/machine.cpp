@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <ctime>
 #include <fstream>
-#include <limits>
 #include <sstream>
 #include <string>
 
@@ -28,13 +27,6 @@ int64_t proc_bytes(const char* path, const std::string& key) {
   return 0;
 }
 
-/// A cgroup file that holds one number, or "max"; a huge number when there is none.
-int64_t cgroup_number(const char* path) {
-  int64_t value = 0;
-  std::ifstream file(path);
-  return file >> value ? value : std::numeric_limits<int64_t>::max();
-}
-
 }  // namespace
 
 int process_cores() {
@@ -43,14 +35,6 @@ int process_cores() {
 }
 
 int machine_cores() { return static_cast<int>(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN))); }
-
-int64_t available_memory() {
-  const int64_t machine = proc_bytes("/proc/meminfo", "MemAvailable:");
-  const int64_t limit = cgroup_number("/sys/fs/cgroup/memory.max");
-  if (limit == std::numeric_limits<int64_t>::max()) return machine;
-  const int64_t used = cgroup_number("/sys/fs/cgroup/memory.current");
-  return std::min(machine, std::max<int64_t>(0, limit - used));
-}
 
 int64_t peak_memory() { return proc_bytes("/proc/self/status", "VmHWM:"); }
 

@@ -99,7 +99,7 @@ void start_threads(int threads) {
   }
 #endif
   if (!refusal.empty())
-    throw Error(ExitCode::Usage,
+    throw Error(ExitCode::Io,
                 fmt::format("{} threads were to compute, and the system starts {}: {}", threads, started, refusal),
                 "Raise the limit of processes (ulimit -u, pids.max) or of memory (ulimit -v), or set device.threads "
                 "lower.");

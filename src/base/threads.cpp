@@ -8,6 +8,7 @@
 #include <charconv>
 #include <fstream>
 
+#include "base/control_groups.h"
 #include "base/machine.h"
 #include "base/surroundings.h"
 
@@ -25,14 +26,14 @@ int number_in(const std::string& value) {
 
 int number_of(const char* name) { return number_in(variable(name)); }
 
-/// Microseconds of time in a period of so many, in the files of either version of control groups. 0 = no limit.
-double quota_of(const std::string& group, bool first_version) {
+/// Microseconds of time in a period of so many. 0 = no limit.
+double quota_of(const ControlGroup& group) {
   double microseconds = 0, period = 0;
-  if (first_version) {
-    std::ifstream(group + "/cpu.cfs_quota_us") >> microseconds;
-    std::ifstream(group + "/cpu.cfs_period_us") >> period;
+  if (group.version1) {
+    std::ifstream(group.folder / "cpu.cfs_quota_us") >> microseconds;
+    std::ifstream(group.folder / "cpu.cfs_period_us") >> period;
   } else {
-    std::ifstream(group + "/cpu.max") >> microseconds >> period;  // "max 100000": no number
+    std::ifstream(group.folder / "cpu.max") >> microseconds >> period;  // "max 100000": no number
   }
   return microseconds > 0 && period > 0 ? microseconds / period : 0;
 }
@@ -99,20 +100,9 @@ std::string ignored_limits(const ThreadCount& count) {
 
 double cpu_quota() {
   double lowest = 0;
-  std::ifstream groups("/proc/self/cgroup");  // "number:controllers:/path"; the second version has no controllers
-  for (std::string line; std::getline(groups, line);) {
-    const size_t first = line.find(':'), second = line.find(':', first + 1);
-    if (second == std::string::npos) continue;
-    const std::string controllers = fmt::format(",{},", line.substr(first + 1, second - first - 1));
-    const bool first_version = controllers.find(",cpu,") != std::string::npos;
-    if (!first_version && controllers != ",,") continue;
-    const std::string root = first_version ? "/sys/fs/cgroup/cpu" : "/sys/fs/cgroup";
-    // A container may see its path as the host has it, and only the root of it in its own files.
-    for (std::string group = line.substr(second + 1);; group.resize(std::min(group.rfind('/'), group.size()))) {
-      const double quota = quota_of(root + group, first_version);
-      if (quota > 0) lowest = lowest > 0 ? std::min(lowest, quota) : quota;
-      if (group.empty()) break;
-    }
+  for (const ControlGroup& group : control_groups("cpu")) {
+    const double quota = quota_of(group);
+    if (quota > 0) lowest = lowest > 0 ? std::min(lowest, quota) : quota;
   }
   return lowest;
 }

@@ -84,6 +84,8 @@ void refuse_decay_without_end(const Config& config, const Places& places) {
       "optimizer.schedule = constant.");
 }
 
+}  // namespace
+
 std::string read_config(const std::string& path) {
   constexpr std::streamsize kLargest = 1 << 20;
   std::error_code unknown;
@@ -108,8 +110,6 @@ std::string read_config(const std::string& path) {
                 "Give the ini file here; data files belong into data.path.");
   return text;
 }
-
-}  // namespace
 
 Config parse_config(std::string_view text, const std::string& name, const std::vector<std::string>& overrides) {
   Places places;

@@ -20,6 +20,7 @@ struct RunConfig {
   std::string deterministic = "mesh";  ///< mesh | strict
   int64_t block = 256;                 ///< strict: rows of a canonical block, a power of two
   double timeout = 600;                ///< seconds without any progress after which a rank ends the job; 0 = off
+  double wait = 120;                   ///< seconds to wait at the start for what another host has to do first
   std::string on_usr1 = "stop";        ///< stop (save, exit 75) | continue (save, go on)
   int64_t max_skipped = 10;            ///< exit 70 after this many non-finite steps in a row
 };
@@ -146,7 +147,10 @@ struct Config {
 /// data. Throws Error(Usage) naming file, line and key, what was expected and the nearest valid key.
 Config load_config(const std::string& path, const std::vector<std::string>& overrides);
 
-/// The same from a text (a fixture's or a checkpoint's `config`); `name` stands for the file in messages.
+/// The text of a configuration file. Throws Error with what keeps it from being read.
+std::string read_config(const std::string& path);
+
+/// load_config from a text (a fixture's or a checkpoint's `config`); `name` stands for the file in messages.
 Config parse_config(std::string_view text, const std::string& name, const std::vector<std::string>& overrides = {});
 
 /// What load_config makes of a training run's file and overrides, and which keys of the file have no effect there.

@@ -115,6 +115,11 @@ std::vector<Option> table() {
           .when({kStrict}),
       duration("run.timeout", run<&RunConfig::timeout>,
                "End the job when a rank makes no progress for this long; 0 = never.", "00:30:00"),
+      duration(
+          "run.wait", run<&RunConfig::wait>,
+          "Wait at the start for so long, at most, until another host gives up the run directory, or sees the same "
+          "files there.",
+          "00:05:00"),
       choice("run.on_usr1", run<&RunConfig::on_usr1>, {"stop", "continue"},
              "On SIGUSR1: save and exit with code 75, or save and go on.", "continue"),
       integer("run.max_skipped", run<&RunConfig::max_skipped>, at_least(1),

@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "base/memory_limits.h"
 #include "base/threads.h"
 #include "config/config.h"
 #include "dist/session.h"
@@ -30,8 +31,8 @@ Numerics numerics(const Config&, const NodeShare&);
 /// How the gradients of ranks are to be summed.
 GradientSync::Order gradient_order(const Config&);
 
-/// Bytes a rank may plan for: device.memory, or its share of what the machine has free now.
-int64_t memory_limit(const DeviceConfig&, const NodeShare&);
+/// What a rank with `threads` threads may plan for: device.memory, or its share of what the machine has free now.
+MemoryLimit memory_limit(const DeviceConfig&, const NodeShare&, int threads);
 
 class Engine {
  public:
@@ -57,6 +58,7 @@ class Engine {
   void reduce_during_backward(GradientSync& sync);
   /// Parameters, what `fixed_bytes` said, and the executor's parts.
   const MemoryPlan& plan() const { return plan_; }
+  const MemoryLimit& limit() const { return limit_; }  ///< of the plan
 
  private:
   Numerics numerics_;
@@ -69,6 +71,7 @@ class Engine {
   std::unique_ptr<Executor> executor_;
   Arena weights_;
   MemoryPlan plan_;
+  MemoryLimit limit_;
 };
 
 /// The workload that a configuration describes, for batches of `batch` sequences of these shapes.

@@ -76,7 +76,7 @@ TaskAccuracy evaluate_task(const Config& config, const CheckpointChoice& choice,
   result.samples = config.eval.sequences > 0 ? config.eval.sequences : kSamples;
 
   Workload workload = workload_of(config, std::min(config.data.batch, result.samples), shapes, false);
-  workload.logits = true;
+  workload.logits = Workload::Logits::Counted;
   TrainedModel model(config, choice, workload, session);
   result.checkpoint = model.checkpoint().path;
   result.step = model.checkpoint().step;

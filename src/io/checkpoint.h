@@ -25,7 +25,8 @@ struct TrainState {
   int64_t tokens = 0;   ///< text tokens trained on
   int64_t skipped = 0;  ///< steps skipped because the gradient was not finite
   int64_t skipped_in_row = 0;
-  double seconds = 0;  ///< spent training, over all restarts
+  double seconds = 0;     ///< spent training, over all restarts
+  double last_loss = -1;  ///< of the last step whose gradient was finite; negative: none yet
 
   int64_t stage = 0;        ///< of the curriculum, counted from 0
   int64_t stage_steps = 0;  ///< steps done in it
@@ -40,7 +41,7 @@ struct CheckpointData {
   View<> weights;  ///< [layout.size]: whole on every rank
   View<> m, v;     ///< [shard.size()]
   TrainState state;
-  Progress* progress = nullptr;  ///< advances with every block written or checked: a large checkpoint is not a hang
+  Progress* progress = nullptr;  ///< advances with every block written, checked or read: a large checkpoint is no hang
 };
 
 /// What else the manifest records: for messages, `inspect`, and to say on resume what differs.
@@ -96,8 +97,8 @@ struct CheckpointSummary {
 std::vector<CheckpointSummary> list_checkpoints(const std::string& directory);
 
 /// Recomputes every digest of one checkpoint; returns the faults in words, with the bytes and tensors that they hit
-/// (empty: intact).
-std::vector<std::string> verify_checkpoint(const std::string& path);
+/// (empty: intact). `progress` (may be null) advances with each block.
+std::vector<std::string> verify_checkpoint(const std::string& path, Progress* progress = nullptr);
 
 /// Reads and checks the manifest in a checkpoint's directory. Throws Error(Data) with what is wrong.
 CheckpointSummary read_manifest(const std::string& path);
@@ -114,11 +115,22 @@ std::optional<CheckpointSummary> load_newest(Communicator& world, const std::str
 /// One checkpoint by the path of its directory (for `eval`). Throws Error(Data) when it is not good. Collective.
 CheckpointSummary load_checkpoint(Communicator& world, const std::string& path, CheckpointData& data);
 
+/// `here`: the holder is a living process of this host; otherwise it may be one that its host has lost.
+class RunInUse : public Error {
+ public:
+  RunInUse(const std::string& message, const std::string& hint, bool here)
+      : Error(ExitCode::Usage, message, hint), here_(here) {}
+  bool here() const { return here_; }
+
+ private:
+  bool here_;
+};
+
 /// Keeps a second job out of a run directory: an exclusively locked file, <run>/lock, that names the holder's host and
 /// process. The lock is the system's and ends with the process, so a file left behind blocks nobody. For rank 0.
 class RunLock {
  public:
-  /// Creates the directory when missing. Never waits: throws Error(Usage) naming the holder.
+  /// Creates the directory when missing. Never waits: throws RunInUse naming the holder.
   explicit RunLock(const std::string& run_directory);
   ~RunLock();
   RunLock(const RunLock&) = delete;

@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "dist/progress.h"
+
 namespace memring {
 
 std::string checkpoint_name(int64_t step);                     ///< "step-000000123"
@@ -43,7 +45,8 @@ void require_space(const std::string& directory, int64_t bytes);
 void publish(const std::string& temporary, const std::string& final_path);
 
 /// Removes what is older than the `keep` newest verified checkpoints. `verified` remembers by step what was found
-/// intact or damaged before; others are read and checked now. Without `keep` verified ones nothing is removed.
-void prune(const std::string& directory, int64_t keep, std::map<int64_t, bool>& verified);
+/// intact or damaged before; others are read and checked now, whereby `progress` (may be null) advances. Without `keep`
+/// verified ones nothing is removed.
+void prune(const std::string& directory, int64_t keep, std::map<int64_t, bool>& verified, Progress* progress = nullptr);
 
 }  // namespace memring

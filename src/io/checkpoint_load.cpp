@@ -75,11 +75,13 @@ std::vector<Places> places_for(const FlatBuffer& model, DType dtype, const Manif
 }
 
 void read_range(const File& file, const FlatBuffer& layout, const std::vector<Places>& places, int group, Range range,
-                View<> into, int64_t first) {
+                View<> into, int64_t first, Progress* progress) {
   const int64_t element = bytes_of(into.dtype());
   auto* bytes = static_cast<std::byte*>(into.data()) + first * element;
   for (const Piece& piece : pieces_of(layout, places, group, range, element))
-    file.read_at(piece.file, {bytes + piece.memory, static_cast<size_t>(piece.bytes)});
+    for (int64_t done = 0; done < piece.bytes; done += kBlockBytes, advance(progress))
+      file.read_at(piece.file + done,
+                   {bytes + piece.memory + done, static_cast<size_t>(std::min(kBlockBytes, piece.bytes - done))});
 }
 
 /// `step`: what the directory's name promises, if it does.
@@ -100,12 +102,13 @@ CheckpointSummary load(Communicator& world, const std::string& path, std::option
   std::vector<int64_t> bounds = {0};
   for (int rank = 0; rank < world.size(); ++rank) bounds.push_back(part_of(data.layout.size, world.size(), rank).end);
   const auto me = static_cast<size_t>(world.rank());
-  agree(world, failure_of([&] {
-          const File file = File::open_read(path + "/" + kStateFile);
-          read_range(file, data.layout, places, 0, {bounds[me], bounds[me + 1]}, data.weights, bounds[me]);
-          if (data.m) read_range(file, data.layout, places, 1, data.shard, data.m, 0);
-          if (data.v) read_range(file, data.layout, places, 2, data.shard, data.v, 0);
-        }));
+  agree(
+      world, failure_of([&] {
+        const File file = File::open_read(path + "/" + kStateFile);
+        read_range(file, data.layout, places, 0, {bounds[me], bounds[me + 1]}, data.weights, bounds[me], data.progress);
+        if (data.m) read_range(file, data.layout, places, 1, data.shard, data.m, 0, data.progress);
+        if (data.v) read_range(file, data.layout, places, 2, data.shard, data.v, 0, data.progress);
+      }));
   world.all_gather_shards(data.weights, bounds);
   data.state = manifest.state;
   return summary_of(manifest, path);

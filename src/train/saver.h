@@ -21,9 +21,10 @@ namespace memring {
 /// Where a run goes on, and what there is to say about it.
 struct Resumed {
   TrainState state;
-  std::string path;                      ///< of the checkpoint; empty: a fresh run
-  std::vector<std::string> differences;  ///< from the run that saved: the same bits are promised where there are none
-  std::vector<std::string> warnings;     ///< damaged checkpoints that were passed over
+  std::string path;  ///< of the checkpoint; empty: a fresh run
+  std::vector<std::string>
+      differences;                    ///< from the run that saved: it goes on as if never stopped where there are none
+  std::vector<std::string> warnings;  ///< damaged checkpoints that were passed over
 };
 
 /// Every call is collective over the session's ranks; what it was made from must outlive it.
@@ -46,6 +47,7 @@ class Saver {
   void settle(RunLog&);
   void tolerate(const std::function<void()>& write, RunLog&);
 
+  Config config_;
   const Dataset& dataset_;
   CheckpointData data_;
   CheckpointInfo info_;

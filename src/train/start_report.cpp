@@ -66,6 +66,8 @@ StartFacts start_facts(const Config& config, Session& session, Mesh& mesh, Engin
                                executor.recomputes() ? "recompute" : "activations kept", executor.efficiency())},
       {"memory",
        fmt::format("{:.1f} MiB planned on a rank: {}", static_cast<double>(engine.plan().total()) / (1 << 20), memory)},
+      {"limit", fmt::format("{:.1f} MiB a rank on {} ({})", static_cast<double>(engine.limit().available) / (1 << 20),
+                            session.host(), engine.limit().name)},
   };
   return {std::move(lines), std::move(hosts)};
 }
@@ -78,6 +80,11 @@ void warn_about_mixed_hosts(Communicator& world, Engine& engine, RunLog& log) {
         "ranks compute with different instruction sets, {} to {}: set device.isa = {} for the same "
         "bits on every host",
         name_of(static_cast<Isa>(least)), name_of(static_cast<Isa>(most)), name_of(static_cast<Isa>(least))));
+}
+
+void warn_about_threads(const NodeShare& node, const ThreadCount& count, RunLog& log) {
+  if (const std::string idle = idle_cores(count, node.ranks); !idle.empty()) log.warning(idle);
+  if (const std::string ignored = ignored_limits(count); !ignored.empty()) log.warning(ignored);
 }
 
 double passes(const RunConfig& run, const DataConfig& data, int64_t sequences) {
@@ -98,17 +105,13 @@ void warn_about_repeats(const Config& config, const Dataset& dataset, RunLog& lo
       (config.data.batch + dataset.sequences() - 1) / dataset.sequences(), dataset.sequences()));
 }
 
-void warn_about_threads(const NodeShare& node, const ThreadCount& count, RunLog& log) {
-  if (const std::string idle = idle_cores(count, node.ranks); !idle.empty()) log.warning(idle);
-  if (const std::string ignored = ignored_limits(count); !ignored.empty()) log.warning(ignored);
-}
-
 void print_schedule(Executor& executor, int rank) {
   Schedule& schedule = executor.main_schedule();
   schedule.restart();
   std::vector<Action> window;
+  Terminal out(1);
   while (schedule.next_window(window))
-    for (const Action& action : window) fmt::print("rank {} {}\n", rank, describe(action));
+    for (const Action& action : window) out.write(fmt::format("rank {} {}\n", rank, describe(action)));
 }
 
 void warn_about_idle_ranks(Engine& engine, MeshShape mesh, RunLog& log) {
