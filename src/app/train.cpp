@@ -9,6 +9,7 @@
 #include "app/command.h"
 #include "app/same_start.h"
 #include "app/with_session.h"
+#include "dist/separate_start.h"
 #include "train/run_directory.h"
 
 namespace memring {
@@ -46,6 +47,7 @@ Start configuration(const std::string& file, const std::vector<std::string>& ove
 int run_train(const CommandLine& line) {
   SignalWatch signals;  // before the session: MPI's threads must inherit its mask
   return with_session(line.argc, line.argv, [&](Session& session) {
+    refuse_separate_start(session);
     const auto [config, told] = configuration(line.arguments[0], line.overrides);
     session.watch(config.run.timeout);
     require_same_start(session, config);

@@ -20,6 +20,7 @@ struct RunConfig {
   std::string deterministic = "mesh";  ///< mesh | strict
   int64_t block = 256;                 ///< strict: rows of a canonical block, a power of two
   double timeout = 600;                ///< seconds without any progress after which a rank ends the job; 0 = off
+  double wait = 120;                   ///< seconds to wait at the start for what another host has to do first
   std::string on_usr1 = "stop";        ///< stop (save, exit 75) | continue (save, go on)
   int64_t max_skipped = 10;            ///< exit 70 after this many non-finite steps in a row
 };

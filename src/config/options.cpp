@@ -115,6 +115,11 @@ std::vector<Option> table() {
           .when({kStrict}),
       duration("run.timeout", run<&RunConfig::timeout>,
                "End the job when a rank makes no progress for this long; 0 = never.", "00:30:00"),
+      duration(
+          "run.wait", run<&RunConfig::wait>,
+          "Wait at the start for so long, at most, until another host gives up the run directory, or sees the same "
+          "files there.",
+          "00:05:00"),
       choice("run.on_usr1", run<&RunConfig::on_usr1>, {"stop", "continue"},
              "On SIGUSR1: save and exit with code 75, or save and go on.", "continue"),
       integer("run.max_skipped", run<&RunConfig::max_skipped>, at_least(1),
@@ -134,8 +139,11 @@ std::vector<Option> table() {
           "device.dtype", device<&DeviceConfig::dtype>, {"auto", "fp32", "bf16", "fp64"},
           "Operands of matrix products; auto = bf16 where the CPU has AMX, else fp32; fp64 runs the reference kernels.",
           "fp32", kNumbers),
-      integer("device.threads", device<&DeviceConfig::threads>, {0, 4096},
-              "Threads per rank; 0 = cores / ranks of this host.", "2"),
+      integer(
+          "device.threads", device<&DeviceConfig::threads>, {0, 4096},
+          "Threads per rank, whatever OMP_* variables say; 0 = OMP_NUM_THREADS, else SLURM_CPUS_PER_TASK, else cores "
+          "/ ranks of this host; then at most the cores this rank may use, and OMP_THREAD_LIMIT.",
+          "2"),
       size("device.memory", device<&DeviceConfig::memory>, at_least(0),
            "Bytes a rank may plan for; 0 = its share of the host's memory.", "4G"),
       choice("device.isa", device<&DeviceConfig::isa>, {"auto", "baseline", "avx2", "avx512"},

@@ -2,6 +2,7 @@
 #include "train/run_directory.h"
 
 #include <fmt/ranges.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <map>
@@ -10,6 +11,8 @@
 #include "base/error.h"
 #include "base/version.h"
 #include "io/file.h"
+#include "runlog/terminal.h"
+#include "train/wait_together.h"
 
 namespace memring {
 namespace {
@@ -28,6 +31,8 @@ std::map<std::string, std::string> lines_of(const std::string& text) {
 std::string checkpoint_directory(const std::string& run) { return run + "/checkpoints"; }
 std::string config_file(const std::string& run) { return run + "/config.ini"; }
 std::string metrics_file(const std::string& run) { return run + "/metrics.jsonl"; }
+
+std::string data_line(const std::string& digest) { return fmt::format("data.digest={}\n", digest); }
 
 std::vector<std::string> differing_lines(const std::string& then, const std::string& now) {
   const auto old_lines = lines_of(then), new_lines = lines_of(now);
@@ -50,6 +55,32 @@ void make_run_directory(const std::string& run) {
   if (failure)
     throw Error(ExitCode::Io, fmt::format("the run directory {} cannot be made: {}", run, failure.message()),
                 "Choose another run.dir, or mend its permissions.");
+}
+
+void lock_run_directory(std::optional<RunLock>& lock, Session& session, const SignalWatch& signals,
+                        const RunConfig& run) {
+  std::string in_use;
+  const auto locked = [&] {
+    if (session.rank() > 0 || lock) return true;
+    try {
+      make_run_directory(run.dir);
+      lock.emplace(run.dir);
+    } catch (const RunInUse& error) {
+      if (error.here()) throw;
+      if (in_use.empty() && run.wait > 0)
+        Terminal(STDERR_FILENO)
+            .write(
+                fmt::format("memring: warning: {}, which cannot be seen from here: waiting up to {:g} s for its end\n",
+                            error.what(), run.wait));
+      in_use = error.what();
+    }
+    return lock.has_value();
+  };
+  if (wait_together(session, signals, run.wait, locked)) return;
+  if (session.rank() > 0) return session.world().barrier();
+  throw Error(ExitCode::Again, fmt::format("{}, still after {:g} s", in_use, run.wait),
+              "Start the same command again: the lock of a host that is gone is given up in time. If that run still "
+              "goes on, stop it, or choose another run.dir.");
 }
 
 std::string run_directory_of(const std::string& file) {
@@ -80,7 +111,7 @@ Config load_run_config(const std::string& run, const std::vector<std::string>& o
 
 void claim_run_directory(const Config& config) {
   const std::string& run = config.run.dir;
-  if (std::filesystem::exists(config_file(run))) {
+  if (exists_at(config_file(run))) {
     const auto changed = changed_identity(load_run_config(run), config);
     if (!changed.empty()) {
       std::string list;

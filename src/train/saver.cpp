@@ -10,11 +10,10 @@
 #include "train/run_directory.h"
 
 namespace memring {
-
 namespace {
 
 /// Of an identity: "data.digest=...".
-std::string data_line(const std::string& identity) {
+std::string data_in(const std::string& identity) {
   const size_t at = identity.rfind("data.digest=");
   return at == std::string::npos ? "data.digest=(not there)" : identity.substr(at, identity.find('\n', at) - at);
 }
@@ -58,6 +57,7 @@ std::vector<std::string> changed_settings(const Config& then, const Config& now,
 Saver::Saver(const Config& config, const Dataset& dataset, Session& session, Mesh& mesh, Engine& engine,
              Optimizer& optimizer, Range shard)
     : config_(config),
+      dataset_(dataset),
       data_{.layout = engine.params().layout(),
             .shard = shard,
             .weights = engine.params().weights(),
@@ -66,11 +66,11 @@ Saver::Saver(const Config& config, const Dataset& dataset, Session& session, Mes
             .state = {},
             .progress = &session.progress()},
       info_{.config = render_config(config),
-            .identity = config_identity(config) + "data.digest=" + dataset.digest() + "\n",
+            .identity = config_identity(config) + data_line(dataset.digest()),
             .mesh = describe(mesh.shape()),
             .isa = name_of(engine.queue().isa()),
             .dtype = engine.numerics().name,
-            .version = version(),
+            .version = build(),
             .threads = engine.queue().threads(),
             .ranks = session.size()},
       world_(session.world()),
@@ -88,7 +88,7 @@ Resumed Saver::resume() {
   std::vector<std::string> other;
   for (const auto& [key, before, now] : changed_identity(then, config_))
     other.push_back(fmt::format("{}: {} -> {}", key, before, now));
-  if (const std::string before = data_line(saved.identity), now = data_line(info_.identity); before != now)
+  if (const std::string before = data_in(saved.identity), now = data_in(info_.identity); before != now)
     other.push_back(fmt::format("{} -> {}", before, now));
   if (!other.empty())
     throw Error(
@@ -107,6 +107,8 @@ Resumed Saver::resume() {
 /// Throws Error(Io), the same on every rank, when this save cannot start.
 void Saver::save(const TrainState& state, RunLog& log) {
   if (state.step == last_saved_) return;
+  // Under the digest that the checkpoint names, nothing else may have been trained on.
+  dataset_.expect_unchanged([&] { advance(data_.progress); });
   const double square = SquaredNorm::of(queue_, data_.weights.rows(data_.shard.begin, data_.shard.size()));
   if (world_.all_reduce_max(std::isfinite(square) ? 0 : 1) > 0)
     throw Error(ExitCode::Numeric,

@@ -35,7 +35,7 @@ class Saver {
   /// Loads the newest good checkpoint of the run directory. Throws Error(Usage) when it is of another run.
   Resumed resume();
   /// While training goes on: that a save fails is a warning, for it costs no more than the time since the last good
-  /// one. Throws Error(Numeric) when the weights are not finite.
+  /// one. Throws Error(Numeric) when the weights are not finite, Error(Data) when the text was rewritten meanwhile.
   void try_save(const TrainState&, RunLog&);
   /// The last save of a run: returns when it is committed, or throws.
   void save_and_wait(const TrainState&, RunLog&);
@@ -48,6 +48,7 @@ class Saver {
   void tolerate(const std::function<void()>& write, RunLog&);
 
   Config config_;
+  const Dataset& dataset_;
   CheckpointData data_;
   CheckpointInfo info_;
   Communicator& world_;

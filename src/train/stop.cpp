@@ -9,16 +9,24 @@
 namespace memring {
 namespace {
 
+bool ignored(int signal) {
+  struct sigaction action {};
+  return ::sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
+/// (Linux would hand an ignored signal to sigwait.)
 sigset_t watched() {
   sigset_t set;
   sigemptyset(&set);
-  for (const int signal : {SIGUSR1, SIGTERM, SIGINT}) sigaddset(&set, signal);
+  for (const int signal : {SIGUSR1, SIGUSR2, SIGTERM, SIGINT, SIGXCPU}) sigaddset(&set, signal);
+  if (!ignored(SIGHUP)) sigaddset(&set, SIGHUP);
   return set;
 }
 
 }  // namespace
 
 SignalWatch::SignalWatch() {
+  for (const int number : {SIGPIPE, SIGTTOU}) ::signal(number, SIG_IGN);
   const sigset_t set = watched();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);  // threads made from here on inherit it
   thread_ = std::thread(&SignalWatch::listen, this);

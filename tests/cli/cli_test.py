@@ -108,7 +108,7 @@ def general_faults():
         if re.search(rf"^  {command} ", result.stdout, re.MULTILINE):
             yield f"{command} is in memring --help, but not in this build"
     version = run(["--version"])
-    if version.returncode != 0 or not re.fullmatch(r"memring \d+\.\d+\.\d+\n", version.stdout):
+    if version.returncode != 0 or not re.fullmatch(r"memring \d+\.\d+\.\d+ \(sources [0-9a-f]{8}\)\n", version.stdout):
         yield f"memring --version: {version.returncode} {version.stdout!r}"
 
 

@@ -11,6 +11,7 @@
 #include "runlog/runlog.h"
 #include "train/optimizer.h"
 #include "train/run_directory.h"
+#include "train/start_report.h"
 #include "train/stop.h"
 
 namespace memring {
@@ -93,6 +94,21 @@ TEST(LearningRate, EndsWithTheNearerOfTwoBudgets) {
   EXPECT_DOUBLE_EQ(learning_rate(c, budget(100, 1000), 50, 100), 0.5);
 }
 
+TEST(StartReport, PassesFollowTheNearerEndOfTheBudget) {
+  const DataConfig data = load_config("", {"data.batch=8", "data.length=100"}).data;
+  const auto found = [&](int64_t steps, int64_t tokens) {
+    RunConfig run;
+    run.steps = steps;
+    run.tokens = tokens;
+    return passes(run, data, 40);
+  };
+  EXPECT_EQ(found(10, 0), 2);
+  EXPECT_EQ(found(0, 12000), 3);
+  EXPECT_EQ(found(10, 12000), 2);
+  EXPECT_EQ(found(100, 12000), 3);
+  EXPECT_EQ(found(0, 0), 0);
+}
+
 TEST(Params, InitialWeightsDoNotDependOnThreads) {
   const auto initial = [](int threads) {
     Params params;
@@ -102,7 +118,7 @@ TEST(Params, InitialWeightsDoNotDependOnThreads) {
     params.allocate(measure, DType::F32, Params::Gradients::None);
     Arena arena(measure.peak());
     params.allocate(arena, DType::F32, Params::Gradients::None);
-    params.initialise(1, threads);
+    params.initialise(1, Queue({.threads = threads}));
     const float* w = params.weights().as<float>();
     return std::vector<float>(w, w + params.weights().size());
   };
@@ -120,7 +136,7 @@ TEST(Optimizer, ShardsTogetherDoWhatOneRankDoes) {
     params.allocate(measure, DType::F32, Params::Gradients::Plain);
     Arena arena(measure.peak());
     params.allocate(arena, DType::F32, Params::Gradients::Plain);
-    params.initialise(1, 1);
+    params.initialise(1, Queue{});
     const Random random(2, Purpose::Test);
     for (uint32_t i = 0; i < 22; ++i) params.gradients().as<float>()[i] = static_cast<float>(random.normal(i));
     Queue queue;
@@ -234,15 +250,18 @@ TEST(RunLog, ResumingDropsStepsBehindTheCheckpointAndATornLine) {
   const TemporaryFolder folder;
   const std::string path = (folder / "metrics.jsonl");
   {
-    RunLog log({.speaks = true, .jsonl = path, .every = 1000, .first_step = 0});
+    RunLog log({.speaks = true, .jsonl = path, .every = 1000});
+    log.open(0);
     for (int64_t step = 1; step <= 5; ++step)
       log.step({.step = step, .steps = 9, .loss = 1.0 / static_cast<double>(step)});
   }
   std::ofstream(path, std::ios::app) << "{\"kind\":\"step\",\"st";
-  { RunLog log({.speaks = true, .jsonl = path, .every = 1000, .first_step = 3}); }
+  RunLog({.speaks = true, .jsonl = path, .every = 1000}).open(3);
   std::ifstream file(path);
   std::vector<int64_t> steps;
-  for (std::string line; std::getline(file, line);) steps.push_back(nlohmann::json::parse(line).at("step"));
+  for (std::string line; std::getline(file, line);)
+    if (const auto record = nlohmann::json::parse(line); record.at("kind") == "step")
+      steps.push_back(record.at("step"));
   EXPECT_EQ(steps, (std::vector<int64_t>{1, 2, 3}));
 }
 
@@ -250,11 +269,13 @@ TEST(RunLog, WritesNullWhereJsonHasNoNumber) {
   const TemporaryFolder folder;
   const std::string path = (folder / "metrics.jsonl");
   {
-    RunLog log({.speaks = true, .jsonl = path, .every = 1000, .first_step = 0});
+    RunLog log({.speaks = true, .jsonl = path, .every = 1000});
+    log.open(0);
     log.step({.step = 1, .steps = 9, .loss = std::nan("")});
   }
   std::ifstream file(path);
   std::string line;
+  std::getline(file, line);  // run_start
   std::getline(file, line);
   EXPECT_TRUE(nlohmann::json::parse(line).at("loss").is_null()) << line;
 }
