@@ -125,11 +125,11 @@ std::vector<Option> table() {
       integer("run.max_skipped", run<&RunConfig::max_skipped>, at_least(1),
               "Exit with code 70 after this many steps in a row whose gradient is not finite.", "20"),
 
-      integer("mesh.data", mesh<&MeshConfig::data>, {0, 1 << 20},
+      integer("mesh.data", mesh<&MeshConfig::data>, count_from(0),
               "Groups of ranks with different sequences; 0 = what is left of the world.", "2"),
-      integer("mesh.segment", mesh<&MeshConfig::segment>, {0, 1 << 20},
+      integer("mesh.segment", mesh<&MeshConfig::segment>, count_from(0),
               "Ranks that share the segments of a sequence; 0 = what is left of the world.", "2"),
-      integer("mesh.token", mesh<&MeshConfig::token>, {0, 1 << 20},
+      integer("mesh.token", mesh<&MeshConfig::token>, count_from(0),
               "Ranks that share the tokens of a segment (ring attention); 0 = what is left of the world.", "2"),
 
       choice("device.kind", device<&DeviceConfig::kind>, {"auto", "cpu"}, {"cuda"},
@@ -185,7 +185,7 @@ std::vector<Option> table() {
       choice("memory.mask", memory<&MemoryConfig::mask>, {"causal", "block"},
              "Attention among rmt's memory rows: causal, or full inside the read and the write block.", "block",
              kNumbers)
-          .when({kRmt}),
+          .when({kMemory}),
       integer("memory.key_dim", memory<&MemoryConfig::key_dim>, {1, 1 << 16},
               "Width of armt's keys; a layer's state has 2 nu key_dim rows of model.dim.", "32", kNumbers)
           .when({kArmt}),
