@@ -4,7 +4,6 @@
 
 #include <fcntl.h>
 #include <mpi.h>
-#include <sched.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -22,7 +21,10 @@
 #include <thread>
 #include <vector>
 
+#include "base/as_error.h"
 #include "base/machine.h"
+#include "base/surroundings.h"
+#include "base/threads.h"
 #include "dist/watchdog.h"
 
 namespace memring {
@@ -42,12 +44,17 @@ std::string host_name() {
 
 /// Cores that any of these ranks may run on: a launcher may have bound each to a core, to a socket, or to nothing.
 int cores_of(MPI_Comm node) {
-  cpu_set_t mine, all;
-  CPU_ZERO(&mine);
+  const cpu_set_t mine = allowed_cores();
+  cpu_set_t all;
   CPU_ZERO(&all);
-  if (sched_getaffinity(0, sizeof mine, &mine) != 0) return machine_cores();
   if (MPI_Allreduce(&mine, &all, sizeof mine, MPI_BYTE, MPI_BOR, node) != MPI_SUCCESS) return CPU_COUNT(&mine);
   return CPU_COUNT(&all);
+}
+
+/// A container may see more cores than it has time for.
+int cores_within_quota(int cores) {
+  const double quota = cpu_quota();
+  return quota > 0 ? std::min(cores, std::max(1, static_cast<int>(quota + 0.5))) : cores;
 }
 
 /// Memory that the ranks of a host share until the last of them ends, zero at first. It has a name only while they open
@@ -78,6 +85,7 @@ void* share_memory(MPI_Comm node, size_t bytes) {
   const int mine = memory == MAP_FAILED ? std::max(errno, 1) : 0;
   MPI_Allreduce(&mine, &failed, 1, MPI_INT, MPI_MAX, node);
   if (rank == 0) shm_unlink(name.data());
+  if (failed == ENOMEM) throw out_of_memory(static_cast<int64_t>(bytes));
   if (failed != 0)
     throw Error(ExitCode::Io, fmt::format("the ranks of a host cannot share memory: {}", std::strerror(failed)),
                 "Make /dev/shm writable, with some free space.");
@@ -113,7 +121,7 @@ Session::Session(int& argc, char**& argv) {
     fail(Error(ExitCode::Internal, "this MPI library was built without MPI_THREAD_SERIALIZED",
                "Use an MPI with thread support, for instance Debian's Open MPI."));
   NodeShare& share = state_->node;
-  share.cores = process_cores();
+  share.cores = cores_within_quota(process_cores());
   if (size() == 1) {
     static std::vector<std::byte> alone(Board::bytes(1));  // outlives the watchdog
     state_->board.emplace(alone.data(), 1, 0);
@@ -131,7 +139,7 @@ void Session::join_node() {
   NodeShare& share = state_->node;
   MPI_Comm_rank(node, &share.rank);
   MPI_Comm_size(node, &share.ranks);
-  share.cores = std::max(1, std::min(process_cores(), cores_of(node) / share.ranks));
+  share.cores = std::max(1, std::min(process_cores(), cores_within_quota(cores_of(node)) / share.ranks));
   try {
     state_->board.emplace(share_memory(node, Board::bytes(share.ranks)), share.ranks, share.rank);
   } catch (const Error& error) {
@@ -160,6 +168,23 @@ int Session::rank() const { return state_->world.rank(); }
 int Session::size() const { return state_->world.size(); }
 const std::string& Session::host() const { return state_->host; }
 const NodeShare& Session::node() const { return state_->node; }
+
+std::vector<std::pair<std::string, int>> Session::hosts() {
+  struct Place {
+    char host[MPI_MAX_PROCESSOR_NAME];
+    int rank, ranks;
+  };
+  Place mine{{}, node().rank, node().ranks};
+  host().copy(mine.host, sizeof mine.host - 1);
+  std::vector<Place> all(static_cast<size_t>(size()));
+  constexpr auto kBytes = static_cast<int64_t>(sizeof(Place));
+  world().all_gather(View<uint8_t>(reinterpret_cast<uint8_t*>(all.data()), {size(), kBytes}),
+                     ConstView<uint8_t>(reinterpret_cast<const uint8_t*>(&mine), {kBytes}));
+  std::vector<std::pair<std::string, int>> hosts;
+  for (const Place& place : all)
+    if (place.rank == 0) hosts.emplace_back(place.host, place.ranks);  // two hosts may have one name
+  return hosts;
+}
 
 std::string Session::library() const {
   char text[MPI_MAX_LIBRARY_VERSION_STRING] = "";

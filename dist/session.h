@@ -4,6 +4,8 @@
 
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "dist/communicator.h"
@@ -15,8 +17,8 @@ namespace memring {
 struct NodeShare {
   int rank = 0;   ///< among the ranks of this host
   int ranks = 1;  ///< on this host
-  int cores = 1;  ///< for this rank: all cores that the host's ranks may use between them, over the ranks, or fewer
-                  ///< where it is bound
+  int cores = 1;  ///< for this rank: all cores that the host's ranks may use between them (no more than the container
+                  ///< has time for), over the ranks, or fewer where it is bound
   Progress* progress = nullptr;  ///< this rank's place on the host's board; null outside a session
 };
 
@@ -34,6 +36,8 @@ class Session {
   int size() const;
   const std::string& host() const;
   const NodeShare& node() const;
+  /// All hosts of the job, in the order of their first ranks, and how many ranks each has. Collective.
+  std::vector<std::pair<std::string, int>> hosts();
   Progress& progress() { return *node().progress; }  ///< for the main thread to keep up to date
   /// From here to the end of the session a watchdog ends the job when no rank of this host progresses for `seconds`, or
   /// one vanishes. 0: none. Once.

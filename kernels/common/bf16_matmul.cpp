@@ -87,6 +87,7 @@ void bf16_matmul(Transpose a, Transpose b, int64_t m, int64_t n, int64_t k, cons
                                     {DNNL_ARG_DST, memory(product.c, C)}});
     stream.wait();
   } catch (const dnnl::error& error) {
+    if (error.status == dnnl_out_of_memory) throw std::bad_alloc();
     throw Error(ExitCode::Internal,
                 fmt::format("oneDNN's bf16 product of [{}, {}] and [{}, {}] failed: {}", m, k, k, n, error.message),
                 "Set device.dtype = fp32, and report this with the output of memring doctor.");

@@ -28,6 +28,7 @@ void sgemm(Transpose a, Transpose b, int64_t m, int64_t n, int64_t k, const floa
            int64_t ldb, Write write, float* C, int64_t ldc) {
   const dnnl_status_t status = dnnl_sgemm(a == Transpose::Yes ? 'T' : 'N', b == Transpose::Yes ? 'T' : 'N', m, n, k,
                                           1.0f, A, lda, B, ldb, write == Write::Accumulate ? 1.0f : 0.0f, C, ldc);
+  if (status == dnnl_out_of_memory) throw std::bad_alloc();
   if (status != dnnl_success)
     throw Error(ExitCode::Internal,
                 fmt::format("oneDNN's product of [{}, {}] and [{}, {}] failed with status {}", m, k, k, n,

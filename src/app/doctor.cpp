@@ -18,7 +18,11 @@
 #include "app/host.h"
 #include "app/with_session.h"
 #include "base/machine.h"
+#include "base/memory_limits.h"
+#include "base/surroundings.h"
+#include "base/threads.h"
 #include "base/version.h"
+#include "dist/separate_start.h"
 #include "engine/engine.h"
 
 namespace memring {
@@ -26,10 +30,11 @@ namespace {
 
 /// What one rank found: plain bytes, so that it can be gathered.
 struct Findings {
-  char host[64], cpu[96], problem[128];
+  char host[64], cpu[96], problem[128], idle[256], ignored[256];
   int32_t node_rank, cores, threads, openmp_threads, isa, amx;
   double quota, disk_seconds;
   int64_t memory_total, memory_available, disk_free;
+  char memory_limit[128];  ///< who set it
   cpu_set_t allowed;
 };
 static_assert(std::is_trivially_copyable_v<Findings>);
@@ -45,15 +50,19 @@ Findings look(const Session& session) {
   copy_text(f.cpu, cpu_name());
   f.node_rank = session.node().rank;
   f.cores = machine_cores();
-  f.threads = numerics(Config{}, session.node()).queue.threads;
-  const char* threads = std::getenv("OMP_NUM_THREADS");
-  f.openmp_threads = threads ? std::atoi(threads) : 0;
+  const ThreadCount count = numerics(Config{}, session.node()).threads;
+  f.threads = count.threads;
+  copy_text(f.idle, idle_cores(count, session.node().ranks));
+  copy_text(f.ignored, ignored_limits(count));
+  f.openmp_threads = std::atoi(variable("OMP_NUM_THREADS").c_str());
   f.isa = static_cast<int32_t>(best_isa());
   f.amx = cpu_has_amx_bf16();
   f.quota = cpu_quota();
   f.allowed = allowed_cores();
-  f.memory_total = total_memory();
-  f.memory_available = available_memory();
+  const MemoryLimit memory = tightest_memory_limit(session.node().ranks, f.threads);
+  f.memory_total = memory.total;
+  f.memory_available = memory.available * session.node().ranks;
+  copy_text(f.memory_limit, memory.name);
   if (f.node_rank == 0) {
     const DiskCheck disk = check_disk(".");
     f.disk_free = disk.free;
@@ -121,11 +130,13 @@ std::vector<std::string> warnings_of(const std::string& name, const Host& host) 
     warn(fmt::format("OMP_NUM_THREADS asks for {} threads on {} core(s)", host.openmp_threads, usable),
          fmt::format("Set OMP_NUM_THREADS={}, or leave it unset: memring shares the cores out itself.",
                      usable / host.ranks));
+  if (f.idle[0]) warnings.push_back(fmt::format("{}: {}.", name, f.idle));
+  if (f.ignored[0]) warnings.push_back(fmt::format("{}: {}.", name, f.ignored));
   if (static_cast<Isa>(f.isa) == Isa::Baseline)
     warn("the CPU has no AVX2 with FMA; training will be several times slower", "Use a newer machine.");
   if (f.memory_available < kGib)
-    warn(fmt::format("only {} of memory are available", gib(f.memory_available)),
-         "End other programs, or set device.memory.");
+    warn(fmt::format("only {} of memory are available ({})", gib(f.memory_available), f.memory_limit),
+         "Raise that limit, end other programs, or set device.memory.");
   if (f.problem[0])
     warn(fmt::format("the current directory cannot hold checkpoints ({})", f.problem),
          "Set run.dir to a directory that can.");
@@ -150,16 +161,17 @@ std::string host_line(const std::string& name, const Host& host) {
   const std::string disk =
       f.problem[0] ? std::string(f.problem) : fmt::format("fsync and rename work, {:.0f} ms", f.disk_seconds * 1e3);
   return fmt::format(
-      "host       {}: {}, {} of {} cores, {} rank(s) with {} thread(s) in all, {}, {}, memory {} ({} available), disk "
+      "host       {}: {}, {} of {} cores, {} rank(s) with {} thread(s) in all, {}, {}, memory {} ({} available: {}), "
+      "disk "
       "{} free ({})\n",
       name, f.cpu, host.usable(), f.cores, host.ranks, host.threads, name_of(static_cast<Isa>(f.isa)),
-      f.amx ? "AMX" : "no AMX", gib(f.memory_total), gib(f.memory_available), gib(f.disk_free), disk);
+      f.amx ? "AMX" : "no AMX", gib(f.memory_total), gib(f.memory_available), f.memory_limit, gib(f.disk_free), disk);
 }
 
 void print(const std::map<std::string, Host>& hosts, int ranks, const std::string& mpi) {
   std::vector<std::string> warnings;
   std::set<int32_t> isas, amx;
-  std::string text = fmt::format("memring    {}\n", version());
+  std::string text = fmt::format("memring    {}\n", build());
   text += fmt::format("ranks      {} on {} host(s)\n", ranks, hosts.size());
   text += fmt::format("MPI        {}\n", mpi);
   for (const auto& [name, host] : hosts) {
@@ -181,6 +193,7 @@ void print(const std::map<std::string, Host>& hosts, int ranks, const std::strin
         "the hosts differ in their instruction sets. Set device.isa = {}, or use hosts of one kind.", lowest));
   if (amx.size() > 1)
     warnings.push_back("some hosts have AMX and some have not. Set device.dtype = fp32, or use hosts of one kind.");
+  if (const auto separate = separate_start(ranks)) warnings.push_back(separate->text() + ". " + separate->hint());
   for (size_t i = 0; i < warnings.size(); ++i) text += fmt::format("warning {}: {}\n", i + 1, warnings[i]);
   if (warnings.empty()) text += "ready\n";
   std::fwrite(text.data(), 1, text.size(), stdout);

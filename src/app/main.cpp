@@ -1,6 +1,8 @@
 // memring: hands the command line to a subcommand and turns what goes wrong into one message and an exit code.
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
+#include <malloc.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -11,7 +13,7 @@
 #include <string_view>
 
 #include "app/command_line.h"
-#include "app/with_session.h"
+#include "base/as_error.h"
 #include "base/version.h"
 
 namespace memring {
@@ -27,12 +29,15 @@ bool asks_for_help(int argc, char** argv) {
 }
 
 /// What the process takes for granted: descriptors 0 to 2 belong to the terminal (a file opened in the place of a
-/// closed one would get our messages into it), and a limit on the size of files is an error of write(), not the end.
+/// closed one would get our messages into it), a limit on the size of files is an error of write(), not the end, and of
+/// a limited address space (ulimit -v) malloc reserves nothing for each thread, which would be 64 MiB.
 void settle() {
   int descriptor = 0;
   while (descriptor >= 0 && descriptor <= STDERR_FILENO) descriptor = open("/dev/null", O_RDWR);
   if (descriptor > STDERR_FILENO) close(descriptor);
   std::signal(SIGXFSZ, SIG_IGN);
+  rlimit space{};
+  if (getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY) mallopt(M_ARENA_MAX, 1);
 }
 
 /// The code, unless what was printed could not be written.
@@ -49,7 +54,7 @@ int run(int argc, char** argv) {
     throw Error(ExitCode::Usage, "no command given",
                 "Start it as `memring COMMAND`; `memring --help` lists the commands.");
   if (first == "--help" || first == "-h") return print(general_help()), 0;
-  if (first == "--version") return print(fmt::format("memring {}\n", version())), 0;
+  if (first == "--version") return print(fmt::format("memring {}\n", build())), 0;
   const Command& command = find_command(first);
   if (asks_for_help(argc, argv)) return print(command_help(command)), 0;
   return command.run(parse_command_line(command, argc, argv));

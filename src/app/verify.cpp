@@ -4,11 +4,13 @@
 
 #include "app/command.h"
 #include "app/with_session.h"
+#include "dist/separate_start.h"
 
 namespace memring {
 
 int run_verify(const CommandLine& line) {
   return with_session(line.argc, line.argv, [&](Session& session) {
+    refuse_separate_start(session);
     const Tolerances tolerances{line.number("loss-tolerance"), line.number("state-tolerance"),
                                 line.number("gradient-tolerance")};
     int failed = 0;

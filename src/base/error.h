@@ -18,7 +18,7 @@ enum class ExitCode : int {
   Data = 65,         ///< unusable token file, fixture or checkpoint
   Numeric = 70,      ///< too many steps without a finite gradient
   Internal = 71,     ///< a broken invariant, or a lost rank
-  Io = 74,           ///< the operating system refused to read or write
+  Io = 74,           ///< the operating system refused: to read or write, memory, a thread
   Again = 75,        ///< saved and stopped early: start the same command again
   Interrupted = 130  ///< second SIGINT
 };

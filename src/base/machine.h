@@ -1,4 +1,4 @@
-// What this process has of the machine it runs on.
+// What this process has of the machine it runs on; memory_limits.h says how much memory.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -6,12 +6,10 @@
 
 namespace memring {
 
-int process_cores();         ///< cores that this process may run on
-int machine_cores();         ///< cores that are online
-int64_t available_memory();  ///< bytes that can still be taken: the kernel's estimate, or the container's limit if that
-                             ///< is lower
-int64_t peak_memory();       ///< VmHWM of this process, in bytes
-double process_seconds();    ///< since this process was started
-void reset_peak_memory();    ///< peak_memory() starts again from what is taken now
+int process_cores();       ///< cores that this process may run on
+int machine_cores();       ///< cores that are online
+int64_t peak_memory();     ///< VmHWM of this process, in bytes
+double process_seconds();  ///< since this process was started
+void reset_peak_memory();  ///< peak_memory() starts again from what is taken now
 
 }  // namespace memring

@@ -174,8 +174,9 @@ BenchResult bench_checkpoint(const Config& config, const BenchOptions& options, 
       m.measure_load();
     }
     Engine& engine = m.job().engine();
+    std::error_code unknown;
     result.setting = {{"state", fmt::format("{} in {}, {} tensors", bytes_text(static_cast<double>(m.bytes())),
-                                            std::filesystem::absolute(config.run.dir).string(),
+                                            std::filesystem::absolute(config.run.dir, unknown).string(),
                                             3 * engine.params().layout().entries.size())},
                       {"compute", fmt::format("{} threads a rank, {}, {}", engine.queue().threads(),
                                               name_of(engine.queue().isa()), engine.numerics().name)},

@@ -69,9 +69,10 @@ BenchResult bench_loader(const Config& config, const BenchOptions& options, Sess
     later.push_back(read / again / 1e6);
     plain.push_back(static_cast<double>(tokens) / seconds_of(session.world(), [&] { read_plainly(path); }) / 1e6);
   }
+  std::error_code unknown;
   BenchResult result;
   result.setting = {{"file", fmt::format("{} tokens of one byte in {}, in memory after the first pass", tokens,
-                                         std::filesystem::absolute(config.run.dir).string())},
+                                         std::filesystem::absolute(config.run.dir, unknown).string())},
                     {"batches", fmt::format("{} sequences of {} tokens", config.data.batch, config.data.length)},
                     {"pairs", fmt::format("{}", options.pairs)}};
   result.figures = {{"first pass, digests checked", "M tokens/s", spread_of(first)},

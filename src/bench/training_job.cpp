@@ -41,7 +41,8 @@ TrainingJob::TrainingJob(const Config& config, Communicator& group, const NodeSh
                     sync_.emplace(group, layout.size, gradient_order(config_));
                     return backward ? Optimizer::bytes(dtype, sync_->shard().size()) : 0;
                   });
-  engine_->params().initialise(config_.run.seed, engine_->queue().threads());
+  engine_->allocate();
+  engine_->params().initialise(config_.run.seed, engine_->queue());
   if (!backward) return;
   optimizer_.emplace(engine_->queue(), engine_->params(), sync_->shard(), config_.optimizer);
   engine_->reduce_during_backward(*sync_);

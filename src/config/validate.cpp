@@ -6,8 +6,11 @@
 
 #include <bit>
 #include <initializer_list>
+#include <limits>
 
 #include "base/error.h"
+#include "base/text.h"
+#include "config/options.h"
 #include "config/shapes.h"
 
 namespace memring {
@@ -22,6 +25,9 @@ void demand(bool holds, const PlaceOf& place_of, std::initializer_list<std::stri
     if (place.empty()) place = place_of(key);
   throw Error(ExitCode::Usage, place.empty() ? message : place + ": " + message, hint);
 }
+
+/// A rule must not ask for another value of a key that has no effect: on the command line that would be refused.
+bool counts(std::string_view key, const Config& c) { return unmet_conditions(*find_option(key), c).empty(); }
 
 void validate_model(const ModelConfig& m, const PlaceOf& place_of) {
   demand(m.heads % m.kv_heads == 0, place_of, {"model.kv_heads", "model.heads"},
@@ -57,9 +63,10 @@ void validate_mesh(const MeshConfig& m, const PlaceOf& place_of) {
 }
 
 void validate_run(const Config& c, const PlaceOf& place_of) {
-  demand(c.run.steps > 0 || c.run.tokens > 0 || c.run.time > 0 || c.run.target_loss > 0 || c.curriculum.after > 0,
+  const bool ends_with_curriculum = c.curriculum.after > 0 && c.curriculum.promote_loss > 0;
+  demand(c.run.steps > 0 || c.run.tokens > 0 || c.run.time > 0 || c.run.target_loss > 0 || ends_with_curriculum,
          place_of, {"run.steps"},
-         "run.steps, run.tokens, run.time, run.target_loss and curriculum.after are all 0: the run would never end",
+         "run.steps, run.tokens, run.time and run.target_loss are all 0: the run would never end",
          "Set one of them, for example run.steps = 1000.");
   demand(!c.run.dir.empty(), place_of, {"run.dir"}, "run.dir is empty",
          "Set run.dir to the directory of the run, for example runs/first.");
@@ -80,9 +87,35 @@ void validate_run(const Config& c, const PlaceOf& place_of) {
          fmt::format("tbptt.boundaries = {} thins the states that recomputing starts from, but tbptt.recompute = never",
                      c.tbptt.boundaries),
          "Set tbptt.recompute = always, or leave tbptt.boundaries out.");
-  demand(c.optimizer.min_lr <= c.optimizer.lr, place_of, {"optimizer.min_lr", "optimizer.lr"},
+  demand(!counts("optimizer.min_lr", c) || c.optimizer.min_lr <= c.optimizer.lr, place_of,
+         {"optimizer.min_lr", "optimizer.lr"},
          fmt::format("optimizer.min_lr = {} is more than optimizer.lr = {}", c.optimizer.min_lr, c.optimizer.lr),
          "Set optimizer.min_lr to at most optimizer.lr.");
+}
+
+/// Rows and segments are numbered with 32 bits.
+void validate_sizes(const Config& c, const PlaceOf& place_of) {
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+  const int64_t of_memory = c.memory.kind == "rmt"    ? 2 * c.memory.tokens
+                            : c.memory.kind == "armt" ? c.memory.tokens
+                                                      : 0;
+  auto shapes = stages_of(c);
+  for (const SequenceShape& shape : eval_shapes(c)) shapes.push_back(shape);
+  for (const SequenceShape& shape : shapes) {
+    const int64_t text = shape.segment_length > 0 ? shape.segment_length : shape.length;
+    demand(text <= kMost - of_memory, place_of, {"segment.length", "data.length", "curriculum.stages", "eval.segments"},
+           fmt::format("a segment of {} tokens has {} rows with those of its memory; {} can be numbered", grouped(text),
+                       grouped(text + of_memory), grouped(kMost)),
+           fmt::format("Set segment.length to at most {}.", kMost - of_memory));
+    demand(shape.segments() <= kMost, place_of, {"data.length", "segment.length"},
+           fmt::format("a sequence of {} tokens has {} segments of {}; {} can be numbered", grouped(shape.length),
+                       grouped(shape.segments()), grouped(shape.segment_length), grouped(kMost)),
+           fmt::format("Set segment.length to at least {}, or a shorter data.length.", shape.length / kMost + 1));
+    demand(shape.length <= kMostTokens, place_of, {"curriculum.stages", "eval.segments"},
+           fmt::format("a sequence of {} segments of {} tokens is longer than {} tokens", grouped(shape.segments()),
+                       grouped(shape.segment_length), grouped(kMostTokens)),
+           "Set fewer segments, or shorter ones: 7x64 is seven of 64 tokens.");
+  }
 }
 
 /// Parses a list of shapes, and puts the place where it was set in front of what is wrong with it.
@@ -113,16 +146,12 @@ void validate_curriculum(const Config& c, const PlaceOf& place_of) {
          {"curriculum.stages"},
          fmt::format("curriculum.stages has {} stages, and nothing leads to the second", stages.size()),
          "Set curriculum.promote_loss, for example 0.02, or curriculum.max_steps, for example 1000.");
-  demand(c.curriculum.max_steps == 0 || c.curriculum.max_steps >= c.curriculum.min_steps, place_of,
-         {"curriculum.max_steps", "curriculum.min_steps"},
+  demand(!counts("curriculum.min_steps", c) || c.curriculum.max_steps == 0 ||
+             c.curriculum.max_steps >= c.curriculum.min_steps,
+         place_of, {"curriculum.max_steps", "curriculum.min_steps"},
          fmt::format("curriculum.max_steps = {} is less than curriculum.min_steps = {}", c.curriculum.max_steps,
                      c.curriculum.min_steps),
          "Raise curriculum.max_steps, or lower curriculum.min_steps.");
-  demand(
-      c.curriculum.after == 0 || c.curriculum.promote_loss > 0, place_of, {"curriculum.after"},
-      fmt::format("curriculum.after = {} counts from where the last stage was learned, and nothing says when that is",
-                  c.curriculum.after),
-      "Set curriculum.promote_loss, for example 0.02.");
   shapes_at("eval.segments", c.eval.segments, c, place_of);
 }
 
@@ -135,6 +164,7 @@ void validate_task(const Config& c, const PlaceOf& place_of) {
 }  // namespace
 
 void derive(Config& c, const PlaceOf& place_of) {
+  if (c.run.tokens > 0 && place_of("run.steps").empty()) c.run.steps = 0;
   ModelConfig& m = c.model;
   if (m.kv_heads == 0) m.kv_heads = m.heads;
   if (m.head_dim == 0) {
@@ -154,6 +184,7 @@ void validate(const Config& c, const PlaceOf& place_of) {
   validate_mesh(c.mesh, place_of);
   validate_task(c, place_of);
   validate_curriculum(c, place_of);
+  validate_sizes(c, place_of);
   validate_run(c, place_of);
 }
 

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "base/machine.h"
+#include "base/parallel.h"
 #include "kernels/exact_sum/exact_sum.h"
 
 namespace memring {
@@ -81,7 +81,8 @@ Numerics numerics(const Config& config, const NodeShare& node) {
   n.dtype = n.name == "fp64" ? DType::F64 : DType::F32;
   n.queue.products = n.name == "bf16" ? Products::Bf16 : Products::F32;
   n.queue.isa = isa_of(device.isa);
-  n.queue.threads = device.threads > 0 ? device.threads : node.cores;
+  n.threads = thread_count(device.threads, node.cores);
+  n.queue.threads = n.threads.threads;
   n.queue.block = strict(config) ? config.run.block : 0;
   return n;
 }
@@ -90,9 +91,11 @@ GradientSync::Order gradient_order(const Config& config) {
   return strict(config) ? GradientSync::Order::None : GradientSync::Order::OfRanks;
 }
 
-int64_t memory_limit(const DeviceConfig& device, const NodeShare& node) {
-  if (device.memory > 0) return device.memory;
-  return available_memory() / node.ranks / 10 * 9;
+MemoryLimit memory_limit(const DeviceConfig& device, const NodeShare& node, int threads) {
+  if (device.memory > 0) return {"device.memory", device.memory, device.memory};
+  MemoryLimit limit = tightest_memory_limit(node.ranks, threads);
+  limit.available = limit.available / 10 * 9;  // not all is ours: libraries, and what others will take
+  return limit;
 }
 
 SequenceShape sequence_shape(const Config& config) { return {config.data.length, config.segment.length}; }
@@ -111,21 +114,32 @@ Engine::Engine(const Config& config, Mesh& mesh, const NodeShare& node, const Wo
     : numerics_(memring::numerics(config, node)),
       queue_(numerics_.queue),
       workload_(workload),
+      gradients_(gradients_of(config, workload)),
       llama_(model_shape(config.model), params_),
       memory_(make_memory(memory_settings(config), llama_.shape(), params_)),
       executor_(std::make_unique<Executor>(queue_, params_, llama_, *memory_, mesh, numerics_.dtype, workload,
                                            tbptt_of(config))) {
-  if (node.progress) executor_->note_in(*node.progress);
-  const Params::Gradients gradients = gradients_of(config, workload);
+  start_threads(queue_.threads());
+  if (node.progress) {
+    executor_->note_in(*node.progress);
+    queue_.count_work_in(node.progress->work);
+  }
   Arena measure;
-  params_.allocate(measure, numerics_.dtype, gradients);
+  params_.allocate(measure, numerics_.dtype, gradients_);
   const int64_t own = measure.peak(), others = fixed_bytes(params_.layout(), numerics_.dtype);
-  executor_->fit(recompute_of(config.tbptt), memory_limit(config.device, node), own + others);
+  limit_ = memory_limit(config.device, node, queue_.threads());
+  executor_->fit(recompute_of(config.tbptt), limit_, own + others);
+  queue_.poll();  // schedules were tried
   plan_ = executor_->plan();
   plan_.parts.insert(plan_.parts.begin(),
                      {{"parameters and gradients", own}, {"optimizer and checkpoint buffer", others}});
-  weights_ = Arena(own, queue_.threads());
-  params_.allocate(weights_, numerics_.dtype, gradients);
+}
+
+void Engine::allocate(Arena weights) {
+  weights_ = weights.measuring() ? Arena(plan_.parts.front().second, queue_.threads(), [this] { queue_.poll(); })
+                                 : std::move(weights);
+  weights_.rewind(0);
+  params_.allocate(weights_, numerics_.dtype, gradients_);
   executor_->allocate();
 }
 

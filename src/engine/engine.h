@@ -5,7 +5,10 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 
+#include "base/memory_limits.h"
+#include "base/threads.h"
 #include "config/config.h"
 #include "dist/session.h"
 #include "engine/executor.h"
@@ -21,20 +24,27 @@ struct Numerics {
   DType dtype = DType::F32;
   Queue::Options queue;
   std::string name;  ///< "fp32", "bf16" or "fp64"
+  ThreadCount threads;
 };
 Numerics numerics(const Config&, const NodeShare&);
 
 /// How the gradients of ranks are to be summed.
 GradientSync::Order gradient_order(const Config&);
 
-/// Bytes a rank may plan for: device.memory, or its share of what the machine has free now.
-int64_t memory_limit(const DeviceConfig&, const NodeShare&);
+/// What a rank with `threads` threads may plan for: device.memory, or its share of what the machine has free now.
+MemoryLimit memory_limit(const DeviceConfig&, const NodeShare&, int threads);
 
 class Engine {
  public:
-  /// `fixed_bytes` are taken per rank by others (optimizer, checkpoint buffer): parameters -> bytes. Collective.
+  /// Plans, and refuses what does not fit; takes no memory yet. `fixed_bytes` are taken per rank by others (optimizer,
+  /// checkpoint buffer): parameters -> bytes. Collective.
   Engine(const Config&, Mesh&, const NodeShare&, const Workload&,
          const std::function<int64_t(const FlatBuffer&, DType)>& fixed_bytes);
+  /// Takes what was planned. Before it there is nothing in params(), and nothing runs. Once. `weights`: those that an
+  /// engine of the same model and workload has left.
+  void allocate(Arena weights = {});
+  /// The parameters' memory, for an engine that goes on with them. Nothing runs here afterwards.
+  Arena take_weights() { return std::move(weights_); }
 
   Queue& queue() { return queue_; }
   Params& params() { return params_; }
@@ -48,17 +58,20 @@ class Engine {
   void reduce_during_backward(GradientSync& sync);
   /// Parameters, what `fixed_bytes` said, and the executor's parts.
   const MemoryPlan& plan() const { return plan_; }
+  const MemoryLimit& limit() const { return limit_; }  ///< of the plan
 
  private:
   Numerics numerics_;
   Queue queue_;
   Workload workload_;
+  Params::Gradients gradients_;
   Params params_;
   Llama llama_;
   std::unique_ptr<Memory> memory_;
   std::unique_ptr<Executor> executor_;
   Arena weights_;
   MemoryPlan plan_;
+  MemoryLimit limit_;
 };
 
 /// The workload that a configuration describes, for batches of `batch` sequences of these shapes.

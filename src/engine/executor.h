@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/memory_limits.h"
 #include "data/token_source.h"
 #include "dist/gradient_sync.h"
 #include "dist/mesh.h"
@@ -26,7 +27,9 @@ struct Workload {
   int64_t micro_batch = 0;  ///< sequences of one stream; 0: automatic
   bool backward = true;
   bool final_state = false;  ///< deliver the state after the last segment
-  bool logits = false;       ///< deliver logits of segments with counted targets (small vocabularies)
+  /// Which logits to deliver (small vocabularies). Counted: at least those of counted targets; a cell without any may
+  /// be left out, which saves its time.
+  enum class Logits : uint8_t { None, Counted, All } logits = Logits::None;
 };
 
 /// What backward has of the forward sweep: whether it recomputes, and from how many states (Policy::boundaries).
@@ -42,6 +45,7 @@ struct MemoryPlan {
 };
 
 /// Receives what cells compute. `sequence` and `position` are global; nll and logits are [text] and [text, vocab].
+/// Losses come for every position (0 where its target does not count), logits as Workload::logits says.
 class ResultSink {
  public:
   virtual ~ResultSink() = default;
@@ -56,10 +60,10 @@ class Executor {
   /// Nothing is taken yet: plan() says what would be.
   Executor(Queue&, const Params&, const Llama&, Memory&, Mesh&, DType, Workload, Tbptt);
 
-  /// Fixes streams and recompute policy so that the plan of the worst rank stays below `memory_limit` bytes (on top of
-  /// `fixed` bytes that others take). Collective, so that all ranks of a schedule decide alike. Throws Error(Usage)
-  /// with the plan where nothing fits.
-  void fit(Recompute, int64_t memory_limit, int64_t fixed);
+  /// Fixes streams and recompute policy so that each rank's plan stays within what its limit leaves (on top of `fixed`
+  /// bytes that others take). Collective, so that all ranks of a schedule decide alike. Throws Error(Usage) with the
+  /// plan where nothing fits, on one rank that lacks memory, while the others wait for that to end the job.
+  void fit(Recompute, const MemoryLimit&, int64_t fixed);
   void allocate();
 
   /// One batch forward (and backward): losses and parameter gradients are sums over this rank's cells. `weights` are
@@ -81,6 +85,8 @@ class Executor {
   /// Where to note what this rank is doing.
   void note_in(Progress& progress) {
     progress_ = &progress;
+    progress.layers = static_cast<int32_t>(llama_.shape().layers);
+    runner_.note_in(progress);
     axis_.note_in(progress);
   }
   /// Called when the gradients of a decoder layer's own tensors are complete on this rank, from the top down.

@@ -52,7 +52,7 @@ int64_t Executor::scratch_bytes() const {
     Arena arena;
     runner_.carve_passing(arena, dtype_, micro_batch_, text, {});
     arena.take(dtype_, {micro_batch_ * own});  // losses
-    if (workload_.logits) arena.take(dtype_, {micro_batch_ * own, llama_.shape().vocab});
+    if (workload_.logits != Workload::Logits::None) arena.take(dtype_, {micro_batch_ * own, llama_.shape().vocab});
     return arena.peak() + runner_.scratch_bytes(dtype_, micro_batch_, text, workload_.backward);
   });
 }
@@ -82,9 +82,15 @@ MemoryPlan Executor::plan() {
   return most;
 }
 
-void Executor::fit(Recompute recompute, int64_t memory_limit, int64_t fixed) {
-  // One answer for the world: ranks of a schedule must walk the same one.
-  const auto fits = [&] { return mesh_.world().all_reduce_max(plan().total() + fixed > memory_limit) == 0; };
+void Executor::fit(Recompute recompute, const MemoryLimit& limit, int64_t fixed) {
+  Communicator& world = mesh_.world();
+  // One answer for the world: ranks of a schedule must walk the same one. Hosts may have other limits.
+  int64_t lacking = world.size();  // the first rank without enough memory
+  const auto fits = [&] {
+    const bool lacks = plan().total() + fixed > limit.available;
+    lacking = world.size() - world.all_reduce_max(lacks ? world.size() - world.rank() : 0);
+    return lacking == world.size();
+  };
   policy_.boundaries = recompute.boundaries;
   const auto choose = [&](bool again) {
     policy_.recompute = again;
@@ -97,13 +103,13 @@ void Executor::fit(Recompute recompute, int64_t memory_limit, int64_t fixed) {
     if (workload_.micro_batch > 0 || micro_batch_ == 1) break;
     split((micro_batch_ + 1) / 2);
   }
+  if (lacking != world.rank()) world.barrier();
   const MemoryPlan last = plan();
+  const auto mib = [](int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); };
   throw Error(
       ExitCode::Usage,
-      fmt::format("this run needs {:.1f} MiB on a rank, and device.memory allows {:.1f} MiB: parameters and optimizer "
-                  "{:.1f}, {}",
-                  static_cast<double>(last.total() + fixed) / (1 << 20), static_cast<double>(memory_limit) / (1 << 20),
-                  static_cast<double>(fixed) / (1 << 20), text_of(last)),
+      fmt::format("this run needs {:.1f} MiB on a rank, and {} allows {:.1f} MiB: parameters and optimizer {:.1f}, {}",
+                  mib(last.total() + fixed), limit.name, mib(limit.available), mib(fixed), text_of(last)),
       workload_.micro_batch > 1 ? "Lower data.micro_batch, or set it to 0 (automatic)."
       : recompute.when == Recompute::Never
           ? "Set tbptt.recompute = auto."

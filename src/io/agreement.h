@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "base/as_error.h"
 #include "dist/communicator.h"
 
 namespace memring {
@@ -18,10 +19,9 @@ template <class F>
 std::optional<Failure> failure_of(F&& f) {
   try {
     f();
-  } catch (const Error& error) {
+  } catch (const std::exception& exception) {
+    const Error error = as_error(exception);
     return Failure{error.what(), error.hint()};
-  } catch (const std::exception& error) {
-    return Failure{error.what(), {}};
   }
   return std::nullopt;
 }

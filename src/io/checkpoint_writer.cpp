@@ -210,7 +210,7 @@ void CheckpointWriter::State::gather_records() {
   }
   if (part_failure) throw Error(ExitCode::Io, part_failure->text, part_failure->hint);
   for (int other = 0; other < ranks; ++other)
-    if (std::filesystem::exists(failure_path(temporary, other)))
+    if (exists_at(failure_path(temporary, other)))
       throw Error(ExitCode::Io, fmt::format("rank {} could not write its part", other));
 }
 
@@ -221,7 +221,9 @@ void CheckpointWriter::State::commit() {
     for (int other = 0; other < ranks; ++other) {
       const std::string path = record_path(temporary, other);
       add_digests(manifest, read_text_file(path));
-      std::filesystem::remove(path);
+      std::error_code error;
+      std::filesystem::remove(path, error);
+      if (error) throw Error(ExitCode::Io, fmt::format("cannot remove {}: {}", path, error.message()));
     }
     complete_digests(manifest, temporary + "/" + kStateFile, progress);
     write_text_file(temporary + "/" + kManifestFile, render_manifest(manifest));
@@ -235,7 +237,7 @@ void CheckpointWriter::State::commit() {
   committed = manifest.state.step;
   published = true;
   verified[manifest.state.step] = true;  // every rank compared its bytes with its copy
-  prune(directory, keep, verified);
+  prune(directory, keep, verified, progress);
 }
 
 // Main thread

@@ -10,10 +10,12 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 
 #include "base/error.h"
 
 namespace memring {
+namespace fs = std::filesystem;
 namespace {
 
 /// Linux moves at most this much per call.
@@ -25,6 +27,13 @@ constexpr size_t kMost = size_t{1} << 30;
   if (error == EACCES || error == EPERM || error == EROFS) hint = "Check the permissions of the file and its folder.";
   if (error == ENOENT || error == ENOTDIR) hint = "Create the folder first (mkdir -p), or check the path.";
   throw Error(ExitCode::Io, fmt::format("cannot {} {}: {}", action, path, std::strerror(error)), hint);
+}
+
+fs::file_status status_of(const std::string& path) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (status.type() == fs::file_type::none) fail("look up", path, error.value());
+  return status;
 }
 
 /// open() that goes on after a signal.
@@ -130,6 +139,9 @@ void File::close() {
   // Whatever close() returns, the descriptor is gone on Linux.
   if (descriptor_ && ::close(descriptor_.release()) != 0 && errno != EINTR) fail("close", path_, errno);
 }
+
+bool exists_at(const std::string& path) { return fs::exists(status_of(path)); }
+bool folder_at(const std::string& path) { return fs::is_directory(status_of(path)); }
 
 std::string folder_of(const std::string& path) {
   const size_t slash = path.rfind('/');

@@ -41,6 +41,9 @@ class File {
   Handle<DescriptorTraits> descriptor_;
 };
 
+/// What there is at `path`, links followed. Throws Error(Io) where the system does not say, as in a closed folder.
+bool exists_at(const std::string& path);
+bool folder_at(const std::string& path);
 /// The folder that holds `path` ("." when it names none).
 std::string folder_of(const std::string& path);
 /// Makes the entries of a folder durable.

@@ -12,11 +12,13 @@
 
 #include "base/handle.h"
 #include "base/ids.h"
+#include "runlog/terminal.h"
 
 namespace memring {
 
 struct StepRecord {
-  int64_t step = 0, steps = 0;  ///< done, and wanted (0: open end)
+  int64_t step = 0, steps = 0;  ///< done, and wanted (0: as many as come)
+  int64_t tokens_wanted = 0;
   double loss = 0, lr = 0, norm = 0;
   int64_t tokens = 0;        ///< trained on so far
   int64_t step_tokens = 0;   ///< of this step
@@ -34,18 +36,27 @@ struct StageRecord {
   bool learned = false;
 };
 
+/// What a run says when it starts.
+struct StartFacts {
+  std::vector<std::pair<std::string, std::string>> lines;  ///< "key value", in this order
+  std::vector<std::pair<std::string, int>> hosts;          ///< names, and how many ranks each has; for the file
+};
+
 class RunLog {
  public:
   struct Options {
-    bool speaks = true;      ///< rank 0
-    std::string jsonl;       ///< file; empty: none
-    int64_t every = 10;      ///< steps between lines
-    int64_t first_step = 0;  ///< resumed here: later lines of an earlier attempt are dropped from the file
+    bool speaks = true;  ///< rank 0
+    std::string jsonl;   ///< file; empty: none
+    int64_t every = 10;  ///< steps between lines
   };
   explicit RunLog(const Options&);
 
-  /// "key: value" lines of the start, and one run_start record.
-  void start(const std::vector<std::pair<std::string, std::string>>& facts);
+  /// The lines of the start. They are printed at once, before the run takes memory and reads checkpoints; the file
+  /// waits for open().
+  void start(StartFacts facts);
+  /// Opens the file, and writes the run_start record. The run goes on behind `first_step`: later lines of an earlier
+  /// attempt are dropped. Records before this have no file to go to. Once.
+  void open(int64_t first_step);
   void resumed(int64_t step, const std::string& path, const std::vector<std::string>& differences);
   void step(const StepRecord&);  ///< every step goes to the file, each `every`-th to the terminal
   /// A stage of the curriculum begins after `step`, or the last one is learned; `loss` is the running average before.
@@ -61,11 +72,18 @@ class RunLog {
  private:
   using Clock = std::chrono::steady_clock;
   void print(const std::string& line);
+  /// " | left 3m 20s", at the pace of the steps since the last line.
+  std::string left(const StepRecord&) const;
   void clear_bar();
+  /// Where one of the two is lost, a warning says so once.
+  void show(Terminal&, const std::string& text);
   void write(const std::string& json);
 
   Options options_;
+  StartFacts facts_;
   Handle<DescriptorTraits> file_;
+  std::vector<std::string> early_;  ///< records from before the file was opened
+  Terminal out_{1}, err_{2};
   bool terminal_ = false, bar_ = false;
   bool lost_lines_ = false;  ///< the file could not take the last line
   Clock::time_point step_start_ = Clock::now(), last_bar_ = Clock::now();

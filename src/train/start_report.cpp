@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/start_report.h"
 
+#include <algorithm>
+
 namespace memring {
 namespace {
 
@@ -12,41 +14,62 @@ std::string tbptt_text(const TbpttConfig& config, const Tbptt& tbptt, int64_t se
   return "";
 }
 
+std::string passes_text(const Config& config, const Dataset& dataset) {
+  const double count = config.data.kind == "tokens" ? passes(config.run, config.data, dataset.sequences()) : 0;
+  return count > 0 ? fmt::format(", {:.3g} passes in this run", count) : "";
+}
+
 std::string memory_text(const MemoryConfig& m) {
   if (m.kind == "rmt") return fmt::format("rmt ({} tokens, {})", m.tokens, m.mask);
   if (m.kind == "armt") return fmt::format("armt ({} tokens, keys of {}, nu {})", m.tokens, m.key_dim, m.nu);
   return m.kind;
 }
 
+std::string hosts_text(const std::vector<std::pair<std::string, int>>& hosts) {
+  constexpr size_t kNamed = 8;
+  const size_t named = hosts.size() <= kNamed ? hosts.size() : kNamed - 1;
+  std::string text;
+  for (size_t i = 0; i < named; ++i)
+    text += fmt::format("{}{} on {}", i == 0 ? "" : ", ", hosts[i].second, hosts[i].first);
+  if (named == hosts.size()) return text;
+  int others = 0;
+  for (size_t i = named; i < hosts.size(); ++i) others += hosts[i].second;
+  return text + fmt::format(", {} on {} more hosts", others, hosts.size() - named);
+}
+
 }  // namespace
 
-std::vector<std::pair<std::string, std::string>> start_facts(const Config& config, Session& session, Mesh& mesh,
-                                                             Engine& engine, const Dataset& dataset,
-                                                             const Curriculum& curriculum) {
+StartFacts start_facts(const Config& config, Session& session, Mesh& mesh, Engine& engine, const Dataset& dataset,
+                       const Curriculum& curriculum) {
   Executor& executor = engine.executor();
   const SequenceShape& shape = engine.workload().shapes.back();
   std::string memory;
   for (const auto& [name, bytes] : engine.plan().parts)
     if (bytes > 0)
       memory += fmt::format("{}{} {:.1f}", memory.empty() ? "" : ", ", name, static_cast<double>(bytes) / (1 << 20));
-  return {
+  auto hosts = session.hosts();
+  std::vector<std::pair<std::string, std::string>> lines = {
       {"run", config.run.dir},
-      {"ranks", fmt::format("{} as data x segment x token = {}, {} on {}", session.size(), describe(mesh.shape()),
-                            session.node().ranks, session.host())},
-      {"compute",
-       fmt::format("cpu, {} thread{} a rank, {}, {}", engine.queue().threads(),
-                   engine.queue().threads() == 1 ? "" : "s", name_of(engine.queue().isa()), engine.numerics().name)},
+      {"ranks",
+       fmt::format("{} as data x segment x token = {}, {}", session.size(), describe(mesh.shape()), hosts_text(hosts))},
+      {"compute", fmt::format("cpu, {} thread{} a rank ({}), {}, {}", engine.queue().threads(),
+                              engine.queue().threads() == 1 ? "" : "s", engine.numerics().threads.reason,
+                              name_of(engine.queue().isa()), engine.numerics().name)},
       {"model", fmt::format("{} parameters, memory {}", engine.params().layout().size, memory_text(config.memory))},
       {"data",
-       fmt::format("{}, {} segments each{}", dataset.description(), shape.segments(),
-                   curriculum.stages().size() > 1 ? fmt::format(", in {} stages", curriculum.stages().size()) : "")},
+       fmt::format("{}, {} segments each{}{}", dataset.description(), shape.segments(),
+                   curriculum.stages().size() > 1 ? fmt::format(", in {} stages", curriculum.stages().size()) : "",
+                   passes_text(config, dataset))},
       {"schedule", fmt::format("{} streams of {} sequences a rank group, tbptt {}{}, {}, efficiency {:.2f}",
                                executor.streams(), executor.micro_batch(), config.tbptt.mode,
                                tbptt_text(config.tbptt, executor.tbptt(), shape.segments()),
                                executor.recomputes() ? "recompute" : "activations kept", executor.efficiency())},
       {"memory",
        fmt::format("{:.1f} MiB planned on a rank: {}", static_cast<double>(engine.plan().total()) / (1 << 20), memory)},
+      {"limit", fmt::format("{:.1f} MiB a rank on {} ({})", static_cast<double>(engine.limit().available) / (1 << 20),
+                            session.host(), engine.limit().name)},
   };
+  return {std::move(lines), std::move(hosts)};
 }
 
 void warn_about_mixed_hosts(Communicator& world, Engine& engine, RunLog& log) {
@@ -59,17 +82,47 @@ void warn_about_mixed_hosts(Communicator& world, Engine& engine, RunLog& log) {
         name_of(static_cast<Isa>(least)), name_of(static_cast<Isa>(most)), name_of(static_cast<Isa>(least))));
 }
 
+void warn_about_threads(const NodeShare& node, const ThreadCount& count, RunLog& log) {
+  if (const std::string idle = idle_cores(count, node.ranks); !idle.empty()) log.warning(idle);
+  if (const std::string ignored = ignored_limits(count); !ignored.empty()) log.warning(ignored);
+}
+
+double passes(const RunConfig& run, const DataConfig& data, int64_t sequences) {
+  const double text = static_cast<double>(sequences);
+  const double steps = static_cast<double>(run.steps) * static_cast<double>(data.batch) / text;
+  const double tokens = static_cast<double>(run.tokens) / (text * static_cast<double>(data.length));
+  if (run.steps == 0 || run.tokens == 0) return steps + tokens;
+  return std::min(steps, tokens);
+}
+
+void warn_about_repeats(const Config& config, const Dataset& dataset, RunLog& log) {
+  if (config.data.batch <= dataset.sequences()) return;
+  log.warning(fmt::format(
+      "a batch of {} takes {} of data.path up to {} times: data.batch = {}, or a shorter data.length or more text, has "
+      "no repeats",
+      config.data.batch,
+      dataset.sequences() == 1 ? "the one sequence" : fmt::format("the {} sequences", dataset.sequences()),
+      (config.data.batch + dataset.sequences() - 1) / dataset.sequences(), dataset.sequences()));
+}
+
 void print_schedule(Executor& executor, int rank) {
   Schedule& schedule = executor.main_schedule();
   schedule.restart();
   std::vector<Action> window;
+  Terminal out(1);
   while (schedule.next_window(window))
-    for (const Action& action : window) fmt::print("rank {} {}\n", rank, describe(action));
+    for (const Action& action : window) out.write(fmt::format("rank {} {}\n", rank, describe(action)));
 }
 
 void warn_about_idle_ranks(Engine& engine, MeshShape mesh, RunLog& log) {
   const int64_t segments = engine.workload().shapes.back().segments();
   const double efficiency = engine.executor().efficiency();
+  if (const int64_t batch = engine.workload().batch; batch < mesh.data)
+    log.warning(
+        fmt::format("{} sequences on a data axis of {} ranks: {} of {} ranks have no work; use mesh.segment or "
+                    "mesh.token for them, "
+                    "or a larger data.batch",
+                    batch, mesh.data, (mesh.data - batch) * mesh.segment * mesh.token, mesh.world()));
   if (segments < mesh.segment)
     log.warning(fmt::format(
         "{} segments on a segment axis of {} ranks: {} ranks have no work; use mesh.data for them, or a shorter "

@@ -56,7 +56,8 @@ Start start_of(int dim, int tokens) {
   Workload workload = workload_of(config, 1, {sequence_shape(config)}, false);
   workload.final_state = true;
   Engine engine(config, mesh, NodeShare{}, workload, [](const FlatBuffer&, DType) { return int64_t{0}; });
-  engine.params().initialise(11, 1);
+  engine.allocate();
+  engine.params().initialise(11, Queue{});
   FinalState found;
   const OneSegment text(sequence_shape(config), config.model.vocab);
   engine.executor().run(text, engine.executor().draw(0, text.shape()), &found);
