@@ -3,6 +3,9 @@
 SPDX-License-Identifier: Apache-2.0
 """
 import json
+import shutil
+import subprocess
+import sys
 
 import runs
 
@@ -111,6 +114,21 @@ class Tasks(runs.RunTest):
         told = self.succeed("eval", directory, "--eval.segments=1", "--eval.sequences=8", "--json", path).stderr
         self.assertIn("stage 1 of 3", json.loads(path.read_text())["unfinished"])
         self.assertIn("warning: the curriculum is not finished: stage 1 of 3", told)
+        self.report_judges_by_the_worst(directory)
+
+    def report_judges_by_the_worst(self, directory):
+        """Three copies of one run, of which one answers a quarter of the questions."""
+        result = json.loads((directory / "accuracy.json").read_text())
+        runs_of = self.folder / "judged"
+        for seed, accuracy in ((7, 1), (8, 0.25), (9, 1)):
+            shutil.copytree(directory, runs_of / f"memorize-{seed}")
+            result["rows"][0]["accuracy"] = accuracy
+            (runs_of / f"memorize-{seed}" / "accuracy.json").write_text(json.dumps(result))
+        program = runs.LAUNCH / "tasks_report.py"
+        table = subprocess.run([sys.executable, program, runs_of], check=True, capture_output=True, text=True).stdout
+        self.assertIn("| **worst** | | | 25.0 |", table)
+        self.assertIn("| median | | | 100.0 |", table)
+        self.assertIn("| 8 (curriculum not finished) |", table)
 
     def test_a_run_ends_after_its_curriculum(self):
         """Some steps after the last stage is learned, whether or not it was stopped on the way; run.steps is the most."""
