@@ -39,6 +39,15 @@ Error unknown_key(const Setting& setting) {
                near + fmt::format("Use one of the keys of [{}]: {}.", section, names));
 }
 
+/// In a file it would hold for every later start too.
+void refuse_keys_of_one_start(const std::vector<Setting>& of_a_file) {
+  for (const Setting& setting : of_a_file)
+    if (const Option* option = find_option(setting.key); option && option->of_one_start)
+      throw Error(ExitCode::Usage, fmt::format("{}: {} belongs on the command line", setting.place, setting.key),
+                  fmt::format("Leave it out of the file, and give --{}=VALUE to the one start that it is meant for.",
+                              setting.key));
+}
+
 Config build(const std::vector<Setting>& settings) {
   Config config;
   std::map<std::string, std::string, std::less<>> places;
@@ -86,6 +95,7 @@ std::string read_config(const std::string& path) {
 
 Config parse_config(std::string_view text, const std::string& name, const std::vector<std::string>& overrides) {
   std::vector<Setting> settings = scan_ini(text, name);
+  refuse_keys_of_one_start(settings);
   for (const std::string& text_of_override : overrides) settings.push_back(split_override(text_of_override));
   return build(settings);
 }
@@ -98,6 +108,7 @@ std::string render_config(const Config& config) {
   std::string text;
   std::string_view section;
   for (const Option& option : options()) {
+    if (option.of_one_start) continue;
     if (option.section() != section) {
       section = option.section();
       text += fmt::format("{}[{}]\n", text.empty() ? "" : "\n", section);

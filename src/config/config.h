@@ -106,9 +106,10 @@ struct OptimizerConfig {
 };
 
 struct CheckpointConfig {
-  int64_t every = 0;          ///< steps; 0 = not by steps
-  double every_minutes = 10;  ///< 0 = not by time
-  int64_t keep = 2;           ///< committed checkpoints that stay, at least 2
+  int64_t every = 0;              ///< steps; 0 = not by steps
+  double every_minutes = 10;      ///< 0 = not by time
+  int64_t keep = 2;               ///< committed checkpoints that stay, at least 2
+  std::string resume = "newest";  ///< newest | sound | a step; of one start: on the command line alone
 };
 
 struct LogConfig {
@@ -149,7 +150,7 @@ Config load_config(const std::string& path, const std::vector<std::string>& over
 /// The same from a text (a fixture's or a checkpoint's `config`); `name` stands for the file in messages.
 Config parse_config(std::string_view text, const std::string& name, const std::vector<std::string>& overrides = {});
 
-/// Every key with its value as ini text that parse_config reads back to the same Config.
+/// Every key with its value as ini text that parse_config reads back to the same Config; without those of one start.
 std::string render_config(const Config&);
 
 /// The keys that decide what is computed (not where, how fast, how long or how it is logged), one `section.key=value` a

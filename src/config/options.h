@@ -37,6 +37,7 @@ struct Option {
   std::vector<std::string_view> choices{};
   std::vector<std::string_view> later{};  ///< names that the design knows and this build does not have
   std::string_view later_hint{};          ///< what to do instead
+  bool of_one_start = false;              ///< on the command line alone: refused in a file, printed into none
 
   std::string_view section() const { return key.substr(0, key.find('.')); }
   std::string_view name() const { return key.substr(key.find('.') + 1); }

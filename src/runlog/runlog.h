@@ -34,9 +34,11 @@ class RunLog {
     bool speaks = true;      ///< rank 0
     std::string jsonl;       ///< file; empty: none
     int64_t every = 10;      ///< steps between lines
-    int64_t first_step = 0;  ///< resumed here: later lines of an earlier attempt are dropped from the file
+    int64_t first_step = 0;  ///< resumed here: later lines of an earlier attempt go to a file of their own
   };
   explicit RunLog(const Options&);
+  /// Where lines of an earlier attempt went that do not belong to this one, metrics.N.jsonl; empty: there were none.
+  const std::string& set_aside() const { return set_aside_; }
 
   /// "key: value" lines of the start, and one run_start record.
   void start(const std::vector<std::pair<std::string, std::string>>& facts);
@@ -59,6 +61,7 @@ class RunLog {
   void write(const std::string& json);
 
   Options options_;
+  std::string set_aside_;
   Handle<DescriptorTraits> file_;
   bool terminal_ = false, bar_ = false;
   bool lost_lines_ = false;  ///< the file could not take the last line

@@ -2,6 +2,7 @@
 #include "train/trainer.h"
 
 #include <chrono>
+#include <cmath>
 #include <memory>
 #include <optional>
 
@@ -15,6 +16,7 @@
 #include "train/optimizer.h"
 #include "train/run_directory.h"
 #include "train/saver.h"
+#include "train/soundness.h"
 #include "train/start_report.h"
 #include "train/stop.h"
 
@@ -40,6 +42,15 @@ class SaveTimes {
   CheckpointConfig config_;
   Clock::time_point last_ = Clock::now();
 };
+
+[[noreturn]] void give_up(const TrainState& state, Saver& saver, RunLog& log) {
+  saver.settle(log);
+  throw Error(
+      ExitCode::Numeric,
+      fmt::format("the gradient was not finite in {} steps in a row, up to step {}; nothing has been saved since",
+                  state.skipped_in_row, state.step),
+      saver.way_back() + " Or look at the data of these steps.");
+}
 
 }  // namespace
 
@@ -69,15 +80,16 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
   Optimizer optimizer(engine.queue(), params, sync->shard(), config.optimizer);
 
   std::optional<RunLock> lock;
+  bool began_before = false;
   if (rank0) {  // not before data and plan have proved usable
     make_run_directory(config.run.dir);
     lock.emplace(config.run.dir);
-    claim_run_directory(config);
+    began_before = claim_run_directory(config);
   }
   session.world().barrier();  // nobody reads the directory before it is ours
   Saver saver(config, *dataset, session, mesh, engine, optimizer, sync->shard());
   progress.enter(Phase::Load);
-  const Resumed resumed = saver.resume();
+  const Resumed resumed = saver.resume(config.checkpoint.resume);
   TrainState state = resumed.state;
   RunLog log({.speaks = rank0,
               .jsonl = config.log.jsonl ? metrics_file(config.run.dir) : "",
@@ -88,16 +100,24 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
   warn_about_mixed_hosts(session.world(), engine, log);
   warn_about_idle_ranks(engine, mesh.shape(), log);
   for (const auto& warning : resumed.warnings) log.warning(warning);
-  if (!resumed.path.empty()) log.resumed(state.step, resumed.path, resumed.differences);
+  if (!resumed.path.empty())
+    log.resumed(state.step, resumed.path, resumed.differences);
+  else if (began_before)
+    log.note("anew       from the beginning: this run ended before its first save");
+  for (const auto& path : resumed.aside) log.note(fmt::format("           set aside as {}", path));
+  if (!log.set_aside().empty())
+    log.note(fmt::format("           what was logged beyond is kept in {}", log.set_aside()));
 
   SaveTimes saves(config.checkpoint);
   StopConditions stop(config.run, signals);
   executor.set_cell_observer([&](int64_t done, int64_t total) { log.progress(state.step + 1, done, total); });
 
-  const double seconds_before = state.seconds;
+  const double chance = std::log(config.model.vocab), seconds_before = state.seconds;
+  bool save_due = false;
   const auto start = Clock::now();
   StopReason reason = stop.decide(state);
-  while (reason == StopReason::None) {
+  // A stop that is asked for among skipped steps waits for the first that is not, or for the end of patience with them.
+  while (reason == StopReason::None || (state.skipped_in_row > 0 && !finished(reason))) {
     const auto step_start = Clock::now();
     progress.step = state.step + 1;
     const SequenceShape shape = curriculum.shape(state);
@@ -110,12 +130,23 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
     progress.enter(Phase::Reduce);
     const ReducedStep reduced = sync->reduce(engine.queue(), params.sums(), params.gradients(), local);
 
+    const bool usable = reduced.finite && reduced.sums.targets > 0;
+    judge(state, reduced, chance);
+    if (!state.sound && state.step == resumed.state.step) saver.doubt_resumed();
+    // Only now are the weights of the step before known to be sound or not, and they have not changed since. Those of a
+    // step that is skipped are not saved: they may be dead, and would push out good ones.
+    if (usable) state.skipped_in_row = 0;
+    if (save_due && usable) {
+      progress.enter(Phase::Save);
+      saver.try_save(state, log);
+      save_due = false;
+    }
+
     progress.enter(Phase::Update);
     const double lr = learning_rate(config.optimizer, state.step, config.run.steps);
-    if (reduced.finite && reduced.sums.targets > 0) {
+    if (usable) {
       optimizer.step(lr, state.step - state.skipped + 1, optimizer.clipping(reduced.norm) / reduced.sums.targets);
       sync->gather(params.weights());
-      state.skipped_in_row = 0;
     } else {
       ++state.skipped;
       log.skipped(state.step + 1, reduced.norm, ++state.skipped_in_row);
@@ -143,21 +174,20 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
               .smallest_key = reduced.sums.smallest_key,
               .smallest_denominator = reduced.sums.smallest_denominator,
               .skipped = state.skipped});
-    saver.say_lead(seconds_since(step_start), log);
-    if (state.skipped_in_row > config.run.max_skipped)
-      throw Error(ExitCode::Numeric,
-                  fmt::format("the gradient was not finite in {} steps in a row, up to step {}", state.skipped_in_row,
-                              state.step),
-                  "Start again with a lower optimizer.lr or optimizer.clip, or look at the data of these steps: it "
-                  "resumes from the last checkpoint, or from the beginning where there is none.");
-    reason = stop.decide(state, reduced);
-    if (reason == StopReason::None && saves.due(state.step, reduced.sums)) {
-      progress.enter(Phase::Save);
-      saver.try_save(state, log);
+    saver.tell(seconds_since(step_start), log);
+    if (state.skipped_in_row > config.run.max_skipped) give_up(state, saver, log);
+    if (const StopReason now = stop.decide(state, reduced); now != StopReason::None) {
+      if (reason == StopReason::None && state.skipped_in_row > 0 && !finished(now))
+        log.note(fmt::format("stop       {}: waits for a step that is not skipped", describe(now)));
+      reason = now;
+    }
+    if (saves.due(state.step, reduced.sums)) {
+      save_due = true;
       saves.saved();
     }
   }
   progress.enter(Phase::Save);
+  if (state.skipped_in_row > 0) give_up(state, saver, log);
   saver.save_and_wait(state, log);
 
   const ExitCode code = finished(reason) ? ExitCode::Done : ExitCode::Again;
