@@ -37,7 +37,7 @@ std::vector<std::string> entries_of(const std::string& directory) {
       throw Error(ExitCode::Data,
                   fmt::format("{} is a link to {}, which does not exist", directory,
                               fs::read_symlink(directory, error).string()),
-                  "Mount the file system that it leads to, or mend the link. To start anew, remove the link.");
+                  "Check that the file system that it leads to is mounted; remove the link to start anew.");
     return names;
   }
   for (; !error && entry != fs::directory_iterator(); entry.increment(error)) names.push_back(entry->path().filename());

@@ -94,7 +94,7 @@ void require_no_progress(const std::string& run) {
   throw Error(ExitCode::Data,
               fmt::format("{} holds no checkpoint, but this run had come to step {} ({} tokens), saved at {}",
                           checkpoint_directory(run), said("step"), said("tokens"), said("time")),
-              fmt::format("Mount the file system, or put the folder back, that held them. To start anew on purpose, "
+              fmt::format("Check that the file system or the folder that held them is there. To start anew on purpose, "
                           "remove {} (the log is kept), or choose another run.dir.",
                           path));
 }

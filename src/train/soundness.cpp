@@ -14,7 +14,8 @@ void judge(TrainState& state, const ReducedStep& reduced, double chance) {
   state.loss = reduced.loss();
   state.mean_loss = state.mean_loss == 0 ? state.loss : kMemory * state.mean_loss + (1 - kMemory) * state.loss;
   state.best_loss = state.best_loss == 0 ? state.mean_loss : std::min(state.best_loss, state.mean_loss);
-  state.sound = state.loss <= std::max(chance, state.best_loss + kTolerance);
+  const double most = reduced.norm > 0 ? std::max(chance, state.best_loss + kTolerance) : state.best_loss;
+  state.sound = state.loss <= most;
 }
 
 std::string describe_loss(const TrainState& state) {

@@ -103,7 +103,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
   if (!resumed.path.empty())
     log.resumed(state.step, resumed.path, resumed.differences);
   else if (began_before)
-    log.note("anew       from the beginning: this run ended before its first save");
+    log.note("anew       from the beginning: an earlier start left no checkpoint");
   for (const auto& path : resumed.aside) log.note(fmt::format("           set aside as {}", path));
   if (!log.set_aside().empty())
     log.note(fmt::format("           what was logged beyond is kept in {}", log.set_aside()));

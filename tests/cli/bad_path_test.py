@@ -83,7 +83,7 @@ RUNS = [
     usage("a step without a checkpoint", ["train", "base.ini", "--run.dir=good", "--checkpoint.resume=7"],
           "holds no checkpoint of step 7; it holds: step 2", changes=["good/(lock|config.ini)"]),
     Mistake("checkpoints behind a dead link", ["train", "base.ini", "--run.dir=unmounted"], 65,
-            ["unmounted/checkpoints is a link to nowhere, which does not exist", "Mount"], changes=["unmounted/"]),
+            ["unmounted/checkpoints is a link to nowhere, which does not exist", "is mounted"], changes=["unmounted/"]),
     data("eval without a run", ["eval", "empty"], "folder empty is not a run directory", "run.dir"),
     usage("eval of nothing", ["eval", "absent"], "cannot read the configuration absent"),
     data("eval without a checkpoint", ["eval", "untrained"], "untrained/checkpoints holds no good checkpoint", "Train first"),

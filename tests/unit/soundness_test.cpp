@@ -25,6 +25,7 @@ ReducedStep step_of(double loss, bool finite = true) {
   ReducedStep reduced;
   reduced.sums.targets = 10;
   reduced.sums.nll = 10 * loss;
+  reduced.norm = 1;
   reduced.finite = finite;
   return reduced;
 }
@@ -40,6 +41,18 @@ TEST(Soundness, FiniteWeightsThatHaveUnlearnedAreNotSound) {
   EXPECT_FALSE(sound_after({5.6, 3, 2, 6.6}));
   EXPECT_FALSE(sound_after({5.6, 3, 2, 6.6, 1e4})) << "what is lost does not become the measure";
   EXPECT_TRUE(sound_after({5.6, 3, 2, 1e4, 2})) << "one wild batch";
+}
+
+TEST(Soundness, AGradientOfZeroIsSoundWhereNothingIsLeftToLearnAndDeadElsewhere) {
+  TrainState state;
+  judge(state, step_of(3), kChance);
+  ReducedStep nothing = step_of(kChance);
+  nothing.norm = 0;
+  judge(state, nothing, kChance);
+  EXPECT_FALSE(state.sound);
+  nothing.sums.nll = 0;
+  judge(state, nothing, kChance);
+  EXPECT_TRUE(state.sound);
 }
 
 TEST(Soundness, ATaskWhoseLossIsAboveGuessingIsMeasuredByItsOwnBest) {
