@@ -60,7 +60,7 @@ struct CheckpointWriter::State {
   void commit();
   void gather_records();
   bool record_from(int rank) const;
-  void clean_up(const std::string& replaced);
+  std::optional<Failure> clean_up(const std::string& replaced);
 
   Communicator& world;
   const int rank, ranks;
@@ -238,17 +238,25 @@ void CheckpointWriter::State::commit() {
   committed = manifest.state.step;
   verified[manifest.state.step] = true;  // every rank compared its bytes with its copy
   // From here on nothing takes it back.
-  if (const auto failure = failure_of([&] { clean_up(replaced); })) {
+  if (const auto failure = clean_up(replaced)) {
     const std::lock_guard lock(mutex);
     warning = fmt::format("the checkpoint of step {} is saved, but {}. {}", manifest.state.step, failure->text,
                           failure->hint);
   }
 }
 
-void CheckpointWriter::State::clean_up(const std::string& replaced) {
-  if (options.committed) options.committed(manifest.state);
-  if (!replaced.empty()) remove_folder(replaced);
-  prune(directory, std::max<int64_t>(options.keep, 2), options.doubted, verified);
+/// What is to be done behind a commit; returns the first failure. That one thing fails keeps nothing else from being
+/// done: on a full disk nothing but pruning makes room.
+std::optional<Failure> CheckpointWriter::State::clean_up(const std::string& replaced) {
+  std::optional<Failure> first;
+  const auto attempt = [&](auto&& action) {
+    auto failure = failure_of(action);
+    if (!first) first = std::move(failure);
+  };
+  if (options.committed) attempt([&] { options.committed(manifest.state); });
+  if (!replaced.empty()) attempt([&] { remove_folder(replaced); });
+  attempt([&] { prune(directory, std::max<int64_t>(options.keep, 2), options.doubted, verified); });
+  return first;
 }
 
 // Main thread

@@ -130,7 +130,7 @@ std::string cut_log(const std::string& path, int64_t first_step) {
   if (later.any())
     rename_log(later.path(), aside);
   else
-    std::filesystem::remove(later.path());
+    std::filesystem::remove(later.path(), unknown);
   rename_log(kept.path(), path);
   return later.any() ? aside : std::string();
 }

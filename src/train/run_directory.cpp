@@ -84,8 +84,8 @@ void write_progress(const std::string& run, const TrainState& state) {
 
 void require_no_progress(const std::string& run) {
   const std::string path = progress_file(run);
-  std::error_code unknown;
-  if (!std::filesystem::exists(path, unknown)) return;
+  std::error_code unknown;  // what cannot be looked at is there: reading it says why
+  if (std::filesystem::status(path, unknown).type() == std::filesystem::file_type::not_found) return;
   const auto lines = lines_of(read_text_file(path));
   const auto said = [&](const char* key) {
     const auto found = lines.find(key);

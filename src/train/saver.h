@@ -23,7 +23,7 @@ struct Resumed {
   TrainState state;
   std::string path;                      ///< of the checkpoint; empty: a fresh run
   std::vector<std::string> differences;  ///< from the run that saved: the same bits are promised where there are none
-  std::vector<std::string> warnings;     ///< damaged checkpoints that were passed over
+  std::vector<std::string> warnings;     ///< of damaged checkpoints that were passed over, or of what is odd
   std::vector<std::string> aside;        ///< newer checkpoints that have been renamed; rank 0 only
 };
 

@@ -106,7 +106,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
     log.note("anew       from the beginning: an earlier start left no checkpoint");
   for (const auto& path : resumed.aside) log.note(fmt::format("           set aside as {}", path));
   if (!log.set_aside().empty())
-    log.note(fmt::format("           what was logged beyond is kept in {}", log.set_aside()));
+    log.note(fmt::format("           records of an earlier start are kept in {}", log.set_aside()));
 
   SaveTimes saves(config.checkpoint);
   StopConditions stop(config.run, signals);
@@ -118,7 +118,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
   StopReason reason = stop.decide(state);
   // A stop that is asked for among skipped steps waits for the first that is not, or for the end of patience with them.
   while (reason == StopReason::None || (state.skipped_in_row > 0 && !finished(reason))) {
-    const auto step_start = Clock::now();
+    auto step_start = Clock::now();
     progress.step = state.step + 1;
     const SequenceShape shape = curriculum.shape(state);
     const auto batch = dataset->at(state.step, shape);
@@ -137,9 +137,11 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
     // step that is skipped are not saved: they may be dead, and would push out good ones.
     if (usable) state.skipped_in_row = 0;
     if (save_due && usable) {
+      const auto save_start = Clock::now();
       progress.enter(Phase::Save);
       saver.try_save(state, log);
       save_due = false;
+      step_start += Clock::now() - save_start;
     }
 
     progress.enter(Phase::Update);

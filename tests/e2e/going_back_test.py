@@ -5,6 +5,7 @@ SPDX-License-Identifier: Apache-2.0
 """
 import os
 import signal
+import time
 
 import faults
 import runs
@@ -37,6 +38,16 @@ class GoingBack(faults.FaultTest):
         self.assertIn("lower optimizer.lr or optimizer.clip and --checkpoint.resume=10:", result.stderr)
         # One that ends among them has not done what it was asked for; the command that is advised goes on.
         self.launch(self.directory, code=70, run__steps=15, run__max_skipped=100, optimizer__lr=1e38, optimizer__clip=0)
+        self.assertEqual(self.steps(), [5, 10])
+        # Neither has one that is asked to stop there: it waits for a step that is not skipped.
+        (self.directory / "metrics.jsonl").unlink()  # it holds skipped steps
+        process = self.start(*self.train_arguments(self.directory, **self.keys(
+            run__steps=10 ** 6, run__max_skipped=400, optimizer__lr=1e38, optimizer__clip=0)))
+        while not runs.metrics(self.directory, "skip") and process.poll() is None:
+            time.sleep(0.003)
+        process.send_signal(signal.SIGUSR1)
+        self.assertEqual(self.code_of(process)[0], 70, self.output(process))
+        self.assertIn("stopped by a signal: waits for a step that is not skipped", self.output(process))
         self.assertEqual(self.steps(), [5, 10])
         self.assertRegex(self.launch(self.directory, run__steps=15, checkpoint__resume=10).stdout, r"(?m)^resume +from step 10 ")
         self.assertEqual(self.sound(), [15, 10])
