@@ -240,9 +240,9 @@ TEST(StopConditions, ATargetThatWasMetIsMetAtTheNextStart) {
   const StopConditions stop(run, signals);
   TrainState state;
   EXPECT_EQ(stop.decide(state), StopReason::None);
-  state.last_loss = 2.1;
+  state.loss = state.mean_loss = 2.1;
   EXPECT_EQ(stop.decide(state), StopReason::None);
-  state.last_loss = 1.9;
+  state.loss = state.mean_loss = 1.9;
   EXPECT_EQ(stop.decide(state), StopReason::TargetLoss);
 }
 
