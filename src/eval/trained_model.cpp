@@ -26,17 +26,11 @@ class PaddedTokens final : public TokenSource {
   int64_t batch_;
 };
 
-/// What a rank may take is asked once: for a later engine, the weights are among what is taken.
-Config within_memory(Config config, Session& session) {
-  config.device.memory = memory_limit(config.device, session.node());
-  return config;
-}
-
 }  // namespace
 
 TrainedModel::TrainedModel(const Config& config, const CheckpointChoice& choice, const Workload& workload,
                            Session& session)
-    : config_(within_memory(config, session)),
+    : config_(config),
       session_(session),
       workload_(workload),
       mesh_(session.world(), resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, session.size())),
@@ -73,6 +67,7 @@ bool TrainedModel::has_control() const { return config_.memory.kind != "none" &&
 void TrainedModel::reset_memory(bool each_segment) {
   if (each_segment == reset_) return;
   reset_ = each_segment;
+  config_.device.memory = engine_->limit().available;  // asked again, the system would count the weights as taken
   Arena weights = engine_->take_weights();
   engine_.reset();  // before the next one takes its memory
   engine_ = engine(std::move(weights));
