@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -244,6 +245,30 @@ TEST(StopConditions, ATargetThatWasMetIsMetAtTheNextStart) {
   EXPECT_EQ(stop.decide(state), StopReason::None);
   state.loss = state.mean_loss = 1.9;
   EXPECT_EQ(stop.decide(state), StopReason::TargetLoss);
+}
+
+TEST(StartReport, NamesHostsAndCountsWhereThereAreMany) {
+  EXPECT_EQ(hosts_text({{"node1", 2}, {"node2", 1}}), "2 on node1, 1 on node2");
+  std::vector<std::pair<std::string, int>> hosts;
+  for (int i = 1; i <= 8; ++i) hosts.emplace_back(fmt::format("n{}", i), 4);
+  EXPECT_TRUE(hosts_text(hosts).ends_with(", 4 on n7, 4 on n8")) << hosts_text(hosts);
+  hosts.emplace_back("n9", 3);
+  EXPECT_TRUE(hosts_text(hosts).ends_with(", 4 on n7, 7 on 2 more hosts")) << hosts_text(hosts);
+}
+
+TEST(RunLog, NamesTheHostsWhenItsFileIsOpened) {
+  const TemporaryFolder folder;
+  const std::string path = (folder / "metrics.jsonl");
+  {
+    RunLog log({.speaks = true, .jsonl = path, .every = 1000});
+    log.start({{{"run", "a"}}, {{"node1", 2}, {"node2", 1}}});
+    EXPECT_FALSE(std::filesystem::exists(path)) << "there is a file before the step is known";
+    log.open(7);
+  }
+  const auto record = nlohmann::json::parse(test::content_of(path));
+  EXPECT_EQ(record.at("run"), "a");
+  EXPECT_EQ(record.at("step"), 7);
+  EXPECT_EQ(record.at("hosts").dump(), R"([{"name":"node1","ranks":2},{"name":"node2","ranks":1}])");
 }
 
 TEST(RunLog, ResumingDropsStepsBehindTheCheckpointAndATornLine) {
