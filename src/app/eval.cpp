@@ -1,6 +1,8 @@
 // memring eval: loss and perplexity by position, or accuracy on a memory task by number of segments, each with memory
 // and with the memory reset at every segment.
 // SPDX-License-Identifier: Apache-2.0
+#include <filesystem>
+
 #include "app/command.h"
 #include "app/result_file.h"
 #include "app/same_start.h"
