@@ -80,7 +80,8 @@ std::vector<Setting> settings_of(std::string_view text, const std::string& name,
   return settings;
 }
 
-/// Whether the learning rate falls until the run ends; schedule constant falls over its last part, where there is one.
+/// Cosine and linear fall from the first step on towards an end, so there must be one; schedule constant is level where
+/// there is none.
 void refuse_decay_without_end(const Config& config, const Places& places) {
   const std::string& schedule = config.optimizer.schedule;
   if (config.run.steps > 0 || config.run.tokens > 0 || schedule == "constant") return;

@@ -104,8 +104,10 @@ std::string run_directory_of(const std::string& file) {
   const fs::path path(file);
   const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
   std::error_code ignored;
+  // A configuration written by hand may lie beside a folder of checkpoints too: render_config's begin with run.dir.
   const bool run = path.filename() == "config.ini" && fs::is_regular_file(path, ignored) &&
-                   (fs::exists(folder / "checkpoints", ignored) || fs::exists(folder / "lock", ignored));
+                   (fs::exists(folder / "checkpoints", ignored) || fs::exists(folder / "lock", ignored)) &&
+                   read_config(file).starts_with("[run]\ndir = ");
   return run ? folder.string() : "";
 }
 

@@ -124,7 +124,7 @@ TEST(SmallTeam, ThatTheSystemDeliversIsAnError) {
     std::_Exit(0);
   };
   testing::GTEST_FLAG(death_test_style) = "threadsafe";
-  EXPECT_EXIT(start_in_little_memory(), testing::ExitedWithCode(2),
+  EXPECT_EXIT(start_in_little_memory(), testing::ExitedWithCode(74),
               "2000 threads were to compute, and the system starts [0-9]+: .*\n.*ulimit -u.*device.threads");
 }
 

@@ -227,10 +227,12 @@ TEST(RunDirectory, KnowsARunsOwnConfiguration) {
   const std::string run = folder / "run", file = config_file(run);
   make_run_directory(run);
   EXPECT_EQ(run_directory_of(file), "");
-  std::ofstream{file} << "";
+  std::ofstream{file} << render_config({});
   EXPECT_EQ(run_directory_of(file), "") << "a configuration of that name alone is no run";
   std::ofstream{run + "/lock"} << "";
   EXPECT_EQ(run_directory_of(file), run);
+  std::ofstream{file} << "[model]\nlayers = 2\n[run]\ndir = elsewhere\n";
+  EXPECT_EQ(run_directory_of(file), "") << "written by hand";
   EXPECT_EQ(run_directory_of(run + "/lock"), "");
 }
 
