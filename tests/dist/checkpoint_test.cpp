@@ -126,7 +126,8 @@ TEST(Checkpoint, Hdf5ReadsTensorsAndState) {
   });
 }
 
-// What the watchdog sees: old checkpoints that are verified, when newer ones push them out, take as long as they are large.
+// What the watchdog sees: old checkpoints that are verified, when newer ones push them out, take as long as they are
+// large.
 TEST(Checkpoint, FileWorkCountsAsProgress) {
   SharedFolder folder;
   save_generations<float>(world(), folder.path(), mixed_layout(), {1, 2, 3});
