@@ -1,8 +1,17 @@
 # Shared compile settings and the helper that builds hot loops once per instruction set.
 
+# A compiler that CI does not build with has warnings of its own, which must not stop a user.
+set(memring_compiler "${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}")
+set(memring_errors "")
+if(memring_WERROR AND memring_compiler MATCHES "^(GNU 12|Clang 14)\\.")
+  set(memring_errors -Werror)
+elseif(memring_WERROR)
+  message(STATUS "Warnings are no errors: CI builds with GNU 12 and Clang 14, not with ${memring_compiler}")
+endif()
+
 add_library(memring_options INTERFACE)
 target_compile_options(memring_options INTERFACE
-  -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Werror
+  -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual ${memring_errors}
   $<$<CONFIG:Release>:-O3>)
 target_include_directories(memring_options INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/src)
 target_compile_definitions(memring_options INTERFACE OMPI_SKIP_MPICXX MPICH_SKIP_MPICXX)

@@ -1,8 +1,9 @@
-# How tests are declared. Every test has a time limit; a test with ranks fails if any rank fails.
+# How tests are declared. Every test has a time limit; a test with ranks fails if any rank fails. One thread a rank unless
+# a test asks for more; those sleep while they wait, since there are more of them than cores.
 
 set(memring_RANK_ENVIRONMENT
   OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
-  OMPI_MCA_hwloc_base_binding_policy=none OMP_NUM_THREADS=1)
+  OMPI_MCA_hwloc_base_binding_policy=none OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive)
 # Open MPI leaks from plugins that it has unloaded, which no suppression can name: programs that start it skip that check.
 set(memring_RANK_LEAKS "")
 if(memring_SANITIZER STREQUAL "address")

@@ -32,6 +32,12 @@ const char* name_of(Phase phase) {
   return "?";
 }
 
+std::string place_of(int layer, int layers) {
+  if (layer < 0) return "compose and embed";
+  if (layers > 0 && layer >= layers) return "final norm, head and loss";
+  return fmt::format("layer {}", layer);
+}
+
 }  // namespace
 
 bool waits(const Progress& progress) {
@@ -44,7 +50,7 @@ std::string describe(const Progress& progress) {
   text += name_of(progress.verb.load());
   if (const int peer = progress.peer.load(); peer >= 0) text += fmt::format(", peer rank {}", peer);
   if (const int segment = progress.segment.load(); segment >= 0)
-    text += fmt::format(", segment {}, layer {}", segment, progress.layer.load());
+    text += fmt::format(", segment {}, {}", segment, place_of(progress.layer.load(), progress.layers.load()));
   return text;
 }
 

@@ -24,21 +24,25 @@ enum class Phase : uint8_t {
   End  ///< the rank is done; its process may go away
 };
 
-/// Written by the main thread before each action (the writer of a checkpoint adds its own steps): cheap and lock-free.
-/// A change of step or action is progress; the rest says where.
+/// Written by the main thread before each action and inside long ones (the writer of a checkpoint adds its own work):
+/// cheap and lock-free. A change of step, action or work is progress; the rest says where. Waiting changes nothing.
 struct Progress {
   std::atomic<int32_t> rank{0}, process{0};  ///< process 0: not one that this host's other ranks can see
   std::atomic<int64_t> pulse{0};             ///< counted up by the rank's watchdog as long as the process runs
   std::atomic<int64_t> step{0}, action{0};
-  std::atomic<int32_t> peer{-1}, segment{-1}, layer{-1};  ///< below 0: none
+  std::atomic<int64_t> work{0};                ///< layers, pieces of operators and of files
+  std::atomic<int32_t> peer{-1}, segment{-1};  ///< below 0: none
+  std::atomic<int32_t> layer{-1}, layers{0};   ///< as in Cell, -1 and `layers` being the two ends; 0 layers: unknown
   std::atomic<Phase> phase{Phase::Start};
   std::atomic<Verb> verb{Verb::Forward};
 
-  void advance() { action.fetch_add(1, std::memory_order_relaxed); }
+  void begin() { action.fetch_add(1, std::memory_order_relaxed); }
+  void advance() { work.fetch_add(1, std::memory_order_relaxed); }
   void enter(Phase now) {
     phase = now;
-    advance();
+    begin();
   }
+  int64_t total() const { return step.load() + action.load() + work.load(); }
 };
 
 /// For those whose caller need not be watched.
@@ -48,7 +52,7 @@ inline void advance(Progress* progress) {
 
 /// Where other ranks are to be waited for, so that a rank that stays here is seldom the cause.
 bool waits(const Progress&);
-/// "step 12, action 345: Wait, peer rank 2, segment 17, layer 3"
+/// "step 12, action 345: Wait, peer rank 2, segment 17, layer 3"; the ends of the model have names in place of numbers
 std::string describe(const Progress&);
 
 /// The ranks of one host side by side. A handle: who makes one keeps the memory as long as anybody uses it.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dist/ring_attention.h"
 
+#include <algorithm>
 #include <optional>
 
 #include "base/profile.h"
@@ -97,7 +98,6 @@ void RingAttention::wait(Queue& queue, Request& request, int peer) {
   if (!progress_) return request.wait();
   const Verb verb = progress_->verb.exchange(Verb::Wait);
   const int other = progress_->peer.exchange(peer);
-  progress_->advance();
   request.wait();
   progress_->peer = other;
   progress_->verb = verb;
@@ -170,7 +170,7 @@ void RingAttention::backward(Queue& queue, View<> dq, ConstView<> d_o, ConstView
     if (hop > 1) add_received(hop - 1);
   }
   if (plan_.ranks() > 1) add_received(plan_.ranks() - 1);
-  for (const int hop : {plan_.ranks() - 2, plan_.ranks() - 1})
+  for (int hop = std::max(plan_.ranks() - 2, 1); hop < plan_.ranks(); ++hop)
     wait(queue, sent[hop % 2], plan_.owner(token_.rank(), hop));
 }
 

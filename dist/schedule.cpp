@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "dist/communicator.h"
 #include "dist/mesh.h"
 #include "dist/schedule_simulation.h"
 
@@ -71,15 +72,16 @@ void check_input(const ScheduleInput& input, MeshCoord coord) {
   check(
       policy.in_flight >= 1 && policy.windows >= 1,
       fmt::format("{} streams in flight with {} windows each, expected at least 1", policy.in_flight, policy.windows));
-  // Tags are numbered by cell in flight, and MPI promises no more than 32767.
-  constexpr int64_t kMostTags = 32768;
-  const int64_t tags = int64_t{kSentKinds} * policy.in_flight * policy.windows * extent.depth;
-  check(tags <= kMostTags,
-        fmt::format("{} streams in flight, {} windows each, {} cells deep need {} message tags of {}", policy.in_flight,
-                    policy.windows, extent.depth, tags, kMostTags));
+  const int64_t cells = int64_t{policy.in_flight} * policy.windows * extent.depth;
+  check(
+      cells <= Schedule::most_cells_under_way(),
+      fmt::format("{} streams in flight, {} windows each, {} cells deep: the message tags suffice for {} cells, not {}",
+                  policy.in_flight, policy.windows, extent.depth, Schedule::most_cells_under_way(), cells));
 }
 
 }  // namespace
+
+int32_t Schedule::most_cells_under_way() { return Communicator::kTags / kSentKinds; }
 
 struct Schedule::Simulation {
   ScheduleInput input;
@@ -93,7 +95,7 @@ struct Schedule::Simulation {
   std::vector<Holdings> holdings;  // by place and window
   std::vector<Sent> sent;
   std::vector<int64_t> backward_left;  // by cell of the depth: how many are still to come here
-  std::optional<Task> task;            // taken from the order; emitted when the one after it is known
+  std::optional<CellTask> task;        // taken from the order; emitted when the one after it is known
   int32_t received = kNoSlot;          // the slot that `task` reads and another rank fills
 
   void restart() {
@@ -113,7 +115,7 @@ struct Schedule::Simulation {
   }
 
   SlotTable& table(SlotKind kind) { return tables[static_cast<int>(kind)]; }
-  Cell cell_of(const Task& t) const { return input.extent.cell(t.stream, t.segment, t.at); }
+  Cell cell_of(const CellTask& t) const { return input.extent.cell(t.stream, t.segment, t.at); }
   /// The number of a window among those under way, in all streams.
   size_t flight(int32_t place, int32_t window) const {
     const auto windows = static_cast<size_t>(input.policy.windows);
@@ -123,9 +125,9 @@ struct Schedule::Simulation {
     const auto windows = static_cast<size_t>(input.policy.windows);
     return holdings[flight(place, window) * windows + static_cast<size_t>(group) % windows];
   }
-  Holdings& held(const Task& t) { return held(t.place, t.window.number, input.group(t.window, t.segment)); }
+  Holdings& held(const CellTask& t) { return held(t.place, t.window.number, input.group(t.window, t.segment)); }
   /// The window of the segment behind this one, of which there is one.
-  static int32_t window_behind(const Task& t) { return t.window.number + (t.segment + 1 == t.window.end ? 1 : 0); }
+  static int32_t window_behind(const CellTask& t) { return t.window.number + (t.segment + 1 == t.window.end ? 1 : 0); }
 
   void emit_free(std::vector<Action>& out, Cell cell, SlotKind kind, int32_t slot) {
     if (slot == kNoSlot) return;
@@ -135,24 +137,24 @@ struct Schedule::Simulation {
 
   /// Of a message to a cell of this window. One tag's messages are read in the order in which they are sent: by
   /// segment.
-  Action message(Verb verb, const Task& t, SlotKind kind, int32_t slot, int32_t peer, int32_t window) const {
+  Action message(Verb verb, const CellTask& t, SlotKind kind, int32_t slot, int32_t peer, int32_t window) const {
     const auto cell = static_cast<int32_t>(flight(t.place, window)) * input.extent.depth + t.at;
     const int32_t sweep = t.verb == Verb::Backward ? 2 : t.verb == Verb::Rebuild ? 1 : 0;
     return {
         .verb = verb, .cell = cell_of(t), .kind = kind, .slot = slot, .peer = peer, .tag = kSentKinds * cell + sweep};
   }
   /// Of what the cell reads.
-  Action arrival(Verb verb, const Task& t, SlotKind kind, int32_t slot) const {
+  Action arrival(Verb verb, const CellTask& t, SlotKind kind, int32_t slot) const {
     const int32_t from = kind == SlotKind::Adjoint ? t.segment + 1 : t.segment - 1 + input.mesh.segment;
     return message(verb, t, kind, slot, input.rank_of(from), t.window.number);
   }
 
-  bool begins_group(const Task& t) const {
+  bool begins_group(const CellTask& t) const {
     return t.segment == input.group_begin(t.window, input.group(t.window, t.segment));
   }
 
   /// Starts receiving what `next` reads if another rank writes it; returns the slot.
-  int32_t post_receive(std::vector<Action>& out, const Task& next) {
+  int32_t post_receive(std::vector<Action>& out, const CellTask& next) {
     const bool back = next.verb == Verb::Backward;
     const bool reads = back                         ? input.open(next.segment + 1) && next.segment + 1 < next.window.end
                        : next.verb == Verb::Rebuild ? !begins_group(next)
@@ -165,7 +167,7 @@ struct Schedule::Simulation {
   }
 
   /// Hands a state to its reader: another rank, or the next segment's cell here.
-  void pass_state(std::vector<Action>& out, const Task& t, int32_t slot) {
+  void pass_state(std::vector<Action>& out, const CellTask& t, int32_t slot) {
     const int32_t window = window_behind(t);
     if (input.mesh.segment == 1) {
       Holdings& reader = held(t.place, window, window == t.window.number ? input.group(t.window, t.segment + 1) : 0);
@@ -175,7 +177,7 @@ struct Schedule::Simulation {
     out.push_back(message(Verb::Send, t, SlotKind::State, slot, input.rank_of(t.segment + 1), window));
     sent.push_back({out.back(), t.verb, t.place, t.segment + 1, t.at});
   }
-  void pass_adjoint(std::vector<Action>& out, const Task& t, int32_t slot) {
+  void pass_adjoint(std::vector<Action>& out, const CellTask& t, int32_t slot) {
     if (input.mesh.segment == 1) {
       held(t.place, t.window.number, input.group(t.window, t.segment - 1)).next_adjoints[t.at] = slot;
       return;
@@ -185,7 +187,7 @@ struct Schedule::Simulation {
   }
 
   /// The slot that the cell reads from its neighbour.
-  int32_t take_input(std::vector<Action>& out, const Task& t, SlotKind kind) {
+  int32_t take_input(std::vector<Action>& out, const CellTask& t, SlotKind kind) {
     if (input.mesh.segment == 1) {
       Holdings& mine = held(t);
       auto& next = kind == SlotKind::Adjoint ? mine.next_adjoints
@@ -198,17 +200,17 @@ struct Schedule::Simulation {
   }
 
   /// The state that a Forward or Rebuild reads.
-  int32_t take_state(std::vector<Action>& out, const Task& t) {
+  int32_t take_state(std::vector<Action>& out, const CellTask& t) {
     if (t.verb == Verb::Forward || !begins_group(t)) return take_input(out, t, SlotKind::State);
     Holdings& mine = held(t);
     const int32_t in = mine.kept.back()[t.at];
     if (ends_segment(t)) mine.kept.pop_back();
     return in;
   }
-  bool ends_segment(const Task& t) const { return t.at + 1 == input.extent.depth; }
+  bool ends_segment(const CellTask& t) const { return t.at + 1 == input.extent.depth; }
 
   /// Forward or Rebuild.
-  void emit_forward(std::vector<Action>& out, const Task& t) {
+  void emit_forward(std::vector<Action>& out, const CellTask& t) {
     Holdings& mine = held(t);
     const Cell cell = cell_of(t);
     const bool again = t.verb == Verb::Rebuild, last = t.segment + 1 == input.extent.segments;
@@ -237,7 +239,7 @@ struct Schedule::Simulation {
     stack.back().push_back(in);
   }
 
-  void emit_recompute(std::vector<Action>& out, const Task& t) {
+  void emit_recompute(std::vector<Action>& out, const CellTask& t) {
     Holdings& mine = held(t);
     const Cell cell = cell_of(t);
     if (t.at == 0) mine.rows.push_back(table(SlotKind::Saved).take());
@@ -247,7 +249,7 @@ struct Schedule::Simulation {
     if (ends_segment(t)) mine.states.pop_back();
   }
 
-  void emit_backward(std::vector<Action>& out, const Task& t) {
+  void emit_backward(std::vector<Action>& out, const CellTask& t) {
     Holdings& mine = held(t);
     const Cell cell = cell_of(t);
     const int32_t in = take_input(out, t, SlotKind::Adjoint);
@@ -269,7 +271,7 @@ struct Schedule::Simulation {
     mine.rows.pop_back();
   }
 
-  void emit(std::vector<Action>& out, const Task& t) {
+  void emit(std::vector<Action>& out, const CellTask& t) {
     switch (t.verb) {
       case Verb::Forward:
       case Verb::Rebuild:
@@ -297,7 +299,7 @@ struct Schedule::Simulation {
 
   bool next_window(std::vector<Action>& out) {
     out.clear();
-    Task next;
+    CellTask next;
     while (out.size() < kWindow && order->next(next)) {
       if (input.rank_of(next.segment) != coord.segment) continue;
       const int32_t slot = post_receive(out, next);

@@ -98,6 +98,9 @@ class Schedule {
   /// be cut in depth. Throws Error(Usage) for a dependency whose schedule does not exist yet.
   static Schedule derive(Dependency, Extent, std::vector<bool> closed, MeshShape, MeshCoord, Policy);
 
+  /// Streams in flight x windows x cells of a segment, at the most: messages are told apart by the tags of their cells.
+  static int32_t most_cells_under_way();
+
   /// Replaces `out` by the next actions, in order: some hundreds, at least one; false and none: done.
   bool next_window(std::vector<Action>& out);
   void restart();  ///< from the first action again

@@ -80,7 +80,7 @@ struct ScheduleInput {
 };
 
 /// A cell to run. `place` is the stream's number among those in flight, free for another stream once this one is done.
-struct Task {
+struct CellTask {
   Verb verb = Verb::Forward;
   int32_t stream = 0, segment = 0, place = 0;
   int32_t at = 0;  ///< number of the cell in the segment's depth
@@ -99,7 +99,7 @@ class CellOrder {
   }
 
   /// The next task of any rank, by start time; false: all are done. A rank never waits while a task is ready for it.
-  bool next(Task& task) {
+  bool next(CellTask& task) {
     while (!wake_.empty()) {
       const auto [now, rank] = wake_.top();
       wake_.pop();
@@ -169,20 +169,20 @@ class CellOrder {
   static constexpr int64_t kForward = 1, kBackward = 2;  ///< units of work
 
   struct LaterFirst {  // priority_queue keeps the largest on top, so both orders are turned round
-    bool operator()(const Task& a, const Task& b) const { return a.ready > b.ready; }
+    bool operator()(const CellTask& a, const CellTask& b) const { return a.ready > b.ready; }
   };
   struct LessUrgent {
     // Backward frees memory and Recompute takes it. Of equals, the longest chain first (the highest-level-first rule of
     // Hu, "Parallel sequencing and assembly line problems", 1961): else the last stream ends alone on idle ranks.
-    static auto rank(const Task& t) {
+    static auto rank(const CellTask& t) {
       const int urgency = t.verb == Verb::Backward ? 0 : t.verb == Verb::Recompute ? 2 : 1;
       return std::tuple(urgency, -t.chain, t.stream, t.segment);
     }
-    bool operator()(const Task& a, const Task& b) const { return rank(a) > rank(b); }
+    bool operator()(const CellTask& a, const CellTask& b) const { return rank(a) > rank(b); }
   };
   struct Queue {
-    std::priority_queue<Task, std::vector<Task>, LaterFirst> later;
-    std::priority_queue<Task, std::vector<Task>, LessUrgent> now;
+    std::priority_queue<CellTask, std::vector<CellTask>, LaterFirst> later;
+    std::priority_queue<CellTask, std::vector<CellTask>, LessUrgent> now;
     int64_t busy_until = 0;
   };
   using Wake = std::tuple<int64_t, int32_t>;  // time, rank
@@ -308,7 +308,7 @@ class CellOrder {
     return true;
   }
 
-  static Sweep& sweep_of(Stream& b, const Task& task) {
+  static Sweep& sweep_of(Stream& b, const CellTask& task) {
     switch (task.verb) {
       case Verb::Forward:
         return b.forward[task.segment];
@@ -322,7 +322,7 @@ class CellOrder {
   }
 
   /// `task` ends at `end`: tries what may have waited for it.
-  void complete(const Task& task, int64_t end) {
+  void complete(const CellTask& task, int64_t end) {
     if (!input_->chained) return complete_alone(task, end);
     Stream& b = streams_[task.place];
     const int32_t place = task.place, s = task.segment;
@@ -373,7 +373,7 @@ class CellOrder {
   }
 
   /// Where no segment waits for another: each rank goes through its own, one at a time.
-  void complete_alone(const Task& task, int64_t end) {
+  void complete_alone(const CellTask& task, int64_t end) {
     const int32_t place = task.place, next = task.segment + ranks_;
     if (input_->policy.backward && task.verb == Verb::Forward)
       return add(Verb::Backward, place, task.segment, 0, task.window, end);

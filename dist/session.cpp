@@ -4,7 +4,6 @@
 
 #include <fcntl.h>
 #include <mpi.h>
-#include <sched.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -24,6 +23,8 @@
 
 #include "base/as_error.h"
 #include "base/machine.h"
+#include "base/surroundings.h"
+#include "base/threads.h"
 #include "dist/watchdog.h"
 
 namespace memring {
@@ -43,12 +44,17 @@ std::string host_name() {
 
 /// Cores that any of these ranks may run on: a launcher may have bound each to a core, to a socket, or to nothing.
 int cores_of(MPI_Comm node) {
-  cpu_set_t mine, all;
-  CPU_ZERO(&mine);
+  const cpu_set_t mine = allowed_cores();
+  cpu_set_t all;
   CPU_ZERO(&all);
-  if (sched_getaffinity(0, sizeof mine, &mine) != 0) return machine_cores();
   if (MPI_Allreduce(&mine, &all, sizeof mine, MPI_BYTE, MPI_BOR, node) != MPI_SUCCESS) return CPU_COUNT(&mine);
   return CPU_COUNT(&all);
+}
+
+/// A container may see more cores than it has time for.
+int cores_within_quota(int cores) {
+  const double quota = cpu_quota();
+  return quota > 0 ? std::min(cores, std::max(1, static_cast<int>(quota + 0.5))) : cores;
 }
 
 /// Memory that the ranks of a host share until the last of them ends, zero at first. It has a name only while they open
@@ -115,7 +121,7 @@ Session::Session(int& argc, char**& argv) {
     fail(Error(ExitCode::Internal, "this MPI library was built without MPI_THREAD_SERIALIZED",
                "Use an MPI with thread support, for instance Debian's Open MPI."));
   NodeShare& share = state_->node;
-  share.cores = process_cores();
+  share.cores = cores_within_quota(process_cores());
   if (size() == 1) {
     static std::vector<std::byte> alone(Board::bytes(1));  // outlives the watchdog
     state_->board.emplace(alone.data(), 1, 0);
@@ -133,7 +139,7 @@ void Session::join_node() {
   NodeShare& share = state_->node;
   MPI_Comm_rank(node, &share.rank);
   MPI_Comm_size(node, &share.ranks);
-  share.cores = std::max(1, std::min(process_cores(), cores_of(node) / share.ranks));
+  share.cores = std::max(1, std::min(process_cores(), cores_within_quota(cores_of(node)) / share.ranks));
   try {
     state_->board.emplace(share_memory(node, Board::bytes(share.ranks)), share.ranks, share.rank);
   } catch (const Error& error) {

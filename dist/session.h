@@ -17,8 +17,8 @@ namespace memring {
 struct NodeShare {
   int rank = 0;   ///< among the ranks of this host
   int ranks = 1;  ///< on this host
-  int cores = 1;  ///< for this rank: all cores that the host's ranks may use between them, over the ranks, or fewer
-                  ///< where it is bound
+  int cores = 1;  ///< for this rank: all cores that the host's ranks may use between them (no more than the container
+                  ///< has time for), over the ranks, or fewer where it is bound
   Progress* progress = nullptr;  ///< this rank's place on the host's board; null outside a session
 };
 

@@ -102,7 +102,7 @@ std::vector<bool> Watchdog::State::lost() const {
 
 int64_t Watchdog::State::progress() const {
   int64_t sum = 0;
-  for (const Progress& rank : board.ranks()) sum += rank.step.load() + rank.action.load();
+  for (const Progress& rank : board.ranks()) sum += rank.total();
   return sum;
 }
 

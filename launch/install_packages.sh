@@ -2,7 +2,7 @@
 # Installs the Debian 12 packages that memring needs and that are missing; says nothing when none is.
 # SPDX-License-Identifier: Apache-2.0
 #
-# Usage: launch/install_packages.sh [tests|plots]
+# Usage: launch/install_packages.sh [tests|plots|lint]
 # Exit: 0 all are there, 2 they cannot be installed from here (the command to run is printed), 74 apt-get failed.
 set -euo pipefail
 
@@ -11,6 +11,7 @@ packages=(g++ cmake ninja-build ccache openmpi-bin libopenmpi-dev libhdf5-dev li
 case ${1:-} in
   tests) packages+=(python3-h5py hdf5-tools) ;;
   plots) packages+=(python3-matplotlib) ;;
+  lint) packages+=(clang-format-14 clang-tidy-14 libomp-14-dev shellcheck) ;;  # clang-tidy reads omp.h of its own
 esac
 
 if ! command -v dpkg-query > /dev/null || ! command -v apt-get > /dev/null; then

@@ -4,8 +4,11 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Usage: launch/mpirun.sh RANKS COMMAND...
-# SIGTERM, SIGHUP and the first SIGINT: every rank gets SIGTERM (memring saves and ends with 75; a job that had not begun
-# ends with 75 too). SIGUSR1: every rank gets it. A second SIGINT kills the job: 130. Otherwise the exit code is the ranks' own.
+# SIGTERM, SIGHUP, SIGUSR2, SIGXCPU and the first SIGINT: every rank gets SIGTERM (memring saves and ends with 75; a job that
+# had not begun ends with 75 too). SIGUSR1: every rank gets it. A second SIGINT kills the job: 130. Otherwise the exit code is
+# the ranks' own. Under nohup SIGHUP does nothing.
+# Output to a pipe whose reader goes away (`| head`, a tee that was ended) would be mpirun's end: the rest of it goes to
+# launch-output-PID.log (or -errors-) in the current folder, and training goes on.
 # Threads: OMP_NUM_THREADS, if it is set, is left alone; otherwise each rank gets cores / RANKS.
 set -euo pipefail
 
@@ -68,14 +71,43 @@ on_signal() {
     exit 130
   fi
 }
-for signal in TERM HUP USR1 INT; do
+for signal in TERM HUP USR1 USR2 XCPU INT; do
   # shellcheck disable=SC2064  # the name is meant to be filled in now
   trap "on_signal $signal" "$signal"
 done
 
+# shellcheck disable=SC2317  # started below
+# Copies its input to DESCRIPTOR, line by line, and to FILE once that takes no more.
+relay() {
+  local to file=$2 line
+  exec {to}>&"$1"
+  trap '' PIPE TERM HUP USR1 USR2 XCPU INT
+  while IFS= read -r line || [[ $line ]]; do
+    if [[ $to ]] && ! { printf '%s\n' "$line" >&"$to"; } 2> /dev/null; then
+      to=''
+    fi
+    [[ $to ]] || printf '%s\n' "$line" >> "$file" || true
+  done
+}
+relays=()
+# Files and terminals mpirun writes to itself: they do not vanish, or not without a SIGHUP.
+if [[ -p /dev/fd/1 || -S /dev/fd/1 ]]; then
+  exec {out}> >(relay 1 "launch-output-$$.log")
+  relays+=($!)
+else
+  exec {out}>&1
+fi
+if [[ -p /dev/fd/2 || -S /dev/fd/2 ]]; then
+  exec {errors}> >(relay 2 "launch-errors-$$.log")
+  relays+=($!)
+else
+  exec {errors}>&2
+fi
+
 # A session of its own: a terminal's Ctrl-C then reaches this script alone, not mpirun and the ranks too.
-setsid mpirun "${flags[@]}" "$@" < /dev/null &
+setsid mpirun "${flags[@]}" "$@" < /dev/null >&"$out" 2>&"$errors" {out}>&- {errors}>&- &
 job=$!
+exec {out}>&- {errors}>&-
 
 # A signal with a trap ends `wait` early; the job's own exit code comes from the last one.
 code=0
@@ -83,6 +115,9 @@ while :; do
   signalled=0
   wait "$job" && code=0 || code=$?
   ((signalled)) || break
+done
+for relay in "${relays[@]}"; do
+  wait "$relay" || true
 done
 if [[ $stopping ]]; then
   kill "$stopping" 2> /dev/null || true

@@ -10,6 +10,8 @@
 #                                     ThreadSanitizer
 #   launch/test.sh --long             the long forms of the tests that inject faults (hours), then docs/faults.md from what
 #                                     they did; and, where Clang is, of the fuzz targets with libFuzzer
+#                                     last clang-tidy on all files (launch/lint.sh --all)
+# At the end stand the tests that took longest and each test case that was skipped, with its reason.
 # Exit: 0 all tests passed, 2 missing packages, otherwise something failed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -31,9 +33,16 @@ launch/install_packages.sh tests
 
 # build_and_test PRESET TEST-PRESET CTEST-ARGUMENT...
 build_and_test() {
+  local results=$PWD/build/$1/tests.xml failed=0
   launch/build.sh --preset "$1"
+  rm -f "$results"
   # nproc would obey OMP_NUM_THREADS. The presets ask for the output of tests that fail, and for an error without tests.
-  ctest --preset "$2" --parallel "$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)" "${@:3}"
+  ctest --preset "$2" --parallel "$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)" --output-junit "$results" \
+    --test-output-size-passed 10000000 "${@:3}" || failed=$?
+  if [[ -e $results ]]; then  # not after ctest -N
+    python3 launch/test_report.py "$results"
+  fi
+  return "$failed"
 }
 
 case $what in
@@ -58,17 +67,15 @@ case $what in
 esac
 
 launch/build.sh --preset "$preset"
-# Tests that have passed need not run again: programs, scripts and fixtures older than the mark are those that passed.
+# Tests that have passed need not run again while all that they depend on is the same.
 mark=build/$preset/all-tests-passed
-if [[ -z $again && $# == 0 && -e $mark ]] &&
-  [[ -z $(find "build/$preset/bin" cmake configs dist kernels launch src tests CMakeLists.txt -newer "$mark" -type f -not -path '*/__pycache__/*' -print -quit) ]]; then
+state=$(launch/tested_state.sh "$preset")
+if [[ -z $again && $# == 0 && -e $mark && $(< "$mark") == "$state" ]]; then
   echo "all tests passed at $(date -r "$mark" '+%F %T'), and nothing has changed since (launch/test.sh --again runs them all the same)"
   exit 0
 fi
 rm -f "$mark"
-start=$(mktemp "build/$preset/tests-started.XXXXXX")
-trap 'rm -f "$start"' EXIT
 build_and_test "$preset" "$preset" "$@"
 if (($# == 0)); then
-  mv "$start" "$mark"  # as old as the start: what is changed while the tests run counts as changed
+  printf '%s\n' "$state" > "$mark"  # of the start: what is changed while the tests run counts as changed
 fi

@@ -138,17 +138,6 @@ void with_problem(const Queue& queue, std::span<const Row> rows, const std::vect
   run(problem, threads_for(queue, e.batch * e.heads * e.rows * keys));
 }
 
-/// parallel_for; the caller's thread lets messages move on behind each of its tasks.
-template <class Task>
-void for_tasks(const Queue& queue, int threads, int64_t count, const Task& task) {
-  parallel_ranges(threads, count, [&](int64_t begin, int64_t end, int thread) {
-    for (int64_t i = begin; i < end; ++i) {
-      task(i);
-      if (thread == 0) queue.poll();
-    }
-  });
-}
-
 void forward_f32(const Queue& queue, float* o, float* lse, Write write, const float* q, std::span<const Row> rows,
                  const std::vector<AttentionKeys<float>>& spans, AttentionExtents e) {
   with_problem(queue, rows, spans, e, [&](const Problem& p, int threads) {
@@ -156,7 +145,7 @@ void forward_f32(const Queue& queue, float* o, float* lse, Write write, const fl
     int64_t queries = p.blocks.run;  // or so many as leave each thread a few runs
     while (queries > p.blocks.queries && matrices * ((e.rows + queries - 1) / queries) < 4 * threads) queries /= 2;
     const int64_t runs = (e.rows + queries - 1) / queries;
-    for_tasks(queue, threads, matrices * runs, [&](int64_t task) {
+    parallel_tasks(queue, threads, matrices * runs, [&](int64_t task, const auto&) {
       const int64_t matrix = task / runs, kv_matrix = matrix / e.heads * e.kv_heads + matrix % e.heads / group;
       // First, last, second, last but one, ...: under a causal mask each thread's range then holds as much work.
       const int64_t i = task % runs, run = i % 2 == 0 ? i / 2 : runs - 1 - i / 2;
@@ -172,10 +161,10 @@ void backward_f32(const Queue& queue, float* dq, Write write, const float* d_o, 
   with_problem(queue, rows, spans, e, [&](const Problem& p, int threads) {
     const int64_t group = e.heads / e.kv_heads;
     // A task owns dk and dv of its (batch, kv_head): all heads of the group, one behind the other.
-    for_tasks(queue, threads, e.batch * e.kv_heads, [&](int64_t kv_matrix) {
+    parallel_tasks(queue, threads, e.batch * e.kv_heads, [&](int64_t kv_matrix, const auto& pause) {
       for (int64_t matrix = kv_matrix * group; matrix < (kv_matrix + 1) * group; ++matrix) {
         const int64_t at = matrix * e.rows * e.head_dim;
-        for (int64_t begin = 0; begin < e.rows; begin += p.blocks.run)
+        for (int64_t begin = 0; begin < e.rows; begin += p.blocks.run, pause())
           backward_run(p, dq ? dq + at : nullptr, write, d_o + at, o + at, lse + matrix * e.rows, q + at, kv_matrix,
                        begin, p.blocks.run);
       }
@@ -251,7 +240,7 @@ void LocalAttention::forward_part(Queue& queue, View<> o, View<> lse, Write writ
   if (!queue.reference(q.dtype()))
     return forward_f32(queue, o.as<float>(), lse.as<float>(), write, q.as<float>(), rows, typed<float>(spans), e);
   by_float_type(q.dtype(), [&]<class T>() {
-    reference::attention_forward(o.as<T>(), lse.as<T>(), write, q.as<T>(), rows, typed<T>(spans), e, queue.products());
+    reference::attention_forward(o.as<T>(), lse.as<T>(), write, q.as<T>(), rows, typed<T>(spans), e, queue);
   });
 }
 
@@ -267,7 +256,7 @@ void LocalAttention::backward_part(Queue& queue, View<> dq, Write write, ConstVi
                         q.as<float>(), rows, typed<float>(spans), e);
   by_float_type(q.dtype(), [&]<class T>() {
     reference::attention_backward(dq ? dq.as<T>() : nullptr, write, d_o.as<T>(), o.as<T>(), lse.as<T>(), q.as<T>(),
-                                  rows, typed<T>(spans), e, queue.products());
+                                  rows, typed<T>(spans), e, queue);
   });
 }
 

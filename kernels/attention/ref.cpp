@@ -50,11 +50,11 @@ void see(std::vector<Seen<T>>& seen, const T* q, const Row& query, const std::ve
 
 /// Calls body(row of the query tensor, its Row, matrix of the key tensors) for each (batch, head, query row).
 template <class Body>
-void for_queries(std::span<const Row> rows, AttentionExtents e, const Body& body) {
+void for_queries(const Queue& queue, std::span<const Row> rows, AttentionExtents e, const Body& body) {
   const int64_t group = e.heads / e.kv_heads;
   for (int64_t b = 0; b < e.batch; ++b)
     for (int64_t h = 0; h < e.heads; ++h)
-      for (int64_t i = 0; i < e.rows; ++i)
+      for (int64_t i = 0; i < e.rows; ++i, queue.poll())
         body((b * e.heads + h) * e.rows + i, rows[static_cast<size_t>(i)], b * e.kv_heads + h / group);
 }
 
@@ -64,9 +64,10 @@ void for_queries(std::span<const Row> rows, AttentionExtents e, const Body& body
 // one more key with the score lse and the value o.
 template <class T>
 void attention_forward(T* o, T* lse, Write write, const T* q, std::span<const Row> rows,
-                       const std::vector<AttentionKeys<T>>& spans, AttentionExtents e, Products products) {
+                       const std::vector<AttentionKeys<T>>& spans, AttentionExtents e, const Queue& queue) {
+  const Products products = queue.products();
   std::vector<Seen<T>> seen;
-  for_queries(rows, e, [&](int64_t at, const Row& query, int64_t kv_matrix) {
+  for_queries(queue, rows, e, [&](int64_t at, const Row& query, int64_t kv_matrix) {
     T* const y = o + at * e.head_dim;
     see(seen, q + at * e.head_dim, query, spans, kv_matrix, e.head_dim, products);
     if (write == Write::Accumulate && seen.empty()) return;
@@ -91,10 +92,11 @@ void attention_forward(T* o, T* lse, Write write, const T* q, std::span<const Ro
 template <class T>
 void attention_backward(T* dq, Write write, const T* d_o, const T* o, const T* lse, const T* q,
                         std::span<const Row> rows, const std::vector<AttentionKeys<T>>& spans, AttentionExtents e,
-                        Products products) {
+                        const Queue& queue) {
+  const Products products = queue.products();
   const T scale = 1 / std::sqrt(static_cast<T>(e.head_dim));
   std::vector<Seen<T>> seen;
-  for_queries(rows, e, [&](int64_t at, const Row& query, int64_t kv_matrix) {
+  for_queries(queue, rows, e, [&](int64_t at, const Row& query, int64_t kv_matrix) {
     const T *x = q + at * e.head_dim, *dy = d_o + at * e.head_dim, *y = o + at * e.head_dim;
     T* const dx = dq ? dq + at * e.head_dim : nullptr;
     if (dx && write == Write::Overwrite) std::fill_n(dx, e.head_dim, T(0));
@@ -111,14 +113,14 @@ void attention_backward(T* dq, Write write, const T* d_o, const T* o, const T* l
 }
 
 template void attention_forward(float*, float*, Write, const float*, std::span<const Row>,
-                                const std::vector<AttentionKeys<float>>&, AttentionExtents, Products);
+                                const std::vector<AttentionKeys<float>>&, AttentionExtents, const Queue&);
 template void attention_forward(double*, double*, Write, const double*, std::span<const Row>,
-                                const std::vector<AttentionKeys<double>>&, AttentionExtents, Products);
+                                const std::vector<AttentionKeys<double>>&, AttentionExtents, const Queue&);
 template void attention_backward(float*, Write, const float*, const float*, const float*, const float*,
                                  std::span<const Row>, const std::vector<AttentionKeys<float>>&, AttentionExtents,
-                                 Products);
+                                 const Queue&);
 template void attention_backward(double*, Write, const double*, const double*, const double*, const double*,
                                  std::span<const Row>, const std::vector<AttentionKeys<double>>&, AttentionExtents,
-                                 Products);
+                                 const Queue&);
 
 }  // namespace memring::reference

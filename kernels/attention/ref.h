@@ -22,11 +22,13 @@ struct AttentionKeys {
   std::span<const Row> rows;  // keys
 };
 
+// The queue says how products round, and is polled between queries.
+
 template <class T>
 void attention_forward(T* o, T* lse, Write, const T* q, std::span<const Row> rows,
-                       const std::vector<AttentionKeys<T>>& spans, AttentionExtents, Products);
+                       const std::vector<AttentionKeys<T>>& spans, AttentionExtents, const Queue&);
 template <class T>
 void attention_backward(T* dq, Write, const T* d_o, const T* o, const T* lse, const T* q, std::span<const Row> rows,
-                        const std::vector<AttentionKeys<T>>& spans, AttentionExtents, Products);
+                        const std::vector<AttentionKeys<T>>& spans, AttentionExtents, const Queue&);
 
 }  // namespace memring::reference

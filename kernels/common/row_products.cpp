@@ -29,7 +29,7 @@ void row_product(const Queue& queue, Transpose b, int64_t rows, int64_t n, int64
   std::vector<std::pair<int64_t, int64_t>> blocks;
   for_row_blocks(queue, rows, first, [&](int64_t begin, int64_t count) { blocks.emplace_back(begin, count); });
   const int64_t columns = parts_of(n, kColumns);
-  parallel_for(threads_for(queue, rows * n), std::ssize(blocks) * columns, [&](int64_t task) {
+  parallel_tasks(queue, threads_for(queue, rows * n), std::ssize(blocks) * columns, [&](int64_t task, const auto&) {
     const auto [begin, count] = blocks[static_cast<size_t>(task / columns)];
     const int64_t column = task % columns * kColumns;
     gemm(one, Transpose::No, b, count, std::min(kColumns, n - column), k, A + begin * k, k,
@@ -43,7 +43,7 @@ void sum_row_products(Queue& queue, int64_t m, int64_t n, int64_t rows, const fl
     return gemm(queue, Transpose::Yes, Transpose::No, m, n, rows, A, m, B, n, write, C.as<float>(), n);
   const Queue one = one_thread(queue);
   const ExactSumLoops& loops = MEMRING_LOOPS(queue, exact_sum_loops);
-  parallel_for(threads_for(queue, m * n), parts_of(m, kHeight), [&](int64_t part) {
+  parallel_tasks(queue, threads_for(queue, m * n), parts_of(m, kHeight), [&](int64_t part, const auto&) {
     const int64_t top = part * kHeight, count = std::min(kHeight, m - top);
     if (C.dtype() != DType::Exact)
       return gemm(one, Transpose::Yes, Transpose::No, count, n, rows, A + top, m, B, n, write, C.as<float>() + top * n,

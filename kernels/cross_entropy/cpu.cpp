@@ -83,6 +83,7 @@ struct Head {
       const int64_t number = begin + (queue.block() > 0 ? first : 0);
       rows = std::min(kChunk - number % kChunk, extent.rows - begin);
       chunk(begin, rows, logits);
+      queue.poll();
     }
   }
 };
@@ -103,8 +104,10 @@ void CrossEntropy::forward(Queue& queue, View<> nll, ConstView<> hidden, ConstVi
     return by_float_type(hidden.dtype(), [&]<class T>() {
       ArenaScope scope(scratch);
       T* logits = scratch.take<T>({std::min<int64_t>(e.rows, 1), e.vocab}).data();
-      reference::cross_entropy_forward(nll.as<T>(), hidden.as<T>(), weight.as<T>(), targets.data(), e, logits,
-                                       queue.products());
+      in_pieces(queue, e.rows, [&](int64_t begin, int64_t count) {
+        reference::cross_entropy_forward(nll.as<T>() + begin, hidden.as<T>() + begin * e.dim, weight.as<T>(),
+                                         targets.data() + begin, {count, e.dim, e.vocab}, logits, queue.products());
+      });
     });
   Head{queue, nll.as<float>(), nullptr, {}, hidden.as<float>(), weight.as<float>(), targets.data(), e, first}.run(
       scratch);
@@ -122,10 +125,12 @@ void CrossEntropy::forward_backward(Queue& queue, View<> nll, View<> d_hidden, V
       ArenaScope scope(scratch);
       T* logits = scratch.take<T>({std::min<int64_t>(e.rows, 1), e.vocab}).data();
       add_rows<T>(queue, d_weight, e.rows, first, [&](T* terms, int64_t begin, int64_t count) {
-        const int64_t at = begin * e.dim;
-        reference::cross_entropy_forward_backward(nll.as<T>() + begin, d_hidden.as<T>() + at, terms,
-                                                  hidden.as<T>() + at, weight.as<T>(), targets.data() + begin,
-                                                  {count, e.dim, e.vocab}, logits, queue.products());
+        in_pieces(queue, count, [&](int64_t piece, int64_t rows) {
+          const int64_t row = begin + piece, at = row * e.dim;
+          reference::cross_entropy_forward_backward(nll.as<T>() + row, d_hidden.as<T>() + at, terms,
+                                                    hidden.as<T>() + at, weight.as<T>(), targets.data() + row,
+                                                    {rows, e.dim, e.vocab}, logits, queue.products());
+        });
       });
     });
   Head{

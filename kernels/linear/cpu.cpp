@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/profile.h"
 #include "kernels/common/checks.h"
+#include "kernels/common/dispatch.h"
 #include "kernels/common/row_products.h"
 #include "kernels/linear/linear.h"
 #include "kernels/linear/ref.h"
@@ -32,9 +33,13 @@ void Linear::forward(Queue& queue, View<> y, Write write, ConstView<> x, ConstVi
   const Timed timed(queue, "Linear forward", e.flops(), x, w, y);
   if (queue.reference(x.dtype()))
     return by_float_type(x.dtype(), [&]<class T>() {
-      reference::linear_forward(y.as<T>(), write, x.as<T>(), w.as<T>(), e.rows, e.in, e.out, queue.products());
+      in_pieces(queue, e.rows, [&](int64_t begin, int64_t count) {
+        reference::linear_forward(y.as<T>() + begin * e.out, write, x.as<T>() + begin * e.in, w.as<T>(), count, e.in,
+                                  e.out, queue.products());
+      });
     });
   row_product(queue, Transpose::Yes, e.rows, e.out, e.in, x.as<float>(), w.as<float>(), e.in, write, y.as<float>());
+  queue.poll();
 }
 
 void Linear::input_gradient(Queue& queue, View<> dx, Write write, ConstView<> dy, ConstView<> w) {
@@ -42,9 +47,13 @@ void Linear::input_gradient(Queue& queue, View<> dx, Write write, ConstView<> dy
   const Timed timed(queue, "Linear input gradient", e.flops(), dx, w, dy);
   if (queue.reference(dx.dtype()))
     return by_float_type(dx.dtype(), [&]<class T>() {
-      reference::linear_input_gradient(dx.as<T>(), write, dy.as<T>(), w.as<T>(), e.rows, e.in, e.out, queue.products());
+      in_pieces(queue, e.rows, [&](int64_t begin, int64_t count) {
+        reference::linear_input_gradient(dx.as<T>() + begin * e.in, write, dy.as<T>() + begin * e.out, w.as<T>(), count,
+                                         e.in, e.out, queue.products());
+      });
     });
   row_product(queue, Transpose::No, e.rows, e.in, e.out, dy.as<float>(), w.as<float>(), e.in, write, dx.as<float>());
+  queue.poll();
 }
 
 void Linear::weight_gradient(Queue& queue, View<> dw, ConstView<> dy, ConstView<> x) {
@@ -53,11 +62,15 @@ void Linear::weight_gradient(Queue& queue, View<> dw, ConstView<> dy, ConstView<
   if (queue.reference(x.dtype()))
     return by_float_type(x.dtype(), [&]<class T>() {
       add_rows<T>(queue, dw, e.rows, 0, [&](T* terms, int64_t begin, int64_t count) {
-        reference::linear_weight_gradient(terms, dy.as<T>() + begin * e.out, x.as<T>() + begin * e.in, count, e.in,
-                                          e.out, queue.products());
+        in_pieces(queue, count, [&](int64_t piece, int64_t piece_rows) {
+          const int64_t at = begin + piece;
+          reference::linear_weight_gradient(terms, dy.as<T>() + at * e.out, x.as<T>() + at * e.in, piece_rows, e.in,
+                                            e.out, queue.products());
+        });
       });
     });
   sum_row_products(queue, e.out, e.in, e.rows, dy.as<float>(), x.as<float>(), Write::Accumulate, dw);
+  queue.poll();
 }
 
 }  // namespace memring

@@ -3,6 +3,7 @@
 #include "app/command_line.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <boost/program_options.hpp>
@@ -11,6 +12,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/home.h"
 #include "base/text.h"
 #include "config/nearest.h"
 #include "config/options.h"
@@ -42,6 +44,16 @@ Error unknown_option(const Command& command, std::string name) {
                fmt::format("Did you mean '--{}'? {}", best, see_help(command)));
 }
 
+/// A key that another command reads would have no effect; one that does not exist is left to load_config.
+void refuse_other_section(const Command& command, const std::string& key) {
+  const Option* option = find_option(key);
+  if (!option ||
+      std::find(command.sections.begin(), command.sections.end(), option->section()) != command.sections.end())
+    return;
+  throw Error(ExitCode::Usage, fmt::format("memring {} does not read {}", command.name, key),
+              fmt::format("Leave --{} out. It reads [{}].", key, fmt::join(command.sections, "] [")));
+}
+
 /// Takes every --section.key=value out of `words`, up to a lone "--" (after which all is positional).
 std::vector<std::string> take_overrides(const Command& command, std::vector<std::string>& words) {
   std::vector<std::string> overrides, rest;
@@ -58,7 +70,7 @@ std::vector<std::string> take_overrides(const Command& command, std::vector<std:
       throw Error(ExitCode::Usage,
                   fmt::format("memring {} takes no configuration keys, found {}", command.name, shown(word)),
                   "Leave it out. " + see_help(command));
-    split_override(word);
+    refuse_other_section(command, split_override(word).key);
     overrides.push_back(std::move(word));
   }
   words = std::move(rest);
@@ -72,7 +84,7 @@ void check_option(const Command& command, const CommandOption& option, const std
         fmt::format("memring {}: --{} = '{}' is wrong; expected {}", command.name, option.name, shown(value), expected),
         fmt::format("Set it as in this example: --{}={}", option.name, option.example));
   };
-  if (option.kind == OptionKind::Text && value.empty()) refuse("text");
+  if ((option.kind == OptionKind::Text || option.kind == OptionKind::Path) && value.empty()) refuse("text");
   if (option.kind == OptionKind::Number) {
     double number = 0;
     const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
@@ -148,6 +160,7 @@ CommandLine parse_command_line(const Command& command, int argc, char** argv) {
   const po::variables_map values = parse_own(command, words);
   line.arguments = values["argument"].as<std::vector<std::string>>();
   check_arguments(command, line.arguments);
+  for (std::string& argument : line.arguments) argument = expand_home(argument);
   for (const CommandOption& option : command.options) {
     const std::string name(option.name);
     if (!values.count(name)) {
@@ -162,8 +175,9 @@ CommandLine parse_command_line(const Command& command, int argc, char** argv) {
       line.given_options.push_back(name);
       continue;
     }
-    const std::string value = values[name].as<std::string>();
+    std::string value = values[name].as<std::string>();
     check_option(command, option, value);
+    if (option.kind == OptionKind::Path) value = expand_home(value);
     if (option.key.empty())
       line.options[name] = value, line.given_options.push_back(name);
     else

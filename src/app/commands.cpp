@@ -12,15 +12,17 @@ namespace memring {
 namespace {
 
 std::vector<Command> table() {
-  constexpr OptionKind kText = OptionKind::Text, kNumber = OptionKind::Number, kChoice = OptionKind::Choice,
-                       kFlag = OptionKind::Flag;
+  constexpr OptionKind kText = OptionKind::Text, kPath = OptionKind::Path, kNumber = OptionKind::Number,
+                       kChoice = OptionKind::Choice, kFlag = OptionKind::Flag;
   constexpr std::string_view kTolerance = "0 or more; 0 = by data type";
   return {
       {"train",
        "trains; run again, it resumes from the newest good checkpoint of its run directory",
        "CONFIG.ini [--section.key=value ...]",
-       "CONFIG.ini: the configuration; the keys below may be set in it or behind it.",
-       "mpirun -n 2 memring train configs/rmt.ini --mesh.segment=2 --run.steps=5000",
+       "CONFIG.ini: the configuration; the keys below may be set in it or behind it. Behind it, a key that has no "
+       "effect\n"
+       "there is an error. A run's own config.ini stands for the run in whose directory it lies.",
+       "mpirun -n 2 memring train configs/quickstart.ini --run.dir=runs/books --data.path=data/books.h5",
        1,
        1,
        run_train,
@@ -29,26 +31,28 @@ std::vector<Command> table() {
         "checkpoint", "log"}},
       {"eval",
        "loss by position, or a memory task's accuracy by number of segments, with memory and with memory reset",
-       "CONFIG.ini|RUN [--json FILE] [--checkpoint NAME] [--section.key=value ...]",
-       "CONFIG.ini or RUN: a configuration, or a run directory (its configuration is used).",
+       "CONFIG.ini|RUN|CHECKPOINT [--json FILE] [--checkpoint NAME] [--section.key=value ...]",
+       "CONFIG.ini or RUN: a configuration, or a run directory (its configuration is used); or one checkpoint of it\n"
+       "(RUN/checkpoints/step-000000500), or a copy of one.",
        "memring eval runs/books --data.path=data/held_out.h5 --json eval.json",
        1,
        1,
        run_eval,
-       {{"json", "FILE", kText, "", "text", "Also write the result to this JSON file; short for --eval.json.",
+       {{"json", "FILE", kPath, "", "text", "Also write the result to this JSON file; short for --eval.json.",
          "eval.json", false, "eval.json"},
         {"checkpoint", "NAME", kText, "", "text",
-         "Checkpoint of the run directory to evaluate; without it the newest good one.", "step-000500"}},
-       {"run", "mesh", "device", "model", "memory", "segment", "data", "task", "eval"}},
+         "Checkpoint of the run directory to evaluate; without it the newest good one.", "step-000000500"}},
+       {"run", "mesh", "device", "model", "memory", "segment", "data", "task", "curriculum", "eval"}},
       {"pack",
        "text files or folders to a token file",
        "INPUT... --out FILE.h5 [--tokenizer bytes]",
-       "INPUT: text files, folders (all their files, sorted by name), or - for standard input.",
+       "INPUT: text files, folders (all their files, sorted by name), or - for standard input. In folders, HDF5 and\n"
+       "compressed files, .git and editors' backups are skipped, with a line; given by name they are refused.",
        "memring pack books/ notes.txt --out data/books.h5",
        1,
        -1,
        run_pack,
-       {{"out", "FILE.h5", kText, "", "text", "Token file to write.", "data/books.h5", true},
+       {{"out", "FILE.h5", kPath, "", "text", "Token file to write.", "data/books.h5", true},
         {"tokenizer", "NAME", kChoice, "bytes", "bytes",
          "How text becomes token ids; bytes: one id (0-255) for each byte.", "bytes"}},
        {}},
@@ -76,17 +80,17 @@ std::vector<Command> table() {
          "Largest relative error of logits and memory states (fp64: 1e-9, fp32: 1e-4).", "1e-5"},
         {"gradient-tolerance", "X", kNumber, "0", kTolerance,
          "Largest relative error of all gradients as one vector (fp64: 1e-9, fp32: 1e-4).", "1e-5"}},
-       {"mesh", "device", "tbptt"}},
+       {"run", "mesh", "device", "tbptt", "data"}},
       {"bench",
        "measures a part of memring beside its yardstick, in interleaved pairs; exits 1 where a budget is missed",
        "[NAME] [--json FILE] [--pairs N] [--profile] [--section.key=value ...]",
        "NAME: a benchmark; without one, they are listed. Each has a model of its own, which the keys below change.\n"
        "checkpoint writes up to four states below run.dir and removes them.",
-       "memring bench checkpoint --run.dir=/scratch --json checkpoint.json",
+       "memring bench gemm --pairs 9 --json gemm.json",
        0,
        1,
        run_bench,
-       {{"json", "FILE", kText, "", "text", "Also write the result to this JSON file.", "bench.json"},
+       {{"json", "FILE", kPath, "", "text", "Also write the result to this JSON file.", "bench.json"},
         {"pairs", "N", kNumber, "9", "1 or more", "Pairs to measure; 9 or more make a figure to rely on.", "15"},
         {"profile", "", kFlag, "", "", "Also tell which operators the time of a step goes to.", "profile"}},
        {"run", "mesh", "device", "model", "memory", "segment", "tbptt", "data", "optimizer"}},

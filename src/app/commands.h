@@ -10,7 +10,7 @@
 
 namespace memring {
 
-enum class OptionKind : uint8_t { Text, Number, Choice, Flag };
+enum class OptionKind : uint8_t { Text, Path, Number, Choice, Flag };
 
 /// `--name=VALUE` or `--name VALUE` of one subcommand; a flag is `--name` alone.
 struct CommandOption {

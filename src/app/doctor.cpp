@@ -19,6 +19,8 @@
 #include "app/with_session.h"
 #include "base/machine.h"
 #include "base/memory_limits.h"
+#include "base/surroundings.h"
+#include "base/threads.h"
 #include "base/version.h"
 #include "dist/separate_start.h"
 #include "engine/engine.h"
@@ -28,7 +30,7 @@ namespace {
 
 /// What one rank found: plain bytes, so that it can be gathered.
 struct Findings {
-  char host[64], cpu[96], problem[128];
+  char host[64], cpu[96], problem[128], idle[256], ignored[256];
   int32_t node_rank, cores, threads, openmp_threads, isa, amx;
   double quota, disk_seconds;
   int64_t memory_total, memory_available, disk_free;
@@ -48,14 +50,16 @@ Findings look(const Session& session) {
   copy_text(f.cpu, cpu_name());
   f.node_rank = session.node().rank;
   f.cores = machine_cores();
-  f.threads = numerics(Config{}, session.node()).queue.threads;
-  const char* threads = std::getenv("OMP_NUM_THREADS");
-  f.openmp_threads = threads ? std::atoi(threads) : 0;
+  const ThreadCount count = numerics(Config{}, session.node()).threads;
+  f.threads = count.threads;
+  copy_text(f.idle, idle_cores(count, session.node().ranks));
+  copy_text(f.ignored, ignored_limits(count));
+  f.openmp_threads = std::atoi(variable("OMP_NUM_THREADS").c_str());
   f.isa = static_cast<int32_t>(best_isa());
   f.amx = cpu_has_amx_bf16();
   f.quota = cpu_quota();
   f.allowed = allowed_cores();
-  const MemoryLimit memory = tightest_memory_limit(session.node().ranks, f.threads);
+  const MemoryLimit memory = tightest_memory_limit(session.node().ranks);
   f.memory_total = memory.total;
   f.memory_available = memory.available * session.node().ranks;
   copy_text(f.memory_limit, memory.name);
@@ -126,6 +130,8 @@ std::vector<std::string> warnings_of(const std::string& name, const Host& host) 
     warn(fmt::format("OMP_NUM_THREADS asks for {} threads on {} core(s)", host.openmp_threads, usable),
          fmt::format("Set OMP_NUM_THREADS={}, or leave it unset: memring shares the cores out itself.",
                      usable / host.ranks));
+  if (f.idle[0]) warnings.push_back(fmt::format("{}: {}.", name, f.idle));
+  if (f.ignored[0]) warnings.push_back(fmt::format("{}: {}.", name, f.ignored));
   if (static_cast<Isa>(f.isa) == Isa::Baseline)
     warn("the CPU has no AVX2 with FMA; training will be several times slower", "Use a newer machine.");
   if (f.memory_available < kGib)
@@ -165,7 +171,7 @@ std::string host_line(const std::string& name, const Host& host) {
 void print(const std::map<std::string, Host>& hosts, int ranks, const std::string& mpi) {
   std::vector<std::string> warnings;
   std::set<int32_t> isas, amx;
-  std::string text = fmt::format("memring    {}\n", version());
+  std::string text = fmt::format("memring    {}\n", build());
   text += fmt::format("ranks      {} on {} host(s)\n", ranks, hosts.size());
   text += fmt::format("MPI        {}\n", mpi);
   for (const auto& [name, host] : hosts) {

@@ -1,6 +1,8 @@
 // memring eval: loss and perplexity by position, or accuracy on a memory task by number of segments, each with memory
 // and with the memory reset at every segment.
 // SPDX-License-Identifier: Apache-2.0
+#include <filesystem>
+
 #include "app/command.h"
 #include "app/result_file.h"
 #include "app/same_start.h"
@@ -8,37 +10,115 @@
 #include "dist/separate_start.h"
 #include "eval/perplexity.h"
 #include "eval/task_accuracy.h"
+#include "io/agreement.h"
+#include "io/checkpoint_files.h"
 #include "io/file.h"
+#include "io/manifest.h"
 #include "train/run_directory.h"
 
 namespace memring {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// What the argument names.
+struct Target {
+  std::string config;      ///< path of the configuration, or its text
+  bool is_text = false;    ///< from the manifest of a checkpoint whose run is not there
+  std::string run;         ///< run directory; empty: what the configuration says
+  std::string folder;      ///< of checkpoints; empty: that of the run
+  std::string checkpoint;  ///< the only one that is meant; empty: the newest
+};
+
+/// The run directory in whose folder of checkpoints `path` lies (or which it is); empty: none.
+std::string run_above(const std::string& path, int levels) {
+  std::error_code error;
+  fs::path run = fs::canonical(path, error);
+  for (; levels > 0; --levels) run = run.parent_path();
+  return !error && exists_at(config_file(run.string())) ? run.string() : std::string();
+}
+
+Target find_target(const std::string& path) {
+  Target target;
+  target.config = path;
+  if (!folder_at(path)) return target;
+  target.run = path;
+  std::optional<CheckpointSummary> newest;
+  if (exists_at(path + "/" + kManifestFile)) {
+    target.checkpoint = path;
+    target.run = run_above(path, 2);
+  } else if (const auto found = list_checkpoints(path); !found.empty()) {
+    target.folder = path;
+    target.run = run_above(path, 1);
+    newest = found.front();
+  } else if (!exists_at(config_file(path))) {
+    throw Error(
+        ExitCode::Data,
+        fmt::format("folder {} is not a run directory (it holds no config.ini), and no checkpoint either", path),
+        "Give the run.dir of a run, one of its checkpoints, or a configuration.");
+  }
+  target.is_text = target.run.empty();
+  target.config = target.is_text ? (newest ? *newest : read_manifest(path)).info.config : config_file(target.run);
+  return target;
+}
+
+/// Rank 0 finds, the others take: they may not see yet what is new on a network file system, or see it after a run has
+/// removed it.
+Target shared_target(const std::string& path, Session& session) {
+  Target target;
+  if (session.rank() == 0) target = find_target(path);
+  std::string text = target.is_text ? "text" : "";
+  for (std::string* part : {&target.config, &text, &target.run, &target.folder, &target.checkpoint})
+    broadcast_text(session.world(), *part);
+  target.is_text = !text.empty();
+  return target;
+}
+
+CheckpointChoice choice_of(const Target& target, const std::string& name, const std::string& run) {
+  if (!name.empty() && !target.checkpoint.empty())
+    throw Error(ExitCode::Usage,
+                fmt::format("{} is a checkpoint, and --checkpoint = {} names another one", target.checkpoint, name),
+                "Give one of them.");
+  const std::string folder = target.folder.empty() ? checkpoint_directory(run) : target.folder;
+  if (name.empty()) return {folder, target.checkpoint};
+  return {folder, name.find('/') != std::string::npos ? name : folder + "/" + name};
+}
+
+void warn(const std::vector<std::string>& warnings) {
+  for (const std::string& warning : warnings) fmt::print(stderr, "memring: warning: {}\n", warning);
+}
+
+}  // namespace
+
 int run_eval(const CommandLine& line) {
   return with_session(line.argc, line.argv, [&](Session& session) {
     refuse_separate_start(session);
-    const std::string& target = line.arguments[0];
-    const bool is_run = folder_at(target);
+    const Target target = shared_target(line.arguments[0], session);
     // A run is evaluated on whatever ranks there are, wherever its directory has been moved to; the command line
     // decides.
     std::vector<std::string> settings;
-    if (is_run) settings = {"mesh.data=0", "mesh.segment=1", "mesh.token=1", "data.micro_batch=0", "run.dir=" + target};
+    if (target.config != line.arguments[0])
+      settings = {"mesh.data=0", "mesh.segment=1", "mesh.token=1", "data.micro_batch=0"};
+    if (!target.run.empty()) settings.push_back("run.dir=" + target.run);
     settings.insert(settings.end(), line.overrides.begin(), line.overrides.end());
-    if (is_run && !exists_at(config_file(target)))
-      throw Error(ExitCode::Data, fmt::format("folder {} is not a run directory: it holds no config.ini", target),
-                  "Give the run.dir of a run, or a configuration.");
-    const Config config = load_config(is_run ? config_file(target) : target, settings);
+    const Config config = target.is_text       ? parse_config(target.config, line.arguments[0], settings)
+                          : target.run.empty() ? load_config(target.config, settings)
+                                               : load_run_config(target.run, settings);
     session.watch(config.run.timeout);
     require_same_start(session, config);
-    const std::string checkpoint = line.text("checkpoint");
+    const CheckpointChoice choice = choice_of(target, line.text("checkpoint"), config.run.dir);
     const bool speaks = session.rank() == 0;
     if (speaks) expect_writable(config.eval.json);
     std::string json;
     if (config.data.kind == "tokens") {
-      const Evaluation result = evaluate(config, checkpoint, session);
+      const Evaluation result = evaluate(config, choice, session);
+      if (speaks) warn(result.warnings);
       if (speaks) fmt::print("{}", to_table(result));
       json = to_json(result);
     } else {
-      json = to_json(evaluate_task(config, checkpoint, session, [&](const TaskAccuracy& so_far) {
+      json = to_json(evaluate_task(config, choice, session, [&](const TaskAccuracy& so_far) {
         if (!speaks) return;
+        if (so_far.rows.size() == 1) warn(so_far.warnings);
         if (so_far.rows.size() == 1) fmt::print("{}", head_of(so_far));
         fmt::print("{}", newest_row(so_far));
         std::fflush(stdout);  // a row may take minutes

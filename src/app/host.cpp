@@ -28,13 +28,6 @@ std::string proc_value(const char* path, const std::string& key) {
   return {};
 }
 
-/// The number that a control group's file starts with; -1 when there is no such file or it says "max".
-int64_t group_number(const char* path) {
-  std::ifstream file(path);
-  int64_t value = -1;
-  return file >> value ? value : -1;
-}
-
 class TestFile {
  public:
   explicit TestFile(const std::string& directory)
@@ -72,22 +65,6 @@ bool sync_directory(const std::string& directory) {
 std::string cpu_name() {
   const std::string name = proc_value("/proc/cpuinfo", "model name");
   return name.empty() ? "unknown CPU" : name;
-}
-
-cpu_set_t allowed_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  sched_getaffinity(0, sizeof set, &set);
-  return set;
-}
-
-double cpu_quota() {
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
-  double microseconds = 0, period = 0;
-  if (file >> microseconds >> period && period > 0) return microseconds / period;
-  const int64_t quota = group_number("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");
-  const int64_t of = group_number("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
-  return quota > 0 && of > 0 ? static_cast<double>(quota) / static_cast<double>(of) : 0;
 }
 
 DiskCheck check_disk(const std::string& directory) {

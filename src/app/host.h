@@ -1,17 +1,13 @@
-// What doctor asks the operating system beyond base/machine.h: the processor's name and limits, the disk.
+// What doctor asks the operating system beyond base/machine.h: the processor's name, the disk.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-
-#include <sched.h>
 
 #include <cstdint>
 #include <string>
 
 namespace memring {
 
-std::string cpu_name();     ///< as /proc/cpuinfo has it, or "unknown CPU"
-cpu_set_t allowed_cores();  ///< the cores on which this process may run (mpirun may have bound it to a few)
-double cpu_quota();         ///< cores' worth of time that the container may use; 0 = no limit
+std::string cpu_name();  ///< as /proc/cpuinfo has it, or "unknown CPU"
 
 struct DiskCheck {
   int64_t free = 0;     ///< bytes that this user may still write

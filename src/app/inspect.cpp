@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <set>
 
 #include "app/command.h"
 #include "base/error.h"
@@ -89,32 +90,51 @@ Faults inspect_checkpoint(const CheckpointSummary& checkpoint, bool full) {
     for (const FlatEntry& entry : checkpoint.layout.entries) fmt::print("    {} {}\n", entry.name, entry.shape.text());
     print_config(info.config);
   }
-  return print_faults(checkpoint.path, verify_checkpoint(checkpoint.path));
+  const auto faults = verify_checkpoint(checkpoint.path);
+  if (!faults.empty() && !checkpoint_exists(checkpoint.path))
+    throw Error(ExitCode::Data, fmt::format("{} was removed while it was read", checkpoint.path),
+                "A run that goes on keeps its newest checkpoints only: inspect the run directory.");
+  return print_faults(checkpoint.path, faults);
+}
+
+/// Every checkpoint of a folder, newest first. One that a run removes meanwhile is no fault, only gone; where all of
+/// them are, those that have come in their place are looked at.
+Faults inspect_checkpoints(const std::string& folder) {
+  Faults faults;
+  std::set<int64_t> seen;
+  int64_t gone = 0;
+  for (bool again = true; again && gone == std::ssize(seen);) {
+    again = false;
+    for (const auto& [step, directory] : checkpoint_directories(folder)) {
+      if (!seen.insert(step).second) continue;
+      try {
+        const Faults found = inspect_checkpoint(read_manifest(directory), false);
+        faults.insert(faults.end(), found.begin(), found.end());
+      } catch (const Error& error) {
+        // The others are inspected all the same.
+        const bool there = checkpoint_exists(directory);
+        fmt::print("{}: {}\n", directory,
+                   there ? "not a usable checkpoint" : "removed meanwhile, as a run does with its old checkpoints");
+        if (there) faults.emplace_back(error.what());
+        gone += !there;
+        again = again || !there;
+      }
+    }
+  }
+  return faults;
 }
 
 /// A run directory, its folder of checkpoints, or one checkpoint.
 Faults inspect_folder(const std::string& path) {
   const std::string inside = (fs::path(path) / "checkpoints").string();
   const bool run = exists_at(inside);
-  const auto directories = checkpoint_directories(run ? inside : path);
-  if (run && directories.empty())
+  const bool several = !checkpoint_directories(run ? inside : path).empty();
+  if (run && !several)
     throw Error(ExitCode::Data, fmt::format("run directory {} holds no checkpoint", path),
                 "Train longer, or set checkpoint.every.");
-  if (directories.empty() && !exists_at((fs::path(path) / kManifestFile).string()))
+  if (!several && !exists_at((fs::path(path) / kManifestFile).string()))
     throw Error(ExitCode::Data, fmt::format("folder {} is neither a checkpoint nor a run directory", path), kRemedy);
-  if (directories.empty()) return inspect_checkpoint(read_manifest(path), true);
-  Faults faults;
-  for (const auto& [step, directory] : directories) {
-    try {
-      const Faults found = inspect_checkpoint(read_manifest(directory), false);
-      faults.insert(faults.end(), found.begin(), found.end());
-    } catch (const Error& error) {
-      // The others are inspected all the same.
-      fmt::print("{}: not a usable checkpoint\n", directory);
-      faults.emplace_back(error.what());
-    }
-  }
-  return faults;
+  return several ? inspect_checkpoints(run ? inside : path) : inspect_checkpoint(read_manifest(path), true);
 }
 
 Faults inspect_file(const std::string& path) {

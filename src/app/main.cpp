@@ -54,7 +54,7 @@ int run(int argc, char** argv) {
     throw Error(ExitCode::Usage, "no command given",
                 "Start it as `memring COMMAND`; `memring --help` lists the commands.");
   if (first == "--help" || first == "-h") return print(general_help()), 0;
-  if (first == "--version") return print(fmt::format("memring {}\n", version())), 0;
+  if (first == "--version") return print(fmt::format("memring {}\n", build())), 0;
   const Command& command = find_command(first);
   if (asks_for_help(argc, argv)) return print(command_help(command)), 0;
   return command.run(parse_command_line(command, argc, argv));

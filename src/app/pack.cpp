@@ -47,6 +47,13 @@ class ProgressLine {
   Clock::time_point start_ = Clock::now();
 };
 
+/// A line for each, as long as a person would read them.
+void tell(const char* what, const std::vector<std::string>& lines) {
+  constexpr size_t kMost = 20;
+  for (size_t i = 0; i < std::min(lines.size(), kMost); ++i) fmt::print(stderr, "memring: {}{}\n", what, lines[i]);
+  if (lines.size() > kMost) fmt::print(stderr, "memring: {}{} more\n", what, lines.size() - kMost);
+}
+
 }  // namespace
 
 int run_pack(const CommandLine& line) {
@@ -58,7 +65,8 @@ int run_pack(const CommandLine& line) {
     result = pack(line.arguments, out, line.text("tokenizer"), [&](const PackProgress& now) { progress.show(now); });
   }
   const double seconds = seconds_since(start);
-  for (const std::string& skipped : result.skipped) fmt::print(stderr, "memring: skipped {}\n", skipped);
+  tell("skipped ", result.skipped);
+  tell("packed twice: ", result.repeated);
   fmt::print("{}: {} documents, {} tokens (tokenizer {}), digest {}{}\n", out, grouped(result.documents),
              grouped(result.tokens), line.text("tokenizer"), result.digest,
              result.replaced ? "; replaced the file of that name" : "");

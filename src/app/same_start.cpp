@@ -18,7 +18,7 @@ namespace {
 constexpr std::array<std::string_view, 4> kOfAHost = {"device.threads", "device.memory", "device.isa", "data.path"};
 
 std::string lines_of(const Config& config) {
-  std::string text = fmt::format("memring version={}\n", version());
+  std::string text = fmt::format("memring version={}\nmemring sources={}\n", version(), sources());
   for (const Option& option : options())
     if (std::find(kOfAHost.begin(), kOfAHost.end(), option.key) == kOfAHost.end())
       text += fmt::format("{}={}\n", option.key, value_text(option, config));

@@ -16,15 +16,19 @@ int64_t aligned(int64_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; 
 
 void Arena::Free::operator()(std::byte* block) const { std::free(block); }
 
-Arena::Arena(int64_t bytes, int threads) : size_(aligned(bytes)) {
+Arena::Arena(int64_t bytes, int threads, const std::function<void()>& touched) : size_(aligned(bytes)) {
   auto* block = static_cast<std::byte*>(std::aligned_alloc(kAlign, static_cast<size_t>(size_ ? size_ : kAlign)));
   if (!block) throw out_of_memory(size_);
   owned_.reset(block);
   data_ = block;
-  constexpr int64_t kPage = 4096;
-  parallel_ranges(threads, (size_ + kPage - 1) / kPage, [&](int64_t begin, int64_t end, int) {
-    std::memset(block + begin * kPage, 0, static_cast<size_t>(std::min(end * kPage, size_) - begin * kPage));
-  });
+  constexpr int64_t kPage = 4096, kPiece = 128 << 20;
+  for (int64_t at = 0; at < size_; at += kPiece) {
+    const int64_t piece = std::min(kPiece, size_ - at);
+    parallel_ranges(threads, (piece + kPage - 1) / kPage, [&](int64_t begin, int64_t end, int) {
+      std::memset(block + at + begin * kPage, 0, static_cast<size_t>(std::min(end * kPage, piece) - begin * kPage));
+    });
+    if (touched) touched();
+  }
 }
 
 View<> Arena::take(DType dtype, Shape shape) {

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "base/view.h"
@@ -17,9 +18,9 @@ class Arena {
  public:
   /// Measures: views have a shape and no memory; `peak()` is what a real arena needs.
   Arena() = default;
-  /// Owns a block of this many bytes, zeroed, and so touched, by `threads` threads: new memory comes at a GB/s or two.
-  /// Throws Error(Io) when there is none.
-  explicit Arena(int64_t bytes, int threads = 1);
+  /// Owns a block of this many bytes, zeroed, and so touched, by `threads` threads: new memory comes at a GB/s or two,
+  /// and `touched` is called now and then. Throws Error(Io) when there is none.
+  explicit Arena(int64_t bytes, int threads = 1, const std::function<void()>& touched = {});
   /// Carves out of memory that somebody else owns, such as a slot of a larger arena.
   explicit Arena(View<uint8_t> block) : data_(reinterpret_cast<std::byte*>(block.data())), size_(block.size()) {}
   Arena(Arena&&) = default;

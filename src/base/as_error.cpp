@@ -2,11 +2,8 @@
 #include "base/as_error.h"
 
 #include <filesystem>
-#include <latch>
 #include <new>
 #include <system_error>
-#include <thread>
-#include <vector>
 
 #include "base/memory_limits.h"
 
@@ -41,7 +38,7 @@ Error out_of_memory(int64_t bytes) {
   constexpr const char* kHint =
       "Use a smaller data.micro_batch or model, more ranks, or a machine or a job with more memory.";
   try {
-    const MemoryLimit limit = tightest_memory_limit(1, 0);
+    const MemoryLimit limit = tightest_memory_limit(1);
     return {ExitCode::Io,
             fmt::format("out of memory{}; the limit that counts is {}, {:.1f} MiB in all",
                         bytes > 0 ? fmt::format(": {:.1f} MiB were refused", mib(bytes)) : "", limit.name,
@@ -50,22 +47,6 @@ Error out_of_memory(int64_t bytes) {
   } catch (const std::bad_alloc&) {  // not even for this
     return {ExitCode::Io, "out of memory", kHint};
   }
-}
-
-void require_threads(int threads) {
-  std::vector<std::thread> started;
-  std::latch end(1);
-  std::string refusal;
-  try {
-    for (int i = 1; i < threads; ++i) started.emplace_back([&] { end.wait(); });
-  } catch (const std::system_error& error) {
-    refusal = error.code().message();
-  }
-  end.count_down();
-  for (std::thread& thread : started) thread.join();
-  if (!refusal.empty())
-    throw Error(ExitCode::Io,
-                fmt::format("the system starts {} of {} threads: {}", started.size() + 1, threads, refusal), kThreads);
 }
 
 }  // namespace memring

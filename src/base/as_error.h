@@ -16,8 +16,4 @@ Error as_error(const std::exception&);
 /// Memory was refused: says how much (0: unknown), and which limit counts.
 Error out_of_memory(int64_t bytes = 0);
 
-/// Throws Error(Io) where the system does not let this process have so many threads, the caller's included. OpenMP,
-/// which starts them later, would end the process.
-void require_threads(int threads);
-
 }  // namespace memring

@@ -2,7 +2,6 @@
 #include "base/machine.h"
 
 #include <malloc.h>
-#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,6 +9,8 @@
 #include <fstream>
 #include <sstream>
 #include <string>
+
+#include "base/surroundings.h"
 
 namespace memring {
 namespace {
@@ -29,9 +30,8 @@ int64_t proc_bytes(const char* path, const std::string& key) {
 }  // namespace
 
 int process_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  return sched_getaffinity(0, sizeof set, &set) == 0 ? std::max(1, CPU_COUNT(&set)) : 1;
+  const cpu_set_t cores = allowed_cores();
+  return std::max(1, CPU_COUNT(&cores));
 }
 
 int machine_cores() { return static_cast<int>(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN))); }

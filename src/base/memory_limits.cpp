@@ -11,6 +11,8 @@
 #include <optional>
 #include <sstream>
 
+#include "base/control_groups.h"
+
 namespace memring {
 namespace {
 
@@ -73,64 +75,33 @@ const GroupFiles kVersion1{{"memory.limit_in_bytes"},
                            {"total_inactive_file ", "total_active_file "},
                            "hierarchical_memory_limit "};
 
-void add_group(std::vector<MemoryLimit>& limits, int ranks, const fs::path& folder, const std::string& name,
-               const GroupFiles& files) {
+void add_group(std::vector<MemoryLimit>& limits, int ranks, const ControlGroup& group, const GroupFiles& files) {
+  const fs::path& folder = group.folder;
   int64_t used = number_in(folder / files.used).value_or(0);
   for (const char* key : files.reclaimable) used -= number_behind(folder / "memory.stat", key).value_or(0);
   const auto add = [&](const char* file, Bytes limit) {
     if (limit)
-      limits.push_back(
-          {fmt::format("control group {} ({})", name, file), *limit, (*limit - std::max<int64_t>(used, 0)) / ranks});
+      limits.push_back({fmt::format("control group {} ({})", group.name, file), *limit,
+                        (*limit - std::max<int64_t>(used, 0)) / ranks});
   };
   for (const char* file : files.limits) add(file, number_in(folder / file));
   if (files.inherited) add("a parent's limit", number_behind(folder / "memory.stat", files.inherited));
 }
 
-/// The group at `path` below `root`, and its parents. A container may see its own group as the root, while the path is
-/// the host's: then the path's end counts, as far as it is there.
-void add_groups(std::vector<MemoryLimit>& limits, int ranks, const fs::path& root, const fs::path& path,
-                const GroupFiles& files) {
-  std::vector<fs::path> steps;
-  for (const fs::path& step : path)
-    if (!step.empty() && step != "/" && step != "..") steps.push_back(step);
-  const auto below = [&](size_t first, size_t last) {
-    fs::path folder;
-    for (size_t i = first; i < last; ++i) folder /= steps[i];
-    return folder;
-  };
-  std::error_code unknown;
-  size_t first = 0;
-  while (first < steps.size() && !fs::is_directory(root / below(first, steps.size()), unknown)) ++first;
-  for (size_t last = steps.size() + 1; last-- > first;) {
-    const fs::path folder = below(first, last);
-    add_group(limits, ranks, root / folder, fmt::format("/{}", folder.string()), files);
-  }
-}
-
 void add_control_groups(std::vector<MemoryLimit>& limits, int ranks, const MemorySources& sources) {
-  const fs::path root = sources.cgroup;
-  std::ifstream file(fs::path(sources.proc) / "self/cgroup");
-  for (std::string line; std::getline(file, line);) {  // number:controllers:path
-    const size_t first = line.find(':'), second = line.find(':', first + 1);
-    if (second == std::string::npos) continue;
-    const std::string controllers = fmt::format(",{},", line.substr(first + 1, second - first - 1));
-    const std::string path = line.substr(second + 1);
-    if (controllers == ",,")
-      for (const fs::path& mount : {root, root / "unified"}) add_groups(limits, ranks, mount, path, kVersion2);
-    else if (controllers.find(",memory,") != std::string::npos)
-      add_groups(limits, ranks, root / "memory", path, kVersion1);
-  }
+  for (const ControlGroup& group : control_groups("memory", sources.proc, sources.cgroup))
+    add_group(limits, ranks, group, group.version1 ? kVersion1 : kVersion2);
 }
 
 // This process
 // ------------------------------------------------------------------------------------------------------------------
 
-void add_own_limits(std::vector<MemoryLimit>& limits, int threads, const fs::path& proc) {
+void add_own_limits(std::vector<MemoryLimit>& limits, const fs::path& proc) {
   const fs::path set = proc / "self/limits", status = proc / "self/status";
-  // What is taken besides the plan: a stack for each thread, two of our own included, and what libraries work with.
+  // What is taken besides the plan: the stack of the thread that writes checkpoints, and what libraries work with.
   constexpr int64_t kUsualStack = 8 * kMiB, kLibraries = 16 * kMiB;
   const int64_t stack = number_behind(set, "Max stack size").value_or(kUsualStack);
-  const int64_t besides = (threads + 2) * stack + kLibraries;
+  const int64_t besides = stack + kLibraries;
   const auto add = [&](const char* name, const char* limit, const char* used) {
     if (const Bytes bytes = number_behind(set, limit))
       limits.push_back({name, *bytes, *bytes - kib_behind(status, used).value_or(0) - besides});
@@ -165,18 +136,18 @@ void add_slurm(std::vector<MemoryLimit>& limits, int ranks, const MemorySources&
 
 }  // namespace
 
-std::vector<MemoryLimit> memory_limits(int ranks, int threads, const MemorySources& sources) {
+std::vector<MemoryLimit> memory_limits(int ranks, const MemorySources& sources) {
   std::vector<MemoryLimit> limits;
   add_host(limits, ranks, sources.proc);
   add_control_groups(limits, ranks, sources);
-  add_own_limits(limits, threads, sources.proc);
+  add_own_limits(limits, sources.proc);
   add_slurm(limits, ranks, sources);
   for (MemoryLimit& limit : limits) limit.available = std::max<int64_t>(limit.available, 0);
   return limits;
 }
 
-MemoryLimit tightest_memory_limit(int ranks, int threads, const MemorySources& sources) {
-  const std::vector<MemoryLimit> limits = memory_limits(ranks, threads, sources);
+MemoryLimit tightest_memory_limit(int ranks, const MemorySources& sources) {
+  const std::vector<MemoryLimit> limits = memory_limits(ranks, sources);
   const auto least = std::min_element(limits.begin(), limits.end(), [](const MemoryLimit& a, const MemoryLimit& b) {
     return a.available < b.available;
   });

@@ -5,9 +5,14 @@
 
 #include <algorithm>
 #include <exception>
+#include <future>
 #include <mutex>
+#include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
+
+#include "base/error.h"
 
 #ifndef MEMRING_STD_THREADS
 #include <omp.h>
@@ -59,8 +64,9 @@ void parallel_ranges(int threads, int64_t count, const std::function<void(int64_
   part(0);
   for (auto& worker : workers) worker.join();
 #else
+  // Whatever the run time delivers, each part is done once.
 #pragma omp parallel num_threads(parts)
-  part(omp_get_thread_num());
+  for (int p = omp_get_thread_num(); p < parts; p += omp_get_num_threads()) part(p);
 #endif
   first.rethrow();
 }
@@ -69,6 +75,37 @@ void parallel_for(int threads, int64_t count, const std::function<void(int64_t)>
   parallel_ranges(threads, count, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) body(i);
   });
+}
+
+void start_threads(int threads) {
+  std::promise<void> all_there;
+  const std::shared_future<void> go = all_there.get_future().share();
+  std::vector<std::thread> workers;
+  std::string refusal;
+  try {
+    while (std::ssize(workers) + 1 < threads) workers.emplace_back([go] { go.wait(); });
+  } catch (const std::system_error& error) {
+    refusal = error.what();
+  }
+  const auto started = std::ssize(workers) + 1;
+  all_there.set_value();
+  for (auto& worker : workers) worker.join();
+  int delivered = threads;
+#ifndef MEMRING_STD_THREADS
+  if (refusal.empty()) {
+#pragma omp parallel num_threads(threads)
+#pragma omp single
+    delivered = omp_get_num_threads();
+  }
+#endif
+  if (!refusal.empty())
+    throw Error(ExitCode::Io,
+                fmt::format("{} threads were to compute, and the system starts {}: {}", threads, started, refusal),
+                "Raise the limit of processes (ulimit -u, pids.max) or of memory (ulimit -v), or set device.threads "
+                "lower.");
+  if (delivered < threads)
+    throw Error(ExitCode::Usage, fmt::format("{} threads were to compute, and OpenMP gives {}", threads, delivered),
+                "Unset OMP_THREAD_LIMIT, OMP_DYNAMIC and OMP_MAX_ACTIVE_LEVELS.");
 }
 
 }  // namespace memring

@@ -15,6 +15,11 @@ void parallel_for(int threads, int64_t count, const std::function<void(int64_t)>
 /// Runs body(begin, end, thread) once per contiguous range; `thread` < threads numbers the range.
 void parallel_ranges(int threads, int64_t count, const std::function<void(int64_t, int64_t, int)>& body);
 
+/// Starts the threads that operators will compute on. Throws Error(Io) where the system starts fewer, and Error(Usage)
+/// where OpenMP was told to: libgomp ends the process where it cannot start one, and in oneDNN a smaller team gives
+/// other bits.
+void start_threads(int threads);
+
 /// Denormal numbers cost a hundred times a normal one: flush them to zero (FTZ, DAZ) in this thread.
 void flush_denormals();
 

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <utility>
 #include <vector>
@@ -44,10 +45,17 @@ class Queue {
   /// The reference kernels run where asked for, and always in double precision.
   bool reference(DType dtype) const { return options_.backend == Backend::Reference || dtype == DType::F64; }
 
-  /// Called between operators: MPI makes no progress by itself, so a long computation lets communicators look in.
+  /// Called on the main thread between operators, and inside long ones: MPI makes no progress by itself, so a long
+  /// computation lets communicators look in. Waiting must not call it: it counts as work.
   void poll() const {
+    worked();
     for (const auto& poll : polls_) poll();
   }
+  /// Counts a piece of work, so that a long operator is no hang. On any thread.
+  void worked() const {
+    if (work_) work_->fetch_add(1, std::memory_order_relaxed);
+  }
+  void count_work_in(std::atomic<int64_t>& counter) { work_ = &counter; }
   void add_poll(std::function<void()> poll) { polls_.push_back(std::move(poll)); }
 
   /// Where operators note their time; null: nowhere.
@@ -57,6 +65,7 @@ class Queue {
  private:
   Options options_;
   Profile* profile_ = nullptr;
+  std::atomic<int64_t>* work_ = nullptr;
   std::vector<std::function<void()>> polls_;
 };
 

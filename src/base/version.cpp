@@ -6,4 +6,6 @@ namespace memring {
 
 const char* version() { return MEMRING_VERSION; }
 
+std::string build() { return std::string(version()) + " (sources " + sources() + ")"; }
+
 }  // namespace memring

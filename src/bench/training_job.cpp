@@ -42,7 +42,7 @@ TrainingJob::TrainingJob(const Config& config, Communicator& group, const NodeSh
                     return backward ? Optimizer::bytes(dtype, sync_->shard().size()) : 0;
                   });
   engine_->allocate();
-  engine_->params().initialise(config_.run.seed, engine_->queue().threads());
+  engine_->params().initialise(config_.run.seed, engine_->queue());
   if (!backward) return;
   optimizer_.emplace(engine_->queue(), engine_->params(), sync_->shard(), config_.optimizer);
   engine_->reduce_during_backward(*sync_);

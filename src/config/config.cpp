@@ -39,9 +39,10 @@ Error unknown_key(const Setting& setting) {
                near + fmt::format("Use one of the keys of [{}]: {}.", section, names));
 }
 
-Config build(const std::vector<Setting>& settings) {
+using Places = std::map<std::string, std::string, std::less<>>;
+
+Config build(const std::vector<Setting>& settings, Places& places) {
   Config config;
-  std::map<std::string, std::string, std::less<>> places;
   for (const Setting& setting : settings) {
     const Option* option = find_option(setting.key);
     if (!option) throw unknown_key(setting);
@@ -56,6 +57,34 @@ Config build(const std::vector<Setting>& settings) {
   validate(config, place_of);
   return config;
 }
+
+bool decides(const Option& option, const Config& config) {
+  return option.decides == Decides::Numbers ||
+         (option.decides == Decides::StrictNumbers && config.run.deterministic == "strict");
+}
+
+std::vector<Setting> settings_of(std::string_view text, const std::string& name,
+                                 const std::vector<std::string>& overrides) {
+  std::vector<Setting> settings = scan_ini(text, name);
+  for (const std::string& text_of_override : overrides) settings.push_back(split_override(text_of_override));
+  return settings;
+}
+
+/// Whether the learning rate falls until the run ends; schedule constant falls over its last part, where there is one.
+void refuse_decay_without_end(const Config& config, const Places& places) {
+  const std::string& schedule = config.optimizer.schedule;
+  if (config.run.steps > 0 || config.run.tokens > 0 || schedule == "constant") return;
+  const auto place = places.find("run.steps");
+  throw Error(
+      ExitCode::Usage,
+      fmt::format("{}{}optimizer.schedule = {} decays until the run ends, but neither run.steps nor run.tokens says "
+                  "when",
+                  place == places.end() ? "" : place->second, place == places.end() ? "" : ": ", schedule),
+      "Set run.steps or run.tokens (run.time and run.target_loss may end the run before), or "
+      "optimizer.schedule = constant.");
+}
+
+}  // namespace
 
 std::string read_config(const std::string& path) {
   constexpr std::streamsize kLargest = 1 << 20;
@@ -82,16 +111,54 @@ std::string read_config(const std::string& path) {
   return text;
 }
 
-}  // namespace
-
 Config parse_config(std::string_view text, const std::string& name, const std::vector<std::string>& overrides) {
-  std::vector<Setting> settings = scan_ini(text, name);
-  for (const std::string& text_of_override : overrides) settings.push_back(split_override(text_of_override));
-  return build(settings);
+  Places places;
+  return build(settings_of(text, name, overrides), places);
 }
 
 Config load_config(const std::string& path, const std::vector<std::string>& overrides) {
   return parse_config(path.empty() ? std::string() : read_config(path), path, overrides);
+}
+
+TrainingConfig load_training_config(const std::string& path, const std::vector<std::string>& overrides) {
+  const auto settings = settings_of(path.empty() ? std::string() : read_config(path), path, overrides);
+  Places places;
+  TrainingConfig training{.config = build(settings, places), .unused = {}};
+  for (const Setting& setting : settings) {
+    const std::string unmet = unmet_conditions(*find_option(setting.key), training.config);
+    if (unmet.empty()) continue;
+    if (setting.place.starts_with("--"))
+      throw Error(ExitCode::Usage,
+                  fmt::format("{}: {} has no effect in this run; it counts with {}", setting.place, setting.key, unmet),
+                  fmt::format("Leave {} out, or set what it counts with.", setting.place));
+    training.unused.push_back(setting.key);
+  }
+  refuse_decay_without_end(training.config, places);
+  return training;
+}
+
+std::vector<std::string> unknown_settings(std::string_view text, const std::string& name) {
+  std::vector<std::string> unknown;
+  for (const Setting& setting : scan_ini(text, name))
+    if (!find_option(setting.key)) unknown.push_back(fmt::format("{} = {}", shown(setting.key), shown(setting.value)));
+  return unknown;
+}
+
+std::vector<ChangedKey> changed_keys(const Config& then, const Config& now) {
+  std::vector<ChangedKey> changed;
+  for (const Option& option : options())
+    if (std::string before = value_text(option, then), after = value_text(option, now); before != after)
+      changed.push_back({std::string(option.key), std::move(before), std::move(after)});
+  return changed;
+}
+
+std::vector<ChangedKey> changed_identity(const Config& then, const Config& now) {
+  std::vector<ChangedKey> changed = changed_keys(then, now);
+  std::erase_if(changed, [&](const ChangedKey& key) {
+    const Option& option = *find_option(key.key);
+    return !decides(option, then) || !decides(option, now);
+  });
+  return changed;
 }
 
 std::string render_config(const Config& config) {
@@ -111,7 +178,7 @@ std::string render_config(const Config& config) {
 std::string config_identity(const Config& config) {
   std::string text;
   for (const Option& option : options())
-    if (option.decides == Decides::Numbers) text += fmt::format("{}={}\n", option.key, value_text(option, config));
+    if (decides(option, config)) text += fmt::format("{}={}\n", option.key, value_text(option, config));
   return text;
 }
 

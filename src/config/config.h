@@ -12,7 +12,7 @@ namespace memring {
 
 struct RunConfig {
   std::string dir = "runs/default";
-  int64_t steps = 1000;    ///< optimizer steps; 0 = no limit (another stop condition must be set)
+  int64_t steps = 1000;    ///< optimizer steps; 0 = no limit, and so where tokens alone is set
   int64_t tokens = 0;      ///< stop after this many training tokens; 0 = no limit
   double time = 0;         ///< stop after this many seconds of training in this process; 0 = no limit
   double target_loss = 0;  ///< stop once a logged training loss is at most this; 0 = off
@@ -20,6 +20,7 @@ struct RunConfig {
   std::string deterministic = "mesh";  ///< mesh | strict
   int64_t block = 256;                 ///< strict: rows of a canonical block, a power of two
   double timeout = 600;                ///< seconds without any progress after which a rank ends the job; 0 = off
+  double wait = 120;                   ///< seconds to wait at the start for what another host has to do first
   std::string on_usr1 = "stop";        ///< stop (save, exit 75) | continue (save, go on)
   int64_t max_skipped = 10;            ///< exit 70 after this many non-finite steps in a row
 };
@@ -146,15 +147,38 @@ struct Config {
 /// data. Throws Error(Usage) naming file, line and key, what was expected and the nearest valid key.
 Config load_config(const std::string& path, const std::vector<std::string>& overrides);
 
-/// The same from a text (a fixture's or a checkpoint's `config`); `name` stands for the file in messages.
+/// The text of a configuration file. Throws Error with what keeps it from being read.
+std::string read_config(const std::string& path);
+
+/// load_config from a text (a fixture's or a checkpoint's `config`); `name` stands for the file in messages.
 Config parse_config(std::string_view text, const std::string& name, const std::vector<std::string>& overrides = {});
+
+/// What load_config makes of a training run's file and overrides, and which keys of the file have no effect there.
+/// Throws Error(Usage) also for an override without effect, and for a learning rate that decays towards no end.
+struct TrainingConfig {
+  Config config;
+  std::vector<std::string> unused;
+};
+TrainingConfig load_training_config(const std::string& path, const std::vector<std::string>& overrides);
+
+/// "section.key = value" of each setting of a text whose key this program does not know.
+std::vector<std::string> unknown_settings(std::string_view text, const std::string& name);
+
+/// A key whose value differs between two configurations.
+struct ChangedKey {
+  std::string key, then, now;
+};
+std::vector<ChangedKey> changed_keys(const Config& then, const Config& now);
+/// Those of them that belong to the identity of both.
+std::vector<ChangedKey> changed_identity(const Config& then, const Config& now);
 
 /// Every key with its value as ini text that parse_config reads back to the same Config.
 std::string render_config(const Config&);
 
 /// The keys that decide what is computed (not where, how fast, how long or how it is logged), one `section.key=value` a
 /// line: a run directory may be continued only by a configuration whose identity is the same. The learning rate's
-/// course and clipping are not among them: they are what one turns when a run goes astray.
+/// course and clipping are not among them: they are what one turns when a run goes astray. run.block is one of them
+/// under run.deterministic = strict alone.
 std::string config_identity(const Config&);
 
 /// `--help` text of the sections named (all when empty): each key with type, default, range and an example.

@@ -21,8 +21,11 @@ std::string config_help(const std::vector<std::string>& sections) {
       text += fmt::format("{}[{}]\n", text.empty() ? "" : "\n", section);
     }
     const std::string value = value_text(option, defaults);
-    text += fmt::format("  --{}=VALUE\n      {}\n      {}; default {}; example --{}={}\n", option.key, option.help,
-                        describe_values(option), value.empty() ? "empty" : value, option.key, option.example);
+    const std::string counts = conditions_text(option);
+    text +=
+        fmt::format("  --{}=VALUE\n      {}\n      {}; default {};{}{}{} example --{}={}\n", option.key, option.help,
+                    describe_values(option), value.empty() ? "empty" : value, counts.empty() ? "" : " counts with ",
+                    counts, counts.empty() ? "" : ";", option.key, option.example);
   }
   return text;
 }

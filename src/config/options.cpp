@@ -4,9 +4,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config/options.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <limits>
 
+#include "config/conditions.h"
 #include "config/nearest.h"
 
 namespace memring {
@@ -15,6 +18,7 @@ namespace {
 constexpr double kNoLimit = std::numeric_limits<double>::infinity();
 constexpr double kInt32Max = std::numeric_limits<int32_t>::max();
 constexpr Decides kNumbers = Decides::Numbers;
+using namespace counts;  // the conditions of keys
 
 template <auto Section, auto Key>
 Field at(Config& config) {
@@ -43,6 +47,7 @@ Option duration(Text key, At at, Text help, Text example) {
 Option text(Text key, At at, Text help, Text example, Decides decides = {}) {
   return {key, at, ValueKind::Text, decides, help, example};
 }
+Option path(Text key, At at, Text help, Text example) { return {key, at, ValueKind::Path, {}, help, example}; }
 Option choice(Text key, At at, Names choices, Text help, Text example, Decides decides = {}) {
   return {key, at, ValueKind::Choice, decides, help, example, {}, std::move(choices)};
 }
@@ -87,8 +92,11 @@ constexpr At eval = at<&Config::eval, Key>;
 
 std::vector<Option> table() {
   return {
-      text("run.dir", run<&RunConfig::dir>, "Run directory: checkpoints, log and configuration.", "runs/books"),
-      integer("run.steps", run<&RunConfig::steps>, at_least(0), "Optimizer steps; 0 = no limit.", "5000"),
+      path("run.dir", run<&RunConfig::dir>, "Run directory: checkpoints, log and configuration.", "runs/books"),
+      integer(
+          "run.steps", run<&RunConfig::steps>, at_least(0),
+          "Optimizer steps; 0 = no limit, as where run.tokens alone is set. A schedule ends with the nearer of both.",
+          "5000"),
       size("run.tokens", run<&RunConfig::tokens>, at_least(0), "Stop after this many training tokens; 0 = no limit.",
            "100M"),
       duration("run.time", run<&RunConfig::time>,
@@ -103,19 +111,25 @@ std::vector<Option> table() {
       integer(
           "run.block", run<&RunConfig::block>, {1, 512},
           "Rows of a segment that strict computes together, a power of two: less work at more, finer shares at less.",
-          "128", kNumbers),
+          "128", Decides::StrictNumbers)
+          .when({kStrict}),
       duration("run.timeout", run<&RunConfig::timeout>,
                "End the job when a rank makes no progress for this long; 0 = never.", "00:30:00"),
+      duration(
+          "run.wait", run<&RunConfig::wait>,
+          "Wait at the start for so long, at most, until another host gives up the run directory, or sees the same "
+          "files there.",
+          "00:05:00"),
       choice("run.on_usr1", run<&RunConfig::on_usr1>, {"stop", "continue"},
              "On SIGUSR1: save and exit with code 75, or save and go on.", "continue"),
       integer("run.max_skipped", run<&RunConfig::max_skipped>, at_least(1),
               "Exit with code 70 after this many steps in a row whose gradient is not finite.", "20"),
 
-      integer("mesh.data", mesh<&MeshConfig::data>, count_from(0),
+      integer("mesh.data", mesh<&MeshConfig::data>, {0, 1 << 20},
               "Groups of ranks with different sequences; 0 = what is left of the world.", "2"),
-      integer("mesh.segment", mesh<&MeshConfig::segment>, count_from(0),
+      integer("mesh.segment", mesh<&MeshConfig::segment>, {0, 1 << 20},
               "Ranks that share the segments of a sequence; 0 = what is left of the world.", "2"),
-      integer("mesh.token", mesh<&MeshConfig::token>, count_from(0),
+      integer("mesh.token", mesh<&MeshConfig::token>, {0, 1 << 20},
               "Ranks that share the tokens of a segment (ring attention); 0 = what is left of the world.", "2"),
 
       choice("device.kind", device<&DeviceConfig::kind>, {"auto", "cpu"}, {"cuda"},
@@ -125,10 +139,13 @@ std::vector<Option> table() {
           "device.dtype", device<&DeviceConfig::dtype>, {"auto", "fp32", "bf16", "fp64"},
           "Operands of matrix products; auto = bf16 where the CPU has AMX, else fp32; fp64 runs the reference kernels.",
           "fp32", kNumbers),
-      integer("device.threads", device<&DeviceConfig::threads>, {0, 4096},
-              "Threads per rank; 0 = cores / ranks of this host.", "2"),
+      integer(
+          "device.threads", device<&DeviceConfig::threads>, {0, 4096},
+          "Threads per rank, whatever OMP_* variables say; 0 = OMP_NUM_THREADS, else SLURM_CPUS_PER_TASK, else cores "
+          "/ ranks of this host; then at most the cores this rank may use, and OMP_THREAD_LIMIT.",
+          "2"),
       size("device.memory", device<&DeviceConfig::memory>, at_least(0),
-           "Bytes a rank may plan for; 0 = its share of the host's memory.", "4G"),
+           "Bytes a rank may plan for; 0 = its share of what host, control groups, ulimit and Slurm leave.", "4G"),
       choice("device.isa", device<&DeviceConfig::isa>, {"auto", "baseline", "avx2", "avx512"},
              "Instruction set of memring's own loops; auto = the best this CPU has.", "avx2"),
 
@@ -161,35 +178,45 @@ std::vector<Option> table() {
           "What crosses a segment boundary: nothing, recurrent memory tokens, or an associative memory in each layer.",
           "rmt", kNumbers),
       choice("memory.reset", memory<&MemoryConfig::reset>, {"sequence", "segment"},
-             "Where the memory starts anew; segment is the control experiment.", "segment", kNumbers),
-      integer("memory.tokens", memory<&MemoryConfig::tokens>, {0, 1 << 20}, "Memory tokens.", "16", kNumbers),
+             "Where the memory starts anew; segment is the control experiment.", "segment", kNumbers)
+          .when({kMemory, kSegments}),
+      integer("memory.tokens", memory<&MemoryConfig::tokens>, {0, 1 << 20}, "Memory tokens.", "16", kNumbers)
+          .when({kMemory}),
       choice("memory.mask", memory<&MemoryConfig::mask>, {"causal", "block"},
              "Attention among rmt's memory rows: causal, or full inside the read and the write block.", "block",
-             kNumbers),
+             kNumbers)
+          .when({kRmt}),
       integer("memory.key_dim", memory<&MemoryConfig::key_dim>, {1, 1 << 16},
-              "Width of armt's keys; a layer's state has 2 nu key_dim rows of model.dim.", "32", kNumbers),
+              "Width of armt's keys; a layer's state has 2 nu key_dim rows of model.dim.", "32", kNumbers)
+          .when({kArmt}),
       real("memory.init_std", memory<&MemoryConfig::init_std>, {0, 10, true, false},
-           "Standard deviation of the memory tokens at the start.", "0.1", kNumbers),
+           "Standard deviation of the memory tokens at the start.", "0.1", kNumbers)
+          .when({kMemory}),
       integer("memory.nu", memory<&MemoryConfig::nu>, {1, 64}, "Order of armt's feature map: how sparse its keys are.",
-              "2", kNumbers),
-      integer("memory.lora_rank", memory<&MemoryConfig::lora_rank>, {1, 1 << 16}, "Rank of uio's LoRA.", "16",
-              kNumbers),
+              "2", kNumbers)
+          .when({kArmt}),
+      integer("memory.lora_rank", memory<&MemoryConfig::lora_rank>, {1, 1 << 16}, "Rank of uio's LoRA.", "16", kNumbers)
+          .when({kUio}),
       real("memory.lora_alpha", memory<&MemoryConfig::lora_alpha>, above(0),
-           "uio's LoRA is scaled by lora_alpha / lora_rank.", "32", kNumbers),
+           "uio's LoRA is scaled by lora_alpha / lora_rank.", "32", kNumbers)
+          .when({kUio}),
 
-      size("segment.length", segment<&SegmentConfig::length>, at_least(0),
+      size("segment.length", segment<&SegmentConfig::length>, count_from(0),
            "Text tokens of a segment; 0 = the whole sequence (memory.kind = none only).", "512", kNumbers),
 
       choice("tbptt.mode", tbptt<&TbpttConfig::mode>, {"full", "window", "unbiased"},
              "Gradient through time: exact; cut every tbptt.window segments; or cut at random and re-weighted, so that "
              "its mean is exact.",
-             "window", kNumbers),
+             "window", kNumbers)
+          .when({kMemory, kKept, kSegments}),
       integer("tbptt.window", tbptt<&TbpttConfig::window>, at_least(1),
-              "Segments between two cuts of the gradient (mode window).", "4", kNumbers),
+              "Segments between two cuts of the gradient (mode window).", "4", kNumbers)
+          .when({kMemory, kKept, kSegments, kWindow}),
       real("tbptt.cut", tbptt<&TbpttConfig::cut>, {0, 0.9},
            "Probability of a cut at each boundary (mode unbiased). What reaches over k boundaries has the relative "
            "variance (1 - cut)^-k - 1.",
-           "0.25", kNumbers),
+           "0.25", kNumbers)
+          .when({kMemory, kKept, kSegments, kUnbiased}),
       choice("tbptt.recompute", tbptt<&TbpttConfig::recompute>, {"auto", "always", "never"},
              "Recompute a segment's activations in backward; auto = only where they do not fit device.memory.",
              "always"),
@@ -197,57 +224,70 @@ std::vector<Option> table() {
           "tbptt.boundaries", tbptt<&TbpttConfig::boundaries>, count_from(0),
           "Where activations are recomputed, keep the memory's state at every so many segment boundaries and rebuild "
           "the others by one more forward; 0 = keep all.",
-          "16"),
+          "16")
+          .when({kMemory, kKept, kSegments}),
 
       choice("data.kind", data<&DataConfig::kind>, {"tokens", "memorize", "detect", "reasoning", "associative", "copy"},
              "Where sequences come from: a token file, or a synthetic memory task.", "detect", kNumbers),
-      text("data.path", data<&DataConfig::path>,
+      path("data.path", data<&DataConfig::path>,
            "Token file made by `memring pack`; of a memory task: text for its noise, none = random words.",
            "data/books.h5"),
       integer("data.batch", data<&DataConfig::batch>, count_from(1),
               "Sequences of one optimizer step over the whole world.", "32", kNumbers),
       integer("data.micro_batch", data<&DataConfig::micro_batch>, count_from(0),
               "Sequences computed together as one stream; 0 = automatic.", "1"),
-      size("data.length", data<&DataConfig::length>, at_least(1), "Tokens of one sequence; curriculum.stages sets it.",
-           "64k", kNumbers),
+      size("data.length", data<&DataConfig::length>, {1, kMostTokens},
+           "Tokens of one sequence; curriculum.stages sets it.", "64k", kNumbers)
+          .when({kNoStages}),
 
       integer("task.noise", task<&TaskConfig::noise>, {1, 1 << 24}, "Random words between what matters.", "64",
-              kNumbers),
+              kNumbers)
+          .when({kTask, kWords}),
       integer("task.symbols", task<&TaskConfig::symbols>, {1, 1 << 24},
-              "Alphabet of associative's keys and of what copy copies.", "16", kNumbers),
-      integer("task.values", task<&TaskConfig::values>, {1, 1 << 24}, "Number of associative's values.", "32",
-              kNumbers),
+              "Alphabet of associative's keys and of what copy copies.", "16", kNumbers)
+          .when({kSymbols}),
+      integer("task.values", task<&TaskConfig::values>, {1, 1 << 24}, "Number of associative's values.", "32", kNumbers)
+          .when({kAssociative}),
       integer("task.key_length", task<&TaskConfig::key_length>, {1, 64}, "Symbols of an associative key.", "2",
-              kNumbers),
+              kNumbers)
+          .when({kAssociative}),
       integer("task.distinct_keys", task<&TaskConfig::distinct_keys>, count_from(0),
               "Different keys of an associative sample, of which the latest value counts; 0 = no key comes twice.", "4",
-              kNumbers),
+              kNumbers)
+          .when({kAssociative}),
       real("task.random_fact", task<&TaskConfig::random_fact>, {0, 1},
-           "Share of memorize's training samples whose fact stands in any segment.", "0.5", kNumbers),
+           "Share of memorize's training samples whose fact stands in any segment.", "0.5", kNumbers)
+          .when({kMemorize}),
 
       text("curriculum.stages", curriculum<&CurriculumConfig::stages>,
            "Segments of a sequence, stage by stage, and their tokens behind an x where they are not segment.length.",
            "1,2,4,7x64,7", kNumbers),
       real("curriculum.shorter", curriculum<&CurriculumConfig::shorter>, {0, 1},
-           "Share of batches with fewer segments than the stage has.", "0.5", kNumbers),
+           "Share of batches with fewer segments than the stage has.", "0.5", kNumbers)
+          .when({kSegments}),
       real(
           "curriculum.promote_loss", curriculum<&CurriculumConfig::promote_loss>, at_least(0),
           "Go on to the next stage once the loss, averaged over some 5 batches of full length, is below this; 0 = off.",
-          "0.02", kNumbers),
+          "0.02", kNumbers)
+          .when({kStages}),
       integer("curriculum.min_steps", curriculum<&CurriculumConfig::min_steps>, at_least(1),
-              "Steps of a stage before it may be left early.", "300", kNumbers),
+              "Steps of a stage before it may be left early.", "300", kNumbers)
+          .when({kStages, kPromotes}),
       integer("curriculum.max_steps", curriculum<&CurriculumConfig::max_steps>, at_least(0),
-              "Most steps of a stage but the last, which lasts until the run ends; 0 = no limit.", "1000", kNumbers),
+              "Most steps of a stage but the last, which lasts until the run ends; 0 = no limit.", "1000", kNumbers)
+          .when({kStages}),
 
       real("optimizer.lr", optimizer<&OptimizerConfig::lr>, at_least(0), "Peak learning rate of AdamW.", "3e-4"),
       real("optimizer.min_lr", optimizer<&OptimizerConfig::min_lr>, at_least(0),
-           "Learning rate at the end; at most lr.", "3e-5"),
+           "Learning rate at the end; at most lr.", "3e-5")
+          .when({kEnd, kDecays}),
       integer("optimizer.warmup", optimizer<&OptimizerConfig::warmup>, at_least(0),
               "Steps over which the learning rate rises to lr.", "100"),
       choice("optimizer.schedule", optimizer<&OptimizerConfig::schedule>, {"cosine", "linear", "constant"},
-             "Way from lr to min_lr; constant = level, then linear over the last `decay` of the steps.", "linear"),
+             "Way from lr to min_lr; constant = level, then linear over the last `decay` of the run.", "linear"),
       real("optimizer.decay", optimizer<&OptimizerConfig::decay>, {0, 1},
-           "Share of the steps in which schedule constant decays.", "0.1"),
+           "Share of the run in which schedule constant decays.", "0.1")
+          .when({kConstant, kEnd}),
       real("optimizer.weight_decay", optimizer<&OptimizerConfig::weight_decay>, at_least(0), "Decoupled weight decay.",
            "0.01", kNumbers),
       real("optimizer.beta1", optimizer<&OptimizerConfig::beta1>, {0, 1, false, true}, "Decay of the gradient's mean.",
@@ -277,8 +317,16 @@ std::vector<Option> table() {
            "Of a memory task: numbers of segments to evaluate, written as in curriculum.stages; empty = as trained.",
            "7,16,64,256"),
       integer("eval.buckets", eval<&EvalConfig::buckets>, {1, 1 << 20}, "Position buckets of the result.", "16"),
-      text("eval.json", eval<&EvalConfig::json>, "Also write the result to this JSON file.", "eval.json"),
+      path("eval.json", eval<&EvalConfig::json>, "Also write the result to this JSON file.", "eval.json"),
   };
+}
+
+template <class F>
+std::string words_of(const std::vector<Condition>& conditions, const F& told) {
+  std::string text;
+  for (const Condition& condition : conditions)
+    if (told(condition)) text += fmt::format("{}{}", text.empty() ? "" : " and ", condition.words);
+  return text;
 }
 
 }  // namespace
@@ -292,6 +340,14 @@ const Option* find_option(std::string_view key) {
   for (const Option& option : options())
     if (option.key == key) return &option;
   return nullptr;
+}
+
+std::string conditions_text(const Option& option) {
+  return words_of(option.counts, [](const Condition&) { return true; });
+}
+
+std::string unmet_conditions(const Option& option, const Config& config) {
+  return words_of(option.counts, [&](const Condition& condition) { return !condition.holds(config); });
 }
 
 std::string_view nearest_key(std::string_view key) {

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <span>
+#include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -15,16 +17,23 @@ namespace memring {
 using Field = std::variant<bool*, int*, int64_t*, uint64_t*, double*, std::string*>;
 
 /// How a value is written: Size is an integer that may end in k, M or G (1024) or KiB, MiB, GiB; Duration is seconds or
-/// hh:mm:ss.
-enum class ValueKind : uint8_t { Boolean, Integer, Size, Real, Duration, Choice, Text };
+/// hh:mm:ss; a leading ~ of a Path is the user's home.
+enum class ValueKind : uint8_t { Boolean, Integer, Size, Real, Duration, Choice, Text, Path };
 
 struct ValueRange {
   double low = 0, high = 0;
   bool without_low = false, without_high = false;  ///< the limit itself is not allowed
 };
 
-/// Whether a run may be continued only with the same value: such a key belongs to config_identity.
-enum class Decides : uint8_t { Nothing, Numbers };
+/// Whether a run may be continued only with the same value: such a key belongs to config_identity. StrictNumbers:
+/// under run.deterministic = strict alone.
+enum class Decides : uint8_t { Nothing, Numbers, StrictNumbers };
+
+/// What a key needs to have an effect on a run.
+struct Condition {
+  bool (*holds)(const Config&);  ///< of a configuration that is valid
+  std::string_view words;
+};
 
 struct Option {
   std::string_view key;  ///< section.key
@@ -37,7 +46,12 @@ struct Option {
   std::vector<std::string_view> choices{};
   std::vector<std::string_view> later{};  ///< names that the design knows and this build does not have
   std::string_view later_hint{};          ///< what to do instead
+  std::vector<Condition> counts{};        ///< the key has an effect where all hold
 
+  Option when(std::vector<Condition> conditions) && {
+    counts = std::move(conditions);
+    return std::move(*this);
+  }
   std::string_view section() const { return key.substr(0, key.find('.')); }
   std::string_view name() const { return key.substr(key.find('.') + 1); }
 };
@@ -47,6 +61,11 @@ std::span<const Option> options();
 
 /// The option of a full key, or nullptr.
 const Option* find_option(std::string_view key);
+
+/// The option's conditions, or those that do not hold in `config`, in words: "memory.kind = rmt and tbptt.mode =
+/// window".
+std::string conditions_text(const Option&);
+std::string unmet_conditions(const Option&, const Config&);
 
 /// The valid key that `key` probably means: nearest in spelling, or of the same name in another section.
 std::string_view nearest_key(std::string_view key);

@@ -11,6 +11,9 @@
 
 namespace memring {
 
+/// Of a sequence: positions, and their products with eval.buckets, stay inside 64 bits.
+constexpr int64_t kMostTokens = int64_t{1} << 40;
+
 /// Throws Error(Usage) naming the part that is no shape.
 std::vector<SequenceShape> parse_shapes(std::string_view text, int64_t segment_length);
 

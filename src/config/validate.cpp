@@ -6,8 +6,10 @@
 
 #include <bit>
 #include <initializer_list>
+#include <limits>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "config/shapes.h"
 
 namespace memring {
@@ -84,6 +86,31 @@ void validate_run(const Config& c, const PlaceOf& place_of) {
          "Set optimizer.min_lr to at most optimizer.lr.");
 }
 
+/// Rows and segments are numbered with 32 bits.
+void validate_sizes(const Config& c, const PlaceOf& place_of) {
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+  const int64_t of_memory = c.memory.kind == "rmt"    ? 2 * c.memory.tokens
+                            : c.memory.kind == "armt" ? c.memory.tokens
+                                                      : 0;
+  auto shapes = stages_of(c);
+  for (const SequenceShape& shape : eval_shapes(c)) shapes.push_back(shape);
+  for (const SequenceShape& shape : shapes) {
+    const int64_t text = shape.segment_length > 0 ? shape.segment_length : shape.length;
+    demand(text <= kMost - of_memory, place_of, {"segment.length", "data.length", "curriculum.stages", "eval.segments"},
+           fmt::format("a segment of {} tokens has {} rows with those of its memory; {} can be numbered", grouped(text),
+                       grouped(text + of_memory), grouped(kMost)),
+           fmt::format("Set segment.length to at most {}.", kMost - of_memory));
+    demand(shape.segments() <= kMost, place_of, {"data.length", "segment.length"},
+           fmt::format("a sequence of {} tokens has {} segments of {}; {} can be numbered", grouped(shape.length),
+                       grouped(shape.segments()), grouped(shape.segment_length), grouped(kMost)),
+           fmt::format("Set segment.length to at least {}, or a shorter data.length.", shape.length / kMost + 1));
+    demand(shape.length <= kMostTokens, place_of, {"curriculum.stages", "eval.segments"},
+           fmt::format("a sequence of {} segments of {} tokens is longer than {} tokens", grouped(shape.segments()),
+                       grouped(shape.segment_length), grouped(kMostTokens)),
+           "Set fewer segments, or shorter ones: 7x64 is seven of 64 tokens.");
+  }
+}
+
 /// Parses a list of shapes, and puts the place where it was set in front of what is wrong with it.
 std::vector<SequenceShape> shapes_at(std::string_view key, const std::string& text, const Config& c,
                                      const PlaceOf& place_of) {
@@ -129,6 +156,7 @@ void validate_task(const Config& c, const PlaceOf& place_of) {
 }  // namespace
 
 void derive(Config& c, const PlaceOf& place_of) {
+  if (c.run.tokens > 0 && place_of("run.steps").empty()) c.run.steps = 0;
   ModelConfig& m = c.model;
   if (m.kv_heads == 0) m.kv_heads = m.heads;
   if (m.head_dim == 0) {
@@ -148,6 +176,7 @@ void validate(const Config& c, const PlaceOf& place_of) {
   validate_mesh(c.mesh, place_of);
   validate_task(c, place_of);
   validate_curriculum(c, place_of);
+  validate_sizes(c, place_of);
   validate_run(c, place_of);
 }
 

@@ -13,7 +13,8 @@ namespace memring {
 /// Where a key was set (`runs.ini:12`, `--model.heads`), or empty where it has its default.
 using PlaceOf = std::function<std::string(std::string_view key)>;
 
-/// Fills in the values that are 0 = derived: kv_heads, head_dim, ffn. Throws Error(Usage) where they do not come out
+/// Fills in the values that are 0 = derived: kv_heads, head_dim, ffn; and those that others decide: run.steps where
+/// run.tokens alone is set, data.length under curriculum.stages. Throws Error(Usage) where they do not come out
 /// whole.
 void derive(Config&, const PlaceOf&);
 

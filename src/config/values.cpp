@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/home.h"
 #include "base/text.h"
 #include "config/nearest.h"
 #include "config/scanner.h"
@@ -119,6 +120,7 @@ std::string_view kind_words(ValueKind kind) {
     case ValueKind::Choice:
       return "one of";
     case ValueKind::Text:
+    case ValueKind::Path:
       return "text";
   }
   return "";
@@ -245,6 +247,10 @@ void set_value(const Option& option, Config& config, std::string_view text, cons
       check_text(option, text, place);
       *std::get<std::string*>(field) = text;
       return;
+    case ValueKind::Path:
+      check_text(option, text, place);
+      *std::get<std::string*>(field) = expand_home(std::string(text));
+      return;
   }
 }
 
@@ -268,6 +274,8 @@ std::string describe_values(const Option& option) {
       return join(option.choices, " | ");
     case ValueKind::Text:
       return "text";
+    case ValueKind::Path:
+      return "path";
     case ValueKind::Integer:
       return "integer, " + range_words(option.range);
     case ValueKind::Size:

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -18,10 +19,15 @@ class Dataset {
   virtual std::unique_ptr<TokenSource> at(int64_t step, const SequenceShape&) const = 0;
   /// For evaluation: sequences [first, first + count) in a fixed order. A task's are never trained on.
   virtual std::unique_ptr<TokenSource> in_order(int64_t first, int64_t count, const SequenceShape&) const = 0;
-  virtual int64_t sequences() const = 0;        ///< that in_order() can give
+  virtual int64_t sequences() const = 0;  ///< that in_order() can give
+  /// Tokens of one more sequence that in_order() gives by itself and at() never does: what is left of a text behind the
+  /// last whole one. 0: nothing.
+  virtual int64_t tail() const { return 0; }
   virtual int64_t fewest_segments() const = 0;  ///< that a sequence must have
   /// Names the content, whatever its path; empty where the configuration says all.
   virtual std::string digest() const = 0;
+  /// Throws Error(Data) when what batches were read from has been rewritten since. `progress` is called while it reads.
+  virtual void expect_unchanged(const std::function<void()>& progress) const = 0;
   /// For the start lines.
   virtual std::string description() const = 0;
 };

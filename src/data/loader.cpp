@@ -81,8 +81,12 @@ Loader::Loader(TokenFile file, Options options)
 
 std::string Loader::digest() const { return file_->digest(); }
 
+void Loader::expect_unchanged(const std::function<void()>& progress) const { file_->expect_unchanged(progress); }
+
 std::string Loader::description() const {
-  return fmt::format("{}: {} sequences of {} tokens", file_->path(), sequences(), options_.length);
+  return fmt::format("{}: {} sequence{} of {} tokens, {} tokens used and {} unused", file_->path(), sequences(),
+                     sequences() == 1 ? "" : "s", options_.length, grouped(sequences() * options_.length),
+                     grouped(tail()));
 }
 
 int64_t Loader::sequences() const { return (file_->tokens() - 1) / options_.length; }
@@ -99,7 +103,8 @@ std::unique_ptr<TokenSource> Loader::at(int64_t step, const SequenceShape& shape
 }
 
 std::unique_ptr<TokenSource> Loader::in_order(int64_t first, int64_t count, const SequenceShape& shape) const {
-  check(first >= 0 && count >= 0 && first <= sequences() - count,
+  const bool the_tail = first == sequences() && count == 1 && shape.length <= tail();
+  check(first >= 0 && count >= 0 && (first <= sequences() - count || the_tail),
         fmt::format("sequences {} to {} of {}, which holds {}", first, first + count, file_->path(), sequences()));
   std::vector<int64_t> numbers;
   for (int64_t i = 0; i < count; ++i) numbers.push_back(first + i);

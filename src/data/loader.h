@@ -12,7 +12,7 @@ namespace memring {
 
 /// The token file is cut into N = (tokens - 1) / length sequences; sample i of epoch e is sequence permuted(i, N, seed,
 /// e). Step s takes samples s * batch ... s * batch + batch - 1, going on through epochs. Where a shorter shape is
-/// asked for, a sequence is its beginning.
+/// asked for, a sequence is its beginning. What is left behind sequence N - 1 is the tail, sequence N of in_order().
 class Loader final : public Dataset {
  public:
   struct Options {
@@ -24,8 +24,10 @@ class Loader final : public Dataset {
   std::unique_ptr<TokenSource> at(int64_t step, const SequenceShape&) const override;
   std::unique_ptr<TokenSource> in_order(int64_t first, int64_t count, const SequenceShape&) const override;
   std::string digest() const override;
+  void expect_unchanged(const std::function<void()>& progress) const override;
   std::string description() const override;
   int64_t sequences() const override;  ///< N
+  int64_t tail() const override { return file_->tokens() - 1 - sequences() * options_.length; }
   int64_t fewest_segments() const override { return 1; }
 
  private:

@@ -100,6 +100,7 @@ void expect_room(const Config& config, const Task& task, int64_t noise_words) {
                   fmt::format("data.kind = {} needs at least {} segments of {} tokens; {} of {} were asked for",
                               config.data.kind, task.fewest_segments(), task.least_text(), shape.segments(), last),
                   "Set segment.length, and data.length, curriculum.stages or eval.segments, to at least that.");
+    task.expect_enough_for(shape);
   }
 }
 
@@ -133,6 +134,10 @@ std::unique_ptr<TokenSource> TaskData::in_order(int64_t first, int64_t count, co
 }
 
 std::string TaskData::digest() const { return text_ ? text_->digest() : ""; }
+
+void TaskData::expect_unchanged(const std::function<void()>& progress) const {
+  if (text_) text_->expect_unchanged(progress);
+}
 
 std::string TaskData::description() const {
   return fmt::format("task {}, noise from {}", kind_,

@@ -22,6 +22,7 @@ class TaskData final : public Dataset {
   std::unique_ptr<TokenSource> at(int64_t step, const SequenceShape&) const override;
   std::unique_ptr<TokenSource> in_order(int64_t first, int64_t count, const SequenceShape&) const override;
   std::string digest() const override;
+  void expect_unchanged(const std::function<void()>& progress) const override;
   std::string description() const override;
   int64_t sequences() const override { return std::numeric_limits<int64_t>::max(); }
   int64_t fewest_segments() const override { return training_->fewest_segments(); }

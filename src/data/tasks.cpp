@@ -5,6 +5,9 @@
 #include <array>
 #include <vector>
 
+#include "base/error.h"
+#include "base/text.h"
+
 namespace memring {
 namespace {
 
@@ -97,12 +100,26 @@ class Associative final : public Task {
  public:
   Associative(int32_t symbols, int32_t values, int64_t key_length, int64_t distinct)
       : symbols_(symbols), values_(values), key_length_(key_length), distinct_(distinct) {
-    for (int64_t i = 0; i < key_length && keys_ < (uint64_t{1} << 31); ++i) keys_ *= static_cast<uint64_t>(symbols);
+    // Longer keys end with one symbol: 2^31 keys are more than a sequence has segments, and symbols ^ key_length soon
+    // leaves 64 bits.
+    for (int64_t i = 0; i < key_length && keys_ < kEnough; ++i) keys_ *= static_cast<uint64_t>(symbols);
+    if (static_cast<uint64_t>(distinct) > keys_ && keys_ < kEnough)
+      throw Error(ExitCode::Usage,
+                  fmt::format("task.distinct_keys = {}, but there are only {}", grouped(distinct), keys_text()), kMore);
   }
   int64_t vocab() const override { return kWords + symbols_ + values_; }
   int64_t fewest_segments() const override { return 2; }
   int64_t least_text() const override { return key_length_ + 2; }
   int64_t answer_begin(const SequenceShape& shape) const override { return shape.length - 1; }
+  void expect_enough_for(const SequenceShape& shape) const override {
+    const int64_t pairs = shape.segments() - 1;
+    if (distinct_ > 0 || pairs <= static_cast<int64_t>(keys_)) return;
+    throw Error(ExitCode::Usage,
+                fmt::format("{} segments of data.kind = associative hold {} pairs whose keys all differ, but there are "
+                            "only {}",
+                            grouped(shape.segments()), grouped(pairs), keys_text()),
+                fmt::format("{} Or set task.distinct_keys: then keys repeat, and the latest value counts.", kMore));
+  }
 
   void write(const Random& draws, const SequenceShape& shape, int64_t begin, std::span<int32_t> tokens) const override {
     const int64_t pairs = shape.segments() - 1, end = begin + static_cast<int64_t>(tokens.size());
@@ -123,6 +140,13 @@ class Associative final : public Task {
   }
 
  private:
+  static constexpr uint64_t kEnough = uint64_t{1} << 31;
+  static constexpr const char* kMore = "Raise task.symbols or task.key_length, with model.vocab where they need it.";
+
+  std::string keys_text() const {
+    return fmt::format("{} keys (task.symbols {} ^ task.key_length {})", grouped(static_cast<int64_t>(keys_)), symbols_,
+                       key_length_);
+  }
   /// The number of a pair's key, in a permutation of all keys that is the sample's own.
   uint64_t key(const Random& draws, int64_t pair) const {
     const auto number = static_cast<uint64_t>(pair);

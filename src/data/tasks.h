@@ -25,6 +25,8 @@ class Task {
   virtual int64_t least_text() const = 0;       ///< tokens of a segment
   /// Targets from this position on are counted: the answer.
   virtual int64_t answer_begin(const SequenceShape&) const = 0;
+  /// Throws Error(Usage) where a sequence of this shape would ask for more than the task has.
+  virtual void expect_enough_for(const SequenceShape&) const {}
   /// Writes what is not noise of positions [begin, begin + tokens.size()). Position shape.length is the last token of
   /// the answer: a target, and never read.
   virtual void write(const Random& draws, const SequenceShape&, int64_t begin, std::span<int32_t> tokens) const = 0;

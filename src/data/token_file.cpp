@@ -5,11 +5,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "data/token_file.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -17,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "data/checked_blocks.h"
 #include "io/digest.h"
 #include "io/file.h"
 #include "io/hdf5.h"
@@ -136,7 +134,8 @@ struct TokenFileWriter::State {
 TokenFileWriter::TokenFileWriter(const std::string& path, const std::string& tokenizer, int64_t vocab) {
   check(vocab > 0 && vocab <= kMaxVocab, fmt::format("a token file with a vocabulary of {}", vocab));
   const std::string target = destination(path);
-  UnfinishedFile unfinished(fmt::format("{}.tmp-{}", target, ::getpid()));
+  remove_unfinished(target);
+  UnfinishedFile unfinished(unfinished_name(target));
   File file = File::create(unfinished.path());
   state_ = std::make_unique<State>(
       State{target, tokenizer, std::move(unfinished), vocab, 0, type_for(vocab), std::move(file), {}, {}, {}});
@@ -199,37 +198,7 @@ struct TokenFile::State {
   std::string tokenizer, documents_digest;
   int64_t vocab = 0;
   Hdf5Dataset tokens, documents;
-  std::vector<uint64_t> digests;
-  std::unique_ptr<std::atomic<bool>[]> intact;  // blocks whose digest has been found right
-
-  /// What is wrong with a block of /tokens, in words; nothing when its digest is right.
-  std::string fault_of(int64_t i) const {
-    std::array<std::byte, 1 << 16> bytes;
-    Digest digest;
-    const int64_t begin = i * kBlock, end = std::min(begin + kBlock, tokens.bytes());
-    for (int64_t at = begin; at < end;) {
-      const auto piece = std::span(bytes).first(std::min(bytes.size(), static_cast<size_t>(end - at)));
-      file.read_at(tokens.offset + at, piece);
-      digest.add(piece);
-      at += static_cast<int64_t>(piece.size());
-    }
-    const uint64_t expected = digests[static_cast<size_t>(i)];
-    if (digest.value() == expected) return {};
-    return fmt::format("/tokens, bytes {} to {}: digest {}, expected {}", grouped(begin), grouped(end), digest.text(),
-                       digest_text(expected));
-  }
-  /// Every block that bytes [begin, end) of /tokens touch is checked once.
-  void expect_intact(int64_t begin, int64_t end) const {
-    for (int64_t i = begin / kBlock; i * kBlock < end; ++i) {
-      std::atomic<bool>& known = intact[static_cast<size_t>(i)];
-      if (known) continue;
-      if (const std::string fault = fault_of(i); !fault.empty())
-        throw Error(ExitCode::Data, fmt::format("token file {} is damaged: {}", file.path(), fault),
-                    fmt::format("Copy it again or pack the text again; memring inspect {} lists all that is wrong.",
-                                file.path()));
-      known = true;
-    }
-  }
+  std::unique_ptr<CheckedBlocks> blocks;  // of /tokens
 
   template <class T>
   std::vector<T> read_all(const Hdf5Dataset& dataset) const {
@@ -287,7 +256,6 @@ TokenFile::TokenFile(const std::string& path) {
                                          structure.integer_attribute("vocab"),
                                          {},
                                          {},
-                                         {},
                                          {}});
   const int64_t size = state_->file.size(), vocab = state_->vocab, block = structure.integer_attribute("digest_block");
   if (vocab <= 0 || vocab > kMaxVocab)
@@ -301,8 +269,8 @@ TokenFile::TokenFile(const std::string& path) {
     bad(fmt::format("{} digests and {} document borders do not fit {} tokens", digests.shape[0],
                     state_->documents.shape[0], grouped(state_->tokens.shape[0])),
         kRemedy);
-  state_->digests = state_->read_all<uint64_t>(digests);
-  state_->intact = std::make_unique<std::atomic<bool>[]>(static_cast<size_t>(blocks));
+  state_->blocks = std::make_unique<CheckedBlocks>(state_->file, state_->tokens.offset, state_->tokens.bytes(), kBlock,
+                                                   state_->read_all<uint64_t>(digests));
 }
 
 TokenFile::~TokenFile() = default;
@@ -316,7 +284,7 @@ const std::string& TokenFile::tokenizer() const { return state_->tokenizer; }
 
 std::string TokenFile::digest() const {
   Digest digest;
-  digest.add(bytes_of_all(state_->digests));
+  digest.add(bytes_of_all(state_->blocks->digests()));
   digest.add(state_->documents_digest);
   return digest.text();
 }
@@ -327,7 +295,7 @@ void TokenFile::read(int64_t begin, std::span<int32_t> tokens) const {
         fmt::format("tokens {} to {} of {}, which holds {}", begin, begin + count, path(), this->tokens()));
   std::array<std::byte, 1 << 16> bytes;
   const int64_t width = bytes_of(state_->tokens.type), most = static_cast<int64_t>(bytes.size()) / width;
-  if (count > 0) state_->expect_intact(begin * width, (begin + count) * width);
+  if (count > 0) state_->blocks->expect_intact(state_->file, begin * width, (begin + count) * width);
   for (int64_t done = 0; done < count;) {
     const int64_t now = std::min(most, count - done);
     state_->file.read_at(state_->tokens.offset + (begin + done) * width,
@@ -348,11 +316,12 @@ void TokenFile::read(int64_t begin, std::span<int32_t> tokens) const {
   }
 }
 
+void TokenFile::expect_unchanged(const std::function<void()>& progress) const {
+  state_->blocks->expect_unchanged(state_->file, progress);
+}
+
 std::vector<std::string> TokenFile::verify() const {
-  std::vector<std::string> faults;
-  for (size_t i = 0; i < state_->digests.size(); ++i)
-    if (std::string fault = state_->fault_of(static_cast<int64_t>(i)); !fault.empty())
-      faults.push_back(std::move(fault));
+  std::vector<std::string> faults = state_->blocks->faults(state_->file);
   const auto documents = state_->read_all<int64_t>(state_->documents);
   if (const std::string found = digest_of_documents(documents); found != state_->documents_digest)
     faults.push_back(fmt::format("/documents: digest {}, expected {}", found, state_->documents_digest));

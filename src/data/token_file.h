@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -43,8 +44,12 @@ class TokenFile {
   const std::string& tokenizer() const;
   /// 16 hexadecimal digits that name the content (tokens and document borders), from the digests the file holds.
   std::string digest() const;
-  /// The digest of a block is checked when it is first read: Error(Data) when it is wrong. Thread-safe (pread).
+  /// The digest of a block is checked when it is first read, and again when the file has changed since: Error(Data)
+  /// when it is wrong. Thread-safe (pread).
   void read(int64_t begin, std::span<int32_t> tokens) const;
+  /// Throws Error(Data) when the file was rewritten in place and what was read is no longer what it holds. Reads it
+  /// again only where the system has seen a change, with a call of `progress` for each 4 MiB.
+  void expect_unchanged(const std::function<void()>& progress) const;
   /// Recomputes every digest; returns the byte ranges that differ, in words (empty: intact).
   std::vector<std::string> verify() const;
 

@@ -132,6 +132,13 @@ CellContext CellRunner::context(const CellText& text, Cell cell, Arena& scratch)
 void CellRunner::enter_layer(CellContext& c, const CellSaved& saved, int64_t layer) const {
   c.cell.layer = static_cast<int16_t>(layer);
   c.saved = saved.memory.empty() ? View<uint8_t>() : saved.memory[static_cast<size_t>(layer)];
+  note(layer);
+}
+
+void CellRunner::note(int64_t layer) const {
+  if (!progress_) return;
+  progress_->layer = static_cast<int32_t>(layer);
+  progress_->advance();
 }
 
 RopeAngles CellRunner::angles(DType dtype, std::span<const Row> rows) {
@@ -183,6 +190,7 @@ void CellRunner::forward(const CellText& text, Cell cell, const CellSaved& saved
   }
 
   if (!has_head(cell)) return;
+  note(layers);
   RmsNorm::forward(queue_, saved.normed, saved.inv_rms, saved.top, params_.weight(llama_.final_norm()),
                    llama_.shape().norm_eps);
   c.cell.layer = static_cast<int16_t>(layers);
@@ -217,6 +225,7 @@ void CellRunner::logits(const CellText& text, const CellSaved& saved, View<> log
 void CellRunner::head_backward(const CellText& text, const CellSaved& saved, CellContext& c, View<> d_hidden,
                                View<> nll, Arena& scratch) {
   ArenaScope scope(scratch);
+  note(llama_.shape().layers);
   const CellExtent e = extent(text.batch, text.text);
   const int64_t dim = llama_.shape().dim, begin = axis_.first_from(memory_.text_begin());
   const HeadScratch s = HeadScratch::carve(scratch, saved.top.dtype(), e, text.own, dim);
@@ -275,6 +284,7 @@ void CellRunner::backward(const CellText& text, Cell cell, const CellSaved& save
   }
 
   if (!embeds(cell)) return;
+  note(-1);
   c.cell.layer = -1;
   memory_.compose_backward(c);
   const int64_t text_begin = axis_.first_from(memory_.text_begin());

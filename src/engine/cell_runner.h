@@ -29,6 +29,9 @@ class CellRunner {
 
   // `text`: text rows of a segment, wherever they are.
 
+  /// Where to note the layer that is worked on.
+  void note_in(Progress& progress) { progress_ = &progress; }
+
   /// The rows on this rank.
   CellExtent extent(int64_t batch, int64_t text) const;
   /// Which text of the segment is on this rank: two ascending ranges of [0, text), either may be empty.
@@ -73,6 +76,8 @@ class CellRunner {
   CellContext context(const CellText&, Cell, Arena& scratch);
   /// Sets what the context says about a layer.
   void enter_layer(CellContext&, const CellSaved&, int64_t layer) const;
+  /// Work on a layer begins; -1 and the number of layers are the two ends.
+  void note(int64_t layer) const;
   RopeAngles angles(DType, std::span<const Row> rows);
   /// The text rows of `hidden` as one dense block: itself where the layout has no other rows, else a copy in scratch.
   View<> text_rows(const CellText&, View<> hidden, Arena& scratch);
@@ -82,6 +87,7 @@ class CellRunner {
   const Llama& llama_;
   Memory& memory_;
   TokenAxis& axis_;
+  Progress* progress_ = nullptr;
   std::vector<Row> angle_rows_;
   Arena angles_;
   View<> cos_, sin_;

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "base/as_error.h"
+#include "base/parallel.h"
 #include "kernels/exact_sum/exact_sum.h"
 
 namespace memring {
@@ -81,7 +81,8 @@ Numerics numerics(const Config& config, const NodeShare& node) {
   n.dtype = n.name == "fp64" ? DType::F64 : DType::F32;
   n.queue.products = n.name == "bf16" ? Products::Bf16 : Products::F32;
   n.queue.isa = isa_of(device.isa);
-  n.queue.threads = device.threads > 0 ? device.threads : node.cores;
+  n.threads = thread_count(device.threads, node.cores);
+  n.queue.threads = n.threads.threads;
   n.queue.block = strict(config) ? config.run.block : 0;
   return n;
 }
@@ -90,9 +91,9 @@ GradientSync::Order gradient_order(const Config& config) {
   return strict(config) ? GradientSync::Order::None : GradientSync::Order::OfRanks;
 }
 
-MemoryLimit memory_limit(const DeviceConfig& device, const NodeShare& node, int threads) {
+MemoryLimit memory_limit(const DeviceConfig& device, const NodeShare& node) {
   if (device.memory > 0) return {"device.memory", device.memory, device.memory};
-  MemoryLimit limit = tightest_memory_limit(node.ranks, threads);
+  MemoryLimit limit = tightest_memory_limit(node.ranks);
   limit.available = limit.available / 10 * 9;  // not all is ours: libraries, and what others will take
   return limit;
 }
@@ -109,7 +110,8 @@ Workload workload_of(const Config& config, int64_t batch, std::vector<SequenceSh
 }
 
 Engine::Engine(const Config& config, Mesh& mesh, const NodeShare& node, const Workload& workload,
-               const std::function<int64_t(const FlatBuffer&, DType)>& fixed_bytes)
+               const std::function<int64_t(const FlatBuffer&, DType)>& fixed_bytes,
+               const std::optional<MemoryLimit>& limit)
     : numerics_(memring::numerics(config, node)),
       queue_(numerics_.queue),
       workload_(workload),
@@ -118,20 +120,26 @@ Engine::Engine(const Config& config, Mesh& mesh, const NodeShare& node, const Wo
       memory_(make_memory(memory_settings(config), llama_.shape(), params_)),
       executor_(std::make_unique<Executor>(queue_, params_, llama_, *memory_, mesh, numerics_.dtype, workload,
                                            tbptt_of(config))) {
-  require_threads(queue_.threads());
-  if (node.progress) executor_->note_in(*node.progress);
+  start_threads(queue_.threads());
+  if (node.progress) {
+    executor_->note_in(*node.progress);
+    queue_.count_work_in(node.progress->work);
+  }
   Arena measure;
   params_.allocate(measure, numerics_.dtype, gradients_);
   const int64_t own = measure.peak(), others = fixed_bytes(params_.layout(), numerics_.dtype);
-  limit_ = memory_limit(config.device, node, queue_.threads());
+  limit_ = limit ? *limit : memory_limit(config.device, node);
   executor_->fit(recompute_of(config.tbptt), limit_, own + others);
+  queue_.poll();  // schedules were tried
   plan_ = executor_->plan();
   plan_.parts.insert(plan_.parts.begin(),
                      {{"parameters and gradients", own}, {"optimizer and checkpoint buffer", others}});
 }
 
-void Engine::allocate() {
-  weights_ = Arena(plan_.parts.front().second, queue_.threads());
+void Engine::allocate(Arena weights) {
+  weights_ = weights.measuring() ? Arena(plan_.parts.front().second, queue_.threads(), [this] { queue_.poll(); })
+                                 : std::move(weights);
+  weights_.rewind(0);
   params_.allocate(weights_, numerics_.dtype, gradients_);
   executor_->allocate();
 }

@@ -4,9 +4,12 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "base/memory_limits.h"
+#include "base/threads.h"
 #include "config/config.h"
 #include "dist/session.h"
 #include "engine/executor.h"
@@ -22,23 +25,29 @@ struct Numerics {
   DType dtype = DType::F32;
   Queue::Options queue;
   std::string name;  ///< "fp32", "bf16" or "fp64"
+  ThreadCount threads;
 };
 Numerics numerics(const Config&, const NodeShare&);
 
 /// How the gradients of ranks are to be summed.
 GradientSync::Order gradient_order(const Config&);
 
-/// What a rank with `threads` threads may plan for: device.memory, or its share of what the machine has free now.
-MemoryLimit memory_limit(const DeviceConfig&, const NodeShare&, int threads);
+/// What a rank may plan for: device.memory, or its share of what the machine has free now.
+MemoryLimit memory_limit(const DeviceConfig&, const NodeShare&);
 
 class Engine {
  public:
   /// Plans, and refuses what does not fit; takes no memory yet. `fixed_bytes` are taken per rank by others (optimizer,
-  /// checkpoint buffer): parameters -> bytes. Collective.
+  /// checkpoint buffer): parameters -> bytes. `limit`: what to plan for, where memory_limit() is not to be asked now.
+  /// Collective.
   Engine(const Config&, Mesh&, const NodeShare&, const Workload&,
-         const std::function<int64_t(const FlatBuffer&, DType)>& fixed_bytes);
-  /// Takes what was planned. Before it there is nothing in params(), and nothing runs. Once.
-  void allocate();
+         const std::function<int64_t(const FlatBuffer&, DType)>& fixed_bytes,
+         const std::optional<MemoryLimit>& limit = {});
+  /// Takes what was planned. Before it there is nothing in params(), and nothing runs. Once. `weights`: those that an
+  /// engine of the same model and workload has left.
+  void allocate(Arena weights = {});
+  /// The parameters' memory, for an engine that goes on with them. Nothing runs here afterwards.
+  Arena take_weights() { return std::move(weights_); }
 
   Queue& queue() { return queue_; }
   Params& params() { return params_; }

@@ -40,8 +40,12 @@ Executor::Executor(Queue& queue, const Params& params, const Llama& llama, Memor
   // wavefront all ranks work on one stream, and a second hides how it begins and ends.
   const int ranks = mesh_.shape().segment;
   const bool chain = memory_.dependency() == Dependency::TopToInput && ranks > 1;
-  policy_.in_flight = chain ? 2 * ranks : wavefront() ? 2 : 1;
-  depth_ = wavefront() ? static_cast<int32_t>(llama_.shape().layers) : 1;
+  const int32_t most_cells = Schedule::most_cells_under_way();
+  policy_.in_flight = chain ? std::min(2 * ranks, most_cells) : wavefront() ? 2 : 1;
+  // A cell a layer, or a few where there are thousands of them. There are two windows or one.
+  depth_ = wavefront()
+               ? static_cast<int32_t>(std::min<int64_t>(llama_.shape().layers, most_cells / (2 * policy_.in_flight)))
+               : 1;
   const int64_t most = part_of(workload_.batch, mesh_.shape().data, 0).size();
   const int64_t streams = std::max<int64_t>(1, std::min<int64_t>(most, policy_.in_flight));
   split(workload_.micro_batch > 0 ? workload_.micro_batch : (most + streams - 1) / streams);
@@ -91,10 +95,11 @@ void Executor::weigh(View<> adjoints, const Stream& stream, int32_t segment, con
 }
 
 void Executor::allocate() {
-  scratch_ = Arena(scratch_bytes(), queue_.threads());
+  const auto touched = [this] { queue_.poll(); };
+  scratch_ = Arena(scratch_bytes(), queue_.threads(), touched);
   runner_.allocate_angles(angle_bytes());
   axis_.allocate(ring_bytes());
-  arena_ = Arena(plan().total() - scratch_bytes() - angle_bytes() - ring_bytes(), queue_.threads());
+  arena_ = Arena(plan().total() - scratch_bytes() - angle_bytes() - ring_bytes(), queue_.threads(), touched);
   int64_t text = 0;
   for (const SequenceShape& shape : workload_.shapes) text = std::max(text, shape.text_of(0));
   tokens_.resize(static_cast<size_t>(micro_batch_ * text));
@@ -141,6 +146,7 @@ CellText Executor::read_text(const Stream& stream, const TokenSource& batch, con
       batch.read(stream.first + b, segment * shape_.segment_length + range.begin,
                  std::span(tokens_).subspan(count, size), std::span(targets_).subspan(count, size));
       count += size;
+      queue_.poll();  // what is read for the first time is checked
     }
   return {stream.count, text, runner_.own_text_rows(text), std::span(tokens_).first(count),
           std::span(targets_).first(count)};
@@ -186,9 +192,11 @@ void Executor::compute(const Action& a, const TokenSource& batch, const Boundary
   const bool counted =
       std::any_of(text.targets.begin(), text.targets.end(), [](int32_t target) { return target != kIgnoredTarget; });
   // Nobody reads what an evaluation computes here: no target counts, and nothing crosses to the next segment.
-  if (!policy_.backward && !counted && memory_.dependency() == Dependency::None && mesh_.shape().token == 1) {
-    sums.tokens += static_cast<double>(text.tokens.size());
-    return;
+  if (!policy_.backward && !counted && memory_.dependency() == Dependency::None && mesh_.shape().token == 1 &&
+      workload_.logits != Workload::Logits::All) {
+    const View<> nll = scratch_.take(dtype_, {own.count * text.own});
+    Elementwise::fill(queue_, nll, 0);
+    return deliver(own, a.cell.segment, text, nll, sink, sums);
   }
 
   CellSaved passing;
@@ -232,8 +240,9 @@ void Executor::deliver_head(const Cell& cell, const Stream& own, const CellText&
     runner_.loss(text, saved, nll, scratch_);
     deliver(own, cell.segment, text, nll, sink, sums);
   }
+  if (!sink || workload_.logits == Workload::Logits::None) return;
   // (A rank of a token axis may hold no counted target of a segment that has some.)
-  if (!sink || !workload_.logits || !(counted || mesh_.shape().token > 1)) return;
+  if (workload_.logits == Workload::Logits::Counted && !counted && mesh_.shape().token == 1) return;
   const View<> logits = scratch_.take(dtype_, {own.count * text.own, llama_.shape().vocab});
   runner_.logits(text, saved, logits, scratch_);
   for_pieces(text, [&](int64_t b, int64_t position, int64_t first, int64_t count, std::span<const int32_t> targets) {
@@ -271,7 +280,7 @@ StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights,
       progress_->peer = a.peer;
       progress_->segment = a.cell.segment;
       progress_->layer = a.cell.layer;
-      progress_->advance();
+      progress_->begin();
       if (computes(a.verb)) {
         compute(a, batch, weights, sink, sums);
         if (a.verb == (policy_.backward ? Verb::Backward : Verb::Forward) && observer_) observer_(++cells_done, cells);

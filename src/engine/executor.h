@@ -27,7 +27,9 @@ struct Workload {
   int64_t micro_batch = 0;  ///< sequences of one stream; 0: automatic
   bool backward = true;
   bool final_state = false;  ///< deliver the state after the last segment
-  bool logits = false;       ///< deliver logits of segments with counted targets (small vocabularies)
+  /// Which logits to deliver (small vocabularies). Counted: at least those of counted targets; a cell without any may
+  /// be left out, which saves its time.
+  enum class Logits : uint8_t { None, Counted, All } logits = Logits::None;
 };
 
 /// What backward has of the forward sweep: whether it recomputes, and from how many states (Policy::boundaries).
@@ -43,6 +45,7 @@ struct MemoryPlan {
 };
 
 /// Receives what cells compute. `sequence` and `position` are global; nll and logits are [text] and [text, vocab].
+/// Losses come for every position (0 where its target does not count), logits as Workload::logits says.
 class ResultSink {
  public:
   virtual ~ResultSink() = default;
@@ -82,6 +85,8 @@ class Executor {
   /// Where to note what this rank is doing.
   void note_in(Progress& progress) {
     progress_ = &progress;
+    progress.layers = static_cast<int32_t>(llama_.shape().layers);
+    runner_.note_in(progress);
     axis_.note_in(progress);
   }
   /// Called when the gradients of a decoder layer's own tensors are complete on this rank, from the top down.

@@ -52,7 +52,7 @@ int64_t Executor::scratch_bytes() const {
     Arena arena;
     runner_.carve_passing(arena, dtype_, micro_batch_, text, {});
     arena.take(dtype_, {micro_batch_ * own});  // losses
-    if (workload_.logits) arena.take(dtype_, {micro_batch_ * own, llama_.shape().vocab});
+    if (workload_.logits != Workload::Logits::None) arena.take(dtype_, {micro_batch_ * own, llama_.shape().vocab});
     return arena.peak() + runner_.scratch_bytes(dtype_, micro_batch_, text, workload_.backward);
   });
 }

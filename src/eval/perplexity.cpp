@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/machine.h"
-#include "eval/trained_model.h"
+#include "base/text.h"
 #include "io/agreement.h"
 
 namespace memring {
@@ -49,38 +49,65 @@ class Buckets final : public ResultSink {
   int64_t length_;
 };
 
-/// One pass over `sequences` sequences with the memory as `config` says.
-Perplexity pass(const Config& config, const std::string& checkpoint, const Dataset& dataset, int64_t sequences,
-                Session& session, int64_t* step) {
+/// One pass over the text with the memory as the model has it now.
+Perplexity pass(TrainedModel& model, const Config& config, const Dataset& dataset, const Evaluation& what,
+                Session& session) {
   const SequenceShape shape = sequence_shape(config);
-  TrainedModel model(config, checkpoint, workload_of(config, std::min(config.data.batch, sequences), {shape}, false),
-                     session);
-  if (step) *step = model.step();
   Buckets buckets(shape.length, config.eval.buckets);
-  const double seconds = model.run(dataset, sequences, shape, buckets);
+  double seconds = model.run(dataset, {0, what.sequences}, shape, buckets);
+  if (what.tail > 0)
+    seconds += model.run(dataset, {what.sequences, what.sequences + 1}, {what.tail, shape.segment_length}, buckets);
   buckets.sum_over(session.world());
   return {buckets.buckets, seconds};
+}
+
+nlohmann::ordered_json json_of(std::optional<double> number) {
+  return number ? nlohmann::ordered_json(*number) : nlohmann::ordered_json();
+}
+
+std::optional<double> perplexity(std::optional<double> loss) {
+  return loss ? std::optional(std::exp(*loss)) : std::nullopt;
 }
 
 nlohmann::ordered_json json_of(const Perplexity& p) {
   nlohmann::ordered_json buckets = nlohmann::ordered_json::array();
   for (const auto& b : p.buckets)
-    buckets.push_back(
-        {{"from", b.from}, {"to", b.to}, {"loss", b.loss()}, {"perplexity", std::exp(b.loss())}, {"tokens", b.tokens}});
-  return {{"loss", p.loss()},
-          {"perplexity", std::exp(p.loss())},
+    buckets.push_back({{"from", b.from},
+                       {"to", b.to},
+                       {"loss", json_of(b.loss())},
+                       {"perplexity", json_of(perplexity(b.loss()))},
+                       {"tokens", b.tokens}});
+  return {{"loss", json_of(p.loss())},
+          {"perplexity", json_of(perplexity(p.loss()))},
           {"tokens", p.tokens()},
           {"seconds", p.seconds},
           {"tokens_per_s", p.seconds > 0 ? p.tokens() / p.seconds : 0},
           {"buckets", buckets}};
 }
 
+std::string number_text(std::optional<double> number, int decimals) {
+  return number ? fmt::format("{:.{}f}", *number, decimals) : "-";
+}
+
+/// Which text, how much of it, and whether the model knows it.
+std::string text_line(const Evaluation& e) {
+  const double left = static_cast<double>(e.text.tokens - 1) - e.as_trained.tokens();
+  return fmt::format("{} (digest {}): {} tokens, {}{}", e.text.path, e.text.digest, grouped(e.text.tokens),
+                     left > 0 ? fmt::format("{} of them left out (eval.sequences = {})",
+                                            grouped(static_cast<int64_t>(left)), e.sequences)
+                              : "all of them scored but the first",
+                     e.text.training ? "; the model was TRAINED on this text" : "");
+}
+
 }  // namespace
 
-double Perplexity::loss() const {
-  double nll = 0;
-  for (const auto& b : buckets) nll += b.nll;
-  return tokens() > 0 ? nll / tokens() : 0;
+std::optional<double> PositionBucket::loss() const { return tokens > 0 ? std::optional(nll / tokens) : std::nullopt; }
+
+std::optional<double> Perplexity::loss() const {
+  PositionBucket all;
+  for (const auto& b : buckets) all.nll += b.nll;
+  all.tokens = tokens();
+  return all.loss();
 }
 
 double Perplexity::tokens() const {
@@ -89,49 +116,64 @@ double Perplexity::tokens() const {
   return sum;
 }
 
-Evaluation evaluate(const Config& config, const std::string& checkpoint, Session& session) {
+Evaluation evaluate(const Config& config, const CheckpointChoice& choice, Session& session) {
   const auto dataset = open_dataset(config);
   require_same_tokens(session.world(), config.data.path, dataset->digest());
-  const std::string path = find_checkpoint(config, checkpoint);
   Evaluation result;
-  result.checkpoint = path;
   result.length = config.data.length;
-  result.sequences =
-      config.eval.sequences > 0 ? std::min(config.eval.sequences, dataset->sequences()) : dataset->sequences();
+  const int64_t wanted = config.eval.sequences > 0 ? config.eval.sequences : dataset->sequences() + 1;
+  result.sequences = std::min(wanted, dataset->sequences());
+  result.tail = wanted > result.sequences ? dataset->tail() : 0;
 
-  result.as_trained = pass(config, path, *dataset, result.sequences, session, &result.step);
-  if (config.memory.kind != "none" && config.memory.reset == "sequence") {
-    Config control = config;
-    control.memory.reset = "segment";
-    result.reset = pass(control, path, *dataset, result.sequences, session, nullptr);
+  const int64_t batch = std::min(config.data.batch, result.sequences);
+  TrainedModel model(config, choice, workload_of(config, batch, {sequence_shape(config)}, false), session);
+  result.checkpoint = model.checkpoint().path;
+  result.step = model.checkpoint().step;
+  result.warnings = model.warnings();
+  result.text = {config.data.path, dataset->digest(), dataset->sequences() * result.length + dataset->tail() + 1,
+                 model.trained_on(*dataset)};
+
+  result.as_trained = pass(model, config, *dataset, result, session);
+  if (model.has_control()) {
+    model.reset_memory(true);
+    result.reset = pass(model, config, *dataset, result, session);
   }
+  dataset->expect_unchanged([&] { session.progress().advance(); });
   result.peak_memory = static_cast<double>(session.world().all_reduce_max(peak_memory()));
   return result;
 }
 
 std::string to_json(const Evaluation& e) {
   nlohmann::ordered_json json = {
-      {"schema", 1}, {"checkpoint", e.checkpoint}, {"step", e.step}, {"sequences", e.sequences}, {"length", e.length}};
+      {"schema", 1},
+      {"checkpoint", e.checkpoint},
+      {"step", e.step},
+      {"data",
+       {{"path", e.text.path}, {"digest", e.text.digest}, {"tokens", e.text.tokens}, {"training", e.text.training}}},
+      {"sequences", e.sequences},
+      {"length", e.length},
+      {"tail", e.tail}};
   json.update(json_of(e.as_trained));
   if (e.reset) json["reset"] = json_of(*e.reset);
   json["peak_memory_mib"] = e.peak_memory / (1 << 20);
-  return json.dump(2) + "\n";
+  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
 std::string to_table(const Evaluation& e) {
-  std::string text = fmt::format("{}: step {}, {} sequences of {} tokens\n\n{:>24}  {:>10} {:>12}{}\n", e.checkpoint,
-                                 e.step, e.sequences, e.length, "positions", "loss", "perplexity",
-                                 e.reset ? fmt::format("  {:>12} {:>8}", "memory reset", "gain") : "");
-  const auto line = [&](const std::string& name, double loss, std::optional<double> reset) {
-    text += fmt::format("{:>24}  {:>10.4f} {:>12.3f}{}\n", name, loss, std::exp(loss),
-                        reset ? fmt::format("  {:>12.4f} {:>8.4f}", *reset, *reset - loss) : "");
+  std::string text = fmt::format(
+      "{}: step {}, {} sequence{} of {} tokens{}\n{}\n\n{:>24}  {:>10} {:>12}{}\n", e.checkpoint, e.step, e.sequences,
+      e.sequences == 1 ? "" : "s", e.length, e.tail > 0 ? fmt::format(" and one of {}", e.tail) : "", text_line(e),
+      "positions", "loss", "perplexity", e.reset ? fmt::format("  {:>12} {:>8}", "memory reset", "gain") : "");
+  const auto line = [&](const std::string& name, std::optional<double> loss, std::optional<double> reset) {
+    const auto gain = loss && reset ? std::optional(*reset - *loss) : std::nullopt;
+    text += fmt::format("{:>24}  {:>10} {:>12}{}\n", name, number_text(loss, 4), number_text(perplexity(loss), 3),
+                        e.reset ? fmt::format("  {:>12} {:>8}", number_text(reset, 4), number_text(gain, 4)) : "");
   };
   for (size_t i = 0; i < e.as_trained.buckets.size(); ++i) {
     const auto& b = e.as_trained.buckets[i];
-    line(fmt::format("{} .. {}", b.from, b.to), b.loss(),
-         e.reset ? std::optional(e.reset->buckets[i].loss()) : std::nullopt);
+    line(fmt::format("{} .. {}", b.from, b.to), b.loss(), e.reset ? e.reset->buckets[i].loss() : std::nullopt);
   }
-  line("all", e.as_trained.loss(), e.reset ? std::optional(e.reset->loss()) : std::nullopt);
+  line("all", e.as_trained.loss(), e.reset ? e.reset->loss() : std::nullopt);
   text += fmt::format("\n{:.0f} tokens/s, peak memory of a rank {:.1f} MiB\n",
                       e.as_trained.seconds > 0 ? e.as_trained.tokens() / e.as_trained.seconds : 0,
                       e.peak_memory / (1 << 20));

@@ -9,35 +9,47 @@
 
 #include "config/config.h"
 #include "dist/session.h"
+#include "eval/trained_model.h"
 
 namespace memring {
 
 /// Positions [from, to) of all sequences.
 struct PositionBucket {
   int64_t from = 0, to = 0;
-  double nll = 0, tokens = 0;  ///< sum over counted targets; how many
-  double loss() const { return tokens > 0 ? nll / tokens : 0; }
+  double nll = 0, tokens = 0;          ///< sum over counted targets; how many
+  std::optional<double> loss() const;  ///< nothing where nothing was counted
 };
 
 struct Perplexity {
   std::vector<PositionBucket> buckets;
   double seconds = 0;
-  double loss() const;
+  std::optional<double> loss() const;
   double tokens() const;
+};
+
+/// What was evaluated on.
+struct EvaluatedText {
+  std::string path, digest;
+  int64_t tokens = 0;     ///< of the file
+  bool training = false;  ///< the model was trained on the same content
 };
 
 struct Evaluation {
   std::string checkpoint;
+  std::vector<std::string> warnings;  ///< newer checkpoints that were passed over
   int64_t step = 0, sequences = 0, length = 0;
+  int64_t tail = 0;  ///< tokens of the last, shorter sequence; 0: there is none, or eval.sequences leaves it out
+  EvaluatedText text;
   Perplexity as_trained;  ///< with config.memory.reset as given
   std::optional<Perplexity>
       reset;               ///< the control: reset at every segment; absent where nothing crosses segments anyway
   double peak_memory = 0;  ///< bytes, of the largest rank
 };
 
-/// Evaluates the newest good checkpoint of config.run.dir, or the one named. Collective, same result on every rank.
-/// Throws Error(Data) when there is no checkpoint or too little data.
-Evaluation evaluate(const Config&, const std::string& checkpoint, Session&);
+/// Evaluates the chosen checkpoint on all the text, the tail that fills no whole sequence included, or on
+/// eval.sequences of it. Collective, same result on every rank. Throws Error(Data) when there is no checkpoint or too
+/// little data.
+Evaluation evaluate(const Config&, const CheckpointChoice&, Session&);
 
 std::string to_json(const Evaluation&);
 std::string to_table(const Evaluation&);

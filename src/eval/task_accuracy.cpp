@@ -8,7 +8,6 @@
 #include "base/machine.h"
 #include "base/text.h"
 #include "config/shapes.h"
-#include "eval/trained_model.h"
 #include "io/agreement.h"
 
 namespace memring {
@@ -39,7 +38,7 @@ class Judge final : public ResultSink {
 Answers judge(TrainedModel& model, const Dataset& dataset, int64_t samples, const SequenceShape& shape,
               Session& session) {
   Judge judge;
-  judge.answers.seconds = model.run(dataset, samples, shape, judge);
+  judge.answers.seconds = model.run(dataset, {0, samples}, shape, judge);
   double numbers[3] = {judge.answers.right, judge.answers.asked, judge.answers.nll};
   session.world().all_reduce_sum(View<double>(numbers, {3}));
   return {numbers[0], numbers[1], numbers[2], judge.answers.seconds};
@@ -47,9 +46,8 @@ Answers judge(TrainedModel& model, const Dataset& dataset, int64_t samples, cons
 
 nlohmann::ordered_json json_of(const Answers& a) {
   const Interval interval = confidence(a);
-  return {{"accuracy", a.accuracy()}, {"low", interval.low}, {"high", interval.high},
-          {"right", a.right},         {"answers", a.asked},  {"loss", a.asked > 0 ? a.nll / a.asked : 0},
-          {"seconds", a.seconds}};
+  return {{"accuracy", a.accuracy()}, {"low", interval.low},     {"high", interval.high}, {"right", a.right},
+          {"answers", a.asked},       {"loss", a.nll / a.asked}, {"seconds", a.seconds}};
 }
 
 double tokens_per_second(const TaskAccuracy& t, const TaskRow& row) {
@@ -66,7 +64,7 @@ Interval confidence(const Answers& answers) {
   return {std::max(middle - half, 0.0), std::min(middle + half, 1.0)};
 }
 
-TaskAccuracy evaluate_task(const Config& config, const std::string& checkpoint, Session& session,
+TaskAccuracy evaluate_task(const Config& config, const CheckpointChoice& choice, Session& session,
                            const std::function<void(const TaskAccuracy&)>& done) {
   constexpr int64_t kSamples = 256;
   const auto dataset = open_dataset(config);
@@ -74,23 +72,24 @@ TaskAccuracy evaluate_task(const Config& config, const std::string& checkpoint, 
   const auto shapes = eval_shapes(config);
   TaskAccuracy result;
   result.kind = config.data.kind;
-  result.checkpoint = find_checkpoint(config, checkpoint);
+  result.data = dataset->description();
   result.samples = config.eval.sequences > 0 ? config.eval.sequences : kSamples;
 
   Workload workload = workload_of(config, std::min(config.data.batch, result.samples), shapes, false);
-  workload.logits = true;
-  TrainedModel model(config, result.checkpoint, workload, session);
-  result.step = model.step();
-  std::optional<TrainedModel> control;
-  if (config.memory.kind != "none" && config.memory.reset == "sequence") {
-    Config reset = config;
-    reset.memory.reset = "segment";
-    control.emplace(reset, result.checkpoint, workload, session);
-  }
+  workload.logits = Workload::Logits::Counted;
+  TrainedModel model(config, choice, workload, session);
+  result.checkpoint = model.checkpoint().path;
+  result.step = model.checkpoint().step;
+  result.warnings = model.warnings();
 
   for (const SequenceShape& shape : shapes) {
     TaskRow row{.shape = shape, .as_trained = judge(model, *dataset, result.samples, shape, session), .reset = {}};
-    if (control) row.reset = judge(*control, *dataset, result.samples, shape, session);
+    if (model.has_control()) {
+      model.reset_memory(true);
+      row.reset = judge(model, *dataset, result.samples, shape, session);
+      model.reset_memory(false);
+    }
+    dataset->expect_unchanged([&] { session.progress().advance(); });
     result.rows.push_back(row);
     result.peak_memory = static_cast<double>(session.world().all_reduce_max(peak_memory()));
     done(result);
@@ -112,15 +111,16 @@ std::string to_json(const TaskAccuracy& t) {
                                        {"kind", t.kind},
                                        {"checkpoint", t.checkpoint},
                                        {"step", t.step},
+                                       {"data", t.data},
                                        {"samples", t.samples},
                                        {"rows", std::move(rows)},
                                        {"peak_memory_mib", t.peak_memory / (1 << 20)}};
-  return json.dump(2) + "\n";
+  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
 std::string head_of(const TaskAccuracy& t) {
-  return fmt::format("{}: {}, step {}, {} samples a row\n\n{:>9} {:>7} {:>12} {:>9} {:>15} {:>13} {:>9} {:>10} {:>9}\n",
-                     t.checkpoint, t.kind, t.step, t.samples, "segments", "tokens", "in all", "accuracy",
+  return fmt::format("{}: step {}, {}, {} samples a row\n\n{:>9} {:>7} {:>12} {:>9} {:>15} {:>13} {:>9} {:>10} {:>9}\n",
+                     t.checkpoint, t.step, t.data, t.samples, "segments", "tokens", "in all", "accuracy",
                      "95 % interval", "memory reset", "seconds", "tokens/s", "MiB");
 }
 

@@ -11,6 +11,7 @@
 #include "base/ids.h"
 #include "config/config.h"
 #include "dist/session.h"
+#include "eval/trained_model.h"
 
 namespace memring {
 
@@ -35,15 +36,16 @@ struct TaskRow {
 };
 
 struct TaskAccuracy {
-  std::string kind, checkpoint;
+  std::string kind, checkpoint, data;
+  std::vector<std::string> warnings;  ///< newer checkpoints that were passed over
   int64_t step = 0, samples = 0;
   std::vector<TaskRow> rows;
   double peak_memory = 0;  ///< bytes, of the largest rank
 };
 
-/// Evaluates config.data.kind for each of eval.segments on the newest good checkpoint of config.run.dir, or the one
-/// named; `done` is told each row. Collective, same result on every rank.
-TaskAccuracy evaluate_task(const Config&, const std::string& checkpoint, Session&,
+/// Evaluates config.data.kind for each of eval.segments on the chosen checkpoint; `done` is told each row. Collective,
+/// same result on every rank.
+TaskAccuracy evaluate_task(const Config&, const CheckpointChoice&, Session&,
                            const std::function<void(const TaskAccuracy&)>& done);
 
 std::string to_json(const TaskAccuracy&);

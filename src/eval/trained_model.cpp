@@ -26,44 +26,67 @@ class PaddedTokens final : public TokenSource {
   int64_t batch_;
 };
 
-int64_t load_weights(const std::string& checkpoint, Engine& engine, Session& session) {
-  engine.allocate();
-  Params& params = engine.params();
+}  // namespace
+
+TrainedModel::TrainedModel(const Config& config, const CheckpointChoice& choice, const Workload& workload,
+                           Session& session)
+    : config_(config),
+      session_(session),
+      workload_(workload),
+      mesh_(session.world(), resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, session.size())),
+      engine_(engine({})),
+      checkpoint_(load(choice)) {}
+
+std::unique_ptr<Engine> TrainedModel::engine(Arena weights) {
+  Config config = config_;
+  if (reset_) config.memory.reset = "segment";
+  auto engine = std::make_unique<Engine>(
+      config, mesh_, session_.node(), workload_, [](const FlatBuffer&, DType) { return int64_t{0}; }, limit_);
+  limit_ = engine->limit();  // asked once: for a later engine, the weights are among what is taken
+  engine->allocate(std::move(weights));
+  return engine;
+}
+
+CheckpointSummary TrainedModel::load(const CheckpointChoice& choice) {
+  Params& params = engine_->params();
   CheckpointData data{.layout = params.layout(),
                       .shard = {},
                       .weights = params.weights(),
                       .m = {},
                       .v = {},
                       .state = {},
-                      .progress = &session.progress()};
-  return load_checkpoint(session.world(), checkpoint, data).step;
-}
-
-}  // namespace
-
-std::string find_checkpoint(const Config& config, const std::string& name) {
-  const std::string directory = checkpoint_directory(config.run.dir);
-  if (!name.empty()) return name.find('/') != std::string::npos ? name : directory + "/" + name;
-  for (const auto& summary : list_checkpoints(directory))
-    if (verify_checkpoint(summary.path).empty()) return summary.path;
-  throw Error(ExitCode::Data, fmt::format("{} holds no good checkpoint", directory),
+                      .progress = &session_.progress()};
+  session_.progress().enter(Phase::Load);
+  if (!choice.path.empty()) return load_checkpoint(session_.world(), choice.path, data);
+  if (auto newest = load_newest(session_.world(), choice.folder, data, warnings_)) return std::move(*newest);
+  throw Error(ExitCode::Data, fmt::format("{} holds no good checkpoint", choice.folder),
               "Train first (memring train), or name the run directory that holds the trained model.");
 }
 
-TrainedModel::TrainedModel(const Config& config, const std::string& checkpoint, const Workload& workload,
-                           Session& session)
-    : mesh_(session.world(), resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, session.size())),
-      engine_(config, mesh_, session.node(), workload, [](const FlatBuffer&, DType) { return int64_t{0}; }),
-      step_(load_weights(checkpoint, engine_, session)) {}
+bool TrainedModel::has_control() const { return config_.memory.kind != "none" && config_.memory.reset == "sequence"; }
 
-double TrainedModel::run(const Dataset& dataset, int64_t count, const SequenceShape& shape, ResultSink& sink) {
+void TrainedModel::reset_memory(bool each_segment) {
+  if (each_segment == reset_) return;
+  reset_ = each_segment;
+  Arena weights = engine_->take_weights();
+  engine_.reset();  // before the next one takes its memory
+  engine_ = engine(std::move(weights));
+}
+
+double TrainedModel::run(const Dataset& dataset, Range sequences, const SequenceShape& shape, ResultSink& sink) {
   const auto start = std::chrono::steady_clock::now();
-  Executor& executor = engine_.executor();
+  Executor& executor = engine_->executor();
   const BoundaryWeights weights = executor.draw(0, shape);
-  const int64_t batch = engine_.workload().batch;
-  for (int64_t first = 0; first < count; first += batch)
-    executor.run(PaddedTokens(dataset.in_order(first, std::min(batch, count - first), shape), batch), weights, &sink);
+  const int64_t batch = workload_.batch;
+  for (int64_t first = sequences.begin; first < sequences.end; first += batch)
+    executor.run(PaddedTokens(dataset.in_order(first, std::min(batch, sequences.end - first), shape), batch), weights,
+                 &sink);
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+bool TrainedModel::trained_on(const Dataset& dataset) const {
+  const std::string digest = dataset.digest();
+  return !digest.empty() && checkpoint_.info.identity.find(data_line(digest)) != std::string::npos;
 }
 
 }  // namespace memring

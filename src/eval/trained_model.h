@@ -2,7 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "config/config.h"
 #include "data/dataset.h"
@@ -12,23 +15,43 @@
 
 namespace memring {
 
-/// The checkpoint named (a path, or a name in config.run.dir), or the newest good one; the same on every rank. Throws
-/// Error(Data) when there is none.
-std::string find_checkpoint(const Config&, const std::string& name);
+/// Which checkpoint to evaluate: the one of this path, or else the newest good one in a folder of checkpoints.
+struct CheckpointChoice {
+  std::string folder, path;
+};
 
 class TrainedModel {
  public:
-  /// Collective. Throws Error(Data) when the checkpoint is not good or is of another model.
-  TrainedModel(const Config&, const std::string& checkpoint, const Workload&, Session&);
-  /// Sequences [0, count) of the dataset, each cut to `shape`; what their cells compute goes to the sink. Returns
+  /// Loads the weights, once. Collective: rank 0 finds the checkpoint. Throws Error(Data) when there is none, or it is
+  /// not good or of another model.
+  TrainedModel(const Config&, const CheckpointChoice&, const Workload&, Session&);
+  /// Whether the memory crosses segments as in training, so that there is something to compare with.
+  bool has_control() const;
+  /// From here on the memory is reset at every segment (the control experiment), or as in training again. The weights
+  /// stay; nothing else is held twice. Collective.
+  void reset_memory(bool each_segment);
+  /// Sequences [begin, end) of the dataset, each cut to `shape`; what their cells compute goes to the sink. Returns
   /// seconds.
-  double run(const Dataset&, int64_t count, const SequenceShape& shape, ResultSink&);
-  int64_t step() const { return step_; }  ///< of the checkpoint
+  double run(const Dataset&, Range sequences, const SequenceShape& shape, ResultSink&);
+  const CheckpointSummary& checkpoint() const { return checkpoint_; }
+  /// Of newer checkpoints that were passed over, in words.
+  const std::vector<std::string>& warnings() const { return warnings_; }
+  /// Whether the model was trained on what the dataset holds.
+  bool trained_on(const Dataset&) const;
 
  private:
+  std::unique_ptr<Engine> engine(Arena weights);
+  CheckpointSummary load(const CheckpointChoice&);
+
+  Config config_;
+  Session& session_;
+  Workload workload_;
   Mesh mesh_;
-  Engine engine_;
-  int64_t step_;
+  bool reset_ = false;
+  std::optional<MemoryLimit> limit_;
+  std::vector<std::string> warnings_;
+  std::unique_ptr<Engine> engine_;
+  CheckpointSummary checkpoint_;
 };
 
 }  // namespace memring

@@ -26,10 +26,10 @@ std::vector<CheckpointSummary> list_checkpoints(const std::string& directory) {
   return found;
 }
 
-std::vector<std::string> verify_checkpoint(const std::string& path) {
+std::vector<std::string> verify_checkpoint(const std::string& path, Progress* progress) {
   try {
     const Manifest manifest = parse_manifest(manifest_text(path), path + "/" + kManifestFile);
-    return check_blocks(manifest, path, {0, manifest.blocks()}, static_cast<size_t>(manifest.blocks()));
+    return check_blocks(manifest, path, {0, manifest.blocks()}, static_cast<size_t>(manifest.blocks()), progress);
   } catch (const Error& error) {
     return {error.what()};
   }

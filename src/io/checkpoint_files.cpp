@@ -82,6 +82,11 @@ std::vector<std::pair<int64_t, std::string>> checkpoint_directories(const std::s
   return found;
 }
 
+bool checkpoint_exists(const std::string& path) {
+  std::error_code error;
+  return fs::status(path, error).type() != fs::file_type::not_found;
+}
+
 FolderId folder_id(const std::string& path) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0)
@@ -136,7 +141,7 @@ void publish(const std::string& temporary, const std::string& final_path) {
   remove_all(aside);
 }
 
-void prune(const std::string& directory, int64_t keep, std::map<int64_t, bool>& verified) {
+void prune(const std::string& directory, int64_t keep, std::map<int64_t, bool>& verified, Progress* progress) {
   int64_t good = 0;
   for (const CheckpointSummary& checkpoint : list_checkpoints(directory)) {
     if (good >= keep) {
@@ -149,7 +154,7 @@ void prune(const std::string& directory, int64_t keep, std::map<int64_t, bool>& 
     }
     auto known = verified.find(checkpoint.step);
     if (known == verified.end())
-      known = verified.emplace(checkpoint.step, verify_checkpoint(checkpoint.path).empty()).first;
+      known = verified.emplace(checkpoint.step, verify_checkpoint(checkpoint.path, progress).empty()).first;
     std::error_code error;
     if (known->second &&
         fs::file_size(checkpoint.path + "/" + kStateFile, error) == static_cast<uintmax_t>(checkpoint.bytes))

@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "dist/progress.h"
+
 namespace memring {
 
 std::string checkpoint_name(int64_t step);                     ///< "step-000000123"
@@ -19,6 +21,9 @@ bool is_temporary_name(const std::string& name);
 /// (step, path) of every directory with a checkpoint's name, newest first, whatever is in it. Error(Io) when the
 /// directory is there and cannot be read.
 std::vector<std::pair<int64_t, std::string>> checkpoint_directories(const std::string& directory);
+
+/// False when the folder is not there: a run that goes on prunes its checkpoints while others read them.
+bool checkpoint_exists(const std::string& path);
 
 /// Which folder a path names now (device and inode): another one may come in its place. Throws Error(Io).
 using FolderId = std::pair<uint64_t, uint64_t>;
@@ -40,7 +45,8 @@ void require_space(const std::string& directory, int64_t bytes);
 void publish(const std::string& temporary, const std::string& final_path);
 
 /// Removes what is older than the `keep` newest verified checkpoints. `verified` remembers by step what was found
-/// intact or damaged before; others are read and checked now. Without `keep` verified ones nothing is removed.
-void prune(const std::string& directory, int64_t keep, std::map<int64_t, bool>& verified);
+/// intact or damaged before; others are read and checked now, whereby `progress` (may be null) advances. Without `keep`
+/// verified ones nothing is removed.
+void prune(const std::string& directory, int64_t keep, std::map<int64_t, bool>& verified, Progress* progress = nullptr);
 
 }  // namespace memring

@@ -3,7 +3,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <map>
+#include <set>
 
 #include "io/agreement.h"
 #include "io/checkpoint.h"
@@ -73,11 +75,13 @@ std::vector<Places> places_for(const FlatBuffer& model, DType dtype, const Manif
 }
 
 void read_range(const File& file, const FlatBuffer& layout, const std::vector<Places>& places, int group, Range range,
-                View<> into, int64_t first) {
+                View<> into, int64_t first, Progress* progress) {
   const int64_t element = bytes_of(into.dtype());
   auto* bytes = static_cast<std::byte*>(into.data()) + first * element;
   for (const Piece& piece : pieces_of(layout, places, group, range, element))
-    file.read_at(piece.file, {bytes + piece.memory, static_cast<size_t>(piece.bytes)});
+    for (int64_t done = 0; done < piece.bytes; done += kBlockBytes, advance(progress))
+      file.read_at(piece.file + done,
+                   {bytes + piece.memory + done, static_cast<size_t>(std::min(kBlockBytes, piece.bytes - done))});
 }
 
 /// `step`: what the directory's name promises, if it does.
@@ -98,15 +102,39 @@ CheckpointSummary load(Communicator& world, const std::string& path, std::option
   std::vector<int64_t> bounds = {0};
   for (int rank = 0; rank < world.size(); ++rank) bounds.push_back(part_of(data.layout.size, world.size(), rank).end);
   const auto me = static_cast<size_t>(world.rank());
-  agree(world, failure_of([&] {
-          const File file = File::open_read(path + "/" + kStateFile);
-          read_range(file, data.layout, places, 0, {bounds[me], bounds[me + 1]}, data.weights, bounds[me]);
-          if (data.m) read_range(file, data.layout, places, 1, data.shard, data.m, 0);
-          if (data.v) read_range(file, data.layout, places, 2, data.shard, data.v, 0);
-        }));
+  agree(
+      world, failure_of([&] {
+        const File file = File::open_read(path + "/" + kStateFile);
+        read_range(file, data.layout, places, 0, {bounds[me], bounds[me + 1]}, data.weights, bounds[me], data.progress);
+        if (data.m) read_range(file, data.layout, places, 1, data.shard, data.m, 0, data.progress);
+        if (data.v) read_range(file, data.layout, places, 2, data.shard, data.v, 0, data.progress);
+      }));
   world.all_gather_shards(data.weights, bounds);
   data.state = manifest.state;
   return summary_of(manifest, path);
+}
+
+/// Steps of the checkpoints that rank 0 sees, newest first. Collective.
+std::vector<int64_t> shared_steps(Communicator& world, const std::string& directory) {
+  std::vector<int64_t> steps;
+  std::optional<Failure> failure;
+  if (world.rank() == 0)
+    failure = failure_of([&] {
+      for (const auto& found : checkpoint_directories(directory)) steps.push_back(found.first);
+    });
+  agree(world, failure);
+  auto count = static_cast<int64_t>(steps.size());
+  world.broadcast(View<int64_t>(&count, {1}), 0);
+  steps.resize(static_cast<size_t>(count));
+  if (count > 0) world.broadcast(View<int64_t>(steps.data(), {count}), 0);
+  return steps;
+}
+
+/// Whether rank 0 finds that a run has pruned the checkpoint meanwhile. Collective.
+bool is_gone(Communicator& world, const std::string& path) {
+  int64_t gone = world.rank() == 0 && !checkpoint_exists(path);
+  world.broadcast(View<int64_t>(&gone, {1}), 0);
+  return gone != 0;
 }
 
 }  // namespace
@@ -117,35 +145,34 @@ CheckpointSummary load_checkpoint(Communicator& world, const std::string& path, 
 
 std::optional<CheckpointSummary> load_newest(Communicator& world, const std::string& directory, CheckpointData& data,
                                              std::vector<std::string>& warnings) {
-  // Rank 0 decides what there is: on a network file system the others may not see it yet.
-  std::vector<std::pair<int64_t, std::string>> found;
-  std::optional<Failure> failure;
-  if (world.rank() == 0) failure = failure_of([&] { found = checkpoint_directories(directory); });
-  agree(world, failure);
-  std::vector<int64_t> steps;
-  steps.reserve(found.size());
-  for (const auto& [step, path] : found) steps.push_back(step);
-  auto count = static_cast<int64_t>(steps.size());
-  world.broadcast(View<int64_t>(&count, {1}), 0);
-  if (count == 0) return std::nullopt;
-  steps.resize(static_cast<size_t>(count));
-  world.broadcast(View<int64_t>(steps.data(), {count}), 0);
-
   std::string reasons;
-  for (const int64_t step : steps) {
-    const std::string path = directory + "/" + checkpoint_name(step);
+  std::set<int64_t> tried;
+  for (;;) {
+    // Rank 0 decides what there is: on a network file system the others may not see it yet.
+    std::vector<int64_t> steps = shared_steps(world, directory);
+    if (steps.empty() && tried.empty()) return std::nullopt;
+    const auto next = std::find_if(steps.begin(), steps.end(), [&](int64_t step) { return tried.count(step) == 0; });
+    if (next == steps.end()) break;
+    tried.insert(*next);
+    const std::string path = directory + "/" + checkpoint_name(*next);
     try {
-      return load(world, path, step, data);
+      return load(world, path, *next, data);
     } catch (const NotUsableHere&) {
       throw;
     } catch (const Error& error) {
       if (error.code() != ExitCode::Data) throw;
-      warnings.push_back(
-          fmt::format("checkpoint {} is not usable, so the one before it is tried: {}", path, error.what()));
-      reasons += fmt::format("\n  {}: {}", checkpoint_name(step), error.what());
+      warnings.push_back(is_gone(world, path)
+                             ? fmt::format("checkpoint {} was removed while it was read, so the newest "
+                                           "that is there now is tried",
+                                           path)
+                             : fmt::format("checkpoint {} is not usable, so the one before it is "
+                                           "tried: {}",
+                                           path, error.what()));
+      reasons += fmt::format("\n  {}: {}", checkpoint_name(*next), error.what());
     }
   }
-  throw Error(ExitCode::Data, fmt::format("none of the {} checkpoints in {} is usable:{}", count, directory, reasons),
+  throw Error(ExitCode::Data,
+              fmt::format("none of the {} checkpoints in {} is usable:{}", tried.size(), directory, reasons),
               "Restore one from a copy, or choose another run.dir to start afresh.");
 }
 

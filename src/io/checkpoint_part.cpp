@@ -101,6 +101,7 @@ void lay_out(Manifest& manifest, const std::string& path) {
   file.write_attribute("skipped", manifest.state.skipped, "state");
   file.write_attribute("skipped_in_row", manifest.state.skipped_in_row, "state");
   file.write_attribute("seconds", manifest.state.seconds, "state");
+  file.write_attribute("last_loss", manifest.state.last_loss, "state");
   file.write_attribute("stage", manifest.state.stage, "state");
   file.write_attribute("stage_steps", manifest.state.stage_steps, "state");
   file.write_attribute("stage_loss", manifest.state.stage_loss, "state");

@@ -237,7 +237,7 @@ void CheckpointWriter::State::commit() {
   committed = manifest.state.step;
   published = true;
   verified[manifest.state.step] = true;  // every rank compared its bytes with its copy
-  prune(directory, keep, verified);
+  prune(directory, keep, verified, progress);
 }
 
 // Main thread

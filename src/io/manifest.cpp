@@ -125,6 +125,7 @@ Manifest parse_body(const Json& root) {
     manifest.state.stage_steps = integer_field(state, "stage_steps");
     manifest.state.stage_loss = number_field(state, "stage_loss");
   }
+  if (state.contains("last_loss")) manifest.state.last_loss = number_field(state, "last_loss");  // nor this one
 
   CheckpointInfo& info = manifest.info;
   info.config = text_field(root, "config");
@@ -195,6 +196,7 @@ std::string render_manifest(const Manifest& manifest) {
                        {"skipped", state.skipped},
                        {"skipped_in_row", state.skipped_in_row},
                        {"seconds", state.seconds},
+                       {"last_loss", state.last_loss},
                        {"stage", state.stage},
                        {"stage_steps", state.stage_steps},
                        {"stage_loss", state.stage_loss}}},

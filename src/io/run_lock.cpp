@@ -2,11 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <signal.h>
 #include <sys/file.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 
@@ -15,6 +17,20 @@
 
 namespace memring {
 namespace {
+
+std::string host_name() {
+  std::array<char, 256> host{};
+  if (::gethostname(host.data(), host.size() - 1) != 0) return "unknown";
+  return host.data();
+}
+
+/// "process 12 on node3"
+std::string name_of_holder(pid_t process) { return fmt::format("process {} on {}", process, host_name()); }
+
+bool lives_here(const std::string& holder) {
+  const pid_t process = std::atoi(holder.c_str() + std::strlen("process "));
+  return process > 0 && holder == name_of_holder(process) && (::kill(process, 0) == 0 || errno == EPERM);
+}
 
 std::string holder_in(int descriptor) {
   std::array<char, 512> text{};
@@ -38,15 +54,15 @@ RunLock::RunLock(const std::string& run_directory) {
     throw Error(ExitCode::Io, fmt::format("cannot open {}: {}", path, std::strerror(errno)),
                 "Choose another run.dir, or check its permissions.");
   if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno == EWOULDBLOCK)
-      throw Error(ExitCode::Usage, fmt::format("{} is in use by {}", run_directory, holder_in(file.get())),
-                  "Wait for that run to end or stop it, or choose another run.dir.");
+    if (errno == EWOULDBLOCK) {
+      const std::string holder = holder_in(file.get());
+      throw RunInUse(fmt::format("{} is in use by {}", run_directory, holder),
+                     "Wait for that run to end or stop it, or choose another run.dir.", lives_here(holder));
+    }
     throw Error(ExitCode::Io, fmt::format("cannot lock {}: {}", path, std::strerror(errno)),
                 "The file system must offer locks (on Lustre, mount it with flock); or choose another run.dir.");
   }
-  std::array<char, 256> host{};
-  if (::gethostname(host.data(), host.size() - 1) != 0) std::strcpy(host.data(), "unknown");
-  const std::string holder = fmt::format("process {} on {}\n", ::getpid(), host.data());
+  const std::string holder = name_of_holder(::getpid()) + "\n";
   // The name is for messages only, so a full disk must not keep the run from starting.
   if (::ftruncate(file.get(), 0) == 0) (void)!::pwrite(file.get(), holder.data(), holder.size(), 0);
   fd_ = file.release();

@@ -8,6 +8,12 @@
 
 namespace memring {
 
+/// "PATH.tmp-<process>-<host>": says who is writing it.
+std::string unfinished_name(const std::string& path);
+/// Removes what processes of this host left behind that are gone (killed by SIGKILL, or with the machine) while they
+/// were writing `path`. Best effort.
+void remove_unfinished(const std::string& path);
+
 /// Removes the file at the end of its life, or when SIGINT, SIGTERM or SIGHUP ends the process (where these would end
 /// it anyway), unless it was kept. One at a time is guarded against signals.
 class UnfinishedFile {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/params.h"
 
+#include <algorithm>
+
 #include "base/parallel.h"
 #include "base/random.h"
 
@@ -21,17 +23,20 @@ void Params::allocate(Arena& arena, DType dtype, Gradients gradients) {
   sums_ = gradients == Gradients::Exact ? arena.take(DType::Exact, {layout_.size}) : gradients_;
 }
 
-void Params::initialise(uint64_t seed, int threads) {
+void Params::initialise(uint64_t seed, const Queue& queue) {
+  constexpr int64_t kPiece = 1 << 24;  // some tenths of a second
   by_float_type(dtype(), [&]<class T>() {
     for (size_t tensor = 0; tensor < layout_.entries.size(); ++tensor) {
       const View<> view = weight(static_cast<int>(tensor));
       T* values = view.as<T>();
       const Init init = inits_[tensor];
       const Random random(seed, Purpose::Init, tensor);
-      parallel_for(threads, view.size(), [&](int64_t i) {
-        values[i] =
-            static_cast<T>(init.constant + (init.std > 0 ? init.std * random.normal(static_cast<uint32_t>(i)) : 0));
-      });
+      for (int64_t begin = 0; begin < view.size(); begin += kPiece, queue.poll())
+        parallel_for(queue.threads(), std::min(kPiece, view.size() - begin), [&](int64_t offset) {
+          const int64_t i = begin + offset;
+          values[i] =
+              static_cast<T>(init.constant + (init.std > 0 ? init.std * random.normal(static_cast<uint32_t>(i)) : 0));
+        });
     }
   });
 }

@@ -9,6 +9,7 @@
 
 #include "base/arena.h"
 #include "base/ids.h"
+#include "base/queue.h"
 
 namespace memring {
 
@@ -26,7 +27,7 @@ class Params {
   /// Takes the flat buffers; without gradients grad() is empty (evaluation). A measuring arena only counts.
   void allocate(Arena&, DType, Gradients);
   /// A pure function of the seed, whatever the number of threads.
-  void initialise(uint64_t seed, int threads);
+  void initialise(uint64_t seed, const Queue&);
 
   View<> weight(int tensor) const { return slice(weights_, tensor); }
   View<> grad(int tensor) const { return slice(sums_, tensor); }  ///< where cells add their gradients

@@ -5,6 +5,7 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstdlib>
@@ -13,6 +14,7 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/error.h"
 
@@ -47,6 +49,15 @@ std::string rate(double per_second) {
   if (per_second >= 1e6) return fmt::format("{:.2f}M", per_second / 1e6);
   if (per_second >= 1e4) return fmt::format("{:.1f}k", per_second / 1e3);
   return fmt::format("{:.0f}", per_second);
+}
+
+/// "/1000 4.2%": what a step is of the run, by the limit that is nearer.
+std::string done(const StepRecord& r) {
+  const auto share = [](int64_t part, int64_t whole) {
+    return whole > 0 ? std::min(1.0, static_cast<double>(part) / static_cast<double>(whole)) : 0;
+  };
+  const double most = std::max(share(r.step, r.steps), share(r.tokens, r.tokens_wanted));
+  return (r.steps > 0 ? fmt::format("/{}", r.steps) : "") + (most > 0 ? fmt::format(" {:.1f}%", 100 * most) : "");
 }
 
 /// Whether a person watches. Open MPI gives its ranks a pseudo-terminal whatever its own output is: then its output
@@ -111,21 +122,31 @@ void RunLog::open(int64_t first_step) {
   for (const auto& [name, ranks] : facts_.hosts) json["hosts"].push_back({{"name", name}, {"ranks", ranks}});
   json["step"] = first_step;
   write(json.dump());
+  for (const auto& early : std::exchange(early_, {})) write(early);
 }
 
 void RunLog::clear_bar() {
-  if (bar_) std::fputs("\r\033[K", stdout);
+  if (bar_) out_.write("\r\033[K");
   bar_ = false;
+}
+
+void RunLog::show(Terminal& to, const std::string& text) {
+  const bool known = to.lost();
+  if (to.write(text) || known) return;
+  warning(fmt::format("standard {} is lost ({}): training goes on without it{}", &to == &out_ ? "output" : "error",
+                      to.reason(), options_.jsonl.empty() ? "" : "; its lines are in " + options_.jsonl));
 }
 
 void RunLog::print(const std::string& line) {
   clear_bar();
-  fmt::print("{}\n", line);
-  std::fflush(stdout);
+  show(out_, line + "\n");
 }
 
 void RunLog::write(const std::string& json) {
-  if (!file_) return;
+  if (!file_) {
+    if (!options_.jsonl.empty()) early_.push_back(json);
+    return;
+  }
   const bool after_a_loss = lost_lines_;
   // A line that was cut off ends where the next one begins: readers pass over it.
   const std::string line = (after_a_loss ? "\n" : "") + json + "\n";
@@ -134,10 +155,9 @@ void RunLog::write(const std::string& json) {
   if (!lost_lines_ || after_a_loss) return;
   const int reason = written < 0 ? errno : ENOSPC;  // half a line: the disk is full
   clear_bar();
-  fmt::print(stderr,
-             "memring: warning: {} cannot be written: {}. Free some space; training goes on, and its lines are missing "
-             "until then.\n",
-             options_.jsonl, std::strerror(reason));
+  show(err_, fmt::format("memring: warning: {} cannot be written: {}. Free some space; training goes on, and its lines "
+                         "are missing until then.\n",
+                         options_.jsonl, std::strerror(reason)));
 }
 
 void RunLog::resumed(int64_t step, const std::string& path, const std::vector<std::string>& differences) {
@@ -176,21 +196,28 @@ void RunLog::step(const StepRecord& r) {
   }
   write(json.dump());
 
-  if (r.step % options_.every != 0 && r.step != r.steps) return;
+  const bool last = r.step == r.steps || (r.tokens_wanted > 0 && r.tokens >= r.tokens_wanted);
+  if (r.step % options_.every != 0 && !last) return;
   const double per_second = window_seconds_ > 0 ? static_cast<double>(window_tokens_) / window_seconds_ : 0;
-  const double left = static_cast<double>(r.steps - r.step) * window_seconds_ / static_cast<double>(window_steps_);
-  print(fmt::format("step {}{} | loss {:.4f} | lr {:.2e} | norm {:.2f}{} | {} tok/s | {:.0f} MiB{}{}", r.step,
-                    r.steps > 0 ? fmt::format("/{} {:.1f}%", r.steps,
-                                              100.0 * static_cast<double>(r.step) / static_cast<double>(r.steps))
-                                : "",
+  print(fmt::format("step {}{} | loss {:.4f} | lr {:.2e} | norm {:.2f}{} | {} tok/s | {:.0f} MiB{}{}", r.step, done(r),
                     r.loss, r.lr, r.norm,
                     associative ? fmt::format(" | key {:.1g} den {:.1g}", r.smallest_key, r.smallest_denominator) : "",
                     rate(per_second), static_cast<double>(r.memory_bytes) / (1 << 20),
-                    r.skipped > 0 ? fmt::format(" | skipped {}", r.skipped) : "",
-                    r.steps > 0 ? fmt::format(" | left {}", duration(left)) : ""));
+                    r.skipped > 0 ? fmt::format(" | skipped {}", r.skipped) : "", left(r)));
   window_seconds_ = 0;
   window_steps_ = 0;
   window_tokens_ = 0;
+}
+
+std::string RunLog::left(const StepRecord& r) const {
+  if (r.steps == 0 && r.tokens_wanted == 0) return "";
+  double seconds = std::numeric_limits<double>::infinity();
+  if (r.steps > 0)
+    seconds = static_cast<double>(r.steps - r.step) * window_seconds_ / static_cast<double>(window_steps_);
+  if (r.tokens_wanted > 0 && window_tokens_ > 0)
+    seconds = std::min(seconds, static_cast<double>(std::max<int64_t>(r.tokens_wanted - r.tokens, 0)) *
+                                    window_seconds_ / static_cast<double>(window_tokens_));
+  return std::isfinite(seconds) ? fmt::format(" | left {}", duration(seconds)) : "";
 }
 
 void RunLog::stage(int64_t step, int64_t stage, int64_t stages, const SequenceShape& shape, double loss) {
@@ -232,7 +259,7 @@ void RunLog::note(const std::string& text) {
 void RunLog::warning(const std::string& text) {
   if (!options_.speaks) return;
   clear_bar();
-  fmt::print(stderr, "memring: warning: {}\n", text);
+  show(err_, fmt::format("memring: warning: {}\n", text));
   Json json = record("warning");
   json["text"] = text;
   write(json.dump());
@@ -258,9 +285,8 @@ void RunLog::progress(int64_t step, int64_t done, int64_t total) {
   last_bar_ = now;
   constexpr int64_t kWidth = 30;
   const auto filled = static_cast<size_t>(kWidth * done / std::max<int64_t>(total, 1));
-  fmt::print("\r  step {} [{}{}] {}/{} cells", step, std::string(filled, '='), std::string(kWidth - filled, ' '), done,
-             total);
-  std::fflush(stdout);
+  show(out_, fmt::format("\r  step {} [{}{}] {}/{} cells", step, std::string(filled, '='),
+                         std::string(kWidth - filled, ' '), done, total));
   bar_ = true;
 }
 

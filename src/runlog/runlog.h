@@ -12,11 +12,13 @@
 
 #include "base/handle.h"
 #include "base/ids.h"
+#include "runlog/terminal.h"
 
 namespace memring {
 
 struct StepRecord {
-  int64_t step = 0, steps = 0;  ///< done, and wanted (0: open end)
+  int64_t step = 0, steps = 0;  ///< done, and wanted (0: as many as come)
+  int64_t tokens_wanted = 0;
   double loss = 0, lr = 0, norm = 0;
   int64_t tokens = 0;        ///< trained on so far
   int64_t step_tokens = 0;   ///< of this step
@@ -64,12 +66,18 @@ class RunLog {
  private:
   using Clock = std::chrono::steady_clock;
   void print(const std::string& line);
+  /// " | left 3m 20s", at the pace of the steps since the last line.
+  std::string left(const StepRecord&) const;
   void clear_bar();
+  /// Where one of the two is lost, a warning says so once.
+  void show(Terminal&, const std::string& text);
   void write(const std::string& json);
 
   Options options_;
   StartFacts facts_;
   Handle<DescriptorTraits> file_;
+  std::vector<std::string> early_;  ///< records from before the file was opened
+  Terminal out_{1}, err_{2};
   bool terminal_ = false, bar_ = false;
   bool lost_lines_ = false;  ///< the file could not take the last line
   Clock::time_point step_start_ = Clock::now(), last_bar_ = Clock::now();

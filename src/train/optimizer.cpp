@@ -7,10 +7,30 @@
 
 namespace memring {
 
-double learning_rate(const OptimizerConfig& c, int64_t step, int64_t steps) {
-  if (step < c.warmup) return c.lr * static_cast<double>(step + 1) / static_cast<double>(c.warmup);
-  if (steps <= c.warmup) return c.lr;
-  const double done = static_cast<double>(std::min(step, steps) - c.warmup) / static_cast<double>(steps - c.warmup);
+namespace {
+
+double ratio(int64_t part, int64_t whole) { return static_cast<double>(part) / static_cast<double>(whole); }
+
+/// How far a run has come on its way from the end of warm-up to its own, 0 to 1.
+double decayed(const RunConfig& run, int64_t warmup, int64_t step, int64_t tokens) {
+  double done = 0;
+  if (run.steps > warmup) done = ratio(std::min(step, run.steps) - warmup, run.steps - warmup);
+  if (run.tokens > 0 && tokens < run.tokens) {
+    // Warm-up counts steps: of the tokens so far it has had warmup / step, exactly so where all steps are of one size.
+    const double before = warmup > 0 ? static_cast<double>(tokens) * ratio(warmup, step) : 0;
+    done = std::max(done, (static_cast<double>(tokens) - before) / (static_cast<double>(run.tokens) - before));
+  } else if (run.tokens > 0) {
+    done = 1;
+  }
+  return done;
+}
+
+}  // namespace
+
+double learning_rate(const OptimizerConfig& c, const RunConfig& run, int64_t step, int64_t tokens) {
+  if (step < c.warmup) return c.lr * ratio(step + 1, c.warmup);
+  if (run.steps <= c.warmup && run.tokens == 0) return c.lr;
+  const double done = decayed(run, c.warmup, step, tokens);
   if (c.schedule == "linear") return c.lr + (c.min_lr - c.lr) * done;
   if (c.schedule == "constant")
     return done <= 1 - c.decay ? c.lr : c.lr + (c.min_lr - c.lr) * (done - (1 - c.decay)) / c.decay;

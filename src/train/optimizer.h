@@ -10,10 +10,11 @@
 
 namespace memring {
 
-/// Linear warm-up from 0 over `warmup` steps, then cosine or linear decay to min_lr at step `steps`, or constant with a
-/// linear decay over the last `decay` of the steps. `step` counts from 0; without a last step (steps = 0) the rate
-/// stays constant.
-double learning_rate(const OptimizerConfig&, int64_t step, int64_t steps);
+/// Linear warm-up from 0 over `warmup` steps, then cosine or linear decay to min_lr at the end of the run, or constant
+/// with a linear decay over the last `decay` of it. The end is run.steps or run.tokens, whichever is nearer; without
+/// either the rate stays constant. Of the next step, when `step` steps with `tokens` tokens are done: a pure function,
+/// so that a restart goes on exactly.
+double learning_rate(const OptimizerConfig&, const RunConfig&, int64_t step, int64_t tokens);
 
 class Optimizer {
  public:

@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/run_directory.h"
 
+#include <fmt/ranges.h>
+#include <unistd.h>
+
 #include <filesystem>
 #include <map>
 #include <sstream>
 
 #include "base/error.h"
+#include "base/version.h"
 #include "io/file.h"
+#include "runlog/terminal.h"
+#include "train/wait_together.h"
 
 namespace memring {
 namespace {
@@ -26,14 +32,20 @@ std::string checkpoint_directory(const std::string& run) { return run + "/checkp
 std::string config_file(const std::string& run) { return run + "/config.ini"; }
 std::string metrics_file(const std::string& run) { return run + "/metrics.jsonl"; }
 
+std::string data_line(const std::string& digest) { return fmt::format("data.digest={}\n", digest); }
+
 std::vector<std::string> differing_lines(const std::string& then, const std::string& now) {
   const auto old_lines = lines_of(then), new_lines = lines_of(now);
+  const auto value_in = [](const std::map<std::string, std::string>& lines, const std::string& key) {
+    const auto found = lines.find(key);
+    return found == lines.end() ? "(not there)" : found->second;
+  };
+  auto all = new_lines;
+  all.insert(old_lines.begin(), old_lines.end());
   std::vector<std::string> differences;
-  for (const auto& [key, value] : new_lines) {
-    const auto found = old_lines.find(key);
-    const std::string before = found == old_lines.end() ? "(not there)" : found->second;
-    if (before != value) differences.push_back(fmt::format("{}: {} -> {}", key, before, value));
-  }
+  for (const auto& [key, _] : all)
+    if (const std::string before = value_in(old_lines, key), after = value_in(new_lines, key); before != after)
+      differences.push_back(fmt::format("{}: {} -> {}", key, before, after));
   return differences;
 }
 
@@ -45,14 +57,65 @@ void make_run_directory(const std::string& run) {
                 "Choose another run.dir, or mend its permissions.");
 }
 
+void lock_run_directory(std::optional<RunLock>& lock, Session& session, const SignalWatch& signals,
+                        const RunConfig& run) {
+  std::string in_use;
+  const auto locked = [&] {
+    if (session.rank() > 0 || lock) return true;
+    try {
+      make_run_directory(run.dir);
+      lock.emplace(run.dir);
+    } catch (const RunInUse& error) {
+      if (error.here()) throw;
+      if (in_use.empty() && run.wait > 0)
+        Terminal(STDERR_FILENO)
+            .write(
+                fmt::format("memring: warning: {}, which cannot be seen from here: waiting up to {:g} s for its end\n",
+                            error.what(), run.wait));
+      in_use = error.what();
+    }
+    return lock.has_value();
+  };
+  if (wait_together(session, signals, run.wait, locked)) return;
+  if (session.rank() > 0) return session.world().barrier();
+  throw Error(ExitCode::Again, fmt::format("{}, still after {:g} s", in_use, run.wait),
+              "Start the same command again: the lock of a host that is gone is given up in time. If that run still "
+              "goes on, stop it, or choose another run.dir.");
+}
+
+std::string run_directory_of(const std::string& file) {
+  namespace fs = std::filesystem;
+  const fs::path path(file);
+  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  std::error_code ignored;
+  const bool run = path.filename() == "config.ini" && fs::is_regular_file(path, ignored) &&
+                   (fs::exists(folder / "checkpoints", ignored) || fs::exists(folder / "lock", ignored));
+  return run ? folder.string() : "";
+}
+
+void refuse_newer_run(const std::string& config, const std::string& place) {
+  const auto unknown = unknown_settings(config, place);
+  if (!unknown.empty())
+    throw Error(ExitCode::Usage,
+                fmt::format("{} sets keys that this memring ({}) does not know; a newer one wrote them, or they are "
+                            "misspelt:\n    {}",
+                            place, version(), fmt::join(unknown, "\n    ")),
+                "Start the memring that wrote it or a newer one, or give another run.dir for a new run.");
+}
+
+Config load_run_config(const std::string& run, const std::vector<std::string>& overrides) {
+  const std::string file = config_file(run), text = read_config(file);
+  refuse_newer_run(text, file);
+  return parse_config(text, file, overrides);
+}
+
 void claim_run_directory(const Config& config) {
   const std::string& run = config.run.dir;
   if (exists_at(config_file(run))) {
-    const Config before = load_config(config_file(run), {});
-    const auto differences = differing_lines(config_identity(before), config_identity(config));
-    if (!differences.empty()) {
+    const auto changed = changed_identity(load_run_config(run), config);
+    if (!changed.empty()) {
       std::string list;
-      for (const auto& difference : differences) list += "\n    " + difference;
+      for (const auto& [key, then, now] : changed) list += fmt::format("\n    {}: {} -> {}", key, then, now);
       throw Error(ExitCode::Usage, fmt::format("{} holds a run of another configuration:{}", run, list),
                   "Choose another run.dir for this configuration, or start with the old values to continue that run.");
     }

@@ -3,10 +3,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "config/config.h"
+#include "dist/session.h"
+#include "io/checkpoint.h"
+#include "train/stop.h"
 
 namespace memring {
 
@@ -15,9 +19,24 @@ std::string config_file(const std::string& run);
 std::string metrics_file(const std::string& run);
 
 void make_run_directory(const std::string& run);  ///< throws Error(Io)
+/// Makes the run directory and locks it, on rank 0, while the others wait. Where a process holds it of which this host
+/// cannot see that it lives, waits for up to run.wait, says so, and throws Error(Again) in the end. Throws Error(Usage)
+/// at once where it is in use on this host. Collective.
+void lock_run_directory(std::optional<RunLock>&, Session&, const SignalWatch&, const RunConfig&);
 /// Checks that the configuration there, if any, has the same identity (throws Error(Usage) with the keys that differ)
 /// and writes config.ini. For rank 0, under the run's lock.
 void claim_run_directory(const Config&);
+
+/// The line of a checkpoint's identity that names the content of its data.
+std::string data_line(const std::string& digest);
+/// The run directory whose own config.ini `file` is, wherever it has been moved or copied to; empty where it is none.
+std::string run_directory_of(const std::string& file);
+
+/// The configuration in a run's directory. Throws Error(Usage) naming the keys that this program does not know.
+Config load_run_config(const std::string& run, const std::vector<std::string>& overrides = {});
+/// Throws Error(Usage) where `config`, the text that a run has left in `place`, sets keys that this program does not
+/// know: to go on without them would be another run.
+void refuse_newer_run(const std::string& config, const std::string& place);
 
 /// Lines of `now` and `then` (texts of key=value lines) that differ: "key: then -> now".
 std::vector<std::string> differing_lines(const std::string& then, const std::string& now);

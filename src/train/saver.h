@@ -21,9 +21,10 @@ namespace memring {
 /// Where a run goes on, and what there is to say about it.
 struct Resumed {
   TrainState state;
-  std::string path;                      ///< of the checkpoint; empty: a fresh run
-  std::vector<std::string> differences;  ///< from the run that saved: the same bits are promised where there are none
-  std::vector<std::string> warnings;     ///< damaged checkpoints that were passed over
+  std::string path;  ///< of the checkpoint; empty: a fresh run
+  std::vector<std::string>
+      differences;                    ///< from the run that saved: it goes on as if never stopped where there are none
+  std::vector<std::string> warnings;  ///< damaged checkpoints that were passed over
 };
 
 /// Every call is collective over the session's ranks; what it was made from must outlive it.
@@ -34,7 +35,7 @@ class Saver {
   /// Loads the newest good checkpoint of the run directory. Throws Error(Usage) when it is of another run.
   Resumed resume();
   /// While training goes on: that a save fails is a warning, for it costs no more than the time since the last good
-  /// one. Throws Error(Numeric) when the weights are not finite.
+  /// one. Throws Error(Numeric) when the weights are not finite, Error(Data) when the text was rewritten meanwhile.
   void try_save(const TrainState&, RunLog&);
   /// The last save of a run: returns when it is committed, or throws.
   void save_and_wait(const TrainState&, RunLog&);
@@ -46,6 +47,8 @@ class Saver {
   void settle(RunLog&);
   void tolerate(const std::function<void()>& write, RunLog&);
 
+  Config config_;
+  const Dataset& dataset_;
   CheckpointData data_;
   CheckpointInfo info_;
   Communicator& world_;

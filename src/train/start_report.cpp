@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/start_report.h"
 
+#include <algorithm>
+
 namespace memring {
 namespace {
 
@@ -10,6 +12,11 @@ std::string tbptt_text(const TbpttConfig& config, const Tbptt& tbptt, int64_t se
     return fmt::format(" (cut {}; relative variance of what reaches over 1 boundary {:.2g}, over all {} {:.2g})",
                        config.cut, tbptt.path_variance(1), segments - 1, tbptt.path_variance(segments - 1));
   return "";
+}
+
+std::string passes_text(const Config& config, const Dataset& dataset) {
+  const double count = config.data.kind == "tokens" ? passes(config.run, config.data, dataset.sequences()) : 0;
+  return count > 0 ? fmt::format(", {:.3g} passes in this run", count) : "";
 }
 
 std::string memory_text(const MemoryConfig& m) {
@@ -45,13 +52,14 @@ StartFacts start_facts(const Config& config, Session& session, Mesh& mesh, Engin
       {"run", config.run.dir},
       {"ranks",
        fmt::format("{} as data x segment x token = {}, {}", session.size(), describe(mesh.shape()), hosts_text(hosts))},
-      {"compute",
-       fmt::format("cpu, {} thread{} a rank, {}, {}", engine.queue().threads(),
-                   engine.queue().threads() == 1 ? "" : "s", name_of(engine.queue().isa()), engine.numerics().name)},
+      {"compute", fmt::format("cpu, {} thread{} a rank ({}), {}, {}", engine.queue().threads(),
+                              engine.queue().threads() == 1 ? "" : "s", engine.numerics().threads.reason,
+                              name_of(engine.queue().isa()), engine.numerics().name)},
       {"model", fmt::format("{} parameters, memory {}", engine.params().layout().size, memory_text(config.memory))},
       {"data",
-       fmt::format("{}, {} segments each{}", dataset.description(), shape.segments(),
-                   curriculum.stages().size() > 1 ? fmt::format(", in {} stages", curriculum.stages().size()) : "")},
+       fmt::format("{}, {} segments each{}{}", dataset.description(), shape.segments(),
+                   curriculum.stages().size() > 1 ? fmt::format(", in {} stages", curriculum.stages().size()) : "",
+                   passes_text(config, dataset))},
       {"schedule", fmt::format("{} streams of {} sequences a rank group, tbptt {}{}, {}, efficiency {:.2f}",
                                executor.streams(), executor.micro_batch(), config.tbptt.mode,
                                tbptt_text(config.tbptt, executor.tbptt(), shape.segments()),
@@ -74,12 +82,36 @@ void warn_about_mixed_hosts(Communicator& world, Engine& engine, RunLog& log) {
         name_of(static_cast<Isa>(least)), name_of(static_cast<Isa>(most)), name_of(static_cast<Isa>(least))));
 }
 
+void warn_about_threads(const NodeShare& node, const ThreadCount& count, RunLog& log) {
+  if (const std::string idle = idle_cores(count, node.ranks); !idle.empty()) log.warning(idle);
+  if (const std::string ignored = ignored_limits(count); !ignored.empty()) log.warning(ignored);
+}
+
+double passes(const RunConfig& run, const DataConfig& data, int64_t sequences) {
+  const double text = static_cast<double>(sequences);
+  const double steps = static_cast<double>(run.steps) * static_cast<double>(data.batch) / text;
+  const double tokens = static_cast<double>(run.tokens) / (text * static_cast<double>(data.length));
+  if (run.steps == 0 || run.tokens == 0) return steps + tokens;
+  return std::min(steps, tokens);
+}
+
+void warn_about_repeats(const Config& config, const Dataset& dataset, RunLog& log) {
+  if (config.data.batch <= dataset.sequences()) return;
+  log.warning(fmt::format(
+      "a batch of {} takes {} of data.path up to {} times: data.batch = {}, or a shorter data.length or more text, has "
+      "no repeats",
+      config.data.batch,
+      dataset.sequences() == 1 ? "the one sequence" : fmt::format("the {} sequences", dataset.sequences()),
+      (config.data.batch + dataset.sequences() - 1) / dataset.sequences(), dataset.sequences()));
+}
+
 void print_schedule(Executor& executor, int rank) {
   Schedule& schedule = executor.main_schedule();
   schedule.restart();
   std::vector<Action> window;
+  Terminal out(1);
   while (schedule.next_window(window))
-    for (const Action& action : window) fmt::print("rank {} {}\n", rank, describe(action));
+    for (const Action& action : window) out.write(fmt::format("rank {} {}\n", rank, describe(action)));
 }
 
 void warn_about_idle_ranks(Engine& engine, MeshShape mesh, RunLog& log) {

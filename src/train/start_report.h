@@ -23,8 +23,14 @@ std::string hosts_text(const std::vector<std::pair<std::string, int>>& hosts);
 StartFacts start_facts(const Config&, Session&, Mesh&, Engine&, const Dataset&, const Curriculum&);
 /// Bits depend on the instruction set, and so on which host a rank runs: legal, but to be known. Collective.
 void warn_about_mixed_hosts(Communicator& world, Engine&, RunLog&);
+/// Cores of the job that stay idle, and variables that would make fewer threads of those asked for.
+void warn_about_threads(const NodeShare&, const ThreadCount&, RunLog&);
 /// More ranks than sequences or segments, or a schedule with gaps.
 void warn_about_idle_ranks(Engine&, MeshShape, RunLog&);
+/// A batch that holds a sequence of the text more than once.
+void warn_about_repeats(const Config&, const Dataset&, RunLog&);
+/// How often a run of this budget goes over the sequences of its data; 0: no budget of steps or tokens ends it.
+double passes(const RunConfig&, const DataConfig&, int64_t sequences);
 /// log.schedule: this rank's actions of the longest shape.
 void print_schedule(Executor&, int rank);
 

@@ -9,16 +9,24 @@
 namespace memring {
 namespace {
 
+bool ignored(int signal) {
+  struct sigaction action {};
+  return ::sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
+/// (Linux would hand an ignored signal to sigwait.)
 sigset_t watched() {
   sigset_t set;
   sigemptyset(&set);
-  for (const int signal : {SIGUSR1, SIGTERM, SIGINT}) sigaddset(&set, signal);
+  for (const int signal : {SIGUSR1, SIGUSR2, SIGTERM, SIGINT, SIGXCPU}) sigaddset(&set, signal);
+  if (!ignored(SIGHUP)) sigaddset(&set, SIGHUP);
   return set;
 }
 
 }  // namespace
 
 SignalWatch::SignalWatch() {
+  for (const int number : {SIGPIPE, SIGTTOU}) ::signal(number, SIG_IGN);
   const sigset_t set = watched();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);  // threads made from here on inherit it
   thread_ = std::thread(&SignalWatch::listen, this);
@@ -75,12 +83,13 @@ void StopConditions::ask(StepSums& sums, bool rank0) {
 StopReason StopConditions::decide(const TrainState& state) const {
   if (run_.steps > 0 && state.step >= run_.steps) return StopReason::Steps;
   if (run_.tokens > 0 && state.tokens >= run_.tokens) return StopReason::Tokens;
+  if (run_.target_loss > 0 && state.last_loss >= 0 && state.last_loss <= run_.target_loss)
+    return StopReason::TargetLoss;
   return StopReason::None;
 }
 
 StopReason StopConditions::decide(const TrainState& state, const ReducedStep& reduced) const {
   if (const StopReason reason = decide(state); reason != StopReason::None) return reason;
-  if (run_.target_loss > 0 && reduced.finite && reduced.loss() <= run_.target_loss) return StopReason::TargetLoss;
   if (reduced.sums.stop) return StopReason::Signal;
   if (reduced.sums.time_over) return StopReason::Time;
   return StopReason::None;

@@ -13,7 +13,9 @@
 
 namespace memring {
 
-/// Receives SIGUSR1, SIGTERM and SIGINT while it lives; a second SIGINT ends the process at once with 130.
+/// Receives SIGUSR1, SIGTERM, SIGINT, SIGHUP, SIGXCPU and SIGUSR2 while it lives; a second SIGINT ends the process at
+/// once with 130. A SIGHUP that the caller had ignored (nohup) stays so, and so do SIGPIPE and SIGTTOU from here on: a
+/// run outlives its terminal. docs/signals.md is the whole table.
 ///
 /// A thread of its own waits for them, and every other thread blocks them: oneDNN 2.6's generated matrix products keep
 /// data below the stack pointer, where a handler's frame would overwrite it. So make this before MPI or OpenMP start
@@ -24,7 +26,7 @@ class SignalWatch {
   ~SignalWatch();
   SignalWatch(const SignalWatch&) = delete;
   SignalWatch& operator=(const SignalWatch&) = delete;
-  bool terminate() const { return terminate_; }       ///< SIGTERM or SIGINT
+  bool terminate() const { return terminate_; }       ///< any of them but SIGUSR1
   bool take_usr1() { return usr1_.exchange(false); }  ///< since the last call
 
  private:

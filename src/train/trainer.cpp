@@ -15,6 +15,7 @@
 #include "train/optimizer.h"
 #include "train/run_directory.h"
 #include "train/saver.h"
+#include "train/shared_folder.h"
 #include "train/start_report.h"
 #include "train/stop.h"
 
@@ -43,7 +44,8 @@ class SaveTimes {
 
 }  // namespace
 
-ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
+ExitCode train(const Config& config, Session& session, SignalWatch& signals,
+               const std::vector<std::pair<std::string, std::string>>& told) {
   const bool rank0 = session.rank() == 0;
   Progress& progress = session.progress();
   Mesh mesh(session.world(), resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, session.size()));
@@ -63,22 +65,22 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
                   return Optimizer::bytes(dtype, sync->shard().size()) + CheckpointWriter::buffer_bytes(shape);
                 });
 
-  std::optional<RunLock> lock;
-  if (rank0) {  // not before data and plan have proved usable
-    make_run_directory(config.run.dir);
-    lock.emplace(config.run.dir);
-    claim_run_directory(config);
-  }
+  std::optional<RunLock> lock;  // not before data and plan have proved usable
+  lock_run_directory(lock, session, signals, config.run);
+  require_shared_folder(session, signals, config.run.dir, config.run.wait);
+  if (rank0) claim_run_directory(config);
   session.world().barrier();  // nobody reads the directory before it is ours
   RunLog log(
       {.speaks = rank0, .jsonl = config.log.jsonl ? metrics_file(config.run.dir) : "", .every = config.log.every});
-  log.start(start_facts(config, session, mesh, engine, *dataset, curriculum));
+  StartFacts facts = start_facts(config, session, mesh, engine, *dataset, curriculum);
+  facts.lines.insert(facts.lines.end(), told.begin(), told.end());
+  log.start(std::move(facts));
 
   engine.allocate();  // not before the start lines: who is killed for memory has said what it was about
   engine.reduce_during_backward(*sync);
   Executor& executor = engine.executor();
   Params& params = engine.params();
-  params.initialise(config.run.seed, engine.queue().threads());
+  params.initialise(config.run.seed, engine.queue());
   Optimizer optimizer(engine.queue(), params, sync->shard(), config.optimizer);
   Saver saver(config, *dataset, session, mesh, engine, optimizer, sync->shard());
   progress.enter(Phase::Load);
@@ -86,8 +88,10 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
   TrainState state = resumed.state;
   log.open(state.step);
   if (config.log.schedule) print_schedule(executor, session.rank());
+  warn_about_threads(session.node(), engine.numerics().threads, log);
   warn_about_mixed_hosts(session.world(), engine, log);
   warn_about_idle_ranks(engine, mesh.shape(), log);
+  warn_about_repeats(config, *dataset, log);
   for (const auto& warning : resumed.warnings) log.warning(warning);
   if (!resumed.path.empty()) log.resumed(state.step, resumed.path, resumed.differences);
 
@@ -112,11 +116,12 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
     const ReducedStep reduced = sync->reduce(engine.queue(), params.sums(), params.gradients(), local);
 
     progress.enter(Phase::Update);
-    const double lr = learning_rate(config.optimizer, state.step, config.run.steps);
+    const double lr = learning_rate(config.optimizer, config.run, state.step, state.tokens);
     if (reduced.finite && reduced.sums.targets > 0) {
       optimizer.step(lr, state.step - state.skipped + 1, optimizer.clipping(reduced.norm) / reduced.sums.targets);
       sync->gather(params.weights());
       state.skipped_in_row = 0;
+      state.last_loss = reduced.loss();
     } else {
       ++state.skipped;
       log.skipped(state.step + 1, reduced.norm, ++state.skipped_in_row);
@@ -133,6 +138,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals) {
                                : peak_memory();
     log.step({.step = state.step,
               .steps = config.run.steps,
+              .tokens_wanted = config.run.tokens,
               .loss = reduced.loss(),
               .lr = lr,
               .norm = reduced.norm,

@@ -19,7 +19,7 @@ def of_help(command):
     """A wrong value for each key that the help lists: below its range where it has one, else none of its kind."""
     for key, values in KEY.findall(mistakes.run([command, "--help"]).stdout):
         low = re.search(r", (at least |more than )?(-?\d\S*)", values)
-        if values == "text":
+        if values in ("text", "path"):
             wrong, says = "a\tb", "is a control character (0x09)"
         elif low and low[1] == "more than ":
             wrong, says = low[2], "is out of range"

@@ -147,7 +147,8 @@ def table():
         path = file_of("tokens", name)
         # A digest is checked when its block is first read: the run has begun by then.
         changes = ["new$", "new/"] if any("digest" in part and "bytes" in part and "to" in part for part in parts) else []
-        yield data(f"train: {name}", ["train", "base.ini", "--run.dir=new", f"--data.path={path}"], path, *parts, changes=changes)
+        yield data(f"train: {name}", ["train", "base.ini", "--run.dir=new", "--data.batch=1", f"--data.path={path}"], path, *parts,
+                   changes=changes)
     for name in CUTS:
         path = file_of("tokens", name)
         yield data(f"inspect: {name}", ["inspect", path], path)

@@ -3,6 +3,7 @@
 Usage: see mistakes.py, which also says what is expected of every message.
 SPDX-License-Identifier: Apache-2.0
 """
+import os
 import re
 import signal
 import subprocess
@@ -13,6 +14,8 @@ import mistakes
 from mistakes import GOLDEN, run, usage
 
 COMMANDS = ["train", "eval", "pack", "inspect", "verify", "bench", "doctor"]
+ROOT = Path(__file__).resolve().parents[2]
+FOREVER = ["--run.steps=0", "--run.time=60", "--optimizer.schedule=constant"]
 LATER = ["plan", "convert", "generate", "report"]
 
 
@@ -48,6 +51,11 @@ MISTAKES = [
     # Keys
     override("misspelt key", "--model.layer=3", "--model.layer: unknown key 'model.layer'", "Did you mean 'model.layers'?"),
     override("key of another section", "--model.lr=1", "Did you mean 'optimizer.lr'?"),
+    override("key without effect", "--memory.tokens=16", "--memory.tokens: memory.tokens has no effect in this run",
+             "it counts with memory.kind = rmt or armt", "Leave --memory.tokens out"),
+    override("decay without an end", "--run.steps=0 --run.time=60", "--run.steps: optimizer.schedule = cosine decays until the run",
+             "Set run.steps or run.tokens"),
+    override("key of another command", "--eval.buckets=3", "memring train does not read eval.buckets", "Leave --eval.buckets out"),
     # What the design knows and this build lacks
     override("uio", "--memory.kind=uio --segment.length=8", "this build does not have it yet; it has none, rmt, armt"),
     override("cuda", "--device.kind=cuda", "no CUDA backend"),
@@ -59,7 +67,7 @@ MISTAKES = [
     usage("benchmark without pairs", ["bench", "checkpoint", "--pairs=0"], "--pairs = 0", "whole number"),
     usage("benchmark with half a pair", ["bench", "checkpoint", "--pairs=1.5"], "--pairs = 1.5"),
     usage("benchmark with a wrong key", ["bench", "checkpoint", "--model.layer=1"], "Did you mean 'model.layers'?"),
-    usage("run directory in use", ["train", "base.ini", "--run.dir=busy", "--run.steps=0", "--run.time=60"], "busy"),
+    usage("run directory in use", ["train", "base.ini", "--run.dir=busy", *FOREVER], "busy"),
 ]
 
 
@@ -100,7 +108,7 @@ def general_faults():
         if re.search(rf"^  {command} ", result.stdout, re.MULTILINE):
             yield f"{command} is in memring --help, but not in this build"
     version = run(["--version"])
-    if version.returncode != 0 or not re.fullmatch(r"memring \d+\.\d+\.\d+\n", version.stdout):
+    if version.returncode != 0 or not re.fullmatch(r"memring \d+\.\d+\.\d+ \(sources [0-9a-f]{8}\)\n", version.stdout):
         yield f"memring --version: {version.returncode} {version.stdout!r}"
 
 
@@ -129,9 +137,42 @@ def prepare_faults():
             yield f"memring {' '.join(arguments)}: exit code {result.returncode}: {result.stderr}"
 
 
+def example_faults():
+    """The example of every command's help works from the repository's root, with a book at hand; runs are kept short."""
+    for folder in ("configs", "tests"):
+        Path(folder).symlink_to(ROOT / folder)
+    for folder in ("books", "data"):
+        Path(folder).mkdir()
+    Path("books/one.txt").write_text("The quick brown fox jumps over the lazy dog. " * 200, encoding="utf-8")
+    Path("notes.txt").write_text("Nothing of note. " * 100, encoding="utf-8")
+    run(["pack", "notes.txt", "--out=data/held_out.h5"])
+    shorter = {"train": ["--run.steps=2"], "eval": ["--eval.sequences=2"]}
+    for command in ["pack", "train", *sorted(set(COMMANDS) - {"pack", "train"})]:
+        example = run([command, "--help"]).stdout.splitlines()[-1].split()
+        ranks = int(example[2]) if example[0] == "mpirun" else 1
+        arguments = example[example.index("memring") + 1:] + shorter.get(command, [])
+        result = run(arguments, ranks)
+        # A busy machine may miss a benchmark's budget.
+        if result.returncode not in ([0, 1] if command == "bench" else [0]):
+            yield f"{' '.join(example)}: exit code {result.returncode}: {result.stderr}"
+
+
+def home_faults():
+    """A ~ that no shell has put the home folder in place of."""
+    environment = {**os.environ, "HOME": os.path.abspath("home")}
+    Path("home").mkdir()
+    for arguments in (["pack", "text.txt", "--out=~/tokens.h5"],
+                      ["train", "base.ini", "--run.dir=~/run", "--data.path=~/tokens.h5"], ["inspect", "~/run"]):
+        result = subprocess.run([mistakes.MEMRING, *arguments], env=environment, capture_output=True, text=True, check=False)
+        if result.returncode != 0:
+            yield f"memring {' '.join(arguments)}: exit code {result.returncode}: {result.stderr}"
+    if not Path("home/run/config.ini").exists():
+        yield "no run in the home folder"
+
+
 def occupied(directory):
     """A running job in `directory`."""
-    job = subprocess.Popen([mistakes.MEMRING, "train", "base.ini", f"--run.dir={directory}", "--run.steps=0", "--run.time=60"],
+    job = subprocess.Popen([mistakes.MEMRING, "train", "base.ini", f"--run.dir={directory}", *FOREVER],
                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     job.stdout.readline()  # its first line comes when the directory is its own
     return job
@@ -146,6 +187,8 @@ def main():
             report.case(f"{command} --help", help_faults(command))
         for ranks in (1, 2):
             report.case(f"doctor on {ranks} rank(s)", doctor_faults(ranks))
+        report.case("examples of help", example_faults())
+        report.case("home", home_faults())
         job = occupied("busy")
         try:
             report.mistakes(MISTAKES)

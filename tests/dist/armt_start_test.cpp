@@ -57,7 +57,7 @@ Start start_of(int dim, int tokens) {
   workload.final_state = true;
   Engine engine(config, mesh, NodeShare{}, workload, [](const FlatBuffer&, DType) { return int64_t{0}; });
   engine.allocate();
-  engine.params().initialise(11, 1);
+  engine.params().initialise(11, Queue{});
   FinalState found;
   const OneSegment text(sequence_shape(config), config.model.vocab);
   engine.executor().run(text, engine.executor().draw(0, text.shape()), &found);

@@ -7,7 +7,10 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include <map>
+
 #include "checkpoint_run.h"
+#include "io/checkpoint_files.h"
 #include "io/checkpoint_part.h"
 #include "io/hdf5.h"
 #include "io/manifest.h"
@@ -121,6 +124,30 @@ TEST(Checkpoint, Hdf5ReadsTensorsAndState) {
       ++group;
     }
   });
+}
+
+// What the watchdog sees: old checkpoints that are verified, when newer ones push them out, take as long as they are large.
+TEST(Checkpoint, FileWorkCountsAsProgress) {
+  SharedFolder folder;
+  save_generations<float>(world(), folder.path(), mixed_layout(), {1, 2, 3});
+  on_rank_0([&] {
+    const std::string path = folder.path() + "/step-000000003";
+    const auto blocks = static_cast<int64_t>(fs::file_size(path + "/state.h5") >> 22);
+    ASSERT_GE(blocks, 1);
+    Progress progress;
+    EXPECT_TRUE(verify_checkpoint(path, &progress).empty());
+    EXPECT_GE(progress.work, blocks);
+    std::map<int64_t, bool> nothing_known;
+    progress.work = 0;
+    prune(folder.path(), 2, nothing_known, &progress);
+    EXPECT_GE(progress.work, 2 * blocks);
+    EXPECT_EQ(list_checkpoints(folder.path()).size(), 2u);
+  });
+  Trained<float> trained(world(), mixed_layout(), 0);
+  Progress progress;
+  trained.data.progress = &progress;
+  const int64_t checked = load_checkpoint(world(), folder.path() + "/step-000000002", trained.data).bytes >> 22;
+  EXPECT_GE(progress.work, checked / world().size() + 3) << "reading counts behind checking";
 }
 
 TEST(Checkpoint, WhatChangesAfterSaveReturnsIsNotSaved) {

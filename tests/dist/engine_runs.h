@@ -99,7 +99,7 @@ inline Result run(const Config& config, Communicator& group, const TokenSource* 
   Engine engine(config, mesh, NodeShare{}, workload_of(config, config.data.batch, {sequence_shape(config)}, true),
                 [](const FlatBuffer&, DType) { return int64_t{0}; });
   engine.allocate();
-  engine.params().initialise(7, 1);  // more threads than cores would wait for each other
+  engine.params().initialise(7, Queue{});  // more threads than cores would wait for each other
   make_memory_matter(engine.params());
   const TokenSource& batch = tokens ? *tokens : random;
   StepSums sums = engine.executor().run(batch, engine.executor().draw(0, batch.shape()));

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <numeric>
 #include <optional>
+#include <utility>
 
 #include "engine_runs.h"
 #include "ranks.h"
@@ -25,6 +26,15 @@ struct Case {
 /// Enough features that no denominator is near 0, where fp32 would say nothing.
 void armt(Config& c) {
   c.memory = {.kind = "armt", .reset = "sequence", .tokens = 3, .mask = "causal", .key_dim = 8, .nu = 3};
+}
+
+/// Enough numbers for operators to share them out among threads.
+void wide(Config& c) {
+  c.model.dim = 64;
+  c.model.head_dim = 16;
+  c.model.ffn = 96;
+  c.segment.length = 100;
+  c.data.length = 230;
 }
 
 const Case kCases[] = {
@@ -98,6 +108,17 @@ const Case kCases[] = {
        c.data.micro_batch = 2;
        c.data.length = 21;
      }},
+    {"rmt, wide, three threads",
+     [](Config& c) {
+       wide(c);
+       c.device.threads = 3;
+     }},
+    {"armt, wide, two threads",
+     [](Config& c) {
+       armt(c);
+       wide(c);
+       c.device.threads = 2;
+     }},
     {"armt, segments of one token, one memory token",
      [](Config& c) {
        armt(c);
@@ -125,7 +146,9 @@ TEST_P(EngineMeshes, ComputeWhatOneRankComputes) {
   for (const auto& [dtype, tolerance] : {std::pair{"fp64", 1e-9}, {"fp32", 2e-5}}) {
     config.device.dtype = dtype;
     config.mesh = {.data = 1, .segment = 1, .token = 1};
+    const int threads = std::exchange(config.device.threads, 1);
     const Result expected = run(config, alone);
+    config.device.threads = threads;
     ASSERT_GT(expected.targets, 0);
     // Every mesh in fp64, one of them in fp32.
     const std::vector<MeshConfig> all = meshes(group.size()), one{mesh_for(GetParam(), group.size())};
@@ -220,7 +243,7 @@ class RepeatedGradient {
                 [](const FlatBuffer&, DType) { return int64_t{0}; }),
         tokens_(config.data.batch, sequence_shape(config), config.model.vocab) {
     engine_.allocate();
-    engine_.params().initialise(7, 1);
+    engine_.params().initialise(7, Queue{});
     double* const weights = engine_.params().weights().as<double>();
     for (int64_t i = 0; i < engine_.params().layout().size; ++i) weights[i] *= 4;  // memory that matters
   }

@@ -53,6 +53,7 @@ inline Config random_config(Dice& dice) {
   c.tbptt.boundaries = c.tbptt.recompute == "always" ? dice.between(0, 3) : 0;
   const std::vector<MeshConfig> all = meshes(world().size());
   c.mesh = all[static_cast<size_t>(dice.between(0, static_cast<int>(all.size()) - 1))];
+  c.device.threads = dice.between(1, 3);
   return c;
 }
 

@@ -1,5 +1,5 @@
-// Random small configurations on random meshes: loss and gradients equal one rank's, and the same mesh gives the same
-// bits. (Each rank builds the one-rank answer itself.)
+// Random small configurations on random meshes and threads: loss and gradients equal one rank's, and the same mesh
+// gives the same bits. (Each rank builds the one-rank answer itself.)
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 

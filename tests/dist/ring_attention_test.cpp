@@ -144,7 +144,7 @@ template <class T>
 void expect_equal_to_one_rank(const test::Pattern& pattern, Extents e, double tolerance) {
   const std::vector<Row>& layout = pattern.rows;
   const auto n = std::ssize(layout);
-  Queue queue;
+  Queue queue({.threads = n < 200 ? 1 : 2});
   Tensors<T> all;
   all.q = values_of<T>(1, e.batch * e.heads * n * e.dim);
   all.d_o = values_of<T>(2, e.batch * e.heads * n * e.dim);

@@ -13,6 +13,7 @@
 #include <tuple>
 
 #include "base/error.h"
+#include "dist/communicator.h"
 #include "schedule_cases.h"
 
 namespace memring {
@@ -347,6 +348,27 @@ TEST(Schedule, RestartGivesTheSameActions) {
       EXPECT_TRUE(window.empty());
     }
   }
+}
+
+// One tag more than there are, and a message would be taken for another.
+TEST(Schedule, UsesTheTagsThatThereAreAndNoMore) {
+  const int32_t most = Schedule::most_cells_under_way();
+  int32_t highest = -1;
+  for (const bool deep : {false, true}) {
+    const Dependency dependency = deep ? Dependency::LayerLocal : Dependency::TopToInput;
+    const auto derive_with = [&](int32_t cells) {
+      const Extent extent{deep ? 1 : cells, 2, cells, deep ? cells : 1};
+      Policy policy;
+      if (!deep) policy.in_flight = cells;
+      return Schedule::derive(dependency, extent, {false, false}, {1, 2, 1}, {}, policy);
+    };
+    Schedule schedule = derive_with(most);
+    for (std::vector<Action> window; schedule.next_window(window);)
+      for (const Action& action : window) highest = std::max(highest, action.tag);
+    EXPECT_THROW(derive_with(most + 1), Error);
+  }
+  EXPECT_LT(highest, Communicator::kTags);
+  EXPECT_GE(highest, Communicator::kTags - 3);
 }
 
 TEST(Schedule, WhatIsNotBuiltIsAUsageError) {

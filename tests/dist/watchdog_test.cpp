@@ -134,6 +134,21 @@ TEST(Watchdog, EndsAHangingProcessWithItsPosition) {
       "raise run.timeout.\n");
 }
 
+TEST(Progress, NamesTheEndsOfTheModel) {
+  Progress progress;
+  stand(progress, Verb::Forward, -1);
+  progress.layers = 4;
+  const auto place = [&](int layer) {
+    progress.layer = layer;
+    const std::string text = describe(progress);
+    return text.substr(text.find("17, ") + 4);
+  };
+  EXPECT_EQ(place(-1), "compose and embed");
+  EXPECT_EQ(place(0), "layer 0");
+  EXPECT_EQ(place(3), "layer 3");
+  EXPECT_EQ(place(4), "final norm, head and loss");
+}
+
 TEST(Watchdog, NamesTheRankThatDoesNotFinishItsAction) {
   const Ended ended = two_ranks([](Board board) {
     stand(board.mine(), Verb::Backward, -1);
@@ -196,7 +211,7 @@ TEST(Watchdog, LetsSlowProgressGoOn) {
     const Watchdog watchdog(board, 1.5, {"node17", 1});
     for (int i = 0; i < 8; ++i) {
       std::this_thread::sleep_for(milliseconds(300));
-      ++(i % 2 ? board.mine().step : board.mine().action);
+      ++(i % 3 == 0 ? board.mine().step : i % 3 == 1 ? board.mine().action : board.mine().work);
     }
   });
   EXPECT_EQ(ended.code, 0) << ended.output;

@@ -54,6 +54,12 @@ class FailingRanks(jobs.JobTest):
         self.assertRegex(output, r"\n    memring version: \d\S+ -> 99\.0\.0\n  Start every rank with the same program")
         runs.record_fault("H5", "a rank of another program version", 1, "refused with 2; the message names rank and versions")
 
+    def test_another_build_of_the_same_version_is_named(self):
+        usual, other = self.training(self.folder / "run"), pathlib.Path(os.environ["MEMRING_OTHER_SOURCES"])
+        output = self.assert_refused(2, "this rank was not started like rank 0", 2, 1, usual, [other, *usual[1:]])
+        self.assertRegex(output, r"\n    memring sources: [0-9a-f]{8} -> 00000000\n  Start every rank with the same program")
+        runs.record_fault("H5", "a rank of another build of the same version", 1, "refused with 2; the message names rank and digests")
+
     def test_other_data_is_named_and_a_copy_is_as_good(self):
         text, other, copy = (self.folder / name for name in ("other.txt", "other.h5", "copy.h5"))
         text.write_text(self.text.read_text().upper())

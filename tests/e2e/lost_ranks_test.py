@@ -90,6 +90,22 @@ class LostRanks(jobs.JobTest):
         runs.record_fault("H1", "SIGSTOP of a rank at a random moment", amount,
                           f"ended with 75 after run.timeout ({TIMEOUT} s), the right rank named, the stopped process gone")
 
+    def test_a_stopped_rank_is_found_where_segments_are_long(self):
+        """The other works on in its action, until it waits for keys: that moves nothing, however long the action is."""
+        directory = self.folder / "run"
+        process = self.start(*self.train_arguments(directory, **{
+            **jobs.ENDLESS, "memory__kind": "none", "memory__tokens": 0, "segment__length": 4096, "data__length": 4096, "data__batch": 1,
+            "data__micro_batch": 1, "run__timeout": TIMEOUT, **self.mesh(3), "mesh__token": 2}), ranks=2)
+        self.assertTrue(self.await_step(process, directory, 1), self.output(process))
+        pids = self.await_ranks(process, 2)
+        time.sleep(random.Random(8).uniform(0, 0.5))
+        os.kill(pids[1], signal.SIGSTOP)
+        code, seconds = self.code_of(process)
+        self.assertEqual(code, 75, self.output(process))
+        self.assertLess(seconds, TIMEOUT + 5)
+        self.assert_report(self.output(process), 2, rf"no progress on \S+ for {TIMEOUT} s: rank 1 of 2 \(\S+\) no longer runs")
+        self.assertRegex(self.output(process), r"rank 0 of 2 .*: Wait, peer rank 1, segment 0, layer \d")
+
     def leave_to_open_mpi(self):
         """A killed mpirun removes neither its folder nor its shared memory."""
         for path in list(self.shared):

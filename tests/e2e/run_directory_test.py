@@ -3,6 +3,7 @@ the exit code that fits, and no harm to what was saved.
 
 SPDX-License-Identifier: Apache-2.0
 """
+import fcntl
 import os
 import random
 import re
@@ -203,6 +204,36 @@ class RunDirectory(faults.FaultTest):
             process.kill() if not ranks else self.stop_ranks(process)
         runs.record_fault("C10", "second job on a run directory; next start after SIGKILL of the first", 2,
                           "refused with host and process, exit 2; not blocked")
+
+    def test_a_lock_of_another_host_is_waited_for(self):
+        """It may be one that its host has lost; a network file system gives it up in time."""
+        self.directory.mkdir()
+        with open(self.directory / "lock", "w", encoding="utf-8") as lock:
+            lock.write("process 1 on elsewhere\n")
+            lock.flush()
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            start = time.monotonic()
+            result = self.launch(self.directory, code=75, run__wait=1)
+            self.assertGreater(time.monotonic() - start, 1)
+            told = "is in use by process 1 on elsewhere"
+            self.assertIn(f"{told}, which cannot be seen from here: waiting up to 1 s for its end\n", result.stderr)
+            self.assertIn(f"{told}, still after 1 s\n  Start the same command again", result.stderr)
+
+            process = self.begin(self.directory, run__wait=60)
+            self.await_that(process, lambda: told in self.output(process), "the warning")
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            self.await_checkpoint(process)
+            self.stop(process, 75)
+
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock.seek(0)
+            lock.write("process 1 on elsewhere\n")
+            lock.flush()
+            process = self.begin(self.directory, run__wait=60)
+            self.await_that(process, lambda: told in self.output(process), "the warning")
+            self.stop(process, 75)  # a signal ends the wait
+        runs.record_fault("C10", "the lock is held by a process of a host that does not answer", 3,
+                          "waited for: 75 after run.wait, or trained once it was free")
 
     def stop_ranks(self, process):
         os.kill(runs.children_of(process.pid)[0], signal.SIGUSR1)

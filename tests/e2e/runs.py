@@ -238,6 +238,7 @@ class RunTest(unittest.TestCase):
 def main():
     # mpirun refuses root and more ranks than cores without these; ctest sets them, a person may not.
     for name, value in {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMP_NUM_THREADS": "1",
-                        "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_hwloc_base_binding_policy": "none"}.items():
+                        "OMP_WAIT_POLICY": "passive", "OMPI_MCA_rmaps_base_oversubscribe": "1",
+                        "OMPI_MCA_hwloc_base_binding_policy": "none"}.items():
         os.environ.setdefault(name, value)
     unittest.main(argv=[sys.argv[0], *sys.argv[4:]], verbosity=2)

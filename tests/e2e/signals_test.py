@@ -4,6 +4,7 @@ SPDX-License-Identifier: Apache-2.0
 """
 import os
 import random
+import re
 import signal
 import time
 
@@ -14,7 +15,7 @@ from jobs import ENDLESS
 
 class Signals(jobs.JobTest):
     def test_a_plain_start_saves_and_ends_with_75(self):
-        for name in ("SIGUSR1", "SIGTERM", "SIGINT"):
+        for name in ("SIGUSR1", "SIGTERM", "SIGINT", "SIGHUP", "SIGXCPU", "SIGUSR2"):
             with self.subTest(signal=name):
                 directory = self.folder / name
                 code, seconds, output = self.stop_at(directory, 5, getattr(signal, name), **ENDLESS)
@@ -36,6 +37,22 @@ class Signals(jobs.JobTest):
         self.assertTrue(self.await_step(process, directory, int(saved[0].name.removeprefix("step-")) + 2))
         process.send_signal(signal.SIGTERM)
         self.assertEqual(self.code_of(process)[0], 75, self.output(process))
+
+    def test_the_table_names_every_signal(self):
+        table = (runs.LAUNCH.parent / "docs/signals.md").read_text()
+        self.assertEqual([name.name for name in signal.Signals if not re.search(rf"\b{name.name}\b", table)], [])
+
+    def test_other_signals_do_what_the_table_says(self):
+        directory = self.folder / "run"
+        process = self.start(*self.train_arguments(directory, checkpoint__every=3, **ENDLESS))
+        self.assertTrue(self.await_step(process, directory, 4), self.output(process))
+        for name in ("SIGPIPE", "SIGTTOU", "SIGXFSZ", "SIGCHLD", "SIGURG", "SIGWINCH", "SIGTSTP", "SIGCONT"):
+            process.send_signal(getattr(signal, name))
+        self.assertTrue(self.await_step(process, directory, max(runs.losses(directory)) + 3), self.output(process))
+        process.send_signal(signal.SIGALRM)
+        self.assertEqual(self.code_of(process)[0], -signal.SIGALRM)
+        self.assert_intact(directory)
+        self.assert_resumes(directory, checkpoint__every=3)
 
     def test_signals_do_not_disturb_the_numbers(self):
         """Some of oneDNN's AVX-512 kernels keep data below the stack pointer, where a signal handler's frame goes."""
@@ -77,7 +94,7 @@ class Signals(jobs.JobTest):
                 self.assert_resumes(directory, ranks=2)
 
     def test_the_launch_script_turns_term_and_int_into_a_save(self):
-        for name in ("SIGTERM", "SIGINT"):
+        for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR2", "SIGXCPU"):
             with self.subTest(signal=name):
                 directory = self.folder / name
                 code, _, output = self.stop_at(directory, 5, getattr(signal, name), ranks=2,

@@ -128,6 +128,29 @@ TEST(Loader, InOrderFollowsTheFile) {
   expect_error(ExitCode::Internal, {"sequences 10 to 12"}, [&] { loader.in_order(10, 2, {9}); });
 }
 
+TEST(Loader, TheTailIsOneMoreSequenceThatOnlyEvaluationSees) {
+  const TemporaryFolder folder;
+  const Loader loader = loader_of(counting_file(folder, 100), 2, 9);  // 11 sequences fill 99 positions
+  EXPECT_EQ(loader.tail(), 0);
+  expect_error(ExitCode::Internal, {"sequences 11 to 12"}, [&] { loader.in_order(11, 1, {9}); });
+  const Loader other = loader_of(counting_file(folder, 105), 2, 9);
+  ASSERT_EQ(other.sequences(), 11);
+  ASSERT_EQ(other.tail(), 5);
+  std::vector<int32_t> tokens(5), targets(5);
+  other.in_order(11, 1, {5})->read(0, 0, tokens, targets);
+  EXPECT_EQ(tokens, (std::vector<int32_t>{99, 100, 101, 102, 103}));
+  EXPECT_EQ(targets, (std::vector<int32_t>{100, 101, 102, 103, 104}));
+  expect_error(ExitCode::Internal, {"sequences 11 to 12"}, [&] { other.in_order(11, 1, {6}); });
+  expect_error(ExitCode::Internal, {"sequences 10 to 12"}, [&] { other.in_order(10, 2, {5}); });
+}
+
+TEST(Loader, SaysWhatItUses) {
+  const TemporaryFolder folder;
+  const std::string path = counting_file(folder, 1105);
+  EXPECT_EQ(loader_of(path, 2, 9).description(), path + ": 122 sequences of 9 tokens, 1,098 tokens used and 6 unused");
+  EXPECT_EQ(loader_of(path, 2, 1000).description(), path + ": 1 sequence of 1000 tokens, 1,000 tokens used and 104 unused");
+}
+
 TEST(Loader, TheLastTargetMustExist) {
   const TemporaryFolder folder;
   EXPECT_EQ(loader_of(counting_file(folder, 21), 1, 10).sequences(), 2);

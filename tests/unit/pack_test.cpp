@@ -4,8 +4,10 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <thread>
 
 #include "data/token_file.h"
@@ -134,6 +136,61 @@ TEST(Pack, WhatIsNoDocumentIsSkippedAndListed) {
                                       in + "/folder (a link to a folder)", in + "/out.h5 (the output)"}));
 }
 
+TEST(Pack, WhatIsNoTextIsSkippedInFoldersAndRefusedByName) {
+  const TemporaryFolder folder;
+  const std::string in = folder / "in";
+  put_content(in + "/a", "a");
+  put_content(in + "/BZh", "BZh is how this text begins");
+  put_content(in + "/.git/config", "not read");
+  put_content(in + "/below/.git", "gitdir: not read either");
+  put_content(in + "/below/.gitignore", "text");
+  const std::vector<std::pair<std::string, std::string>> others = {{"/a.h5", std::string("\x89HDF\r\n\x1a\n") + "..."},
+                                                                   {"/a.gz", "\x1f\x8b..."},
+                                                                   {"/a.zst", "\x28\xb5\x2f\xfd..."},
+                                                                   {"/a.xz", std::string("\xfd\x37zXZ\0...", 9)},
+                                                                   {"/a.bz2", "BZh31AY&SY..."},
+                                                                   {"/a.zip", "PK\x03\x04..."},
+                                                                   {"/a~", "a"},
+                                                                   {"/.a.swp", "a"},
+                                                                   {"/#a#", "a"}};
+  for (const auto& [name, content] : others) put_content(in + name, content);
+  const PackResult result = pack_all({in}, folder / "out.h5");
+  EXPECT_EQ(text_of(folder / "out.h5"), "BZh is how this text beginsatext");
+  EXPECT_EQ(result.skipped,
+            (std::vector<std::string>{
+                in + "/#a# (an editor's backup)", in + "/.a.swp (an editor's backup)", in + "/.git (version control)",
+                in + "/a.bz2 (compressed (bzip2))", in + "/a.gz (compressed (gzip))", in + "/a.h5 (HDF5)",
+                in + "/a.xz (compressed (xz))", in + "/a.zip (an archive (zip))", in + "/a.zst (compressed (zstd))",
+                in + "/a~ (an editor's backup)", in + "/below/.git (version control)"}));
+  for (const auto& other : others)
+    expect_error(ExitCode::Data, {other.first.c_str()}, [&] { pack_all({in + other.first}, folder / "x.h5"); });
+  expect_error(ExitCode::Data, {".git", "version control"}, [&] { pack_all({in + "/.git/"}, folder / "x.h5"); });
+
+  int ends[2];  // and where it comes through a pipe
+  ASSERT_EQ(::pipe(ends), 0);
+  ASSERT_EQ(::write(ends[1], "\x1f\x8b...", 5), 5);
+  ::close(ends[1]);
+  const StandardInput input(ends[0]);
+  expect_error(ExitCode::Data, {"standard input is compressed (gzip)"}, [&] { pack_all({"-"}, folder / "x.h5"); });
+  EXPECT_FALSE(std::filesystem::exists(folder / "x.h5"));
+}
+
+TEST(Pack, AFileThatComesTwiceIsTold) {
+  const TemporaryFolder folder;
+  const std::string in = folder / "in", a = in + "/a", link = in + "/link", hard = folder / "hard";
+  put_content(a, "a");
+  put_content(in + "/b", "b");
+  std::filesystem::create_symlink(a, link);
+  std::filesystem::create_hard_link(in + "/b", hard);
+  const PackResult result = pack_all({a, in, hard, in + "/../in/a"}, folder / "out.h5");
+  EXPECT_EQ(text_of(folder / "out.h5"), "aababa") << "it is packed as often as it is given";
+  EXPECT_EQ(
+      result.repeated,
+      (std::vector<std::string>{a + " is given more than once", link + " is the same file as " + a,
+                                hard + " is the same file as " + in + "/b", in + "/../in/a is the same file as " + a}));
+  EXPECT_TRUE(pack_all({in + "/b", a}, folder / "out.h5").repeated.empty());
+}
+
 TEST(Pack, ProgressCountsUpToTheTotal) {
   const TemporaryFolder folder;
   put_content(folder / "in/a", std::string(2500000, 'x'));
@@ -148,6 +205,32 @@ TEST(Pack, ProgressCountsUpToTheTotal) {
   }
   EXPECT_EQ(calls.back().bytes, 2500001);
   EXPECT_EQ(calls.back().documents, 2);
+}
+
+TEST(Pack, WhatAKilledPackHasLeftIsCleared) {
+  const TemporaryFolder folder;
+  put_content(folder / "text", "text");
+  const std::string out = folder / "out.h5";
+  std::string left;
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    const TokenFileWriter writer(out, "bytes", 256);
+    ::raise(SIGKILL);
+  }
+  ::waitpid(child, nullptr, 0);
+  for (const auto& entry : std::filesystem::directory_iterator(folder / "."))
+    if (entry.path().string().find(".tmp-") != std::string::npos) left = entry.path().string();
+  ASSERT_NE(left, "") << "the killed process left nothing to clear";
+  // Of a process that lives, of another host, and of another output.
+  const std::string mark = left.substr(left.find(std::to_string(child)) + std::to_string(child).size());
+  const std::vector<std::string> others = {fmt::format("{}.tmp-{}{}", out, ::getppid(), mark),
+                                           fmt::format("{}.tmp-{}-elsewhere{}", out, child, mark),
+                                           fmt::format("{}.tmp-{}{}", folder / "other.h5", child, mark)};
+  for (const std::string& other : others) put_content(other, "x");
+  pack_all({folder / "text"}, out);
+  EXPECT_FALSE(std::filesystem::exists(left));
+  for (const std::string& other : others) EXPECT_TRUE(std::filesystem::exists(other)) << other;
 }
 
 TEST(Pack, WhatCannotBePackedIsNamedAndLeavesNothing) {

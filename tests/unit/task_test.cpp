@@ -194,6 +194,15 @@ TEST(Task, AssociativeAsksForTheValueOfAKeyThatComesOnce) {
   }
 }
 
+// As many pairs as there are keys: each comes once.
+TEST(Task, AssociativeUsesEveryKeyBeforeOneComesTwice) {
+  for (const Sample& s : held_out(task_config("associative"), 20, segments(21))) {
+    std::set<std::vector<int32_t>> keys;
+    for (const auto& pair : pairs_of(s, 1, kSegment)) keys.insert(pair.first);
+    ASSERT_EQ(keys.size(), 20u);
+  }
+}
+
 TEST(Task, AssociativeWithFewDistinctKeysAsksForTheLatestValue) {
   int rewritten = 0;
   for (const Sample& s : held_out(task_config("associative", {"task.distinct_keys=3"}), 200, segments(9))) {
@@ -272,6 +281,19 @@ TEST(Task, WhatDoesNotFitIsRefused) {
                [] { open_dataset(task_config("associative", {"data.length=16"})); });
   expect_error(ExitCode::Usage, {"associative", "2 segments", "1 of 16"},
                [] { open_dataset(task_config("associative", {"eval.segments=7,1"})); });
+  // 20 symbols: 20 keys, 400 of two symbols.
+  expect_error(ExitCode::Usage, {"22 segments", "21 pairs", "only 20 keys", "task.symbols 20 ^ task.key_length 1"},
+               [] { open_dataset(task_config("associative", {"data.length=352"})); });
+  expect_error(ExitCode::Usage, {"22 segments", "only 20 keys"},
+               [] { open_dataset(task_config("associative", {"eval.segments=7,22"})); });
+  expect_error(ExitCode::Usage, {"402 segments", "only 400 keys"}, [] {
+    open_dataset(
+        task_config("associative", {"curriculum.stages=7,402", "curriculum.promote_loss=1", "task.key_length=2"}));
+  });
+  expect_error(ExitCode::Usage, {"task.distinct_keys = 21", "only 20 keys"},
+               [] { open_dataset(task_config("associative", {"task.distinct_keys=21"})); });
+  EXPECT_NO_THROW(open_dataset(task_config("associative", {"data.length=352", "task.distinct_keys=20"})));
+  EXPECT_NO_THROW(open_dataset(task_config("associative", {"data.length=352", "task.key_length=12"})));
   expect_error(ExitCode::Usage, {"data.kind = copy needs segments"}, [] {
     load_config("", {"data.kind=copy", "segment.length=0"});
   });

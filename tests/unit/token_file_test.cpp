@@ -179,6 +179,78 @@ TEST(TokenFile, AChangedByteIsFoundByItsDigest) {
   EXPECT_NE(faults[1].find("/documents: borders"), std::string::npos) << faults[1];
 }
 
+/// The content of one file into the other, as `cp` does it: in place.
+void copy_over(const std::string& from, const std::string& to) {
+  std::ofstream(to, std::ios::binary | std::ios::trunc) << test::content_of(from);
+}
+
+class RewrittenTokenFile : public testing::Test {
+ protected:
+  RewrittenTokenFile() {
+    tokens_ = some_tokens((5 << 20) + 5, 256);
+    write_tokens(path_, tokens_, 256);
+    std::vector<int32_t> changed = tokens_;
+    changed[100] ^= 1;  // of block 0
+    write_tokens(other_, changed, 256);
+  }
+  TemporaryFolder folder_;
+  std::string path_ = folder_ / "a.h5", other_ = folder_ / "b.h5";
+  std::vector<int32_t> tokens_;
+  int calls_ = 0;
+  std::function<void()> progress_ = [this] { ++calls_; };
+};
+
+TEST_F(RewrittenTokenFile, IsNoticedAtTheNextReadAndAtTheNextSave) {
+  for (const bool reads : {true, false}) {
+    const TokenFile file(path_);
+    read_tokens(file, 0, 10);
+    read_tokens(file, 5 << 20, 3);
+    EXPECT_NO_THROW(file.expect_unchanged(progress_));
+    copy_over(other_, path_);
+    EXPECT_NO_THROW(read_tokens(file, 5 << 20, 3)) << "this block is as it was";
+    expect_error(ExitCode::Data, {path_.c_str(), "rewritten while it was in use", "bytes 0 to 4,194,304"}, [&] {
+      if (reads)
+        read_tokens(file, 50, 1);
+      else
+        file.expect_unchanged(progress_);
+    });
+    write_tokens(path_, tokens_, 256);
+  }
+}
+
+TEST_F(RewrittenTokenFile, IsNoticedWhereItHasBecomeShorterOrTheTimeOfTheWriteIsSetBack) {
+  const auto written = std::filesystem::last_write_time(path_);
+  for (const bool shorter : {true, false}) {
+    const TokenFile file(path_);
+    read_tokens(file, 0, 10);
+    copy_over(other_, path_);
+    if (shorter) std::filesystem::resize_file(path_, 1 << 20);
+    std::filesystem::last_write_time(path_, written);
+    expect_error(ExitCode::Data, {"rewritten while it was in use"}, [&] { file.expect_unchanged(progress_); });
+    write_tokens(path_, tokens_, 256);
+  }
+}
+
+TEST_F(RewrittenTokenFile, MayBeTouchedCopiedOverItselfReplacedAndRemoved) {
+  const TokenFile file(path_);
+  read_tokens(file, 0, 10);
+  read_tokens(file, 5 << 20, 3);
+  std::filesystem::last_write_time(path_, std::filesystem::file_time_type::clock::now());
+  calls_ = 0;
+  EXPECT_NO_THROW(file.expect_unchanged(progress_));
+  EXPECT_EQ(calls_, 2) << "the two blocks that were read are read again, and no other";
+  const std::string copy = folder_ / "copy.h5";
+  std::filesystem::copy_file(path_, copy);
+  copy_over(copy, path_);
+  EXPECT_NO_THROW(file.expect_unchanged(progress_));
+  std::filesystem::rename(other_, path_);
+  EXPECT_EQ(read_tokens(file, 100, 1)[0], tokens_[100]) << "the file that was opened is the one that is read";
+  EXPECT_NO_THROW(file.expect_unchanged(progress_));
+  std::filesystem::remove(path_);
+  EXPECT_EQ(read_tokens(file, 5 << 20, 1)[0], tokens_[5 << 20]);
+  EXPECT_NO_THROW(file.expect_unchanged(progress_));
+}
+
 TEST(TokenFile, AShortFileIsRefusedWhereverItIsCut) {
   const TemporaryFolder folder;
   const std::vector<int32_t> tokens = some_tokens(5 << 20, 256);

@@ -13,36 +13,101 @@
 #include "train/optimizer.h"
 #include "train/run_directory.h"
 #include "train/start_report.h"
+#include "train/stop.h"
 
 namespace memring {
 namespace {
 
 using test::TemporaryFolder;
 
+RunConfig budget(int64_t steps, int64_t tokens = 0) {
+  RunConfig run;
+  run.steps = steps;
+  run.tokens = tokens;
+  return run;
+}
+
 TEST(LearningRate, WarmsUpLinearlyThenFollowsItsSchedule) {
   OptimizerConfig c;
   c.lr = 1;
   c.min_lr = 0.1;
   c.warmup = 10;
-  EXPECT_DOUBLE_EQ(learning_rate(c, 0, 110), 0.1);
-  EXPECT_DOUBLE_EQ(learning_rate(c, 9, 110), 1);
+  const auto rate = [&](int64_t step) { return learning_rate(c, budget(110), step, 7 * step); };
+  EXPECT_DOUBLE_EQ(rate(0), 0.1);
+  EXPECT_DOUBLE_EQ(rate(9), 1);
   c.schedule = "cosine";
-  EXPECT_DOUBLE_EQ(learning_rate(c, 10, 110), 1);
-  EXPECT_NEAR(learning_rate(c, 60, 110), 0.55, 1e-12);
-  EXPECT_NEAR(learning_rate(c, 110, 110), 0.1, 1e-12);
+  EXPECT_DOUBLE_EQ(rate(10), 1);
+  EXPECT_NEAR(rate(60), 0.55, 1e-12);
+  EXPECT_NEAR(rate(110), 0.1, 1e-12);
   c.schedule = "linear";
-  EXPECT_NEAR(learning_rate(c, 35, 110), 0.775, 1e-12);
+  EXPECT_NEAR(rate(35), 0.775, 1e-12);
   c.schedule = "constant";
   c.decay = 0.2;
-  EXPECT_DOUBLE_EQ(learning_rate(c, 90, 110), 1);
-  EXPECT_NEAR(learning_rate(c, 100, 110), 0.55, 1e-12);
-  EXPECT_NEAR(learning_rate(c, 110, 110), 0.1, 1e-12);
+  EXPECT_DOUBLE_EQ(rate(90), 1);
+  EXPECT_NEAR(rate(100), 0.55, 1e-12);
+  EXPECT_NEAR(rate(110), 0.1, 1e-12);
 }
 
 TEST(LearningRate, StaysConstantWithoutALastStep) {
   OptimizerConfig c;
   c.lr = 0.5;
-  EXPECT_DOUBLE_EQ(learning_rate(c, 1'000'000, 0), 0.5);
+  EXPECT_DOUBLE_EQ(learning_rate(c, budget(0), 1'000'000, 1'000'000), 0.5);
+}
+
+// Steps of one size: a budget of tokens is one of steps, whatever the schedule.
+TEST(LearningRate, FollowsABudgetOfTokensLikeOneOfSteps) {
+  OptimizerConfig c;
+  c.lr = 1;
+  c.min_lr = 0.1;
+  for (const int64_t warmup : {0, 10})
+    for (const char* schedule : {"cosine", "linear", "constant"})
+      for (int64_t step = 0; step < 110; ++step) {
+        c.warmup = warmup;
+        c.schedule = schedule;
+        EXPECT_NEAR(learning_rate(c, budget(0, 110 * 64), step, step * 64),
+                    learning_rate(c, budget(110), step, step * 64), 1e-12)
+            << schedule << " at step " << step << " after a warm-up of " << warmup;
+      }
+}
+
+// Steps that grow, as under a curriculum: after warm-up the rate only falls, and it has fallen when the tokens are
+// spent.
+TEST(LearningRate, FallsWithTheTokensWhereStepsGrow) {
+  OptimizerConfig c;
+  c.lr = 1;
+  c.warmup = 5;
+  const RunConfig run = budget(0, 50'000);
+  double before = 1;
+  for (int64_t step = 5, tokens = 5; tokens < run.tokens; tokens += 10 * step, ++step) {
+    const double rate = learning_rate(c, run, step, tokens);
+    EXPECT_LE(rate, before) << "step " << step;
+    before = rate;
+  }
+  EXPECT_LT(before, 0.01);
+  EXPECT_DOUBLE_EQ(learning_rate(c, run, 100, run.tokens), 0);
+}
+
+TEST(LearningRate, EndsWithTheNearerOfTwoBudgets) {
+  OptimizerConfig c;
+  c.lr = 1;
+  c.schedule = "linear";
+  EXPECT_DOUBLE_EQ(learning_rate(c, budget(100, 1000), 10, 500), 0.5) << "half of the tokens, a tenth of the steps";
+  EXPECT_DOUBLE_EQ(learning_rate(c, budget(100, 1000), 50, 100), 0.5);
+}
+
+TEST(StartReport, PassesFollowTheNearerEndOfTheBudget) {
+  const DataConfig data = load_config("", {"data.batch=8", "data.length=100"}).data;
+  const auto found = [&](int64_t steps, int64_t tokens) {
+    RunConfig run;
+    run.steps = steps;
+    run.tokens = tokens;
+    return passes(run, data, 40);
+  };
+  EXPECT_EQ(found(10, 0), 2);
+  EXPECT_EQ(found(0, 12000), 3);
+  EXPECT_EQ(found(10, 12000), 2);
+  EXPECT_EQ(found(100, 12000), 3);
+  EXPECT_EQ(found(0, 0), 0);
 }
 
 TEST(Params, InitialWeightsDoNotDependOnThreads) {
@@ -54,7 +119,7 @@ TEST(Params, InitialWeightsDoNotDependOnThreads) {
     params.allocate(measure, DType::F32, Params::Gradients::None);
     Arena arena(measure.peak());
     params.allocate(arena, DType::F32, Params::Gradients::None);
-    params.initialise(1, threads);
+    params.initialise(1, Queue({.threads = threads}));
     const float* w = params.weights().as<float>();
     return std::vector<float>(w, w + params.weights().size());
   };
@@ -72,7 +137,7 @@ TEST(Optimizer, ShardsTogetherDoWhatOneRankDoes) {
     params.allocate(measure, DType::F32, Params::Gradients::Plain);
     Arena arena(measure.peak());
     params.allocate(arena, DType::F32, Params::Gradients::Plain);
-    params.initialise(1, 1);
+    params.initialise(1, Queue{});
     const Random random(2, Purpose::Test);
     for (uint32_t i = 0; i < 22; ++i) params.gradients().as<float>()[i] = static_cast<float>(random.normal(i));
     Queue queue;
@@ -140,6 +205,70 @@ TEST(RunLog, NamesTheHostsWhenItsFileIsOpened) {
   EXPECT_EQ(record.at("run"), "a");
   EXPECT_EQ(record.at("step"), 7);
   EXPECT_EQ(record.at("hosts").dump(), R"([{"name":"node1","ranks":2},{"name":"node2","ranks":1}])");
+}
+
+TEST(RunDirectory, ABlockOfRowsBelongsToARunUnderStrictAlone) {
+  const TemporaryFolder folder;
+  Config config = parse_config("[run]\ndir = " + (folder / "run") + "\n", "test");
+  make_run_directory(config.run.dir);
+  claim_run_directory(config);
+  config.run.block = 128;
+  EXPECT_NO_THROW(claim_run_directory(config));
+  config.run.deterministic = "strict";  // the run had no blocks so far
+  EXPECT_NO_THROW(claim_run_directory(config));
+  config.run.block = 64;
+  try {
+    claim_run_directory(config);
+    FAIL() << "other blocks were accepted";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("run.block: 128 -> 64"), std::string::npos) << error.what();
+  }
+}
+
+TEST(RunDirectory, RefusesARunOfANewerProgramWithTheKeysItDoesNotKnow) {
+  const TemporaryFolder folder;
+  const Config config = parse_config("[run]\ndir = " + (folder / "run") + "\n", "test");
+  make_run_directory(config.run.dir);
+  claim_run_directory(config);
+  std::ofstream(config_file(config.run.dir), std::ios::app) << "[optimizer]\nmomentum = 0.9\n[muon]\nrank = 3\n";
+  try {
+    claim_run_directory(config);
+    FAIL() << "a newer run was accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::Usage);
+    for (const char* part : {"a newer one wrote them", "optimizer.momentum = 0.9", "muon.rank = 3"})
+      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+  }
+}
+
+TEST(RunDirectory, LinesThatOneSideLacksDiffer) {
+  EXPECT_EQ(differing_lines("a=1\nb=2\nc=3\n", "b=2\nc=4\nd=5\n"),
+            (std::vector<std::string>{"a: 1 -> (not there)", "c: 3 -> 4", "d: (not there) -> 5"}));
+}
+
+TEST(RunDirectory, KnowsARunsOwnConfiguration) {
+  const TemporaryFolder folder;
+  const std::string run = folder / "run", file = config_file(run);
+  make_run_directory(run);
+  EXPECT_EQ(run_directory_of(file), "");
+  std::ofstream{file} << "";
+  EXPECT_EQ(run_directory_of(file), "") << "a configuration of that name alone is no run";
+  std::ofstream{run + "/lock"} << "";
+  EXPECT_EQ(run_directory_of(file), run);
+  EXPECT_EQ(run_directory_of(run + "/lock"), "");
+}
+
+TEST(StopConditions, ATargetThatWasMetIsMetAtTheNextStart) {
+  RunConfig run;
+  run.target_loss = 2;
+  SignalWatch signals;
+  const StopConditions stop(run, signals);
+  TrainState state;
+  EXPECT_EQ(stop.decide(state), StopReason::None);
+  state.last_loss = 2.1;
+  EXPECT_EQ(stop.decide(state), StopReason::None);
+  state.last_loss = 1.9;
+  EXPECT_EQ(stop.decide(state), StopReason::TargetLoss);
 }
 
 TEST(RunLog, ResumingDropsStepsBehindTheCheckpointAndATornLine) {

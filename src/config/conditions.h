@@ -1,0 +1,50 @@
+// Conditions of the table of options: what a key needs to have an effect on a run.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+
+#include "config/options.h"
+#include "config/shapes.h"
+
+namespace memring::counts {
+
+inline bool constant(const Config& c) { return c.optimizer.schedule == "constant"; }
+inline bool associative(const Config& c) { return c.data.kind == "associative"; }
+
+constexpr Condition kStrict{[](const Config& c) { return c.run.deterministic == "strict"; },
+                            "run.deterministic = strict"};
+constexpr Condition kMemory{[](const Config& c) { return c.memory.kind != "none"; }, "memory.kind = rmt or armt"};
+constexpr Condition kRmt{[](const Config& c) { return c.memory.kind == "rmt"; }, "memory.kind = rmt"};
+constexpr Condition kArmt{[](const Config& c) { return c.memory.kind == "armt"; }, "memory.kind = armt"};
+constexpr Condition kUio{[](const Config&) { return false; }, "memory.kind = uio, which this build does not have"};
+constexpr Condition kKept{[](const Config& c) { return c.memory.reset == "sequence"; }, "memory.reset = sequence"};
+constexpr Condition kSegments{[](const Config& c) {
+                                const auto stages = stages_of(c);
+                                return std::any_of(stages.begin(), stages.end(),
+                                                   [](const SequenceShape& s) { return s.segments() > 1; });
+                              },
+                              "sequences of more than one segment.length"};
+constexpr Condition kWindow{[](const Config& c) { return c.tbptt.mode == "window"; }, "tbptt.mode = window"};
+constexpr Condition kUnbiased{[](const Config& c) { return c.tbptt.mode == "unbiased"; }, "tbptt.mode = unbiased"};
+
+constexpr Condition kTask{[](const Config& c) { return c.data.kind != "tokens"; }, "a memory task as data.kind"};
+constexpr Condition kWords{[](const Config& c) { return c.data.path.empty(); }, "no data.path"};
+constexpr Condition kMemorize{[](const Config& c) { return c.data.kind == "memorize"; }, "data.kind = memorize"};
+constexpr Condition kAssociative{associative, "data.kind = associative"};
+constexpr Condition kSymbols{[](const Config& c) { return associative(c) || c.data.kind == "copy"; },
+                             "data.kind = associative or copy"};
+
+constexpr Condition kNoStages{[](const Config& c) { return c.curriculum.stages.empty(); }, "no curriculum.stages"};
+constexpr Condition kStages{[](const Config& c) { return stages_of(c).size() > 1; },
+                            "curriculum.stages of two or more"};
+constexpr Condition kPromotes{[](const Config& c) { return c.curriculum.promote_loss > 0; },
+                              "curriculum.promote_loss above 0"};
+
+constexpr Condition kEnd{[](const Config& c) { return c.run.steps > 0 || c.run.tokens > 0; },
+                         "run.steps or run.tokens above 0"};
+constexpr Condition kConstant{constant, "optimizer.schedule = constant"};
+constexpr Condition kDecays{[](const Config& c) { return !constant(c) || c.optimizer.decay > 0; },
+                            "optimizer.schedule = cosine or linear, or optimizer.decay above 0"};
+
+}  // namespace memring::counts

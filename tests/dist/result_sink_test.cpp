@@ -1,0 +1,113 @@
+// What a sink gets: losses of every position, and the logits that its workload asks for.
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "engine_runs.h"
+#include "ranks.h"
+
+namespace memring {
+namespace {
+
+/// Random tokens; only the second sequence has targets, and those in its first segment.
+class FewTargets final : public RandomTokens {
+ public:
+  using RandomTokens::RandomTokens;
+  void read(int64_t sequence, int64_t begin, std::span<int32_t> tokens, std::span<int32_t> targets) const override {
+    RandomTokens::read(sequence, begin, tokens, targets);
+    if (sequence != 1 || begin >= shape().segment_length) std::fill(targets.begin(), targets.end(), kIgnoredTarget);
+  }
+};
+
+class Positions final : public ResultSink {
+ public:
+  explicit Positions(int64_t length) : length_(length) {}
+  void losses(int64_t sequence, int64_t position, ConstView<> nll, std::span<const int32_t>) override {
+    add(losses_at, sequence, position, nll.size());
+  }
+  void logits(int64_t sequence, int64_t position, ConstView<> values, std::span<const int32_t> targets) override {
+    add(logits_at, sequence, position, std::ssize(targets));
+    for (int64_t i = 0; i < values.size(); ++i) size += std::abs(values.as<double>()[i]);
+  }
+  std::set<int64_t> losses_at, logits_at;
+  double size = 0;  ///< of all logits together
+
+ private:
+  void add(std::set<int64_t>& to, int64_t sequence, int64_t position, int64_t count) const {
+    for (int64_t p = position; p < position + count; ++p) EXPECT_TRUE(to.insert(sequence * length_ + p).second);
+  }
+  int64_t length_;
+};
+
+using Logits = Workload::Logits;
+
+TEST(ResultSink, GetsEveryLossAndTheLogitsItAsksFor) {
+  for (const char* kind : {"none", "rmt", "armt"})
+    for (const bool backward : {false, true})
+      for (const int64_t micro_batch : {1, 3})
+        for (const Logits wanted : {Logits::None, Logits::Counted, Logits::All}) {
+          SCOPED_TRACE(fmt::format("memory {}, backward {}, micro batch {}, logits {}", kind, backward, micro_batch,
+                                   static_cast<int>(wanted)));
+          Config config = small_config();
+          config.memory.kind = kind;
+          config.data.micro_batch = micro_batch;
+          config.mesh = {.data = 1, .segment = 1, .token = world().size()};
+          const SequenceShape shape = sequence_shape(config);
+          Mesh mesh(world(), resolve_mesh(1, 1, world().size(), world().size()));
+          Workload workload = workload_of(config, config.data.batch, {shape}, backward);
+          workload.logits = wanted;
+          Engine engine(config, mesh, NodeShare{}, workload, [](const FlatBuffer&, DType) { return int64_t{0}; });
+          engine.allocate();
+          engine.params().initialise(7, Queue{});
+          const FewTargets tokens(config.data.batch, shape, config.model.vocab);
+          Positions found(shape.length);
+          engine.executor().run(tokens, engine.executor().draw(0, shape), &found);
+
+          double totals[3] = {static_cast<double>(found.losses_at.size()), static_cast<double>(found.logits_at.size()),
+                              found.size};
+          world().all_reduce_sum(View<double>(totals, {3}));
+          const auto all = static_cast<double>(config.data.batch * shape.length);
+          EXPECT_EQ(totals[0], all);
+          if (wanted != Logits::Counted) {
+            EXPECT_EQ(totals[1], wanted == Logits::All ? all : 0);
+          } else {
+            EXPECT_LE(totals[1], all);
+            for (int64_t p = 0; p < shape.segment_length && world().size() == 1; ++p)
+              EXPECT_TRUE(found.logits_at.contains(shape.length + p)) << "position " << p;
+          }
+          EXPECT_EQ(totals[2] > 0, wanted != Logits::None);
+        }
+}
+
+// A cell a layer would need more message tags than there are.
+TEST(DeepModel, RunsOnAWavefrontWhoseCellsHoldSeveralLayers) {
+  if (world().size() != 2) return;
+  Communicator alone = world().split(world().rank(), 0, "alone");
+  Config config = small_config();
+  config.model.layers = Schedule::most_cells_under_way() / 4 + 1;
+  config.model.dim = config.model.ffn = 4;
+  config.model.heads = config.model.kv_heads = 1;
+  config.memory = {.kind = "armt", .reset = "sequence", .tokens = 1, .mask = "causal", .key_dim = 2, .nu = 1};
+  config.segment.length = 2;
+  config.data.length = 6;
+  config.data.batch = 1;
+  const auto nll = [&](Communicator& group, MeshConfig shape) {
+    config.mesh = shape;
+    Mesh mesh(group, resolve_mesh(shape.data, shape.segment, shape.token, group.size()));
+    Engine engine(config, mesh, NodeShare{}, workload_of(config, 1, {sequence_shape(config)}, true),
+                  [](const FlatBuffer&, DType) { return int64_t{0}; });
+    engine.allocate();
+    engine.params().initialise(7, Queue{});
+    const RandomTokens tokens(1, sequence_shape(config), config.model.vocab);
+    double sum = engine.executor().run(tokens, engine.executor().draw(0, tokens.shape())).nll;
+    group.all_reduce_sum(View<double>(&sum, {1}));
+    return sum;
+  };
+  const double expected = nll(alone, {1, 1, 1});
+  EXPECT_GT(expected, 0);
+  EXPECT_NEAR(nll(world(), {1, 2, 1}) / expected, 1, 1e-9);
+}
+
+}  // namespace
+}  // namespace memring
