@@ -151,7 +151,7 @@ std::vector<Option> table() {
           "/ ranks of this host; then at most the cores this rank may use, and OMP_THREAD_LIMIT.",
           "2"),
       size("device.memory", device<&DeviceConfig::memory>, at_least(0),
-           "Bytes a rank may plan for; 0 = its share of the host's memory.", "4G"),
+           "Bytes a rank may plan for; 0 = its share of what host, control groups, ulimit and Slurm leave.", "4G"),
       choice("device.isa", device<&DeviceConfig::isa>, {"auto", "baseline", "avx2", "avx512"},
              "Instruction set of memring's own loops; auto = the best this CPU has.", "avx2"),
 

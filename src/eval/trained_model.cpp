@@ -40,8 +40,9 @@ TrainedModel::TrainedModel(const Config& config, const CheckpointChoice& choice,
 std::unique_ptr<Engine> TrainedModel::engine(Arena weights) {
   Config config = config_;
   if (reset_) config.memory.reset = "segment";
-  auto engine = std::make_unique<Engine>(config, mesh_, session_.node(), workload_,
-                                         [](const FlatBuffer&, DType) { return int64_t{0}; });
+  auto engine = std::make_unique<Engine>(
+      config, mesh_, session_.node(), workload_, [](const FlatBuffer&, DType) { return int64_t{0}; }, limit_);
+  limit_ = engine->limit();  // asked once: for a later engine, the weights are among what is taken
   engine->allocate(std::move(weights));
   return engine;
 }

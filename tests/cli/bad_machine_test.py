@@ -77,7 +77,7 @@ def thread_faults():
     """Threads beyond ulimit -u, which binds everyone but root."""
     result = limited(["train", "base.ini", "--run.dir=open/threads", "--device.threads=2000"], {resource.RLIMIT_NPROC: 1000},
                      nobody=True)
-    if result.returncode != 74 or "of 2000 threads" not in result.stderr or "ulimit -u" not in result.stderr:
+    if result.returncode != 74 or "2000 threads were to compute" not in result.stderr or "ulimit -u" not in result.stderr:
         yield f"exit code {result.returncode}, {result.stderr}"
     if mistakes.ACCIDENT.search(result.stderr):
         yield f"the message is that of an accident: {result.stderr}"

@@ -49,7 +49,6 @@ TEST(AsError, WhatTheSystemRefusesIsNoBug) {
   EXPECT_EQ(as_error(std::logic_error("nobody expected it")).code(), ExitCode::Internal);
 }
 
-
 TEST(View, RowsAndSlicesPointIntoTheSameMemory) {
   std::vector<float> numbers(24);
   for (size_t i = 0; i < numbers.size(); ++i) numbers[i] = static_cast<float>(i);

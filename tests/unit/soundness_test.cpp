@@ -89,14 +89,13 @@ TEST(RunDirectory, RemembersThatACheckpointWasCommitted) {
   expect_error(ExitCode::Data, {"step ?"}, [&] { require_no_progress(folder.path()); });
 }
 
-RunLog::Options log_from(const std::string& path, int64_t first_step) {
-  return {.speaks = true, .jsonl = path, .every = 1000, .first_step = first_step};
-}
-
 std::vector<int64_t> steps_in(const std::string& path) {
   std::ifstream file(path);
   std::vector<int64_t> steps;
-  for (std::string line; std::getline(file, line);) steps.push_back(nlohmann::json::parse(line).at("step"));
+  for (std::string line; std::getline(file, line);) {
+    const auto record = nlohmann::json::parse(line);
+    if (record.at("kind") == "step") steps.push_back(record.at("step"));
+  }
   return steps;
 }
 
@@ -104,7 +103,8 @@ TEST(RunLog, WhatAnEarlierAttemptLoggedIsNeverTruncated) {
   const TemporaryFolder folder;
   const std::string path = folder / "metrics.jsonl";
   const auto log_steps = [&](int64_t first, int64_t last) {
-    RunLog log(log_from(path, first));
+    RunLog log({.speaks = true, .jsonl = path, .every = 1000});
+    log.open(first);
     for (int64_t step = first + 1; step <= last; ++step) log.step({.step = step, .steps = 9});
     return log.set_aside();
   };
