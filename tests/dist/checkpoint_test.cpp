@@ -140,7 +140,7 @@ TEST(Checkpoint, FileWorkCountsAsProgress) {
     EXPECT_GE(progress.work, blocks);
     std::map<int64_t, bool> nothing_known;
     progress.work = 0;
-    prune(folder.path(), 2, nothing_known, &progress);
+    prune(folder.path(), 2, /*doubted=*/-1, nothing_known, &progress);
     EXPECT_GE(progress.work, 2 * blocks);
     EXPECT_EQ(list_checkpoints(folder.path()).size(), 2u);
   });
