@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
-"""Table and picture of memory task runs: accuracy by number of segments, from the JSON that `memring eval` writes.
+"""Table and picture of memory task runs: accuracy by number of segments, from the JSON that `memring eval` writes. What a
+recipe is worth is its worst seed: the picture's line.
 
 Usage: tasks_report.py FOLDER...: each holds runs (TASK-SEED) with accuracy*.json and metrics.jsonl. Writes tasks.md and
 tasks.svg into the first FOLDER.
 SPDX-License-Identifier: Apache-2.0
 """
+import configparser
 import json
 import pathlib
+import statistics
 import sys
 
 
@@ -15,9 +18,19 @@ class Run:
         self.task, _, self.seed = folder.name.rpartition("-")
         results = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("accuracy*.json"))]
         self.rows = {row["segments"]: row for result in results for row in result["rows"]}
+        self.unfinished = any("unfinished" in result for result in results)
+        self.chance = chance(folder / "config.ini")
         records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
         end = [record for record in records if record["kind"] == "run_end"][-1]
         self.steps, self.minutes = end["step"], end["seconds"] / 60
+
+
+def chance(path):
+    """Accuracy of who guesses among the possible answers."""
+    config = configparser.ConfigParser(inline_comment_prefixes=("#",))
+    config.read(path, "utf-8")
+    task, kind = config["task"], config["data"]["kind"]
+    return 1 / {"associative": int(task["values"]), "copy": int(task["symbols"])}.get(kind, 6)  # six places
 
 
 def percent(row):
@@ -35,8 +48,11 @@ def table(runs):
                   "| seed | steps | training | " + " | ".join(f"{n:,}" for n in lengths) + " |",
                   "|---" * (3 + len(lengths)) + "|"]
         for run in sorted(chosen, key=lambda run: int(run.seed)):
-            lines.append(f"| {run.seed} | {run.steps} | {run.minutes:.1f} min | "
-                         + " | ".join(percent(run.rows.get(n)) for n in lengths) + " |")
+            lines.append(f"| {run.seed}{' (curriculum not finished)' if run.unfinished else ''} | {run.steps} | "
+                         f"{run.minutes:.1f} min | " + " | ".join(percent(run.rows.get(n)) for n in lengths) + " |")
+        for name, choose in (("**worst**", min), ("median", statistics.median)):
+            figures = [[100 * run.rows[n]["accuracy"] for run in chosen if n in run.rows] for n in lengths]
+            lines.append(f"| {name} | | | " + " | ".join(f"{choose(of_length):.1f}" for of_length in figures) + " |")
         resets = [f"{100 * run.rows[lengths[0]]['reset']['accuracy']:.0f}" for run in chosen if "reset" in run.rows[lengths[0]]]
         lines.append(f"\nMemory reset at each segment, {lengths[0]} segments: {', '.join(resets)} %")
     return "\n".join(lines) + "\n"
@@ -50,17 +66,18 @@ def picture(runs, path):
 
     figure, axes = pyplot.subplots(figsize=(7, 4))
     colours = {task: f"C{i}" for i, task in enumerate(sorted({run.task for run in runs}))}
-    for run in sorted(runs, key=lambda run: (run.task, run.seed)):
-        lengths = sorted(run.rows)
-        low, middle, high = ([100 * run.rows[n][key] for n in lengths] for key in ("low", "accuracy", "high"))
-        axes.plot(lengths, middle, marker="o", markersize=3, color=colours[run.task],
-                  label=run.task if run.seed == "1" else None)
-        axes.fill_between(lengths, low, high, color=colours[run.task], alpha=0.12, linewidth=0)
-    axes.axhline(100 / 6, color="grey", linewidth=0.8, linestyle="--")
+    for task, colour in colours.items():
+        chosen = [run for run in runs if run.task == task]
+        lengths = sorted({n for run in chosen for n in run.rows})
+        seeds = [[100 * run.rows[n]["accuracy"] for run in chosen if n in run.rows] for n in lengths]
+        worst = [min(accuracies) for accuracies in seeds]
+        axes.plot(lengths, worst, marker="o", markersize=3, color=colour, label=f"{task} ({len(chosen)} seeds)")
+        axes.fill_between(lengths, worst, [max(accuracies) for accuracies in seeds], color=colour, alpha=0.15, linewidth=0)
+        axes.plot(lengths, [100 * chosen[0].chance] * len(lengths), color=colour, linewidth=0.8, linestyle="--")
     axes.set_xscale("log", base=2)
     ticks = sorted({segments for run in runs for segments in run.rows})
     axes.set_xticks(ticks, [f"{segments:,}" for segments in ticks])
-    axes.set(xlabel="segments", ylabel="accuracy, % (shaded: 95 % interval; dashed: chance)", ylim=(0, 102))
+    axes.set(xlabel="segments", ylabel="accuracy, % (worst seed; shaded: to the best; dashed: chance)", ylim=(0, 102))
     axes.legend(loc="lower left")
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})

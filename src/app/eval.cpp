@@ -85,8 +85,10 @@ CheckpointChoice choice_of(const Target& target, const std::string& name, const 
   return {folder, name.find('/') != std::string::npos ? name : folder + "/" + name};
 }
 
-void warn(const std::vector<std::string>& warnings) {
-  for (const std::string& warning : warnings) fmt::print(stderr, "memring: warning: {}\n", warning);
+/// `result`: of either kind of evaluation.
+void warn(const auto& result) {
+  for (const std::string& warning : result.warnings) fmt::print(stderr, "memring: warning: {}\n", warning);
+  if (!result.unfinished.empty()) fmt::print(stderr, "memring: warning: {}\n", result.unfinished);
 }
 
 }  // namespace
@@ -113,13 +115,13 @@ int run_eval(const CommandLine& line) {
     std::string json;
     if (config.data.kind == "tokens") {
       const Evaluation result = evaluate(config, choice, session);
-      if (speaks) warn(result.warnings);
+      if (speaks) warn(result);
       if (speaks) fmt::print("{}", to_table(result));
       json = to_json(result);
     } else {
       json = to_json(evaluate_task(config, choice, session, [&](const TaskAccuracy& so_far) {
         if (!speaks) return;
-        if (so_far.rows.size() == 1) warn(so_far.warnings);
+        if (so_far.rows.size() == 1) warn(so_far);
         if (so_far.rows.size() == 1) fmt::print("{}", head_of(so_far));
         fmt::print("{}", newest_row(so_far));
         std::fflush(stdout);  // a row may take minutes

@@ -282,6 +282,11 @@ std::vector<Option> table() {
       integer("curriculum.max_steps", curriculum<&CurriculumConfig::max_steps>, at_least(0),
               "Most steps of a stage but the last, which lasts until the run ends; 0 = no limit.", "1000", kNumbers)
           .when({kStages}),
+      integer("curriculum.after", curriculum<&CurriculumConfig::after>, at_least(0),
+              "End the run so many steps after the last stage was learned, at run.steps at the latest; over them the "
+              "learning rate falls to min_lr; 0 = off.",
+              "500")
+          .when({kStages, kPromotes}),
 
       real("optimizer.lr", optimizer<&OptimizerConfig::lr>, at_least(0), "Peak learning rate of AdamW.", "3e-4"),
       real("optimizer.min_lr", optimizer<&OptimizerConfig::min_lr>, at_least(0),

@@ -63,7 +63,9 @@ void validate_mesh(const MeshConfig& m, const PlaceOf& place_of) {
 }
 
 void validate_run(const Config& c, const PlaceOf& place_of) {
-  demand(c.run.steps > 0 || c.run.tokens > 0 || c.run.time > 0 || c.run.target_loss > 0, place_of, {"run.steps"},
+  const bool ends_with_curriculum = c.curriculum.after > 0 && c.curriculum.promote_loss > 0;
+  demand(c.run.steps > 0 || c.run.tokens > 0 || c.run.time > 0 || c.run.target_loss > 0 || ends_with_curriculum,
+         place_of, {"run.steps"},
          "run.steps, run.tokens, run.time and run.target_loss are all 0: the run would never end",
          "Set one of them, for example run.steps = 1000.");
   demand(!c.run.dir.empty(), place_of, {"run.dir"}, "run.dir is empty",

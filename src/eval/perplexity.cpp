@@ -130,6 +130,7 @@ Evaluation evaluate(const Config& config, const CheckpointChoice& choice, Sessio
   result.checkpoint = model.checkpoint().path;
   result.step = model.checkpoint().step;
   result.warnings = model.warnings();
+  result.unfinished = model.unfinished();
   result.text = {config.data.path, dataset->digest(), dataset->sequences() * result.length + dataset->tail() + 1,
                  model.trained_on(*dataset)};
 
@@ -153,6 +154,7 @@ std::string to_json(const Evaluation& e) {
       {"sequences", e.sequences},
       {"length", e.length},
       {"tail", e.tail}};
+  if (!e.unfinished.empty()) json["unfinished"] = e.unfinished;
   json.update(json_of(e.as_trained));
   if (e.reset) json["reset"] = json_of(*e.reset);
   json["peak_memory_mib"] = e.peak_memory / (1 << 20);

@@ -81,6 +81,7 @@ TaskAccuracy evaluate_task(const Config& config, const CheckpointChoice& choice,
   result.checkpoint = model.checkpoint().path;
   result.step = model.checkpoint().step;
   result.warnings = model.warnings();
+  result.unfinished = model.unfinished();
 
   for (const SequenceShape& shape : shapes) {
     TaskRow row{.shape = shape, .as_trained = judge(model, *dataset, result.samples, shape, session), .reset = {}};
@@ -107,14 +108,11 @@ std::string to_json(const TaskAccuracy& t) {
     if (row.reset) json["reset"] = json_of(*row.reset);
     rows.push_back(std::move(json));
   }
-  const nlohmann::ordered_json json = {{"schema", 1},
-                                       {"kind", t.kind},
-                                       {"checkpoint", t.checkpoint},
-                                       {"step", t.step},
-                                       {"data", t.data},
-                                       {"samples", t.samples},
-                                       {"rows", std::move(rows)},
-                                       {"peak_memory_mib", t.peak_memory / (1 << 20)}};
+  nlohmann::ordered_json json = {{"schema", 1},    {"kind", t.kind}, {"checkpoint", t.checkpoint},
+                                 {"step", t.step}, {"data", t.data}, {"samples", t.samples}};
+  if (!t.unfinished.empty()) json["unfinished"] = t.unfinished;
+  json["rows"] = std::move(rows);
+  json["peak_memory_mib"] = t.peak_memory / (1 << 20);
   return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "train/curriculum.h"
 #include "train/run_directory.h"
 
 namespace memring {
@@ -61,6 +62,12 @@ CheckpointSummary TrainedModel::load(const CheckpointChoice& choice) {
   if (auto newest = load_newest(session_.world(), choice.folder, data, warnings_)) return std::move(*newest);
   throw Error(ExitCode::Data, fmt::format("{} holds no good checkpoint", choice.folder),
               "Train first (memring train), or name the run directory that holds the trained model.");
+}
+
+std::string TrainedModel::unfinished() const {
+  constexpr int64_t kAnyLength = 1;  // of the shorter sequences, which are not drawn here
+  return Curriculum(parse_config(checkpoint_.info.config, "the checkpoint's configuration"), kAnyLength)
+      .unfinished(checkpoint_.state);
 }
 
 bool TrainedModel::has_control() const { return config_.memory.kind != "none" && config_.memory.reset == "sequence"; }

@@ -38,6 +38,8 @@ class TrainedModel {
   const std::vector<std::string>& warnings() const { return warnings_; }
   /// Whether the model was trained on what the dataset holds.
   bool trained_on(const Dataset&) const;
+  /// What is missing where the curriculum of its training was not finished; empty where it was.
+  std::string unfinished() const;
 
  private:
   std::unique_ptr<Engine> engine(Arena weights);

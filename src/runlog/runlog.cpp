@@ -272,13 +272,17 @@ std::string RunLog::left(const StepRecord& r) const {
   return std::isfinite(seconds) ? fmt::format(" | left {}", duration(seconds)) : "";
 }
 
-void RunLog::stage(int64_t step, int64_t stage, int64_t stages, const SequenceShape& shape, double loss) {
+void RunLog::stage(int64_t step, const StageRecord& at, const SequenceShape& shape, double loss) {
   if (!options_.speaks) return;
-  print(fmt::format("stage      {} of {} after step {}: {} segments of {} tokens (loss {:.4f} before)", stage + 1,
-                    stages, step, shape.segments(), shape.text_of(0), loss));
-  Json json = record("stage");
+  if (at.learned)
+    print(fmt::format("stage      {} of {}, the last, is learned after step {} (loss {:.4f})", at.stage, at.stages,
+                      step, loss));
+  else
+    print(fmt::format("stage      {} of {} after step {}: {} segments of {} tokens (loss {:.4f} before)", at.stage,
+                      at.stages, step, shape.segments(), shape.text_of(0), loss));
+  Json json = record(at.learned ? "learned" : "stage");
   json["step"] = step;
-  json["stage"] = stage + 1;
+  json["stage"] = at.stage;
   json["segments"] = shape.segments();
   json["segment_tokens"] = shape.text_of(0);
   json["loss_before"] = number(loss);
@@ -317,7 +321,8 @@ void RunLog::warning(const std::string& text) {
   write(json.dump());
 }
 
-void RunLog::end(const std::string& reason, int64_t step, int64_t tokens, double seconds, int exit_code) {
+void RunLog::end(const std::string& reason, int64_t step, int64_t tokens, double seconds, int exit_code,
+                 const StageRecord& at) {
   if (!options_.speaks) return;
   print(fmt::format("end        {}: step {}, {} tokens, {}", reason, step, tokens, duration(seconds)));
   Json json = record("run_end");
@@ -326,6 +331,9 @@ void RunLog::end(const std::string& reason, int64_t step, int64_t tokens, double
   json["tokens"] = tokens;
   json["seconds"] = seconds;
   json["exit_code"] = exit_code;
+  json["stage"] = at.stage;
+  json["stages"] = at.stages;
+  json["learned"] = at.learned;
   write(json.dump());
 }
 

@@ -30,6 +30,12 @@ struct StepRecord {
   int64_t skipped = 0;
 };
 
+/// Where a curriculum stands: in which of its stages, counted from 1; the last may be learned, and goes on.
+struct StageRecord {
+  int64_t stage = 1, stages = 1;
+  bool learned = false;
+};
+
 /// What a run says when it starts.
 struct StartFacts {
   std::vector<std::pair<std::string, std::string>> lines;  ///< "key value", in this order
@@ -55,13 +61,13 @@ class RunLog {
   void open(int64_t first_step);
   void resumed(int64_t step, const std::string& path, const std::vector<std::string>& differences);
   void step(const StepRecord&);  ///< every step goes to the file, each `every`-th to the terminal
-  /// A stage of the curriculum begins after `step`; `loss` is the running average at the end of the one before.
-  void stage(int64_t step, int64_t stage, int64_t stages, const SequenceShape&, double loss);
+  /// A stage of the curriculum begins after `step`, or the last one is learned; `loss` is the running average before.
+  void stage(int64_t step, const StageRecord&, const SequenceShape&, double loss);
   void skipped(int64_t step, double norm, int64_t in_row);
   void saved(int64_t step, const std::string& path, double held_seconds);
   void note(const std::string& text);
   void warning(const std::string& text);
-  void end(const std::string& reason, int64_t step, int64_t tokens, double seconds, int exit_code);
+  void end(const std::string& reason, int64_t step, int64_t tokens, double seconds, int exit_code, const StageRecord&);
   /// Inside a long step, on a terminal only: a line that is drawn over.
   void progress(int64_t step, int64_t done, int64_t total);
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/curriculum.h"
 
+#include <fmt/format.h>
+
 #include "base/random.h"
 #include "config/shapes.h"
 
@@ -25,15 +27,36 @@ bool Curriculum::advance(TrainState& state, const SequenceShape& shape, const Re
   if (reduced.finite && shape == stage(state))
     state.stage_loss =
         state.stage_loss == 0 ? reduced.loss() : kMemory * state.stage_loss + (1 - kMemory) * reduced.loss();
-  if (state.stage + 1 == std::ssize(stages_)) return false;
+  if (this->learned(state)) return false;
   const bool learned = config_.promote_loss > 0 && state.stage_loss > 0 && state.stage_loss < config_.promote_loss &&
                        state.stage_steps >= config_.min_steps;
-  const bool over = config_.max_steps > 0 && state.stage_steps >= config_.max_steps;
+  const bool over = config_.max_steps > 0 && state.stage_steps >= config_.max_steps && state.stage < last();
   if (!learned && !over) return false;
   ++state.stage;
   state.stage_steps = 0;
   state.stage_loss = 0;
   return true;
+}
+
+std::string Curriculum::unfinished(const TrainState& state) const {
+  if (learned(state) || (config_.promote_loss == 0 && state.stage == last())) return "";
+  const SequenceShape& shape = stage(state);
+  return fmt::format(
+      "the curriculum is not finished: stage {} of {} ({} segment{} of {} tokens) is not learned after {} steps{}",
+      state.stage + 1, stages_.size(), shape.segments(), shape.segments() == 1 ? "" : "s", shape.text_of(0),
+      state.stage_steps,
+      config_.promote_loss > 0 ? fmt::format(", with a loss of {:.4f} where curriculum.promote_loss is {}",
+                                             state.stage_loss, config_.promote_loss)
+                               : "");
+}
+
+bool Curriculum::over(const TrainState& state) const {
+  return config_.after > 0 && learned(state) && state.stage_steps >= config_.after;
+}
+
+double Curriculum::left(const TrainState& state) const {
+  if (config_.after == 0 || !learned(state)) return 1;
+  return std::max(0.0, 1 - static_cast<double>(state.stage_steps) / static_cast<double>(config_.after));
 }
 
 }  // namespace memring

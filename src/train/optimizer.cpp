@@ -37,6 +37,10 @@ double learning_rate(const OptimizerConfig& c, const RunConfig& run, int64_t ste
   return c.min_lr + (c.lr - c.min_lr) * 0.5 * (1 + std::cos(std::numbers::pi * done));
 }
 
+double falling_with(double left, const OptimizerConfig& c, double lr) {
+  return std::min(lr, c.min_lr + (c.lr - c.min_lr) * left);
+}
+
 int64_t Optimizer::bytes(DType dtype, int64_t shard) {
   Arena measure;
   measure.take(dtype, {shard});

@@ -16,6 +16,9 @@ namespace memring {
 /// so that a restart goes on exactly.
 double learning_rate(const OptimizerConfig&, const RunConfig&, int64_t step, int64_t tokens);
 
+/// `lr`, but no more than the line from the peak to min_lr allows on which the share `left` is still to go.
+double falling_with(double left, const OptimizerConfig&, double lr);
+
 class Optimizer {
  public:
   Optimizer(Queue&, Params&, Range shard, const OptimizerConfig&);

@@ -57,6 +57,8 @@ const char* describe(StopReason reason) {
       return "run.steps reached";
     case StopReason::Tokens:
       return "run.tokens reached";
+    case StopReason::Curriculum:
+      return "curriculum.after is over";
     case StopReason::TargetLoss:
       return "run.target_loss reached";
     case StopReason::Time:
@@ -68,10 +70,12 @@ const char* describe(StopReason reason) {
 }
 
 bool finished(StopReason reason) {
-  return reason == StopReason::Steps || reason == StopReason::Tokens || reason == StopReason::TargetLoss;
+  return reason == StopReason::Steps || reason == StopReason::Tokens || reason == StopReason::Curriculum ||
+         reason == StopReason::TargetLoss;
 }
 
-StopConditions::StopConditions(const RunConfig& run, SignalWatch& signals) : run_(run), signals_(signals) {}
+StopConditions::StopConditions(const RunConfig& run, const Curriculum& curriculum, SignalWatch& signals)
+    : run_(run), curriculum_(curriculum), signals_(signals) {}
 
 void StopConditions::ask(StepSums& sums, bool rank0) {
   if (signals_.take_usr1()) (run_.on_usr1 == "continue" ? sums.save : sums.stop) = true;
@@ -83,6 +87,7 @@ void StopConditions::ask(StepSums& sums, bool rank0) {
 StopReason StopConditions::decide(const TrainState& state) const {
   if (run_.steps > 0 && state.step >= run_.steps) return StopReason::Steps;
   if (run_.tokens > 0 && state.tokens >= run_.tokens) return StopReason::Tokens;
+  if (curriculum_.over(state)) return StopReason::Curriculum;
   if (run_.target_loss > 0 && state.mean_loss > 0 && state.loss <= run_.target_loss) return StopReason::TargetLoss;
   return StopReason::None;
 }

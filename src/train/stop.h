@@ -10,6 +10,7 @@
 #include "config/config.h"
 #include "dist/gradient_sync.h"
 #include "io/checkpoint.h"
+#include "train/curriculum.h"
 
 namespace memring {
 
@@ -36,13 +37,14 @@ class SignalWatch {
 };
 
 /// Why a run ends.
-enum class StopReason : uint8_t { None, Steps, Tokens, TargetLoss, Time, Signal };
+enum class StopReason : uint8_t { None, Steps, Tokens, Curriculum, TargetLoss, Time, Signal };
 const char* describe(StopReason);
 bool finished(StopReason);  ///< reached what was asked for: exit 0; otherwise saved and stopped early: exit 75
 
 class StopConditions {
  public:
-  StopConditions(const RunConfig&, SignalWatch&);
+  /// `curriculum` must outlive it.
+  StopConditions(const RunConfig&, const Curriculum& curriculum, SignalWatch&);
   /// This rank's wishes for the step's reduction: signals on any rank; the clock of rank 0 alone.
   void ask(StepSums&, bool rank0);
   /// After a reduction: the same answer on every rank.
@@ -52,6 +54,7 @@ class StopConditions {
 
  private:
   RunConfig run_;
+  const Curriculum& curriculum_;
   SignalWatch& signals_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };

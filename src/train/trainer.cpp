@@ -113,7 +113,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals,
     log.note(fmt::format("           records of an earlier start are kept in {}", log.set_aside()));
 
   SaveTimes saves(config.checkpoint);
-  StopConditions stop(config.run, signals);
+  StopConditions stop(config.run, curriculum, signals);
   executor.set_cell_observer([&](int64_t done, int64_t total) { log.progress(state.step + 1, done, total); });
 
   const double chance = std::log(config.model.vocab), seconds_before = state.seconds;
@@ -149,7 +149,8 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals,
     }
 
     progress.enter(Phase::Update);
-    const double lr = learning_rate(config.optimizer, config.run, state.step, state.tokens);
+    const double lr = falling_with(curriculum.left(state), config.optimizer,
+                                   learning_rate(config.optimizer, config.run, state.step, state.tokens));
     if (usable) {
       optimizer.step(lr, state.step - state.skipped + 1, optimizer.clipping(reduced.norm) / reduced.sums.targets);
       sync->gather(params.weights());
@@ -162,7 +163,8 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals,
     state.seconds = seconds_before + seconds_since(start);
     const double stage_loss = state.stage_loss;
     if (curriculum.advance(state, shape, reduced))
-      log.stage(state.step, state.stage, std::ssize(curriculum.stages()), curriculum.stage(state), stage_loss);
+      log.stage(state.step, {curriculum.number(state) + 1, std::ssize(curriculum.stages()), curriculum.learned(state)},
+                curriculum.stage(state), stage_loss);
 
     const int64_t memory = state.step % config.log.every == 0 || state.step == 1
                                ? session.world().all_reduce_max(peak_memory())
@@ -198,7 +200,11 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals,
   saver.save_and_wait(state, log);
 
   const ExitCode code = finished(reason) ? ExitCode::Done : ExitCode::Again;
-  log.end(describe(reason), state.step, state.tokens, state.seconds, static_cast<int>(code));
+  if (const std::string unfinished = curriculum.unfinished(state); !unfinished.empty() && code == ExitCode::Done)
+    log.warning(unfinished +
+                ". It goes on with a larger run.steps; a recipe may need another learning rate or other stages.");
+  log.end(describe(reason), state.step, state.tokens, state.seconds, static_cast<int>(code),
+          {curriculum.number(state) + 1, std::ssize(curriculum.stages()), curriculum.learned(state)});
   if (code == ExitCode::Again) log.note("           start the same command again to go on");
   return code;
 }

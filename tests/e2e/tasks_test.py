@@ -70,7 +70,12 @@ class Tasks(runs.RunTest):
     def learn(self, kind, **keys):
         directory = self.train_task(kind, run__steps=700, memory__kind=kind, **keys)
         self.assertEqual([r["stage"] for r in runs.metrics(directory, "stage")], [2, 3])
+        self.assertEqual([r["stage"] for r in runs.metrics(directory, "learned")], [3])
+        end = runs.metrics(directory, "run_end")[-1]
+        self.assertEqual((end["stage"], end["stages"], end["learned"]), (3, 3, True))
+        self.assertEqual(runs.metrics(directory, "warning"), [])
         found, text = self.evaluate(directory, "--eval.segments=1 3 4", "--eval.sequences=200")
+        self.assertNotIn("unfinished", found)
         for row in found["rows"]:
             with self.subTest(segments=row["segments"]):
                 self.assertEqual(row["answers"], 200)
@@ -94,6 +99,35 @@ class Tasks(runs.RunTest):
         for directory in (whole, parts):
             self.assertEqual([r["stage"] for r in runs.metrics(directory, "stage")], [2, 3])
         self.assertEqual(sorted({r["segments"] for r in runs.metrics(parts, "step")}), [1, 2, 3])
+
+    def test_a_run_says_that_its_curriculum_was_not_finished(self):
+        directory = self.folder / "plateau"
+        done = self.succeed("train", self.config, f"--run.dir={directory}", "--run.steps=4", "--curriculum.min_steps=1",
+                            "--curriculum.promote_loss=0.001")
+        self.assertIn("warning: the curriculum is not finished: stage 1 of 3 (1 segment of 16 tokens)", done.stderr)
+        end = runs.metrics(directory, "run_end")[-1]
+        self.assertEqual((end["stage"], end["stages"], end["learned"], end["exit_code"]), (1, 3, False, 0))
+        path = directory / "accuracy.json"
+        told = self.succeed("eval", directory, "--eval.segments=1", "--eval.sequences=8", "--json", path).stderr
+        self.assertIn("stage 1 of 3", json.loads(path.read_text())["unfinished"])
+        self.assertIn("warning: the curriculum is not finished: stage 1 of 3", told)
+
+    def test_a_run_ends_after_its_curriculum(self):
+        """Some steps after the last stage is learned, whether or not it was stopped on the way; run.steps is the most."""
+        keys = {"curriculum__min_steps": 4, "curriculum__promote_loss": 9, "curriculum__after": 6}
+        whole = self.train_task("whole", run__steps=100, optimizer__decay=0, **keys)
+        for step in (7, 13, 15, 100):
+            parts = self.train_task("parts", run__steps=step, optimizer__decay=0, **keys)
+        learned = runs.metrics(whole, "learned")[0]["step"]
+        for directory in (whole, parts):
+            end = runs.metrics(directory, "run_end")[-1]
+            self.assertEqual((end["reason"], end["step"]), ("curriculum.after is over", learned + 6))
+        rates = [r["lr"] for r in runs.metrics(whole, "step")][learned:]
+        self.assertEqual(rates, [r["lr"] for r in runs.metrics(parts, "step")][learned:])
+        for rate, left in zip(rates, range(6, 0, -1)):
+            self.assertAlmostEqual(rate, 2e-3 * left / 6)
+        self.assert_same_losses(whole, parts)
+        self.assert_same_tensors(runs.checkpoints(whole)[-1], runs.checkpoints(parts)[-1])
 
     def test_any_mesh_trains_and_evaluates_alike(self):
         keys = {"run__steps": 12, "curriculum__min_steps": 2, "curriculum__max_steps": 4}

@@ -8,6 +8,7 @@
 #include <map>
 
 #include "files.h"
+#include "train/optimizer.h"
 
 namespace memring {
 namespace {
@@ -57,8 +58,54 @@ TEST(Curriculum, ALowLossPromotesAfterTheLeastStepsAndAHighOneAfterTheMost) {
   EXPECT_EQ(steps_in_stage(curriculum, state, 0.5), 300);
   EXPECT_EQ(curriculum.stage(state), (SequenceShape{96, 32}));
   EXPECT_EQ(steps_in_stage(curriculum, state, 0.05), 20);
-  EXPECT_EQ(steps_in_stage(curriculum, state, 0.01), -1) << "the last stage lasts";
-  EXPECT_EQ(state.stage, 3);
+  EXPECT_EQ(steps_in_stage(curriculum, state, 0.5), -1) << "the last stage lasts";
+  EXPECT_GT(steps_in_stage(curriculum, state, 0.01), 0) << "and is learned as the others are";
+  EXPECT_EQ(steps_in_stage(curriculum, state, 0.01), -1);
+  EXPECT_EQ(curriculum.shape(state), (SequenceShape{112, 16})) << "it goes on";
+}
+
+TEST(Curriculum, SaysWhatWasNotReached) {
+  const Curriculum curriculum(curriculum_config({"curriculum.promote_loss=0.1", "curriculum.min_steps=20"}), 1);
+  TrainState state;
+  for (int i = 0; i < 30; ++i) curriculum.advance(state, curriculum.stage(state), step_of(0.6931));
+  EXPECT_EQ(
+      curriculum.unfinished(state),
+      "the curriculum is not finished: stage 1 of 4 (1 segment of 16 tokens) is not learned after 30 steps, with a "
+      "loss of 0.6931 where curriculum.promote_loss is 0.1");
+  for (int stage = 0; stage < 3; ++stage) steps_in_stage(curriculum, state, 0.05);
+  EXPECT_NE(curriculum.unfinished(state).find("stage 4 of 4 (7 segments of 16 tokens)"), std::string::npos);
+  EXPECT_FALSE(curriculum.learned(state));
+  steps_in_stage(curriculum, state, 0.05);
+  EXPECT_TRUE(curriculum.learned(state));
+  EXPECT_EQ(curriculum.unfinished(state), "");
+
+  const Curriculum by_count(curriculum_config({"curriculum.max_steps=100"}), 1);
+  TrainState counted;
+  EXPECT_NE(by_count.unfinished(counted), "");
+  for (int stage = 0; stage < 3; ++stage) steps_in_stage(by_count, counted, 5);
+  EXPECT_EQ(by_count.unfinished(counted), "") << "without promote_loss nothing says when the last stage is learned";
+}
+
+TEST(Curriculum, EndsTheRunSomeStepsAfterTheLastStageWasLearned) {
+  const Curriculum curriculum(
+      curriculum_config({"curriculum.promote_loss=0.1", "curriculum.min_steps=20", "curriculum.after=10"}), 1);
+  const OptimizerConfig optimizer = load_config("", {"optimizer.lr=1", "optimizer.min_lr=0.2"}).optimizer;
+  TrainState state;
+  for (int stage = 0; stage < 4; ++stage) {
+    EXPECT_FALSE(curriculum.over(state));
+    EXPECT_EQ(falling_with(curriculum.left(state), optimizer, 1), 1);
+    steps_in_stage(curriculum, state, 0.05);
+  }
+  for (int step = 0; step < 10; ++step) {
+    EXPECT_FALSE(curriculum.over(state));
+    EXPECT_DOUBLE_EQ(falling_with(curriculum.left(state), optimizer, 1), 1 - 0.08 * step);
+    EXPECT_EQ(falling_with(curriculum.left(state), optimizer, 0.1), 0.1) << "never above the schedule";
+    curriculum.advance(state, curriculum.shape(state), step_of(5));
+  }
+  EXPECT_TRUE(curriculum.over(state));
+  const Curriculum open(curriculum_config({"curriculum.promote_loss=0.1"}), 1);
+  EXPECT_FALSE(open.over(state));
+  EXPECT_EQ(open.left(state), 1);
 }
 
 TEST(Curriculum, TheAverageOfFullLengthDecidesNotOneGoodBatch) {

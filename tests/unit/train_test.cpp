@@ -10,6 +10,7 @@
 #include "base/random.h"
 #include "files.h"
 #include "runlog/runlog.h"
+#include "train/curriculum.h"
 #include "train/optimizer.h"
 #include "train/run_directory.h"
 #include "train/start_report.h"
@@ -240,7 +241,8 @@ TEST(StopConditions, ATargetThatWasMetIsMetAtTheNextStart) {
   RunConfig run;
   run.target_loss = 2;
   SignalWatch signals;
-  const StopConditions stop(run, signals);
+  const Curriculum curriculum(load_config("", {}), 1);
+  const StopConditions stop(run, curriculum, signals);
   TrainState state;
   EXPECT_EQ(stop.decide(state), StopReason::None);
   state.loss = state.mean_loss = 2.1;
