@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 namespace memring {
 
@@ -16,7 +17,7 @@ MeshShape resolve_mesh(int data, int segment, int token, int world) {
     if (axis < 0)
       throw Error(ExitCode::Usage, fmt::format("{} has a negative axis", mesh),
                   "Set each mesh axis to a number of ranks, or one of them to 0 for what is left.");
-    if (axis > 0) product *= axis;
+    if (axis > 0 && __builtin_mul_overflow(product, axis, &product)) product = std::numeric_limits<int64_t>::max();
   }
   const auto open = std::count(axes.begin(), axes.end(), 0);
   if (open > 1)

@@ -41,6 +41,7 @@ changed() {
   since=$(git describe --tags --abbrev=0 --match 'v[0-9]*' 2> /dev/null || true)
   {
     git diff --name-only HEAD -- src kernels dist
+    git ls-files --others --exclude-standard -- src kernels dist
     git log --name-only --format= "${since:+$since..}HEAD" -- src kernels dist
   } | awk '/\.(cpp|h)$/ && !seen[$0]++'
 }
@@ -52,7 +53,7 @@ read_with() {
     if [[ $file == *.h && -e ${file%.h}.cpp ]]; then
       echo "${file%.h}.cpp"
     elif [[ $file == *.h && -e $file ]]; then
-      grep -rlE --include='*.cpp' "^#include \"(.*/)?${file##*/}\"" src kernels dist | LC_ALL=C sort | sed -n 1p
+      grep -rlE --include='*.cpp' "^#include \"(.*/)?${file##*/}\"" src kernels dist | LC_ALL=C sort | sed -n 1p || true
     elif [[ -e $file ]]; then
       echo "$file"
     fi
@@ -74,14 +75,14 @@ else
   left=$(($(wc -l <<< "$list") - most))
   list=$(head -n "$most" <<< "$list")
 fi
-mapfile -t files < <(printf '%s' "${list:+$list
-}")
+files=()
+if [[ -n $list ]]; then
+  mapfile -t files <<< "$list"
+fi
 echo "clang-tidy on ${#files[@]} files$( ((left <= 0)) || echo "; $left that changed earlier are left to launch/lint.sh --all")"
 if ((${#files[@]} > 0)); then
-  if [[ ! -e build/cpu/compile_commands.json ]]; then
-    mkdir -p build/cpu
-    cmake --preset cpu > build/cpu/build.log || { cat build/cpu/build.log >&2; exit 1; }
-  fi
+  mkdir -p build/cpu
+  cmake --preset cpu > build/cpu/configure.log 2>&1 || { cat build/cpu/configure.log >&2; exit 1; }  # which file is compiled how
   # Warnings of system headers are counted on standard error and are nobody's concern.
   printf '%s\0' "${files[@]}" |
     xargs -0 -n 1 -P "$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)" "$tidy" -p build/cpu -quiet \

@@ -6,11 +6,10 @@
 #   launch/test.sh -L unit            only the tests labelled unit (also: ops dist e2e cli golden fuzz)
 #   launch/test.sh --again            although nothing has changed since all tests passed
 #   launch/test.sh --preset asan      the build with AddressSanitizer (also: cpu debug tsan; fuzz, which needs Clang)
-#   launch/test.sh --sanitize         under AddressSanitizer units, operators, fuzzing and two ranks; then threads under
-#                                     ThreadSanitizer
-#   launch/test.sh --long             the long forms of the tests that inject faults (hours), then docs/faults.md from what
-#                                     they did; and, where Clang is, of the fuzz targets with libFuzzer
-#                                     last clang-tidy on all files (launch/lint.sh --all)
+#   launch/test.sh --sanitize         under AddressSanitizer and UndefinedBehaviorSanitizer units, operators, fuzzing and few
+#                                     ranks; then threads under ThreadSanitizer
+#   launch/test.sh --long             clang-tidy on all files, the long forms of the tests that inject faults (hours), then
+#                                     docs/faults.md from what they did; and, where Clang is, of the fuzz targets with libFuzzer
 # At the end stand the tests that took longest and each test case that was skipped, with its reason.
 # Exit: 0 all tests passed, 2 missing packages, otherwise something failed.
 set -euo pipefail
@@ -52,6 +51,9 @@ case $what in
     exit 0
     ;;
   long)
+    if (($# == 0)); then
+      launch/lint.sh --all
+    fi
     log=$PWD/build/cpu/faults.jsonl
     rm -f "$log"
     MEMRING_FAULT_LOG=$log build_and_test cpu long "$@"

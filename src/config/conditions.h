@@ -15,7 +15,6 @@ inline bool associative(const Config& c) { return c.data.kind == "associative"; 
 constexpr Condition kStrict{[](const Config& c) { return c.run.deterministic == "strict"; },
                             "run.deterministic = strict"};
 constexpr Condition kMemory{[](const Config& c) { return c.memory.kind != "none"; }, "memory.kind = rmt or armt"};
-constexpr Condition kRmt{[](const Config& c) { return c.memory.kind == "rmt"; }, "memory.kind = rmt"};
 constexpr Condition kArmt{[](const Config& c) { return c.memory.kind == "armt"; }, "memory.kind = armt"};
 constexpr Condition kUio{[](const Config&) { return false; }, "memory.kind = uio, which this build does not have"};
 constexpr Condition kKept{[](const Config& c) { return c.memory.reset == "sequence"; }, "memory.reset = sequence"};

@@ -57,6 +57,12 @@ Option choice(Text key, At at, Names choices, Names later, Text later_hint, Text
   return {key, at, ValueKind::Choice, decides, help, example, {}, std::move(choices), std::move(later), later_hint};
 }
 
+/// A key that means one start of the program, which no later start may repeat by itself.
+Option of_one_start(Option option) {
+  option.of_one_start = true;
+  return option;
+}
+
 constexpr ValueRange at_least(double low) { return {low, kNoLimit}; }
 constexpr ValueRange above(double low) { return {low, kNoLimit, true, false}; }
 constexpr ValueRange count_from(double low) { return {low, kInt32Max}; }
@@ -125,11 +131,11 @@ std::vector<Option> table() {
       integer("run.max_skipped", run<&RunConfig::max_skipped>, at_least(1),
               "Exit with code 70 after this many steps in a row whose gradient is not finite.", "20"),
 
-      integer("mesh.data", mesh<&MeshConfig::data>, {0, 1 << 20},
+      integer("mesh.data", mesh<&MeshConfig::data>, count_from(0),
               "Groups of ranks with different sequences; 0 = what is left of the world.", "2"),
-      integer("mesh.segment", mesh<&MeshConfig::segment>, {0, 1 << 20},
+      integer("mesh.segment", mesh<&MeshConfig::segment>, count_from(0),
               "Ranks that share the segments of a sequence; 0 = what is left of the world.", "2"),
-      integer("mesh.token", mesh<&MeshConfig::token>, {0, 1 << 20},
+      integer("mesh.token", mesh<&MeshConfig::token>, count_from(0),
               "Ranks that share the tokens of a segment (ring attention); 0 = what is left of the world.", "2"),
 
       choice("device.kind", device<&DeviceConfig::kind>, {"auto", "cpu"}, {"cuda"},
@@ -185,7 +191,7 @@ std::vector<Option> table() {
       choice("memory.mask", memory<&MemoryConfig::mask>, {"causal", "block"},
              "Attention among rmt's memory rows: causal, or full inside the read and the write block.", "block",
              kNumbers)
-          .when({kRmt}),
+          .when({kMemory}),
       integer("memory.key_dim", memory<&MemoryConfig::key_dim>, {1, 1 << 16},
               "Width of armt's keys; a layer's state has 2 nu key_dim rows of model.dim.", "32", kNumbers)
           .when({kArmt}),
@@ -303,8 +309,12 @@ std::vector<Option> table() {
               "Steps between checkpoints; 0 = not by steps.", "500"),
       real("checkpoint.every_minutes", checkpoint<&CheckpointConfig::every_minutes>, at_least(0),
            "Minutes between checkpoints; 0 = not by time.", "30"),
-      integer("checkpoint.keep", checkpoint<&CheckpointConfig::keep>, at_least(2), "Newest checkpoints that stay.",
-              "3"),
+      integer("checkpoint.keep", checkpoint<&CheckpointConfig::keep>, at_least(2),
+              "Newest checkpoints that stay; the newest sound one stays besides.", "3"),
+      of_one_start(text("checkpoint.resume", checkpoint<&CheckpointConfig::resume>,
+                        "Checkpoint that this start goes on from: newest, sound (the newest that is) or a step; newer "
+                        "ones are renamed aside. On the command line only, once.",
+                        "sound")),
 
       integer("log.every", log<&LogConfig::every>, at_least(1), "Steps between log lines.", "50"),
       boolean("log.jsonl", log<&LogConfig::jsonl>, "Also write metrics.jsonl into the run directory.", "false"),

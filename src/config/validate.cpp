@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "config/options.h"
 #include "config/shapes.h"
 
 namespace memring {
@@ -24,6 +25,9 @@ void demand(bool holds, const PlaceOf& place_of, std::initializer_list<std::stri
     if (place.empty()) place = place_of(key);
   throw Error(ExitCode::Usage, place.empty() ? message : place + ": " + message, hint);
 }
+
+/// A rule must not ask for another value of a key that has no effect: on the command line that would be refused.
+bool counts(std::string_view key, const Config& c) { return unmet_conditions(*find_option(key), c).empty(); }
 
 void validate_model(const ModelConfig& m, const PlaceOf& place_of) {
   demand(m.heads % m.kv_heads == 0, place_of, {"model.kv_heads", "model.heads"},
@@ -81,7 +85,8 @@ void validate_run(const Config& c, const PlaceOf& place_of) {
          fmt::format("tbptt.boundaries = {} thins the states that recomputing starts from, but tbptt.recompute = never",
                      c.tbptt.boundaries),
          "Set tbptt.recompute = always, or leave tbptt.boundaries out.");
-  demand(c.optimizer.min_lr <= c.optimizer.lr, place_of, {"optimizer.min_lr", "optimizer.lr"},
+  demand(!counts("optimizer.min_lr", c) || c.optimizer.min_lr <= c.optimizer.lr, place_of,
+         {"optimizer.min_lr", "optimizer.lr"},
          fmt::format("optimizer.min_lr = {} is more than optimizer.lr = {}", c.optimizer.min_lr, c.optimizer.lr),
          "Set optimizer.min_lr to at most optimizer.lr.");
 }
@@ -139,12 +144,22 @@ void validate_curriculum(const Config& c, const PlaceOf& place_of) {
          {"curriculum.stages"},
          fmt::format("curriculum.stages has {} stages, and nothing leads to the second", stages.size()),
          "Set curriculum.promote_loss, for example 0.02, or curriculum.max_steps, for example 1000.");
-  demand(c.curriculum.max_steps == 0 || c.curriculum.max_steps >= c.curriculum.min_steps, place_of,
-         {"curriculum.max_steps", "curriculum.min_steps"},
+  demand(!counts("curriculum.min_steps", c) || c.curriculum.max_steps == 0 ||
+             c.curriculum.max_steps >= c.curriculum.min_steps,
+         place_of, {"curriculum.max_steps", "curriculum.min_steps"},
          fmt::format("curriculum.max_steps = {} is less than curriculum.min_steps = {}", c.curriculum.max_steps,
                      c.curriculum.min_steps),
          "Raise curriculum.max_steps, or lower curriculum.min_steps.");
   shapes_at("eval.segments", c.eval.segments, c, place_of);
+}
+
+void validate_checkpoint(const CheckpointConfig& c, const PlaceOf& place_of) {
+  constexpr size_t kDigits = 18;  // what an int64_t holds
+  const bool step =
+      !c.resume.empty() && c.resume.size() <= kDigits && c.resume.find_first_not_of("0123456789") == std::string::npos;
+  demand(step || c.resume == "newest" || c.resume == "sound", place_of, {"checkpoint.resume"},
+         fmt::format("checkpoint.resume = '{}' is neither newest nor sound nor a step", shown(c.resume)),
+         "Give newest, sound, or the step of a checkpoint, for example --checkpoint.resume=sound.");
 }
 
 void validate_task(const Config& c, const PlaceOf& place_of) {
@@ -178,6 +193,7 @@ void validate(const Config& c, const PlaceOf& place_of) {
   validate_curriculum(c, place_of);
   validate_sizes(c, place_of);
   validate_run(c, place_of);
+  validate_checkpoint(c.checkpoint, place_of);
 }
 
 }  // namespace memring

@@ -104,6 +104,8 @@ TOGETHER = [
     train("min_lr above lr", "--optimizer.min_lr=1", 2, "optimizer.min_lr = 1 is more than optimizer.lr"),
     train("mesh beyond the world", "--mesh.segment=2", 2, "does not fit 1 rank"),
     train("mesh of 4 x 10^18", "--mesh.segment=2147483647 --mesh.data=2147483647", 2, "does not fit 1 rank"),
+    train("mesh of 10^28", "--mesh.segment=2147483647 --mesh.data=2147483647 --mesh.token=2147483647", 2, "does not fit 1 rank"),
+    train("segment of 2^31 tokens", "--segment.length=2G", 2, "segment.length = '2G' is out of range", "0 to 2147483647"),
     train("mesh that does not fit 2 ranks", "--mesh.segment=3", 2, "mesh", "3", ranks=2),
     train("mesh that leaves a rank", "--mesh.data=1", 2, "mesh", "2 ranks", ranks=2),
     train("instruction set and kind", "--device.kind=cuda", 2, "no CUDA backend"),

@@ -63,12 +63,12 @@ class Tasks(runs.RunTest):
 
     def test_a_memory_is_learned_and_reaches_beyond_its_training(self):
         """A fact in the first segment; with the memory reset at each segment nobody can do better than one in six."""
-        for kind, mask in (("rmt", "block"), ("armt", "causal")):
+        for kind, keys in (("rmt", {"memory__mask": "block"}), ("armt", {"memory__mask": "causal", "memory__key_dim": 16})):
             with self.subTest(kind=kind):
-                self.learn(kind, mask)
+                self.learn(kind, **keys)
 
-    def learn(self, kind, mask):
-        directory = self.train_task(kind, run__steps=700, memory__kind=kind, memory__mask=mask, memory__key_dim=16)
+    def learn(self, kind, **keys):
+        directory = self.train_task(kind, run__steps=700, memory__kind=kind, **keys)
         self.assertEqual([r["stage"] for r in runs.metrics(directory, "stage")], [2, 3])
         found, text = self.evaluate(directory, "--eval.segments=1 3 4", "--eval.sequences=200")
         for row in found["rows"]:

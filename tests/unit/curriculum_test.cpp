@@ -112,8 +112,11 @@ TEST(Curriculum, ListsThatLeadNowhereAreRefused) {
   expect_error(ExitCode::Usage, {"sequences of 128 tokens", "the last, of 112"}, [] {
     curriculum_config({"curriculum.stages=8 7", "curriculum.max_steps=500"});
   });
-  expect_error(ExitCode::Usage, {"max_steps = 5", "min_steps = 100"},
-               [] { curriculum_config({"curriculum.max_steps=5"}); });
+  expect_error(ExitCode::Usage, {"max_steps = 5", "min_steps = 100"}, [] {
+    curriculum_config({"curriculum.max_steps=5", "curriculum.promote_loss=0.1"});
+  });
+  EXPECT_NO_THROW(curriculum_config({"curriculum.max_steps=5"}))
+      << "without a loss to leave at, min_steps has no effect";
   expect_error(ExitCode::Usage, {"eval.segments", "'7y'"}, [] {
     curriculum_config({"curriculum.max_steps=500", "eval.segments=7y"});
   });
