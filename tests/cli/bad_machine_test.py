@@ -34,9 +34,8 @@ MEMORY = [
 FOLDERS = [
     io("run in a closed folder", ["train", "base.ini", "--run.dir=closed/run"], "closed/run", "Permission denied", nobody=True),
     io("configuration in a closed folder", ["train", "closed/run.ini"], "closed/run.ini", "Permission denied", nobody=True),
-    io("eval of a closed folder", ["eval", "closed"], "closed/config.ini", "Permission denied", nobody=True),
+    io("eval of a closed folder", ["eval", "closed"], "closed/", "Permission denied", nobody=True),
     io("eval in a closed folder", ["eval", "closed/run"], "closed/run", "Permission denied", nobody=True),
-    io("eval of closed checkpoints", ["eval", "shut"], "shut/checkpoints", "Permission denied", nobody=True),
     io("inspect of a closed folder", ["inspect", "closed"], "closed", "Permission denied", nobody=True),
     io("inspect in a closed folder", ["inspect", "closed/run"], "closed/run", "Permission denied", nobody=True),
 ]
@@ -120,10 +119,9 @@ def rank_faults():
 
 def prepare():
     mistakes.trained("done")
-    for name, mode in (("closed", 0o700), ("open", 0o777), ("shut/checkpoints", 0o700)):
+    for name, mode in (("closed", 0o700), ("open", 0o777)):
         os.makedirs(name)
         os.chmod(name, mode if os.getuid() == 0 or name == "open" else 0)
-    Path("shut/config.ini").write_text(mistakes.BASE.replace("dir = run", "dir = shut"), encoding="utf-8")
 
 
 def check(report):
