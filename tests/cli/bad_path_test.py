@@ -81,7 +81,7 @@ RUNS = [
             ["the weights of step 3", "are not saved", "--checkpoint.resume=2"],
             changes=["good/(lock|config.ini|metrics.*jsonl)"]),
     usage("a step without a checkpoint", ["train", "base.ini", "--run.dir=good", "--checkpoint.resume=7"],
-          "holds no checkpoint of step 7; it holds: step 2", changes=["good/(lock|config.ini)"]),
+          "holds no checkpoint of step 7; it holds: step 2", begins=True, changes=["good/(lock|config.ini)"]),
     Mistake("checkpoints behind a dead link", ["train", "base.ini", "--run.dir=unmounted"], 65,
             ["unmounted/checkpoints is a link to nowhere, which does not exist", "is mounted"], changes=["unmounted/"]),
     data("eval without a run", ["eval", "empty"], "folder empty is not a run directory", "run.dir"),
