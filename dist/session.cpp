@@ -65,13 +65,17 @@ void* share_memory(MPI_Comm node, size_t bytes) {
   std::array<char, 64> name{};
   if (rank == 0) std::snprintf(name.data(), name.size(), "/memring-board-%d", static_cast<int>(getpid()));
   MPI_Bcast(name.data(), static_cast<int>(name.size()), MPI_CHAR, 0, node);
+  int reason = 0;  // an errno: MPI and close() below would change it
   const auto map = [&](int flags) -> void* {
     const int file = shm_open(name.data(), O_RDWR | O_CLOEXEC | flags, 0600);
-    if (file < 0) return MAP_FAILED;
+    if (file < 0) return reason = errno, MAP_FAILED;
     // Not ftruncate: where there is no room, the first write would end the process.
     void* mapped = MAP_FAILED;
-    if (flags == 0 || (errno = posix_fallocate(file, 0, static_cast<off_t>(bytes))) == 0)
+    reason = flags == 0 ? 0 : posix_fallocate(file, 0, static_cast<off_t>(bytes));
+    if (reason == 0) {
       mapped = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+      if (mapped == MAP_FAILED) reason = errno;
+    }
     close(file);
     return mapped;
   };
@@ -82,7 +86,7 @@ void* share_memory(MPI_Comm node, size_t bytes) {
   }
   MPI_Barrier(node);
   if (rank > 0) memory = map(0);
-  const int mine = memory == MAP_FAILED ? std::max(errno, 1) : 0;
+  const int mine = memory == MAP_FAILED ? std::max(reason, 1) : 0;
   MPI_Allreduce(&mine, &failed, 1, MPI_INT, MPI_MAX, node);
   if (rank == 0) shm_unlink(name.data());
   if (failed == ENOMEM) throw out_of_memory(static_cast<int64_t>(bytes));
@@ -198,8 +202,13 @@ std::string Session::library() const {
 
 void Session::fail(const Error& error) {
   const int code = static_cast<int>(error.code());
-  // A handler that asks for a save would keep this process alive until mpirun's SIGKILL.
+  // A handler that asks for a save, or a mask that leaves the signal to a thread which does, would keep this process
+  // alive until mpirun's SIGKILL.
   std::signal(SIGTERM, SIG_DFL);
+  sigset_t end;
+  sigemptyset(&end);
+  sigaddset(&end, SIGTERM);
+  pthread_sigmask(SIG_UNBLOCK, &end, nullptr);
   if (rank() > 0) std::this_thread::sleep_for(kRankZeroFirst);
   if (state_->board && !state_->board->claim(code)) {  // another rank of this host has said why the job ends
     std::this_thread::sleep_for(kRankZeroFirst);

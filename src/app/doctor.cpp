@@ -59,7 +59,7 @@ Findings look(const Session& session) {
   f.amx = cpu_has_amx_bf16();
   f.quota = cpu_quota();
   f.allowed = allowed_cores();
-  const MemoryLimit memory = tightest_memory_limit(session.node().ranks, f.threads);
+  const MemoryLimit memory = tightest_memory_limit(session.node().ranks);
   f.memory_total = memory.total;
   f.memory_available = memory.available * session.node().ranks;
   copy_text(f.memory_limit, memory.name);

@@ -2,6 +2,7 @@
 // and with the memory reset at every segment.
 // SPDX-License-Identifier: Apache-2.0
 #include <filesystem>
+#include <optional>
 
 #include "app/command.h"
 #include "app/result_file.h"

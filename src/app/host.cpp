@@ -74,7 +74,8 @@ DiskCheck check_disk(const std::string& directory) {
     result.free = static_cast<int64_t>(space.f_bavail) * static_cast<int64_t>(space.f_frsize);
   const auto start = std::chrono::steady_clock::now();
   auto step = [&](bool works, const char* what) {
-    if (!works && result.problem.empty()) result.problem = std::string(what) + ": " + std::strerror(errno);
+    const int reason = errno;
+    if (!works && result.problem.empty()) result.problem = std::string(what) + ": " + std::strerror(reason);
     return works;
   };
   const TestFile file(directory);

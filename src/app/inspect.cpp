@@ -17,6 +17,7 @@
 #include "io/fixture.h"
 #include "io/hdf5.h"
 #include "io/manifest.h"
+#include "train/soundness.h"
 
 namespace memring {
 namespace {
@@ -82,6 +83,8 @@ Faults inspect_checkpoint(const CheckpointSummary& checkpoint, bool full) {
   fmt::print("{}: checkpoint\n", checkpoint.path);
   fmt::print("step             {} ({} tokens, {} steps skipped, {:.0f} s of training)\n", grouped(checkpoint.step),
              grouped(state.tokens), state.skipped, state.seconds);
+  fmt::print("sound            {}{}\n", state.sound ? "yes" : "NO",
+             state.best_loss > 0 ? fmt::format(" ({})", describe_loss(state)) : "");
   fmt::print("parameters       {} tensors, {} numbers, {}\n", checkpoint.layout.entries.size(),
              grouped(checkpoint.layout.size), name_of(checkpoint.stored));
   fmt::print("written by       memring {}, {} ranks of {} threads, mesh {}, {}, {}\n", info.version, info.ranks,

@@ -43,7 +43,8 @@ void settle() {
 /// The code, unless what was printed could not be written.
 int printed(int code) {
   if (code != 0 || std::fflush(stdout) == 0) return code;
-  throw Error(ExitCode::Io, fmt::format("cannot write to standard output: {}", std::strerror(errno)),
+  const int reason = errno;
+  throw Error(ExitCode::Io, fmt::format("cannot write to standard output: {}", std::strerror(reason)),
               "Free space there, or send it elsewhere; all else was done.");
 }
 

@@ -17,8 +17,10 @@ void expect_writable(const std::string& path) {
   if (path.empty()) return;
   std::error_code unknown;
   const bool folder = std::filesystem::is_directory(path, unknown), exists = std::filesystem::exists(path, unknown);
-  if (!folder && ::access((exists ? path : folder_of(path)).c_str(), W_OK) == 0) return;
-  throw Error(ExitCode::Io, fmt::format("cannot write {}: {}", path, std::strerror(folder ? EISDIR : errno)),
+  const std::string asked = exists ? path : folder_of(path);
+  if (!folder && ::access(asked.c_str(), W_OK) == 0) return;
+  const int reason = folder ? EISDIR : errno;
+  throw Error(ExitCode::Io, fmt::format("cannot write {}: {}", path, std::strerror(reason)),
               "Choose another --json file, in a folder that exists.");
 }
 

@@ -38,7 +38,7 @@ Error out_of_memory(int64_t bytes) {
   constexpr const char* kHint =
       "Use a smaller data.micro_batch or model, more ranks, or a machine or a job with more memory.";
   try {
-    const MemoryLimit limit = tightest_memory_limit(1, 0);
+    const MemoryLimit limit = tightest_memory_limit(1);
     return {ExitCode::Io,
             fmt::format("out of memory{}; the limit that counts is {}, {:.1f} MiB in all",
                         bytes > 0 ? fmt::format(": {:.1f} MiB were refused", mib(bytes)) : "", limit.name,

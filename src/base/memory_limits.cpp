@@ -96,12 +96,12 @@ void add_control_groups(std::vector<MemoryLimit>& limits, int ranks, const Memor
 // This process
 // ------------------------------------------------------------------------------------------------------------------
 
-void add_own_limits(std::vector<MemoryLimit>& limits, int threads, const fs::path& proc) {
+void add_own_limits(std::vector<MemoryLimit>& limits, const fs::path& proc) {
   const fs::path set = proc / "self/limits", status = proc / "self/status";
-  // What is taken besides the plan: a stack for each thread, two of our own included, and what libraries work with.
+  // What is taken besides the plan: the stack of the thread that writes checkpoints, and what libraries work with.
   constexpr int64_t kUsualStack = 8 * kMiB, kLibraries = 16 * kMiB;
   const int64_t stack = number_behind(set, "Max stack size").value_or(kUsualStack);
-  const int64_t besides = (threads + 2) * stack + kLibraries;
+  const int64_t besides = stack + kLibraries;
   const auto add = [&](const char* name, const char* limit, const char* used) {
     if (const Bytes bytes = number_behind(set, limit))
       limits.push_back({name, *bytes, *bytes - kib_behind(status, used).value_or(0) - besides});
@@ -136,18 +136,18 @@ void add_slurm(std::vector<MemoryLimit>& limits, int ranks, const MemorySources&
 
 }  // namespace
 
-std::vector<MemoryLimit> memory_limits(int ranks, int threads, const MemorySources& sources) {
+std::vector<MemoryLimit> memory_limits(int ranks, const MemorySources& sources) {
   std::vector<MemoryLimit> limits;
   add_host(limits, ranks, sources.proc);
   add_control_groups(limits, ranks, sources);
-  add_own_limits(limits, threads, sources.proc);
+  add_own_limits(limits, sources.proc);
   add_slurm(limits, ranks, sources);
   for (MemoryLimit& limit : limits) limit.available = std::max<int64_t>(limit.available, 0);
   return limits;
 }
 
-MemoryLimit tightest_memory_limit(int ranks, int threads, const MemorySources& sources) {
-  const std::vector<MemoryLimit> limits = memory_limits(ranks, threads, sources);
+MemoryLimit tightest_memory_limit(int ranks, const MemorySources& sources) {
+  const std::vector<MemoryLimit> limits = memory_limits(ranks, sources);
   const auto least = std::min_element(limits.begin(), limits.end(), [](const MemoryLimit& a, const MemoryLimit& b) {
     return a.available < b.available;
   });

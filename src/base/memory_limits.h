@@ -22,11 +22,11 @@ struct MemorySources {
   std::function<const char*(const char*)> environment;  ///< none: getenv
 };
 
-/// Every limit that can be found out, for a process that will have `threads` threads and is one of `ranks` on its host.
-/// Page cache counts as free: the kernel drops it before it refuses memory.
-std::vector<MemoryLimit> memory_limits(int ranks, int threads, const MemorySources& = {});
+/// Every limit that can be found out, for one of `ranks` processes on this host, which has started its threads. Page
+/// cache counts as free: the kernel drops it before it refuses memory.
+std::vector<MemoryLimit> memory_limits(int ranks, const MemorySources& = {});
 
 /// The limit that counts: the one that leaves this rank the least.
-MemoryLimit tightest_memory_limit(int ranks, int threads, const MemorySources& = {});
+MemoryLimit tightest_memory_limit(int ranks, const MemorySources& = {});
 
 }  // namespace memring

@@ -9,6 +9,9 @@
 namespace memring {
 namespace {
 
+// A sanitizer may not be ready yet either.
+#define MEMRING_EARLY __attribute__((no_sanitize("address", "thread", "undefined")))
+
 // Plain data, ready before any constructor runs.
 constexpr int kMostSetAside = 32;
 const char* set_aside[kMostSetAside];
@@ -16,7 +19,7 @@ cpu_set_t started_on;
 
 /// A name, also with OpenMP 5.1's endings (_ALL, _DEV). What is left alone places threads, lets them spin, or says how
 /// many there shall be. Stacks: a small one crashes, and a huge one cannot be had.
-bool may_break_a_team(const char* entry) {
+MEMRING_EARLY bool may_break_a_team(const char* entry) {
   constexpr const char* kNames[] = {"OMP_THREAD_LIMIT", "OMP_DYNAMIC",     "OMP_MAX_ACTIVE_LEVELS",
                                     "OMP_STACKSIZE",    "GOMP_STACKSIZE",  "KMP_STACKSIZE",
                                     "KMP_ALL_THREADS",  "KMP_MAX_THREADS", "KMP_DEVICE_THREAD_LIMIT"};
@@ -31,7 +34,7 @@ bool may_break_a_team(const char* entry) {
 /// oneDNN and us with one, whatever is asked for. So they are taken out of the environment before that. Only the
 /// executable's own .preinit_array runs before the constructors of libraries (glibc; elsewhere start_threads() sees
 /// what comes of it).
-void look_around(int, char**, char** environment) {
+MEMRING_EARLY void look_around(int, char**, char** environment) {
   sched_getaffinity(0, sizeof started_on, &started_on);
   int count = 0;
   char** kept = environment;

@@ -5,7 +5,9 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
+#include <ctime>
 #include <string>
 #include <string_view>
 
@@ -21,6 +23,16 @@ inline std::string grouped(int64_t value) {
     text.push_back(digits[i]);
   }
   return text;
+}
+
+/// "2026-11-27T07:40:05Z"
+inline std::string utc_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts = {};
+  gmtime_r(&now, &parts);
+  std::array<char, 32> text{};
+  std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text.data();
 }
 
 /// "812 B", "3.4 MB", "100.0 GB": powers of 1000, as disks and rates are given.

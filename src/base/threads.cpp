@@ -88,7 +88,7 @@ std::string ignored_limits(const ThreadCount& count) {
     const std::string value = entry.substr(name.size() + 1);
     const bool limits = name.starts_with("OMP_DYNAMIC")             ? value.find_first_of("tT1") != std::string::npos
                         : name.starts_with("OMP_MAX_ACTIVE_LEVELS") ? number_in(value) == 0
-                        : name.ends_with("STACKSIZE")               ? false
+                        : name.find("STACKSIZE") != name.npos       ? false
                                                                     : number_in(value) < count.threads;
     if (limits) ignored += (ignored.empty() ? "" : ", ") + entry;
   }

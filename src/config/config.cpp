@@ -39,6 +39,15 @@ Error unknown_key(const Setting& setting) {
                near + fmt::format("Use one of the keys of [{}]: {}.", section, names));
 }
 
+/// In a file it would hold for every later start too.
+void refuse_keys_of_one_start(const std::vector<Setting>& of_a_file) {
+  for (const Setting& setting : of_a_file)
+    if (const Option* option = find_option(setting.key); option && option->of_one_start)
+      throw Error(ExitCode::Usage, fmt::format("{}: {} belongs on the command line", setting.place, setting.key),
+                  fmt::format("Leave it out of the file, and give --{}=VALUE to the one start that it is meant for.",
+                              setting.key));
+}
+
 using Places = std::map<std::string, std::string, std::less<>>;
 
 Config build(const std::vector<Setting>& settings, Places& places) {
@@ -66,11 +75,13 @@ bool decides(const Option& option, const Config& config) {
 std::vector<Setting> settings_of(std::string_view text, const std::string& name,
                                  const std::vector<std::string>& overrides) {
   std::vector<Setting> settings = scan_ini(text, name);
+  refuse_keys_of_one_start(settings);
   for (const std::string& text_of_override : overrides) settings.push_back(split_override(text_of_override));
   return settings;
 }
 
-/// Whether the learning rate falls until the run ends; schedule constant falls over its last part, where there is one.
+/// Cosine and linear fall from the first step on towards an end, so there must be one; schedule constant is level where
+/// there is none.
 void refuse_decay_without_end(const Config& config, const Places& places) {
   const std::string& schedule = config.optimizer.schedule;
   if (config.run.steps > 0 || config.run.tokens > 0 || schedule == "constant") return;
@@ -165,6 +176,7 @@ std::string render_config(const Config& config) {
   std::string text;
   std::string_view section;
   for (const Option& option : options()) {
+    if (option.of_one_start) continue;
     if (option.section() != section) {
       section = option.section();
       text += fmt::format("{}[{}]\n", text.empty() ? "" : "\n", section);

@@ -108,9 +108,10 @@ struct OptimizerConfig {
 };
 
 struct CheckpointConfig {
-  int64_t every = 0;          ///< steps; 0 = not by steps
-  double every_minutes = 10;  ///< 0 = not by time
-  int64_t keep = 2;           ///< committed checkpoints that stay, at least 2
+  int64_t every = 0;              ///< steps; 0 = not by steps
+  double every_minutes = 10;      ///< 0 = not by time
+  int64_t keep = 2;               ///< committed checkpoints that stay, at least 2
+  std::string resume = "newest";  ///< newest | sound | a step; of one start: on the command line alone
 };
 
 struct LogConfig {
@@ -173,7 +174,7 @@ std::vector<ChangedKey> changed_keys(const Config& then, const Config& now);
 /// Those of them that belong to the identity of both.
 std::vector<ChangedKey> changed_identity(const Config& then, const Config& now);
 
-/// Every key with its value as ini text that parse_config reads back to the same Config.
+/// Every key with its value as ini text that parse_config reads back to the same Config; without those of one start.
 std::string render_config(const Config&);
 
 /// The keys that decide what is computed (not where, how fast, how long or how it is logged), one `section.key=value` a

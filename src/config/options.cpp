@@ -57,6 +57,12 @@ Option choice(Text key, At at, Names choices, Names later, Text later_hint, Text
   return {key, at, ValueKind::Choice, decides, help, example, {}, std::move(choices), std::move(later), later_hint};
 }
 
+/// A key that means one start of the program, which no later start may repeat by itself.
+Option of_one_start(Option option) {
+  option.of_one_start = true;
+  return option;
+}
+
 constexpr ValueRange at_least(double low) { return {low, kNoLimit}; }
 constexpr ValueRange above(double low) { return {low, kNoLimit, true, false}; }
 constexpr ValueRange count_from(double low) { return {low, kInt32Max}; }
@@ -145,7 +151,7 @@ std::vector<Option> table() {
           "/ ranks of this host; then at most the cores this rank may use, and OMP_THREAD_LIMIT.",
           "2"),
       size("device.memory", device<&DeviceConfig::memory>, at_least(0),
-           "Bytes a rank may plan for; 0 = its share of the host's memory.", "4G"),
+           "Bytes a rank may plan for; 0 = its share of what host, control groups, ulimit and Slurm leave.", "4G"),
       choice("device.isa", device<&DeviceConfig::isa>, {"auto", "baseline", "avx2", "avx512"},
              "Instruction set of memring's own loops; auto = the best this CPU has.", "avx2"),
 
@@ -308,8 +314,12 @@ std::vector<Option> table() {
               "Steps between checkpoints; 0 = not by steps.", "500"),
       real("checkpoint.every_minutes", checkpoint<&CheckpointConfig::every_minutes>, at_least(0),
            "Minutes between checkpoints; 0 = not by time.", "30"),
-      integer("checkpoint.keep", checkpoint<&CheckpointConfig::keep>, at_least(2), "Newest checkpoints that stay.",
-              "3"),
+      integer("checkpoint.keep", checkpoint<&CheckpointConfig::keep>, at_least(2),
+              "Newest checkpoints that stay; the newest sound one stays besides.", "3"),
+      of_one_start(text("checkpoint.resume", checkpoint<&CheckpointConfig::resume>,
+                        "Checkpoint that this start goes on from: newest, sound (the newest that is) or a step; newer "
+                        "ones are renamed aside. On the command line only, once.",
+                        "sound")),
 
       integer("log.every", log<&LogConfig::every>, at_least(1), "Steps between log lines.", "50"),
       boolean("log.jsonl", log<&LogConfig::jsonl>, "Also write metrics.jsonl into the run directory.", "false"),

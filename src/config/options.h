@@ -47,6 +47,7 @@ struct Option {
   std::vector<std::string_view> later{};  ///< names that the design knows and this build does not have
   std::string_view later_hint{};          ///< what to do instead
   std::vector<Condition> counts{};        ///< the key has an effect where all hold
+  bool of_one_start = false;              ///< on the command line alone: refused in a file, printed into none
 
   Option when(std::vector<Condition> conditions) && {
     counts = std::move(conditions);

@@ -155,6 +155,15 @@ void validate_curriculum(const Config& c, const PlaceOf& place_of) {
   shapes_at("eval.segments", c.eval.segments, c, place_of);
 }
 
+void validate_checkpoint(const CheckpointConfig& c, const PlaceOf& place_of) {
+  constexpr size_t kDigits = 18;  // what an int64_t holds
+  const bool step =
+      !c.resume.empty() && c.resume.size() <= kDigits && c.resume.find_first_not_of("0123456789") == std::string::npos;
+  demand(step || c.resume == "newest" || c.resume == "sound", place_of, {"checkpoint.resume"},
+         fmt::format("checkpoint.resume = '{}' is neither newest nor sound nor a step", shown(c.resume)),
+         "Give newest, sound, or the step of a checkpoint, for example --checkpoint.resume=sound.");
+}
+
 void validate_task(const Config& c, const PlaceOf& place_of) {
   demand(c.data.kind == "tokens" || c.segment.length > 0, place_of, {"data.kind", "segment.length"},
          fmt::format("data.kind = {} needs segments, but segment.length = 0", c.data.kind),
@@ -186,6 +195,7 @@ void validate(const Config& c, const PlaceOf& place_of) {
   validate_curriculum(c, place_of);
   validate_sizes(c, place_of);
   validate_run(c, place_of);
+  validate_checkpoint(c.checkpoint, place_of);
 }
 
 }  // namespace memring

@@ -29,8 +29,9 @@ class Reader {
     size_t filled = 0;
     while (filled < buffer.size()) {
       const ssize_t got = ::read(owned_ ? owned_.get() : STDIN_FILENO, buffer.data() + filled, buffer.size() - filled);
-      if (got < 0 && errno == EINTR) continue;
-      if (got < 0) cannot_read(path_, std::strerror(errno));
+      const int reason = errno;
+      if (got < 0 && reason == EINTR) continue;
+      if (got < 0) cannot_read(path_, std::strerror(reason));
       if (got == 0) break;
       filled += static_cast<size_t>(got);
     }

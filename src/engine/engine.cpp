@@ -91,9 +91,9 @@ GradientSync::Order gradient_order(const Config& config) {
   return strict(config) ? GradientSync::Order::None : GradientSync::Order::OfRanks;
 }
 
-MemoryLimit memory_limit(const DeviceConfig& device, const NodeShare& node, int threads) {
+MemoryLimit memory_limit(const DeviceConfig& device, const NodeShare& node) {
   if (device.memory > 0) return {"device.memory", device.memory, device.memory};
-  MemoryLimit limit = tightest_memory_limit(node.ranks, threads);
+  MemoryLimit limit = tightest_memory_limit(node.ranks);
   limit.available = limit.available / 10 * 9;  // not all is ours: libraries, and what others will take
   return limit;
 }
@@ -110,7 +110,8 @@ Workload workload_of(const Config& config, int64_t batch, std::vector<SequenceSh
 }
 
 Engine::Engine(const Config& config, Mesh& mesh, const NodeShare& node, const Workload& workload,
-               const std::function<int64_t(const FlatBuffer&, DType)>& fixed_bytes)
+               const std::function<int64_t(const FlatBuffer&, DType)>& fixed_bytes,
+               const std::optional<MemoryLimit>& limit)
     : numerics_(memring::numerics(config, node)),
       queue_(numerics_.queue),
       workload_(workload),
@@ -127,7 +128,7 @@ Engine::Engine(const Config& config, Mesh& mesh, const NodeShare& node, const Wo
   Arena measure;
   params_.allocate(measure, numerics_.dtype, gradients_);
   const int64_t own = measure.peak(), others = fixed_bytes(params_.layout(), numerics_.dtype);
-  limit_ = memory_limit(config.device, node, queue_.threads());
+  limit_ = limit ? *limit : memory_limit(config.device, node);
   executor_->fit(recompute_of(config.tbptt), limit_, own + others);
   queue_.poll();  // schedules were tried
   plan_ = executor_->plan();

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -31,15 +32,17 @@ Numerics numerics(const Config&, const NodeShare&);
 /// How the gradients of ranks are to be summed.
 GradientSync::Order gradient_order(const Config&);
 
-/// What a rank with `threads` threads may plan for: device.memory, or its share of what the machine has free now.
-MemoryLimit memory_limit(const DeviceConfig&, const NodeShare&, int threads);
+/// What a rank may plan for: device.memory, or its share of what the machine has free now.
+MemoryLimit memory_limit(const DeviceConfig&, const NodeShare&);
 
 class Engine {
  public:
   /// Plans, and refuses what does not fit; takes no memory yet. `fixed_bytes` are taken per rank by others (optimizer,
-  /// checkpoint buffer): parameters -> bytes. Collective.
+  /// checkpoint buffer): parameters -> bytes. `limit`: what to plan for, where memory_limit() is not to be asked now.
+  /// Collective.
   Engine(const Config&, Mesh&, const NodeShare&, const Workload&,
-         const std::function<int64_t(const FlatBuffer&, DType)>& fixed_bytes);
+         const std::function<int64_t(const FlatBuffer&, DType)>& fixed_bytes,
+         const std::optional<MemoryLimit>& limit = {});
   /// Takes what was planned. Before it there is nothing in params(), and nothing runs. Once. `weights`: those that an
   /// engine of the same model and workload has left.
   void allocate(Arena weights = {});

@@ -41,8 +41,9 @@ TrainedModel::TrainedModel(const Config& config, const CheckpointChoice& choice,
 std::unique_ptr<Engine> TrainedModel::engine(Arena weights) {
   Config config = config_;
   if (reset_) config.memory.reset = "segment";
-  auto engine = std::make_unique<Engine>(config, mesh_, session_.node(), workload_,
-                                         [](const FlatBuffer&, DType) { return int64_t{0}; });
+  auto engine = std::make_unique<Engine>(
+      config, mesh_, session_.node(), workload_, [](const FlatBuffer&, DType) { return int64_t{0}; }, limit_);
+  limit_ = engine->limit();  // asked once: for a later engine, the weights are among what is taken
   engine->allocate(std::move(weights));
   return engine;
 }
@@ -74,8 +75,7 @@ bool TrainedModel::has_control() const { return config_.memory.kind != "none" &&
 void TrainedModel::reset_memory(bool each_segment) {
   if (each_segment == reset_) return;
   reset_ = each_segment;
-  // What a rank may take is asked once: by now the weights are among what is taken.
-  config_.device.memory = engine_->limit().available;
+  config_.device.memory = engine_->limit().available;  // asked again, the system would count the weights as taken
   Arena weights = engine_->take_weights();
   engine_.reset();  // before the next one takes its memory
   engine_ = engine(std::move(weights));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -49,6 +50,7 @@ class TrainedModel {
   Workload workload_;
   Mesh mesh_;
   bool reset_ = false;
+  std::optional<MemoryLimit> limit_;
   std::vector<std::string> warnings_;
   std::unique_ptr<Engine> engine_;
   CheckpointSummary checkpoint_;

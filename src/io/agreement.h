@@ -12,6 +12,7 @@ namespace memring {
 
 struct Failure {
   std::string text, hint;
+  ExitCode code = ExitCode::Io;
 };
 
 /// Calls f and returns what it threw.
@@ -21,7 +22,7 @@ std::optional<Failure> failure_of(F&& f) {
     f();
   } catch (const std::exception& exception) {
     const Error error = as_error(exception);
-    return Failure{error.what(), error.hint()};
+    return Failure{error.what(), error.hint(), error.code()};
   }
   return std::nullopt;
 }
@@ -41,6 +42,9 @@ inline std::optional<Failure> first_failure(Communicator& ranks, const std::opti
   Failure failure = mine.value_or(Failure{});
   broadcast_text(ranks, failure.text, static_cast<int>(lowest));
   broadcast_text(ranks, failure.hint, static_cast<int>(lowest));
+  auto code = static_cast<int64_t>(failure.code);
+  ranks.broadcast(View<int64_t>(&code, {1}), static_cast<int>(lowest));
+  failure.code = static_cast<ExitCode>(code);
   if (ranks.size() > 1) failure.text = "rank " + std::to_string(lowest) + ": " + failure.text;
   return failure;
 }

@@ -19,7 +19,8 @@ std::vector<CheckpointSummary> list_checkpoints(const std::string& directory) {
     try {
       CheckpointSummary summary = read_manifest(path);
       if (summary.step == step) found.push_back(std::move(summary));
-    } catch (const Error&) {
+    } catch (const Error& error) {
+      if (error.code() != ExitCode::Data) throw;
       // Without a valid manifest it is not a checkpoint; load_newest says so when it would have been the one to take.
     }
   }
@@ -31,6 +32,7 @@ std::vector<std::string> verify_checkpoint(const std::string& path, Progress* pr
     const Manifest manifest = parse_manifest(manifest_text(path), path + "/" + kManifestFile);
     return check_blocks(manifest, path, {0, manifest.blocks()}, static_cast<size_t>(manifest.blocks()), progress);
   } catch (const Error& error) {
+    if (error.code() != ExitCode::Data) throw;
     return {error.what()};
   }
 }

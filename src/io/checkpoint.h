@@ -6,6 +6,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -25,12 +26,16 @@ struct TrainState {
   int64_t tokens = 0;   ///< text tokens trained on
   int64_t skipped = 0;  ///< steps skipped because the gradient was not finite
   int64_t skipped_in_row = 0;
-  double seconds = 0;     ///< spent training, over all restarts
-  double last_loss = -1;  ///< of the last step whose gradient was finite; negative: none yet
+  double seconds = 0;  ///< spent training, over all restarts
 
   int64_t stage = 0;        ///< of the curriculum, counted from 0
   int64_t stage_steps = 0;  ///< steps done in it
   double stage_loss = 0;    ///< running average over its batches of full length; 0: none yet
+
+  double loss = 0;       ///< the last one that was a number, nats per token
+  double mean_loss = 0;  ///< running average of it; 0: none yet
+  double best_loss = 0;  ///< the smallest that this average was; 0: none yet
+  bool sound = true;     ///< weights that learn (train/soundness.h), not what a diverged run leaves behind
 };
 
 /// One rank's part of what is saved or loaded: its shard [begin, end) of the model's flat buffers. All three views have
@@ -52,6 +57,16 @@ struct CheckpointInfo {
   int threads = 1, ranks = 1;
 };
 
+/// What a writer is told besides.
+struct WriterOptions {
+  /// At least 2: so many verified checkpoints stay, and beside them the newest sound one.
+  int64_t keep = 2;
+  /// The checkpoint of this step calls itself sound and has proved not to be; -1: none.
+  int64_t doubted = -1;
+  /// On rank 0, in the writer's thread, behind each commit.
+  std::function<void(const TrainState&)> committed = {};
+};
+
 /// Writes in the background: save() copies this rank's shard into a private buffer taken at construction and returns; a
 /// thread writes, fsyncs, and commits by renaming. No MPI in the thread. One save in flight.
 ///
@@ -61,8 +76,8 @@ class CheckpointWriter {
  public:
   /// `directory` is <run>/checkpoints, created when missing; the caller's rank 0 holds the RunLock, since what earlier
   /// processes left behind unfinished is removed here. Of `shape` only layout, shard and data type count: shards must
-  /// tile the flat buffer in rank order. `keep` (at least 2) verified checkpoints stay. Collective.
-  CheckpointWriter(Communicator& world, std::string directory, int64_t keep, const CheckpointData& shape);
+  /// tile the flat buffer in rank order. Collective.
+  CheckpointWriter(Communicator& world, std::string directory, WriterOptions, const CheckpointData& shape);
   /// Waits for the save in flight (a minute at most for other ranks, which may be gone). Not collective.
   ~CheckpointWriter();
 
@@ -75,6 +90,9 @@ class CheckpointWriter {
   /// Step, -1 when none by this writer. Rank 0 knows it at once, the other ranks after their next save() or finish().
   int64_t last_committed() const;
   double last_seconds() const;  ///< of that checkpoint, from save() to commit
+  /// What failed behind a commit (an older checkpoint that cannot be removed), once; the checkpoint itself is saved.
+  /// Rank 0 knows; nullopt on the others.
+  std::optional<std::string> take_warning();
   /// Of the private buffer.
   static int64_t buffer_bytes(const CheckpointData& shape);
 
@@ -94,24 +112,34 @@ struct CheckpointSummary {
 };
 
 /// Committed checkpoints of a directory, newest first: manifests checked, data not. Anything else there is passed over.
+/// Throws Error(Io) when the system refuses to read one, and Error(Data) when the directory is a link to nothing.
 std::vector<CheckpointSummary> list_checkpoints(const std::string& directory);
 
 /// Recomputes every digest of one checkpoint; returns the faults in words, with the bytes and tensors that they hit
-/// (empty: intact). `progress` (may be null) advances with each block.
+/// (empty: intact). `progress` (may be null) advances with each block. Throws Error(Io) when the system refuses to read
+/// it.
 std::vector<std::string> verify_checkpoint(const std::string& path, Progress* progress = nullptr);
 
 /// Reads and checks the manifest in a checkpoint's directory. Throws Error(Data) with what is wrong.
 CheckpointSummary read_manifest(const std::string& path);
 
-/// Loads the newest good checkpoint. A damaged one is named in `warnings` (the same on every rank) and the one before
-/// it is taken; where one is removed while it is read (a run prunes), the newest that is there then. Fills weights
-/// (all), m and v (the shard; left alone when m is an empty view) and state. Manifest, size and all digests are checked
-/// before a byte is used; HDF5 never sees the file, since the manifest says where the tensors are. nullopt: there is
-/// none. Throws Error(Data) when there are checkpoints and none is good, and also, without falling back, when an intact
-/// one is of a newer format or of another model (listing the differing tensors): to go on from an older one would
-/// silently lose work. Then and when a read fails half-way the views may be partly filled. Collective.
+/// Which checkpoint to take: the newest, the newest sound one, or that of a step and no other.
+struct ResumeFrom {
+  enum class What : uint8_t { Newest, Sound, Step } what = What::Newest;
+  int64_t step = 0;  ///< of What::Step
+};
+
+/// Loads the newest good checkpoint, of those that `from` allows. A damaged one is named in `warnings` (the same on
+/// every rank) and the one before it is taken; where one is removed while it is read (a run prunes), the newest that is
+/// there then; one that the system refuses to read is Error(Io). Fills weights (all), m and v (the shard; left alone
+/// when m is an empty view) and state. Manifest, size and all digests are checked before a byte is used; HDF5 never
+/// sees the file, since the manifest says where the tensors are. nullopt: there is none. Throws Error(Data) when there
+/// are checkpoints and none is good, Error(Usage), with a list of what there is, when `from` names a step that has
+/// none, and Error(Data) also, without falling back, when an intact one is of a newer format or of another model
+/// (listing the differing tensors): to go on from an older one would silently lose work. Then and when a read fails
+/// half-way the views may be partly filled. Collective.
 std::optional<CheckpointSummary> load_newest(Communicator& world, const std::string& directory, CheckpointData& data,
-                                             std::vector<std::string>& warnings);
+                                             std::vector<std::string>& warnings, const ResumeFrom& from = {});
 /// One checkpoint by the path of its directory (for `eval`). Throws Error(Data) when it is not good. Collective.
 CheckpointSummary load_checkpoint(Communicator& world, const std::string& path, CheckpointData& data);
 

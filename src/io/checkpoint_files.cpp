@@ -26,23 +26,24 @@ namespace {
 
 constexpr const char* kPrefix = "step-";
 constexpr const char* kTemporary = ".tmp-";
-
-void remove_all(const std::string& path) {
-  std::error_code error;
-  fs::remove_all(path, error);
-  if (error)
-    throw Error(ExitCode::Io, fmt::format("cannot remove {}: {}", path, error.message()),
-                "Remove it by hand, or check the permissions of its folder.");
-}
+constexpr const char* kAside = ".aside";
 
 std::vector<std::string> entries_of(const std::string& directory) {
   std::error_code error;
   std::vector<std::string> names;
   fs::directory_iterator entry(directory, error);
-  if (error == std::errc::no_such_file_or_directory) return names;
+  if (error == std::errc::no_such_file_or_directory) {
+    if (fs::is_symlink(fs::symlink_status(directory, error)))
+      throw Error(ExitCode::Data,
+                  fmt::format("{} is a link to {}, which does not exist", directory,
+                              fs::read_symlink(directory, error).string()),
+                  "Check that the file system that it leads to is mounted; remove the link to start anew.");
+    return names;
+  }
   for (; !error && entry != fs::directory_iterator(); entry.increment(error)) names.push_back(entry->path().filename());
   if (error)
-    throw Error(ExitCode::Io, fmt::format("cannot read folder {}: {}", directory, error.message()),
+    throw Error(error == std::errc::not_a_directory ? ExitCode::Data : ExitCode::Io,
+                fmt::format("cannot read folder {}: {}", directory, error.message()),
                 "Check that it is a folder and its permissions.");
   return names;
 }
@@ -75,8 +76,14 @@ std::vector<std::pair<int64_t, std::string>> checkpoint_directories(const std::s
   std::vector<std::pair<int64_t, std::string>> found;
   for (const std::string& name : entries_of(directory)) {
     const std::optional<int64_t> step = step_of_name(name);
+    if (!step) continue;
+    const std::string path = directory + "/" + name;
     std::error_code error;
-    if (step && fs::is_directory(directory + "/" + name, error)) found.emplace_back(*step, directory + "/" + name);
+    const bool folder = fs::is_directory(path, error);
+    if (error && error != std::errc::no_such_file_or_directory)
+      throw Error(ExitCode::Io, fmt::format("cannot look at {}: {}", path, error.message()),
+                  "Check the disk and the permissions of that folder.");
+    if (folder) found.emplace_back(*step, path);
   }
   std::sort(found.rbegin(), found.rend());
   return found;
@@ -89,9 +96,11 @@ bool checkpoint_exists(const std::string& path) {
 
 FolderId folder_id(const std::string& path) {
   struct stat status {};
-  if (::stat(path.c_str(), &status) != 0)
-    throw Error(ExitCode::Io, fmt::format("cannot look up folder {}: {}", path, std::strerror(errno)),
+  if (::stat(path.c_str(), &status) != 0) {
+    const int reason = errno;
+    throw Error(ExitCode::Io, fmt::format("cannot look up folder {}: {}", path, std::strerror(reason)),
                 "Check that the folder is still there.");
+  }
   return {status.st_dev, status.st_ino};
 }
 
@@ -113,9 +122,11 @@ void require_space(const std::string& directory, int64_t bytes) {
                             directory, limit.rlim_cur),
                 "Raise the limit on the size of files (ulimit -f).");
   struct statvfs status {};
-  if (::statvfs(directory.c_str(), &status) != 0)
-    throw Error(ExitCode::Io, fmt::format("cannot ask for the free space of {}: {}", directory, std::strerror(errno)),
+  if (::statvfs(directory.c_str(), &status) != 0) {
+    const int reason = errno;
+    throw Error(ExitCode::Io, fmt::format("cannot ask for the free space of {}: {}", directory, std::strerror(reason)),
                 "Check that the folder is still there.");
+  }
   const auto free = static_cast<int64_t>(
       std::min<uint64_t>(uint64_t{status.f_bavail}, uint64_t{INT64_MAX} / status.f_frsize) * status.f_frsize);
   if (free < bytes)
@@ -125,30 +136,49 @@ void require_space(const std::string& directory, int64_t bytes) {
                 "Free space there. Earlier checkpoints are untouched.");
 }
 
-void publish(const std::string& temporary, const std::string& final_path) {
+std::string publish(const std::string& temporary, const std::string& final_path) {
   std::error_code ignored;
-  if (!fs::is_directory(final_path, ignored)) return rename_durably(temporary, final_path);
+  if (!fs::is_directory(final_path, ignored)) {
+    rename_durably(temporary, final_path);
+    return {};
+  }
   if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, final_path.c_str(), RENAME_EXCHANGE) == 0) {
     sync_folder(folder_of(final_path));
-    remove_all(temporary);
-    return;
+    return temporary;
   }
-  if (errno != EINVAL && errno != ENOSYS)
-    throw Error(ExitCode::Io, fmt::format("cannot rename {} to {}: {}", temporary, final_path, std::strerror(errno)));
-  const std::string aside = temporary + "-replaced";
-  rename_durably(final_path, aside);
-  rename_durably(temporary, final_path);
-  remove_all(aside);
+  const int reason = errno;
+  if (reason != EINVAL && reason != ENOSYS)
+    throw Error(ExitCode::Io, fmt::format("cannot rename {} to {}: {}", temporary, final_path, std::strerror(reason)));
+  std::string replaced = temporary + "-replaced";
+  rename_durably(final_path, replaced);
+  try {
+    rename_durably(temporary, final_path);
+  } catch (const Error&) {
+    (void)std::rename(replaced.c_str(), final_path.c_str());  // fails, rightly, where the new one is in place
+    throw;
+  }
+  return replaced;
 }
 
-void prune(const std::string& directory, int64_t keep, std::map<int64_t, bool>& verified, Progress* progress) {
+void remove_folder(const std::string& path) {
+  std::error_code error;
+  fs::remove_all(path, error);
+  if (error)
+    throw Error(ExitCode::Io, fmt::format("cannot remove {}: {}", path, error.message()),
+                "Remove it by hand, or check the permissions of its folder.");
+}
+
+void prune(const std::string& directory, int64_t keep, int64_t doubted, std::map<int64_t, bool>& verified,
+           Progress* progress) {
   int64_t good = 0;
+  bool sound = false;  // one that stays
   for (const CheckpointSummary& checkpoint : list_checkpoints(directory)) {
-    if (good >= keep) {
+    const bool counts_as_sound = checkpoint.state.sound && checkpoint.step != doubted;
+    if (good >= keep && (sound || !counts_as_sound)) {
       // Renamed first: a removal that is cut short leaves no half of a checkpoint under a checkpoint's name.
       const std::string aside = directory + "/" + temporary_name(checkpoint.step);
       rename_durably(checkpoint.path, aside);
-      remove_all(aside);
+      remove_folder(aside);
       verified.erase(checkpoint.step);
       continue;
     }
@@ -157,9 +187,25 @@ void prune(const std::string& directory, int64_t keep, std::map<int64_t, bool>& 
       known = verified.emplace(checkpoint.step, verify_checkpoint(checkpoint.path, progress).empty()).first;
     std::error_code error;
     if (known->second &&
-        fs::file_size(checkpoint.path + "/" + kStateFile, error) == static_cast<uintmax_t>(checkpoint.bytes))
+        fs::file_size(checkpoint.path + "/" + kStateFile, error) == static_cast<uintmax_t>(checkpoint.bytes)) {
       ++good;
+      sound = sound || counts_as_sound;
+    }
   }
+}
+
+std::vector<std::string> set_aside_after(const std::string& directory, int64_t step) {
+  std::vector<std::string> paths;
+  for (const auto& [later, path] : checkpoint_directories(directory)) {
+    if (later <= step) break;
+    std::string aside = path + kAside;
+    std::error_code unknown;
+    for (int number = 2; fs::exists(fs::symlink_status(aside, unknown)); ++number)
+      aside = fmt::format("{}{}-{}", path, kAside, number);
+    rename_durably(path, aside);
+    paths.push_back(std::move(aside));
+  }
+  return paths;
 }
 
 }  // namespace memring

@@ -19,7 +19,7 @@ std::string temporary_name(int64_t step);                      ///< "step-000000
 bool is_temporary_name(const std::string& name);
 
 /// (step, path) of every directory with a checkpoint's name, newest first, whatever is in it. Error(Io) when the
-/// directory is there and cannot be read.
+/// directory is there and cannot be read, Error(Data) when it is a link to nothing.
 std::vector<std::pair<int64_t, std::string>> checkpoint_directories(const std::string& directory);
 
 /// False when the folder is not there: a run that goes on prunes its checkpoints while others read them.
@@ -41,12 +41,21 @@ void remove_quietly(const std::string& path) noexcept;
 void require_space(const std::string& directory, int64_t bytes);
 
 /// Renames a finished temporary directory to its final name, durably. A directory of that name is replaced in one step
-/// where the file system can exchange two names, and goes away afterwards.
-void publish(const std::string& temporary, const std::string& final_path);
+/// where the file system can exchange two names; returns where it now waits to be removed (empty: there was none).
+std::string publish(const std::string& temporary, const std::string& final_path);
 
-/// Removes what is older than the `keep` newest verified checkpoints. `verified` remembers by step what was found
-/// intact or damaged before; others are read and checked now, whereby `progress` (may be null) advances. Without `keep`
-/// verified ones nothing is removed.
-void prune(const std::string& directory, int64_t keep, std::map<int64_t, bool>& verified, Progress* progress = nullptr);
+/// Throws Error(Io) when it cannot be done.
+void remove_folder(const std::string& path);
+
+/// Removes what is older than the `keep` newest verified checkpoints, but never the newest verified one that is sound;
+/// the one of step `doubted` does not count as sound. `verified` remembers by step what was found intact or damaged
+/// before; others are read and checked now, whereby `progress` (may be null) advances. Without `keep` verified ones
+/// nothing is removed.
+void prune(const std::string& directory, int64_t keep, int64_t doubted, std::map<int64_t, bool>& verified,
+           Progress* progress = nullptr);
+
+/// Renames every checkpoint of a later step to "step-000000123.aside" (a number follows where there is one already),
+/// under which it is never loaded nor removed. Returns the new paths.
+std::vector<std::string> set_aside_after(const std::string& directory, int64_t step);
 
 }  // namespace memring

@@ -17,9 +17,13 @@ namespace {
 
 constexpr const char* kDamaged = "Remove its directory to start from the one before it, or restore it from a copy.";
 
-/// Throws the same error on every rank if any rank met one.
+/// Throws the same error on every rank if any rank met one. What the system refuses to read may be as good as ever, so
+/// that goes before damage, for which an older checkpoint is taken.
 void agree(Communicator& world, const std::optional<Failure>& mine) {
-  if (const auto failure = first_failure(world, mine)) throw Error(ExitCode::Data, failure->text, failure->hint);
+  const bool refused = mine && mine->code != ExitCode::Data;
+  auto failure = first_failure(world, refused ? mine : std::nullopt);
+  if (!failure) failure = first_failure(world, mine);
+  if (failure) throw Error(failure->code, failure->text, failure->hint);
 }
 
 Manifest shared_manifest(Communicator& world, const std::string& path) {
@@ -94,9 +98,11 @@ CheckpointSummary load(Communicator& world, const std::string& path, std::option
   const Manifest manifest = shared_manifest(world, path);
   if (step && *step != manifest.state.step)
     throw Error(ExitCode::Data, fmt::format("{} holds the manifest of step {}", path, manifest.state.step), kDamaged);
-  const auto faults =
-      check_blocks(manifest, path, part_of(manifest.blocks(), world.size(), world.rank()), 1, data.progress);
-  agree(world, faults.empty() ? std::nullopt : std::optional(Failure{faults.front(), kDamaged}));
+  agree(world, failure_of([&] {
+          const Range mine = part_of(manifest.blocks(), world.size(), world.rank());
+          const auto faults = check_blocks(manifest, path, mine, 1, data.progress);
+          if (!faults.empty()) throw Error(ExitCode::Data, faults.front(), kDamaged);
+        }));
   const std::vector<Places> places = places_for(data.layout, data.weights.dtype(), manifest, path);
 
   std::vector<int64_t> bounds = {0};
@@ -114,14 +120,49 @@ CheckpointSummary load(Communicator& world, const std::string& path, std::option
   return summary_of(manifest, path);
 }
 
-/// Steps of the checkpoints that rank 0 sees, newest first. Collective.
-std::vector<int64_t> shared_steps(Communicator& world, const std::string& directory) {
+/// "step 5, step 10 (not sound), step 15 (not usable)"
+std::string describe_all(const std::vector<std::pair<int64_t, std::string>>& directories) {
+  std::string list;
+  for (auto at = directories.rbegin(); at != directories.rend(); ++at) {
+    std::string about;
+    try {
+      if (!read_manifest(at->second).state.sound) about = " (not sound)";
+    } catch (const Error&) {
+      about = " (not usable)";
+    }
+    list += fmt::format("{}step {}{}", list.empty() ? "" : ", ", at->first, about);
+  }
+  return list.empty() ? "none" : list;
+}
+
+/// Steps to try, newest first. Rank 0 alone looks: on a network file system the others may not see it yet.
+std::vector<int64_t> candidates(const std::string& directory, const ResumeFrom& from) {
+  const auto found = checkpoint_directories(directory);
+  std::vector<int64_t> steps;
+  if (from.what == ResumeFrom::What::Sound) {
+    for (const CheckpointSummary& checkpoint : list_checkpoints(directory))
+      if (checkpoint.state.sound) steps.push_back(checkpoint.step);
+    if (steps.empty())
+      throw Error(ExitCode::Data,
+                  fmt::format("{} holds no sound checkpoint; it holds: {}", directory, describe_all(found)),
+                  "Choose one of these steps, or start afresh in another run.dir.");
+    return steps;
+  }
+  for (const auto& [step, path] : found)
+    if (from.what == ResumeFrom::What::Newest || step == from.step) steps.push_back(step);
+  if (from.what == ResumeFrom::What::Step && steps.empty())
+    throw Error(
+        ExitCode::Usage,
+        fmt::format("{} holds no checkpoint of step {}; it holds: {}", directory, from.step, describe_all(found)),
+        "Choose one of these steps, or leave checkpoint.resume out to go on from the newest.");
+  return steps;
+}
+
+/// Steps to try, newest first: those that rank 0 sees. Collective.
+std::vector<int64_t> shared_steps(Communicator& world, const std::string& directory, const ResumeFrom& from) {
   std::vector<int64_t> steps;
   std::optional<Failure> failure;
-  if (world.rank() == 0)
-    failure = failure_of([&] {
-      for (const auto& found : checkpoint_directories(directory)) steps.push_back(found.first);
-    });
+  if (world.rank() == 0) failure = failure_of([&] { steps = candidates(directory, from); });
   agree(world, failure);
   auto count = static_cast<int64_t>(steps.size());
   world.broadcast(View<int64_t>(&count, {1}), 0);
@@ -144,12 +185,12 @@ CheckpointSummary load_checkpoint(Communicator& world, const std::string& path, 
 }
 
 std::optional<CheckpointSummary> load_newest(Communicator& world, const std::string& directory, CheckpointData& data,
-                                             std::vector<std::string>& warnings) {
+                                             std::vector<std::string>& warnings, const ResumeFrom& from) {
   std::string reasons;
   std::set<int64_t> tried;
   for (;;) {
     // Rank 0 decides what there is: on a network file system the others may not see it yet.
-    std::vector<int64_t> steps = shared_steps(world, directory);
+    const std::vector<int64_t> steps = shared_steps(world, directory, from);
     if (steps.empty() && tried.empty()) return std::nullopt;
     const auto next = std::find_if(steps.begin(), steps.end(), [&](int64_t step) { return tried.count(step) == 0; });
     if (next == steps.end()) break;
@@ -160,6 +201,11 @@ std::optional<CheckpointSummary> load_newest(Communicator& world, const std::str
     } catch (const NotUsableHere&) {
       throw;
     } catch (const Error& error) {
+      if (error.code() == ExitCode::Io)
+        throw Error(ExitCode::Io, error.what(),
+                    error.hint() +
+                        " It was not passed over: an older checkpoint is taken only when "
+                        "--checkpoint.resume names its step.");
       if (error.code() != ExitCode::Data) throw;
       warnings.push_back(is_gone(world, path)
                              ? fmt::format("checkpoint {} was removed while it was read, so the newest "

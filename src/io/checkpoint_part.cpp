@@ -42,9 +42,11 @@ Hdf5Writer create_nameless(const std::string& name) {
 /// Copies the runs of bytes that were ever written; the file's size and its holes stay the same.
 void copy_sparse(int from, int64_t size, const std::string& path) {
   File file = File::create(path);
-  if (::ftruncate(file.descriptor(), size) != 0)
-    throw Error(ExitCode::Io, fmt::format("cannot give {} its {} bytes: {}", path, size, std::strerror(errno)),
+  if (::ftruncate(file.descriptor(), size) != 0) {
+    const int reason = errno;
+    throw Error(ExitCode::Io, fmt::format("cannot give {} its {} bytes: {}", path, size, std::strerror(reason)),
                 "Free space there, or choose another place.");
+  }
   std::vector<std::byte> run;
   for (off_t end = 0;;) {
     const off_t begin = ::lseek(from, end, SEEK_DATA);
@@ -90,9 +92,11 @@ void lay_out(Manifest& manifest, const std::string& path) {
   const std::string name = memory_name(folder_of(folder_of(path)));
   ::unlink(name.c_str());
   const Handle<DescriptorTraits> memory(::open(name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-  if (!memory)
-    throw Error(ExitCode::Io, fmt::format("cannot create {}: {}", name, std::strerror(errno)),
+  if (!memory) {
+    const int reason = errno;
+    throw Error(ExitCode::Io, fmt::format("cannot create {}: {}", name, std::strerror(reason)),
                 fmt::format("Checkpoints are laid out in {}: make it writable.", kMemory));
+  }
   Hdf5Writer file = create_nameless(name);
   file.write_attribute("format", std::string("memring-checkpoint-1"));
   file.create_group("state");
@@ -101,10 +105,13 @@ void lay_out(Manifest& manifest, const std::string& path) {
   file.write_attribute("skipped", manifest.state.skipped, "state");
   file.write_attribute("skipped_in_row", manifest.state.skipped_in_row, "state");
   file.write_attribute("seconds", manifest.state.seconds, "state");
-  file.write_attribute("last_loss", manifest.state.last_loss, "state");
   file.write_attribute("stage", manifest.state.stage, "state");
   file.write_attribute("stage_steps", manifest.state.stage_steps, "state");
   file.write_attribute("stage_loss", manifest.state.stage_loss, "state");
+  file.write_attribute("loss", manifest.state.loss, "state");
+  file.write_attribute("mean_loss", manifest.state.mean_loss, "state");
+  file.write_attribute("best_loss", manifest.state.best_loss, "state");
+  file.write_attribute("sound", int64_t{manifest.state.sound}, "state");
   // Group by group: in the file too a shard is then a few long runs of bytes.
   for (size_t group = 0; group < kGroups.size(); ++group)
     for (size_t i = 0; i < manifest.places.size(); ++i) {

@@ -47,7 +47,7 @@ std::string failure_path(const std::string& temporary, int rank) {
 struct CheckpointWriter::State {
   enum class Phase { Idle, Writing, Committing };
 
-  State(Communicator& ranks, std::string where, int64_t kept, const CheckpointData& shape);
+  State(Communicator& ranks, std::string where, WriterOptions chosen, const CheckpointData& shape);
   ~State();  ///< waits for the writer
 
   // Main thread.
@@ -60,11 +60,12 @@ struct CheckpointWriter::State {
   void commit();
   void gather_records();
   bool record_from(int rank) const;
+  std::optional<Failure> clean_up(const std::string& replaced);
 
   Communicator& world;
   const int rank, ranks;
   const std::string directory;
-  const int64_t keep;
+  const WriterOptions options;
   FolderId folder;  ///< of `directory`, to which the caller's lock belongs; rank 0 only
   const FlatBuffer layout;
   const Range shard;
@@ -78,14 +79,14 @@ struct CheckpointWriter::State {
   Manifest manifest;
   std::string temporary;
   Clock::time_point start;
-  bool published = false;
 
-  std::mutex mutex;  ///< guards the next five
+  std::mutex mutex;  ///< guards the next six
   std::condition_variable changed;
   Phase phase = Phase::Idle;
   bool quit = false, abandon = false;
   Clock::time_point patience;
   std::optional<Failure> part_failure, commit_failure;
+  std::optional<std::string> warning;
 
   std::atomic<int64_t> committed{-1};
   std::atomic<double> took{0};
@@ -93,12 +94,13 @@ struct CheckpointWriter::State {
   std::thread thread;
 };
 
-CheckpointWriter::State::State(Communicator& communicator, std::string where, int64_t kept, const CheckpointData& shape)
+CheckpointWriter::State::State(Communicator& communicator, std::string where, WriterOptions chosen,
+                               const CheckpointData& shape)
     : world(communicator),
       rank(communicator.rank()),
       ranks(communicator.size()),
       directory(std::move(where)),
-      keep(std::max<int64_t>(kept, 2)),
+      options(std::move(chosen)),
       layout(shape.layout),
       shard(shape.shard),
       dtype(shape.weights.dtype()),
@@ -215,6 +217,7 @@ void CheckpointWriter::State::gather_records() {
 }
 
 void CheckpointWriter::State::commit() {
+  std::string replaced;
   try {
     gather_records();
     manifest.digests.assign(static_cast<size_t>(manifest.blocks()), {});
@@ -228,16 +231,34 @@ void CheckpointWriter::State::commit() {
     complete_digests(manifest, temporary + "/" + kStateFile, progress);
     write_text_file(temporary + "/" + kManifestFile, render_manifest(manifest));
     sync_folder(temporary);
-    publish(temporary, directory + "/" + checkpoint_name(manifest.state.step));
+    replaced = publish(temporary, directory + "/" + checkpoint_name(manifest.state.step));
   } catch (...) {
     remove_quietly(temporary);
     throw;
   }
   took = seconds_since(start);
   committed = manifest.state.step;
-  published = true;
   verified[manifest.state.step] = true;  // every rank compared its bytes with its copy
-  prune(directory, keep, verified, progress);
+  // From here on nothing takes it back.
+  if (const auto failure = clean_up(replaced)) {
+    const std::lock_guard lock(mutex);
+    warning = fmt::format("the checkpoint of step {} is saved, but {}. {}", manifest.state.step, failure->text,
+                          failure->hint);
+  }
+}
+
+/// What is to be done behind a commit; returns the first failure. That one thing fails keeps nothing else from being
+/// done: on a full disk nothing but pruning makes room.
+std::optional<Failure> CheckpointWriter::State::clean_up(const std::string& replaced) {
+  std::optional<Failure> first;
+  const auto attempt = [&](auto&& action) {
+    auto failure = failure_of(action);
+    if (!first) first = std::move(failure);
+  };
+  if (options.committed) attempt([&] { options.committed(manifest.state); });
+  if (!replaced.empty()) attempt([&] { remove_folder(replaced); });
+  attempt([&] { prune(directory, std::max<int64_t>(options.keep, 2), options.doubted, verified, progress); });
+  return first;
 }
 
 // Main thread
@@ -260,21 +281,20 @@ void CheckpointWriter::State::finish() {
   }
   in_flight = false;
   if (!failure) failure = first_failure(world, commit_failure);
-  int64_t outcome[2] = {committed, published ? 1 : 0};
+  int64_t newest = committed;
   double seconds = took;
-  world.broadcast(View<int64_t>(outcome, {2}), 0);
+  world.broadcast(View<int64_t>(&newest, {1}), 0);
   world.broadcast(View<double>(&seconds, {1}), 0);
-  committed = outcome[0];
+  committed = newest;
   took = seconds;
   if (!failure) return;
-  const char* what = outcome[1] ? "is saved, but what it makes superfluous stays" : "was not saved";
   throw Error(ExitCode::Io,
-              fmt::format("the checkpoint of step {} ({} bytes) {}: {}", manifest.state.step, manifest.file_bytes, what,
-                          failure->text),
+              fmt::format("the checkpoint of step {} ({} bytes) was not saved: {}", manifest.state.step,
+                          manifest.file_bytes, failure->text),
               failure->hint.empty() ? "Check the disk and the folder." : failure->hint);
 }
 
-CheckpointWriter::CheckpointWriter(Communicator& world, std::string directory, int64_t keep,
+CheckpointWriter::CheckpointWriter(Communicator& world, std::string directory, WriterOptions options,
                                    const CheckpointData& shape) {
   std::vector<int64_t> bounds(static_cast<size_t>(2 * world.size()));
   int64_t mine[2] = {shape.shard.begin, shape.shard.end};
@@ -294,7 +314,7 @@ CheckpointWriter::CheckpointWriter(Communicator& world, std::string directory, i
         throw Error(ExitCode::Io, fmt::format("cannot create folder {}: {}", directory, error.message()),
                     "Choose another run.dir, or check the permissions of its parent.");
     }
-    state_ = std::make_unique<State>(world, std::move(directory), keep, shape);
+    state_ = std::make_unique<State>(world, std::move(directory), std::move(options), shape);
     if (world.rank() == 0) state_->folder = folder_id(state_->directory);
     // Signals are the main thread's business; the writer takes none, SIGXFSZ included, whose errno it reports.
     sigset_t every, before;
@@ -331,7 +351,6 @@ double CheckpointWriter::save(const CheckpointData& data, const CheckpointInfo& 
   {
     const std::lock_guard lock(state.mutex);
     state.start = start;
-    state.published = false;
     state.abandon = false;
     state.part_failure = state.commit_failure = std::nullopt;
     state.patience = Clock::now() + kRecordPatience;
@@ -345,6 +364,11 @@ double CheckpointWriter::save(const CheckpointData& data, const CheckpointInfo& 
 void CheckpointWriter::finish() { state_->finish(); }
 int64_t CheckpointWriter::last_committed() const { return state_->committed; }
 double CheckpointWriter::last_seconds() const { return state_->took; }
+
+std::optional<std::string> CheckpointWriter::take_warning() {
+  const std::lock_guard lock(state_->mutex);
+  return std::exchange(state_->warning, std::nullopt);
+}
 
 int64_t CheckpointWriter::buffer_bytes(const CheckpointData& shape) {
   Arena measured;

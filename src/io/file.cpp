@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <string_view>
 
 #include "base/error.h"
 
@@ -21,7 +22,8 @@ namespace {
 /// Linux moves at most this much per call.
 constexpr size_t kMost = size_t{1} << 30;
 
-[[noreturn]] void fail(const std::string& action, const std::string& path, int error) {
+/// `action` is no std::string, so that nothing happens between a call that failed and the reading of its errno.
+[[noreturn]] void fail(std::string_view action, const std::string& path, int error) {
   const char* hint = "The system refused this; check the disk, its limits and the path.";
   if (error == ENOSPC || error == EDQUOT || error == EFBIG) hint = "Free space there, or choose another place.";
   if (error == EACCES || error == EPERM || error == EROFS) hint = "Check the permissions of the file and its folder.";
@@ -59,9 +61,12 @@ File::File(std::string path, int flags) : path_(std::move(path)), descriptor_(op
 File File::open_read(const std::string& path) {
   File file(path, O_RDONLY | O_NONBLOCK);  // a pipe in place of a file is found here, not waited for
   if (!file.descriptor_) {
-    if (errno == ENOENT || errno == ENOTDIR)
+    const int reason = errno;
+    if (reason == ENOENT || reason == ENOTDIR)
       throw Error(ExitCode::Data, fmt::format("{} does not exist", path), "Check the path.");
-    fail("read", path, errno);
+    if (reason == ELOOP)
+      throw Error(ExitCode::Data, fmt::format("cannot read {}: {}", path, std::strerror(reason)), "Check the path.");
+    fail("read", path, reason);
   }
   struct stat status {};
   if (::fstat(file.descriptor(), &status) != 0) fail("read", path, errno);
@@ -108,8 +113,9 @@ void File::read_at(int64_t position, std::span<std::byte> bytes) const {
 void File::write_at(int64_t position, std::span<const std::byte> bytes) const {
   while (!bytes.empty()) {
     const ssize_t done = ::pwrite(descriptor(), bytes.data(), std::min(bytes.size(), kMost), position);
-    if (done < 0 && errno == EINTR) continue;
-    if (done < 0) fail(fmt::format("write {} bytes at {} of", bytes.size(), position), path_, errno);
+    const int reason = errno;
+    if (done < 0 && reason == EINTR) continue;
+    if (done < 0) fail(fmt::format("write {} bytes at {} of", bytes.size(), position), path_, reason);
     position += done;
     bytes = bytes.subspan(static_cast<size_t>(done));
   }
@@ -122,8 +128,9 @@ void File::sync() const {
 void File::write_back(int64_t position, int64_t bytes, unsigned flags) const {
   if (::sync_file_range(descriptor(), position, bytes, flags) == 0) return;
   // Not every system offers it, and sync() does without. An error of the disk is told once: here or there.
-  if (errno != ENOSYS && errno != EINVAL && errno != ESPIPE && errno != EPERM)
-    fail(fmt::format("write {} bytes at {} of", bytes, position), path_, errno);
+  const int reason = errno;
+  if (reason != ENOSYS && reason != EINVAL && reason != ESPIPE && reason != EPERM)
+    fail(fmt::format("write {} bytes at {} of", bytes, position), path_, reason);
 }
 
 void File::start_write_back(int64_t position, int64_t bytes) const {
@@ -171,7 +178,10 @@ std::string read_text_file(const std::string& path) {
 }
 
 void rename_durably(const std::string& from, const std::string& to) {
-  if (std::rename(from.c_str(), to.c_str()) != 0) fail(fmt::format("rename {} to", from), to, errno);
+  if (std::rename(from.c_str(), to.c_str()) != 0) {
+    const int reason = errno;
+    fail(fmt::format("rename {} to", from), to, reason);
+  }
   sync_folder(folder_of(to));
 }
 

@@ -63,7 +63,8 @@ std::vector<Piece> pieces_of(const FlatBuffer& layout, const std::vector<Places>
 /// Digest of one block as the file holds it now. `buffer` has room for a block.
 std::string read_block_digest(const File& file, int64_t file_bytes, int64_t block, std::vector<std::byte>& buffer);
 
-/// Checks size and blocks [part.begin, part.end); returns at most `most` faults, in words.
+/// Checks size and blocks [part.begin, part.end); returns at most `most` faults, in words. Throws Error(Io) when the
+/// system refuses to read them: that says nothing about the bytes.
 std::vector<std::string> check_blocks(const Manifest&, const std::string& checkpoint, Range part, size_t most,
                                       Progress* progress = nullptr);
 

@@ -50,16 +50,19 @@ RunLock::RunLock(const std::string& run_directory) {
                 "Choose another run.dir, or check the permissions of its parent.");
   const std::string path = run_directory + "/lock";
   Handle<DescriptorTraits> file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
-  if (!file)
-    throw Error(ExitCode::Io, fmt::format("cannot open {}: {}", path, std::strerror(errno)),
+  if (!file) {
+    const int reason = errno;
+    throw Error(ExitCode::Io, fmt::format("cannot open {}: {}", path, std::strerror(reason)),
                 "Choose another run.dir, or check its permissions.");
+  }
   if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno == EWOULDBLOCK) {
+    const int reason = errno;
+    if (reason == EWOULDBLOCK) {
       const std::string holder = holder_in(file.get());
       throw RunInUse(fmt::format("{} is in use by {}", run_directory, holder),
                      "Wait for that run to end or stop it, or choose another run.dir.", lives_here(holder));
     }
-    throw Error(ExitCode::Io, fmt::format("cannot lock {}: {}", path, std::strerror(errno)),
+    throw Error(ExitCode::Io, fmt::format("cannot lock {}: {}", path, std::strerror(reason)),
                 "The file system must offer locks (on Lustre, mount it with flock); or choose another run.dir.");
   }
   const std::string holder = name_of_holder(::getpid()) + "\n";

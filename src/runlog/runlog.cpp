@@ -10,27 +10,18 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
-#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace memring {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-std::string utc_now() {
-  char text[32];
-  const std::time_t now = std::time(nullptr);
-  std::tm parts = {};
-  gmtime_r(&now, &parts);
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text;
-}
 
 Json record(const char* kind) { return {{"schema", 1}, {"kind", kind}, {"time", utc_now()}}; }
 
@@ -71,29 +62,88 @@ bool on_terminal() {
   return terminal;
 }
 
-/// Drops step records behind `first_step` and a torn last line: a resumed run logs those steps again.
-void cut_log(const std::string& path, int64_t first_step) {
-  std::ifstream old(path);
-  if (!old) return;
-  const std::string fresh = path + ".tmp";
-  {
-    std::ofstream kept(fresh, std::ios::trunc);
-    for (std::string line; std::getline(old, line);) {
-      const Json parsed = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-      const Json* step = parsed.is_object() && parsed.contains("step") ? &parsed["step"] : nullptr;
-      const bool later = step && (!step->is_number_integer() || step->get<int64_t>() > first_step);
-      if (parsed.is_object() && !later) kept << line << '\n';
-    }
-    if (!kept.flush())
-      throw Error(ExitCode::Io, fmt::format("{} cannot be written: {}", fresh, std::strerror(errno)),
-                  "Free some space, or set log.jsonl = false.");
+[[noreturn]] void cannot_write(const std::string& path, int reason) {
+  throw Error(ExitCode::Io, fmt::format("{} cannot be written: {}", path, std::strerror(reason)),
+              "Free some space, or set log.jsonl = false.");
+}
+
+/// A new file; close() throws what went wrong.
+class Lines {
+ public:
+  explicit Lines(std::string path) : path_(std::move(path)), file_(path_, std::ios::trunc) {}
+  void add(const std::string& line) {
+    file_ << line << '\n';
+    keep_reason();
+    any_ = true;
   }
+  bool any() const { return any_; }
+  const std::string& path() const { return path_; }
+  void close() {
+    file_.close();
+    keep_reason();
+    if (!file_) cannot_write(path_, reason_);
+  }
+
+ private:
+  void keep_reason() {
+    if (!file_ && reason_ == 0) reason_ = errno;
+  }
+  std::string path_;
+  std::ofstream file_;
+  bool any_ = false;
+  int reason_ = 0;  ///< errno of the first failure
+};
+
+void rename_log(const std::string& from, const std::string& to) {
   std::error_code error;
-  std::filesystem::rename(fresh, path, error);
-  if (!error) return;
-  std::filesystem::remove(fresh, error);
-  throw Error(ExitCode::Io, fmt::format("{} cannot be replaced: it is no regular file, or not ours", path),
-              "Move it away, choose another run.dir, or set log.jsonl = false.");
+  std::filesystem::rename(from, to, error);
+  if (error)
+    throw Error(ExitCode::Io, fmt::format("cannot rename {} to {}: {}", from, to, error.message()),
+                "Move it away, choose another run.dir, or set log.jsonl = false.");
+}
+
+/// The first of metrics.1.jsonl, metrics.2.jsonl, ... that is free.
+std::string free_name(const std::string& path) {
+  const std::filesystem::path log(path);
+  std::error_code unknown;
+  for (int number = 1;; ++number) {
+    const auto name = log.parent_path() / fmt::format("{}.{}{}", log.stem().string(), number, log.extension().string());
+    if (!std::filesystem::exists(std::filesystem::symlink_status(name, unknown))) return name.string();
+  }
+}
+
+/// Leaves what a run that goes on from `first_step` has logged before: without records of later steps, which it logs
+/// again, and without a line torn by a crash. Those records go to a file of their own, and so does the whole log where
+/// the run begins anew. Returns that file's path; empty: there was nothing to set aside.
+std::string cut_log(const std::string& path, int64_t first_step) {
+  std::error_code unknown;
+  if (std::filesystem::exists(path, unknown) && !std::filesystem::is_regular_file(path, unknown))
+    throw Error(ExitCode::Io, fmt::format("{} cannot be replaced: it is no regular file", path),
+                "Move it away, choose another run.dir, or set log.jsonl = false.");
+  std::ifstream old(path);
+  if (!old || old.peek() == std::ifstream::traits_type::eof()) return {};
+  const std::string aside = free_name(path);
+  if (first_step == 0) {
+    rename_log(path, aside);
+    return aside;
+  }
+  Lines kept(path + ".tmp"), later(aside + ".tmp");
+  for (std::string line; std::getline(old, line);) {
+    const Json parsed = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (!parsed.is_object()) continue;
+    const auto step = parsed.find("step");
+    const bool behind = step != parsed.end() && (!step->is_number_integer() || step->get<int64_t>() > first_step);
+    (behind ? later : kept).add(line);
+  }
+  kept.close();
+  later.close();
+  // What is set aside first: no moment lacks a record.
+  if (later.any())
+    rename_log(later.path(), aside);
+  else
+    std::filesystem::remove(later.path(), unknown);
+  rename_log(kept.path(), path);
+  return later.any() ? aside : std::string();
 }
 
 }  // namespace
@@ -111,11 +161,13 @@ void RunLog::start(StartFacts facts) {
 
 void RunLog::open(int64_t first_step) {
   if (!options_.speaks || options_.jsonl.empty()) return;
-  cut_log(options_.jsonl, first_step);
+  set_aside_ = cut_log(options_.jsonl, first_step);
   file_ = Handle<DescriptorTraits>(::open(options_.jsonl.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666));
-  if (!file_)
-    throw Error(ExitCode::Io, fmt::format("{} cannot be opened: {}", options_.jsonl, std::strerror(errno)),
+  if (!file_) {
+    const int reason = errno;
+    throw Error(ExitCode::Io, fmt::format("{} cannot be opened: {}", options_.jsonl, std::strerror(reason)),
                 "Choose another run.dir, or set log.jsonl = false.");
+  }
   Json json = record("run_start");
   for (const auto& [key, value] : facts_.lines) json[key] = value;
   json["hosts"] = Json::array();
@@ -151,9 +203,9 @@ void RunLog::write(const std::string& json) {
   // A line that was cut off ends where the next one begins: readers pass over it.
   const std::string line = (after_a_loss ? "\n" : "") + json + "\n";
   const ssize_t written = ::write(file_.get(), line.data(), line.size());
+  const int reason = written < 0 ? errno : ENOSPC;  // half a line: the disk is full
   lost_lines_ = written != std::ssize(line);
   if (!lost_lines_ || after_a_loss) return;
-  const int reason = written < 0 ? errno : ENOSPC;  // half a line: the disk is full
   clear_bar();
   show(err_, fmt::format("memring: warning: {} cannot be written: {}. Free some space; training goes on, and its lines "
                          "are missing until then.\n",

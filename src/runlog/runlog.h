@@ -50,12 +50,14 @@ class RunLog {
     int64_t every = 10;  ///< steps between lines
   };
   explicit RunLog(const Options&);
+  /// Where lines of an earlier attempt went that do not belong to this one, metrics.N.jsonl; empty: there were none.
+  const std::string& set_aside() const { return set_aside_; }
 
   /// The lines of the start. They are printed at once, before the run takes memory and reads checkpoints; the file
   /// waits for open().
   void start(StartFacts facts);
   /// Opens the file, and writes the run_start record. The run goes on behind `first_step`: later lines of an earlier
-  /// attempt are dropped. Records before this have no file to go to. Once.
+  /// attempt go to a file of their own. Records before this have no file to go to. Once.
   void open(int64_t first_step);
   void resumed(int64_t step, const std::string& path, const std::vector<std::string>& differences);
   void step(const StepRecord&);  ///< every step goes to the file, each `every`-th to the terminal
@@ -81,6 +83,7 @@ class RunLog {
 
   Options options_;
   StartFacts facts_;
+  std::string set_aside_;
   Handle<DescriptorTraits> file_;
   std::vector<std::string> early_;  ///< records from before the file was opened
   Terminal out_{1}, err_{2};

@@ -4,11 +4,13 @@
 #include <fmt/ranges.h>
 #include <unistd.h>
 
+#include <charconv>
 #include <filesystem>
 #include <map>
 #include <sstream>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "base/version.h"
 #include "io/file.h"
 #include "runlog/terminal.h"
@@ -26,11 +28,25 @@ std::map<std::string, std::string> lines_of(const std::string& text) {
   return lines;
 }
 
+/// Whole and on the disk before it gets its name: half a file would keep the run from being resumed.
+void write_whole(const std::string& path, const std::string& text) {
+  const std::string fresh = path + ".tmp";
+  try {
+    write_text_file(fresh, text);
+    rename_durably(fresh, path);
+  } catch (const Error&) {
+    std::error_code ignored;
+    std::filesystem::remove(fresh, ignored);
+    throw;
+  }
+}
+
 }  // namespace
 
 std::string checkpoint_directory(const std::string& run) { return run + "/checkpoints"; }
 std::string config_file(const std::string& run) { return run + "/config.ini"; }
 std::string metrics_file(const std::string& run) { return run + "/metrics.jsonl"; }
+std::string progress_file(const std::string& run) { return run + "/progress"; }
 
 std::string data_line(const std::string& digest) { return fmt::format("data.digest={}\n", digest); }
 
@@ -88,8 +104,10 @@ std::string run_directory_of(const std::string& file) {
   const fs::path path(file);
   const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
   std::error_code ignored;
+  // A configuration written by hand may lie beside a folder of checkpoints too: render_config's begin with run.dir.
   const bool run = path.filename() == "config.ini" && fs::is_regular_file(path, ignored) &&
-                   (fs::exists(folder / "checkpoints", ignored) || fs::exists(folder / "lock", ignored));
+                   (fs::exists(folder / "checkpoints", ignored) || fs::exists(folder / "lock", ignored)) &&
+                   read_config(file).starts_with("[run]\ndir = ");
   return run ? folder.string() : "";
 }
 
@@ -109,9 +127,10 @@ Config load_run_config(const std::string& run, const std::vector<std::string>& o
   return parse_config(text, file, overrides);
 }
 
-void claim_run_directory(const Config& config) {
+bool claim_run_directory(const Config& config) {
   const std::string& run = config.run.dir;
-  if (exists_at(config_file(run))) {
+  const bool began_before = exists_at(config_file(run));
+  if (began_before) {
     const auto changed = changed_identity(load_run_config(run), config);
     if (!changed.empty()) {
       std::string list;
@@ -120,16 +139,38 @@ void claim_run_directory(const Config& config) {
                   "Choose another run.dir for this configuration, or start with the old values to continue that run.");
     }
   }
-  // Whole and on the disk before it gets its name: half a file would keep the run from being resumed.
-  const std::string fresh = config_file(run) + ".tmp";
-  try {
-    write_text_file(fresh, render_config(config));
-    rename_durably(fresh, config_file(run));
-  } catch (const Error&) {
-    std::error_code ignored;
-    std::filesystem::remove(fresh, ignored);
-    throw;
-  }
+  write_whole(config_file(run), render_config(config));
+  return began_before;
+}
+
+void write_progress(const std::string& run, const TrainState& state) {
+  write_whole(progress_file(run), fmt::format("step={}\ntokens={}\ntime={}\n", state.step, state.tokens, utc_now()));
+}
+
+void require_no_progress(const std::string& run) {
+  const std::string path = progress_file(run);
+  std::error_code unknown;  // what cannot be looked at is there: reading it says why
+  if (std::filesystem::status(path, unknown).type() == std::filesystem::file_type::not_found) return;
+  const auto lines = lines_of(read_text_file(path));
+  const auto said = [&](const char* key) {
+    const auto found = lines.find(key);
+    return found == lines.end() ? std::string("?") : found->second;
+  };
+  throw Error(ExitCode::Data,
+              fmt::format("{} holds no checkpoint, but this run had come to step {} ({} tokens), saved at {}",
+                          checkpoint_directory(run), said("step"), said("tokens"), said("time")),
+              fmt::format("Check that the file system or the folder that held them is there. To start anew on purpose, "
+                          "remove {} (the log is kept), or choose another run.dir.",
+                          path));
+}
+
+int64_t step_reached(const std::string& run) {
+  std::error_code unknown;
+  if (!std::filesystem::exists(progress_file(run), unknown)) return -1;
+  const std::string text = lines_of(read_text_file(progress_file(run)))["step"];
+  int64_t step = -1;
+  std::from_chars(text.data(), text.data() + text.size(), step);
+  return step;
 }
 
 }  // namespace memring

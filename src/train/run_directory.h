@@ -17,6 +17,8 @@ namespace memring {
 std::string checkpoint_directory(const std::string& run);
 std::string config_file(const std::string& run);
 std::string metrics_file(const std::string& run);
+/// Says how far the run has come, whatever becomes of its checkpoints: their folder may be a link, or be purged.
+std::string progress_file(const std::string& run);
 
 void make_run_directory(const std::string& run);  ///< throws Error(Io)
 /// Makes the run directory and locks it, on rank 0, while the others wait. Where a process holds it of which this host
@@ -24,8 +26,15 @@ void make_run_directory(const std::string& run);  ///< throws Error(Io)
 /// at once where it is in use on this host. Collective.
 void lock_run_directory(std::optional<RunLock>&, Session&, const SignalWatch&, const RunConfig&);
 /// Checks that the configuration there, if any, has the same identity (throws Error(Usage) with the keys that differ)
-/// and writes config.ini. For rank 0, under the run's lock.
-void claim_run_directory(const Config&);
+/// and writes config.ini. Returns whether there was one. For rank 0, under the run's lock.
+bool claim_run_directory(const Config&);
+
+/// A checkpoint of this state has been committed, and is the newest. Durable.
+void write_progress(const std::string& run, const TrainState&);
+/// Throws Error(Data) where progress_file says that a checkpoint was committed: for a run that finds none.
+void require_no_progress(const std::string& run);
+/// The step that progress_file names; -1 where there is none, or no number in it.
+int64_t step_reached(const std::string& run);
 
 /// The line of a checkpoint's identity that names the content of its data.
 std::string data_line(const std::string& digest);

@@ -3,11 +3,15 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/version.h"
+#include "io/agreement.h"
+#include "io/checkpoint_files.h"
 #include "kernels/norm/norm.h"
 #include "train/run_directory.h"
+#include "train/soundness.h"
 
 namespace memring {
 namespace {
@@ -52,6 +56,14 @@ std::vector<std::string> changed_settings(const Config& then, const Config& now,
   return lines;
 }
 
+constexpr const char* kNewest = "newest";
+
+ResumeFrom resume_from(const std::string& text) {
+  if (text == kNewest) return {};
+  if (text == "sound") return {ResumeFrom::What::Sound};
+  return {ResumeFrom::What::Step, std::stoll(text)};
+}
+
 }  // namespace
 
 Saver::Saver(const Config& config, const Dataset& dataset, Session& session, Mesh& mesh, Engine& engine,
@@ -75,13 +87,19 @@ Saver::Saver(const Config& config, const Dataset& dataset, Session& session, Mes
             .ranks = session.size()},
       world_(session.world()),
       queue_(engine.queue()),
-      directory_(checkpoint_directory(config.run.dir)),
-      keep_(config.checkpoint.keep) {}
+      run_(config.run.dir),
+      directory_(checkpoint_directory(run_)),
+      options_{.keep = config.checkpoint.keep,
+               .committed = [run = run_](const TrainState& state) { write_progress(run, state); }} {}
 
-Resumed Saver::resume() {
+Resumed Saver::resume(const std::string& from) {
   Resumed resumed;
-  const auto found = load_newest(world_, directory_, data_, resumed.warnings);
-  if (!found) return resumed;
+  const auto found = load_newest(world_, directory_, data_, resumed.warnings, resume_from(from));
+  if (!found) {
+    if (world_.rank() == 0) require_no_progress(run_);
+    world_.barrier();
+    return resumed;
+  }
   const CheckpointInfo& saved = found->info;
   refuse_newer_run(saved.config, found->path);
   const Config then = parse_config(saved.config, found->path);
@@ -95,7 +113,18 @@ Resumed Saver::resume() {
         ExitCode::Usage,
         fmt::format("{} was trained with other data or settings:\n    {}", found->path, fmt::join(other, "\n    ")),
         "Choose another run.dir, or give the data and the settings of that run.");
-  last_saved_ = found->step;
+  last_saved_ = resumed_ = found->step;
+  if (from == kNewest) {
+    if (world_.rank() == 0) warn_about(*found, resumed.warnings);
+  } else {
+    std::optional<Failure> failure;
+    if (world_.rank() == 0)
+      failure = failure_of([&] {
+        resumed.aside = set_aside_after(directory_, found->step);
+        write_progress(run_, data_.state);
+      });
+    if (failure = first_failure(world_, failure); failure) throw Error(failure->code, failure->text, failure->hint);
+  }
   resumed.state = data_.state;
   resumed.path = found->path;
   resumed.differences = differences(saved, info_);
@@ -104,36 +133,85 @@ Resumed Saver::resume() {
   return resumed;
 }
 
+/// What is odd about a newest checkpoint that is intact.
+void Saver::warn_about(const CheckpointSummary& newest, std::vector<std::string>& warnings) const {
+  const int64_t reached = step_reached(run_);
+  if (reached > newest.step && warnings.empty())
+    warnings.push_back(
+        fmt::format("this run had come to step {} ({} says so), but the newest checkpoint in {} is of step {}", reached,
+                    progress_file(run_), directory_, newest.step));
+  if (!newest.state.sound)
+    warnings.push_back(
+        fmt::format("checkpoint {} is not sound ({}): --checkpoint.resume=sound goes back to the newest "
+                    "that is",
+                    newest.path, describe_loss(newest.state)));
+}
+
+void Saver::doubt_resumed() { options_.doubted = resumed_; }
+
 /// Throws Error(Io), the same on every rank, when this save cannot start.
-void Saver::save(const TrainState& state, RunLog& log) {
+void Saver::save(const TrainState& state) {
   if (state.step == last_saved_) return;
   // Under the digest that the checkpoint names, nothing else may have been trained on.
   dataset_.expect_unchanged([&] { advance(data_.progress); });
   const double square = SquaredNorm::of(queue_, data_.weights.rows(data_.shard.begin, data_.shard.size()));
   if (world_.all_reduce_max(std::isfinite(square) ? 0 : 1) > 0)
     throw Error(ExitCode::Numeric,
-                fmt::format("the weights of step {} are not finite, so they are not saved", state.step),
-                "Start again with a lower optimizer.lr or optimizer.clip: it resumes from the last checkpoint, or from "
-                "the beginning where there is none.");
-  if (!writer_) writer_ = std::make_unique<CheckpointWriter>(world_, directory_, keep_, data_);
+                fmt::format("the weights of step {} are not finite, so they are not saved", state.step), way_back());
+  if (!writer_) writer_ = std::make_unique<CheckpointWriter>(world_, directory_, options_, data_);
   data_.state = state;
-  const double held = writer_->save(data_, info_);
-  last_saved_ = state.step;
-  log.saved(state.step, directory_, held);
+  held_ = writer_->save(data_, info_);
+  last_saved_ = in_flight_ = state.step;
 }
 
 void Saver::try_save(const TrainState& state, RunLog& log) {
   settle(log);
-  tolerate([&] { save(state, log); }, log);
+  tolerate([&] { save(state); }, log);
 }
 
 void Saver::save_and_wait(const TrainState& state, RunLog& log) {
   settle(log);
-  save(state, log);
+  save(state);
   if (writer_) writer_->finish();
+  tell_committed(log);
 }
 
-void Saver::say_lead(double step_seconds, RunLog& log) {
+std::string Saver::way_back() {
+  std::string text;
+  if (world_.rank() == 0) {
+    // In this moment nothing may keep the first error from being told.
+    const auto failure = failure_of([&] {
+      const auto there = list_checkpoints(directory_);
+      const auto sound = std::find_if(there.begin(), there.end(), [&](const CheckpointSummary& checkpoint) {
+        return checkpoint.state.sound && checkpoint.step != options_.doubted;
+      });
+      if (there.empty())
+        text = ": it starts from the beginning, since nothing has been saved";
+      else if (sound == there.end())
+        text = fmt::format(" in another run.dir: {} holds no sound checkpoint", directory_);
+      else
+        text = fmt::format(
+            " and --checkpoint.resume={0}: it goes on from the checkpoint of step {0}, the newest that is sound",
+            sound->step);
+    });
+    if (failure) text = fmt::format(" once the checkpoints can be read again ({})", failure->text);
+  }
+  broadcast_text(world_, text);
+  return fmt::format("Start again with a lower optimizer.lr or optimizer.clip{}.", text);
+}
+
+/// Rank 0 knows of a commit at once; the others need not, for they do not speak.
+void Saver::tell_committed(RunLog& log) {
+  if (!writer_) return;
+  if (in_flight_ >= 0 && writer_->last_committed() == in_flight_) {
+    log.saved(in_flight_, directory_, held_);
+    in_flight_ = -1;
+  }
+  if (const auto warning = writer_->take_warning()) log.warning(*warning);
+}
+
+void Saver::tell(double step_seconds, RunLog& log) {
+  tell_committed(log);
   if (lead_said_ || !writer_ || writer_->last_committed() < 0) return;
   lead_said_ = true;
   const double save_seconds = writer_->last_seconds();
@@ -143,9 +221,9 @@ void Saver::say_lead(double step_seconds, RunLog& log) {
                   step_seconds, save_seconds, std::ceil(2 * step_seconds + save_seconds + kSchedulerSlack)));
 }
 
-/// Waits for the save in flight. That it failed must not cost the next one too.
 void Saver::settle(RunLog& log) {
   if (writer_) tolerate([&] { writer_->finish(); }, log);
+  tell_committed(log);
 }
 
 void Saver::tolerate(const std::function<void()>& write, RunLog& log) {
@@ -153,7 +231,7 @@ void Saver::tolerate(const std::function<void()>& write, RunLog& log) {
     write();
   } catch (const Error& error) {
     if (error.code() != ExitCode::Io) throw;
-    last_saved_ = -1;
+    last_saved_ = in_flight_ = -1;
     log.warning(fmt::format("{}. {} The checkpoints before it are intact.", error.what(), error.hint()));
   }
 }

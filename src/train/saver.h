@@ -24,7 +24,8 @@ struct Resumed {
   std::string path;  ///< of the checkpoint; empty: a fresh run
   std::vector<std::string>
       differences;                    ///< from the run that saved: it goes on as if never stopped where there are none
-  std::vector<std::string> warnings;  ///< damaged checkpoints that were passed over
+  std::vector<std::string> warnings;  ///< of damaged checkpoints that were passed over, or of what is odd
+  std::vector<std::string> aside;     ///< newer checkpoints that have been renamed; rank 0 only
 };
 
 /// Every call is collective over the session's ranks; what it was made from must outlive it.
@@ -32,19 +33,29 @@ class Saver {
  public:
   Saver(const Config&, const Dataset&, Session&, Mesh&, Engine&, Optimizer&, Range shard);
 
-  /// Loads the newest good checkpoint of the run directory. Throws Error(Usage) when it is of another run.
-  Resumed resume();
+  /// Loads the checkpoint that checkpoint.resume names, by default the newest good one, and renames newer ones aside
+  /// when it names one. Throws Error(Usage) when it is of another run, and Error(Data) when there is none although one
+  /// was committed.
+  Resumed resume(const std::string& from);
+  /// The first step has found the weights of the checkpoint that was resumed to be unsound, whatever it says itself.
+  void doubt_resumed();
   /// While training goes on: that a save fails is a warning, for it costs no more than the time since the last good
   /// one. Throws Error(Numeric) when the weights are not finite, Error(Data) when the text was rewritten meanwhile.
   void try_save(const TrainState&, RunLog&);
+  /// Waits for the save in flight. That it failed is a warning too.
+  void settle(RunLog&);
   /// The last save of a run: returns when it is committed, or throws.
   void save_and_wait(const TrainState&, RunLog&);
-  /// The first time that a save has been committed: how long before its end a job must be told to save.
-  void say_lead(double step_seconds, RunLog&);
+  /// Between steps: that a save has been committed, and the first time how long before its end a job must be told to
+  /// save.
+  void tell(double step_seconds, RunLog&);
+  /// What to do about a run that has gone astray: from which checkpoint to go on, and how.
+  std::string way_back();
 
  private:
-  void save(const TrainState&, RunLog&);
-  void settle(RunLog&);
+  void warn_about(const CheckpointSummary& newest, std::vector<std::string>& warnings) const;
+  void save(const TrainState&);
+  void tell_committed(RunLog&);
   void tolerate(const std::function<void()>& write, RunLog&);
 
   Config config_;
@@ -53,10 +64,12 @@ class Saver {
   CheckpointInfo info_;
   Communicator& world_;
   Queue& queue_;
-  std::string directory_;
-  int64_t keep_;
+  std::string run_, directory_;
+  WriterOptions options_;
   std::unique_ptr<CheckpointWriter> writer_;
-  int64_t last_saved_ = -1;
+  int64_t last_saved_ = -1, resumed_ = -1;
+  int64_t in_flight_ = -1;  ///< step of a save of which nobody has been told yet that it is committed
+  double held_ = 0;         ///< seconds, by that save
   bool lead_said_ = false;
 };
 

@@ -25,6 +25,8 @@ std::string memory_text(const MemoryConfig& m) {
   return m.kind;
 }
 
+}  // namespace
+
 std::string hosts_text(const std::vector<std::pair<std::string, int>>& hosts) {
   constexpr size_t kNamed = 8;
   const size_t named = hosts.size() <= kNamed ? hosts.size() : kNamed - 1;
@@ -36,8 +38,6 @@ std::string hosts_text(const std::vector<std::pair<std::string, int>>& hosts) {
   for (size_t i = named; i < hosts.size(); ++i) others += hosts[i].second;
   return text + fmt::format(", {} on {} more hosts", others, hosts.size() - named);
 }
-
-}  // namespace
 
 StartFacts start_facts(const Config& config, Session& session, Mesh& mesh, Engine& engine, const Dataset& dataset,
                        const Curriculum& curriculum) {

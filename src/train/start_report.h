@@ -3,6 +3,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "config/config.h"
 #include "data/dataset.h"
 #include "dist/mesh.h"
@@ -13,6 +17,8 @@
 
 namespace memring {
 
+/// "4 on node1, 4 on node2"; of many hosts the first few, and how many ranks the others have.
+std::string hosts_text(const std::vector<std::pair<std::string, int>>& hosts);
 /// Collective.
 StartFacts start_facts(const Config&, Session&, Mesh&, Engine&, const Dataset&, const Curriculum&);
 /// Bits depend on the instruction set, and so on which host a rank runs: legal, but to be known. Collective.

@@ -88,8 +88,7 @@ StopReason StopConditions::decide(const TrainState& state) const {
   if (run_.steps > 0 && state.step >= run_.steps) return StopReason::Steps;
   if (run_.tokens > 0 && state.tokens >= run_.tokens) return StopReason::Tokens;
   if (curriculum_.over(state)) return StopReason::Curriculum;
-  if (run_.target_loss > 0 && state.last_loss >= 0 && state.last_loss <= run_.target_loss)
-    return StopReason::TargetLoss;
+  if (run_.target_loss > 0 && state.mean_loss > 0 && state.loss <= run_.target_loss) return StopReason::TargetLoss;
   return StopReason::None;
 }
 

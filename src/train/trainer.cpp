@@ -2,6 +2,7 @@
 #include "train/trainer.h"
 
 #include <chrono>
+#include <cmath>
 #include <memory>
 #include <optional>
 
@@ -16,6 +17,7 @@
 #include "train/run_directory.h"
 #include "train/saver.h"
 #include "train/shared_folder.h"
+#include "train/soundness.h"
 #include "train/start_report.h"
 #include "train/stop.h"
 
@@ -41,6 +43,15 @@ class SaveTimes {
   CheckpointConfig config_;
   Clock::time_point last_ = Clock::now();
 };
+
+[[noreturn]] void give_up(const TrainState& state, Saver& saver, RunLog& log) {
+  saver.settle(log);
+  throw Error(
+      ExitCode::Numeric,
+      fmt::format("the gradient was not finite in {} steps in a row, up to step {}; nothing has been saved since",
+                  state.skipped_in_row, state.step),
+      saver.way_back() + " Or look at the data of these steps.");
+}
 
 }  // namespace
 
@@ -68,7 +79,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals,
   std::optional<RunLock> lock;  // not before data and plan have proved usable
   lock_run_directory(lock, session, signals, config.run);
   require_shared_folder(session, signals, config.run.dir, config.run.wait);
-  if (rank0) claim_run_directory(config);
+  const bool began_before = rank0 && claim_run_directory(config);
   session.world().barrier();  // nobody reads the directory before it is ours
   RunLog log(
       {.speaks = rank0, .jsonl = config.log.jsonl ? metrics_file(config.run.dir) : "", .every = config.log.every});
@@ -84,7 +95,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals,
   Optimizer optimizer(engine.queue(), params, sync->shard(), config.optimizer);
   Saver saver(config, *dataset, session, mesh, engine, optimizer, sync->shard());
   progress.enter(Phase::Load);
-  const Resumed resumed = saver.resume();
+  const Resumed resumed = saver.resume(config.checkpoint.resume);
   TrainState state = resumed.state;
   log.open(state.step);
   if (config.log.schedule) print_schedule(executor, session.rank());
@@ -93,17 +104,25 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals,
   warn_about_idle_ranks(engine, mesh.shape(), log);
   warn_about_repeats(config, *dataset, log);
   for (const auto& warning : resumed.warnings) log.warning(warning);
-  if (!resumed.path.empty()) log.resumed(state.step, resumed.path, resumed.differences);
+  if (!resumed.path.empty())
+    log.resumed(state.step, resumed.path, resumed.differences);
+  else if (began_before)
+    log.note("anew       from the beginning: an earlier start left no checkpoint");
+  for (const auto& path : resumed.aside) log.note(fmt::format("           set aside as {}", path));
+  if (!log.set_aside().empty())
+    log.note(fmt::format("           records of an earlier start are kept in {}", log.set_aside()));
 
   SaveTimes saves(config.checkpoint);
   StopConditions stop(config.run, curriculum, signals);
   executor.set_cell_observer([&](int64_t done, int64_t total) { log.progress(state.step + 1, done, total); });
 
-  const double seconds_before = state.seconds;
+  const double chance = std::log(config.model.vocab), seconds_before = state.seconds;
+  bool save_due = false;
   const auto start = Clock::now();
   StopReason reason = stop.decide(state);
-  while (reason == StopReason::None) {
-    const auto step_start = Clock::now();
+  // A stop that is asked for among skipped steps waits for the first that is not, or for the end of patience with them.
+  while (reason == StopReason::None || (state.skipped_in_row > 0 && !finished(reason))) {
+    auto step_start = Clock::now();
     progress.step = state.step + 1;
     const SequenceShape shape = curriculum.shape(state);
     const auto batch = dataset->at(state.step, shape);
@@ -115,14 +134,26 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals,
     progress.enter(Phase::Reduce);
     const ReducedStep reduced = sync->reduce(engine.queue(), params.sums(), params.gradients(), local);
 
+    const bool usable = reduced.finite && reduced.sums.targets > 0;
+    judge(state, reduced, chance);
+    if (!state.sound && state.step == resumed.state.step) saver.doubt_resumed();
+    // Only now are the weights of the step before known to be sound or not, and they have not changed since. Those of a
+    // step that is skipped are not saved: they may be dead, and would push out good ones.
+    if (usable) state.skipped_in_row = 0;
+    if (save_due && usable) {
+      const auto save_start = Clock::now();
+      progress.enter(Phase::Save);
+      saver.try_save(state, log);
+      save_due = false;
+      step_start += Clock::now() - save_start;
+    }
+
     progress.enter(Phase::Update);
     const double lr = falling_with(curriculum.left(state), config.optimizer,
                                    learning_rate(config.optimizer, config.run, state.step, state.tokens));
-    if (reduced.finite && reduced.sums.targets > 0) {
+    if (usable) {
       optimizer.step(lr, state.step - state.skipped + 1, optimizer.clipping(reduced.norm) / reduced.sums.targets);
       sync->gather(params.weights());
-      state.skipped_in_row = 0;
-      state.last_loss = reduced.loss();
     } else {
       ++state.skipped;
       log.skipped(state.step + 1, reduced.norm, ++state.skipped_in_row);
@@ -152,21 +183,20 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals,
               .smallest_key = reduced.sums.smallest_key,
               .smallest_denominator = reduced.sums.smallest_denominator,
               .skipped = state.skipped});
-    saver.say_lead(seconds_since(step_start), log);
-    if (state.skipped_in_row > config.run.max_skipped)
-      throw Error(ExitCode::Numeric,
-                  fmt::format("the gradient was not finite in {} steps in a row, up to step {}", state.skipped_in_row,
-                              state.step),
-                  "Start again with a lower optimizer.lr or optimizer.clip, or look at the data of these steps: it "
-                  "resumes from the last checkpoint, or from the beginning where there is none.");
-    reason = stop.decide(state, reduced);
-    if (reason == StopReason::None && saves.due(state.step, reduced.sums)) {
-      progress.enter(Phase::Save);
-      saver.try_save(state, log);
+    saver.tell(seconds_since(step_start), log);
+    if (state.skipped_in_row > config.run.max_skipped) give_up(state, saver, log);
+    if (const StopReason now = stop.decide(state, reduced); now != StopReason::None) {
+      if (reason == StopReason::None && state.skipped_in_row > 0 && !finished(now))
+        log.note(fmt::format("stop       {}: waits for a step that is not skipped", describe(now)));
+      reason = now;
+    }
+    if (saves.due(state.step, reduced.sums)) {
+      save_due = true;
       saves.saved();
     }
   }
   progress.enter(Phase::Save);
+  if (state.skipped_in_row > 0) give_up(state, saver, log);
   saver.save_and_wait(state, log);
 
   const ExitCode code = finished(reason) ? ExitCode::Done : ExitCode::Again;

@@ -73,9 +73,17 @@ RUNS = [
             ["the gradient was not finite in 11 steps in a row", "lower optimizer.lr"], changes=["new"]),
     # What was good before the step that broke the weights is still the newest.
     Mistake("broken weights are not saved", ["train", "base.ini", "--run.dir=good", "--run.steps=100", "--optimizer.lr=1e300",
-                                             "--checkpoint.every=1"], 70, ["the weights of step", "are not saved",
-                                                                           "lower optimizer.lr"],
-            changes=["good/(lock|config.ini|metrics.jsonl)"]),
+                                             "--checkpoint.every=1"], 70, ["nothing has been saved since", "lower optimizer.lr",
+                                                                           "--checkpoint.resume=2"],
+            changes=["good/(lock|config.ini|metrics.*jsonl)"]),
+    Mistake("broken weights are not saved at the end", ["train", "base.ini", "--run.dir=good", "--run.steps=3",
+                                                        "--optimizer.lr=1e300"], 70,
+            ["the weights of step 3", "are not saved", "--checkpoint.resume=2"],
+            changes=["good/(lock|config.ini|metrics.*jsonl)"]),
+    usage("a step without a checkpoint", ["train", "base.ini", "--run.dir=good", "--checkpoint.resume=7"],
+          "holds no checkpoint of step 7; it holds: step 2", begins=True, changes=["good/(lock|config.ini)"]),
+    Mistake("checkpoints behind a dead link", ["train", "base.ini", "--run.dir=unmounted"], 65,
+            ["unmounted/checkpoints is a link to nowhere, which does not exist", "is mounted"], changes=["unmounted/"]),
     data("eval without a run", ["eval", "empty"], "folder empty is not a run directory", "run.dir"),
     usage("eval of nothing", ["eval", "absent"], "cannot read the configuration absent"),
     data("eval without a checkpoint", ["eval", "untrained"], "untrained/checkpoints holds no good checkpoint", "Train first"),
@@ -199,6 +207,8 @@ def prepare():
         Path(name).write_bytes(b"x" * size)
     os.symlink("circle", "circle")
     os.symlink("nowhere", "dangling")
+    os.mkdir("unmounted")
+    os.symlink("nowhere", "unmounted/checkpoints")
     os.symlink("text.txt", "link.txt")
     os.mkfifo("pipe")
     os.chmod("secret.txt", 0)

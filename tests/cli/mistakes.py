@@ -57,14 +57,19 @@ class Mistake:
     ranks: int = 1
     stdin: str = ""
     file_limit: int = None  # bytes that a file may grow to (ulimit -f)
+    limits: dict = field(default_factory=dict)  # others of the process: resource.RLIMIT_AS and so on
+    environment: dict = field(default_factory=dict)  # besides the usual one
     nobody: bool = False  # run without root's rights
     stdout: str = None  # a file in place of the pipe
+    begins: bool = False  # met behind the start lines of a run
     changes: list = field(default_factory=list)  # patterns of what may appear or change on disk
 
     def prepare(self):
         """In the new process, before the program starts."""
         if self.file_limit is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (self.file_limit, self.file_limit))
+        for limit, most in self.limits.items():
+            resource.setrlimit(limit, (most, most))
         if self.nobody and os.getuid() == 0:
             os.setgroups([])
             os.setgid(65534)
@@ -113,7 +118,10 @@ def snapshot():
 def faults_of(mistake):
     """What is wrong with how the program met this mistake, in words."""
     before = snapshot()
-    how = {"preexec_fn": mistake.prepare} if mistake.file_limit is not None or mistake.nobody else {}
+    prepared = mistake.file_limit is not None or mistake.limits or mistake.nobody
+    how = {"preexec_fn": mistake.prepare} if prepared else {}
+    if mistake.environment:
+        how["env"] = {**os.environ, **mistake.environment}
     with open(mistake.stdout, "w") if mistake.stdout else contextlib.nullcontext() as stdout:
         result = run(mistake.arguments, mistake.ranks, mistake.stdin, **how, **({"stdout": stdout} if stdout else {}))
     lines = result.stderr.splitlines()
@@ -141,7 +149,7 @@ def faults_of(mistake):
     for part in mistake.parts:
         if part not in text:
             yield f"no '{part}' in the message"
-    if mistake.code == 2 and mistake.ranks == 1 and result.stdout:
+    if mistake.code == 2 and mistake.ranks == 1 and not mistake.begins and result.stdout:
         yield f"standard output is not empty: {result.stdout[:200]!r}"
     after = snapshot()
     allowed = mistake.changes + ["busy"]  # where a test keeps a job at work

@@ -194,7 +194,7 @@ void expect_clean_failure(const std::string& directory,
                           const std::function<void(CheckpointWriter&, Trained<float>&)>& attempt,
                           const std::string& reason, const std::function<void()>& mend) {
   Trained<float> trained(world(), mixed_layout(), 1);
-  CheckpointWriter writer(world(), directory, 100, trained.data);
+  CheckpointWriter writer(world(), directory, {.keep = 100}, trained.data);
   writer.save(trained.data, test_info(session().size()));
   writer.finish();
   trained.become(2);
@@ -252,6 +252,44 @@ TEST(CheckpointFaults, AFailureIsAlsoReportedByTheNextSave) {
         writer.save(trained.data, test_info(session().size()));
       },
       "Not a directory", [&] { fs::remove(folder.path() + kNewer); });
+}
+
+TEST(CheckpointFaults, WhatFailsBehindACommitIsAWarningAndTheCheckpointIsSaved) {
+  SharedFolder folder;
+  Trained<float> trained(world(), small_layout(), 1);
+  CheckpointWriter writer(world(), folder.path(),
+                          {.committed = [](const TrainState&) { throw Error(ExitCode::Io, "no ink", "Buy some."); }},
+                          trained.data);
+  writer.save(trained.data, test_info(session().size()));
+  EXPECT_NO_THROW(writer.finish());
+  EXPECT_EQ(writer.last_committed(), 1);
+  const auto warning = writer.take_warning();
+  ASSERT_EQ(warning.has_value(), session().rank() == 0);
+  EXPECT_EQ(warning.value_or("the checkpoint of step 1 is saved, but no ink. Buy some."),
+            "the checkpoint of step 1 is saved, but no ink. Buy some.");
+  EXPECT_FALSE(writer.take_warning()) << "said once";
+  load_checkpoint(world(), folder.path() + kOlder, trained.data);
+}
+
+// A rank that meets damage must not hide that another could not read: what is damaged is passed over.
+TEST(CheckpointFaults, WhatOneRankCannotReadIsNotPassedOver) {
+  if (session().size() < 2) GTEST_SKIP() << "needs a rank that only reads its part";
+  SharedFolder folder;
+  save_generations<float>(world(), folder.path(), mixed_layout(), {1, 2});
+  on_rank_0([&] { flip_byte(folder.path() + kNewer + "/state.h5", 0); });
+  Trained<float> trained(world(), mixed_layout(), 50);
+  std::vector<std::string> warnings;
+  try {
+    std::optional<Limit> no_more_files;
+    if (session().rank() == session().size() - 1) no_more_files.emplace(RLIMIT_NOFILE, 3);
+    load_newest(world(), folder.path(), trained.data, warnings);
+    ADD_FAILURE() << "loaded";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::Io) << error.what();
+    EXPECT_NE(std::string(error.what()).find("Too many open files"), std::string::npos) << error.what();
+    EXPECT_NE(error.hint().find("not passed over"), std::string::npos) << error.hint();
+  }
+  EXPECT_TRUE(warnings.empty()) << "no falling back to an older one";
 }
 
 TEST(CheckpointFaults, ALimitOnTheSizeOfFilesFailsTheSaveAtOnce) {

@@ -126,10 +126,22 @@ template <class T>
 void save_generations(Communicator& ranks, const std::string& directory, const FlatBuffer& layout,
                       const std::vector<int>& generations, int64_t keep = 100) {
   Trained<T> trained(ranks, layout, 0);
-  CheckpointWriter writer(ranks, directory, keep, trained.data);
+  CheckpointWriter writer(ranks, directory, {.keep = keep}, trained.data);
   for (const int generation : generations) {
     trained.become(generation);
     writer.save(trained.data, test_info(ranks.size()));
+  }
+  writer.finish();
+}
+
+/// The same, of weights that are not sound.
+inline void save_dead(const std::string& directory, const std::vector<int>& generations, WriterOptions options) {
+  Trained<float> trained(world(), small_layout(), 0);
+  CheckpointWriter writer(world(), directory, std::move(options), trained.data);
+  for (const int generation : generations) {
+    trained.become(generation);
+    trained.data.state.sound = false;
+    writer.save(trained.data, test_info(world().size()));
   }
   writer.finish();
 }

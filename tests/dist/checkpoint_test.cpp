@@ -126,7 +126,8 @@ TEST(Checkpoint, Hdf5ReadsTensorsAndState) {
   });
 }
 
-// What the watchdog sees: old checkpoints that are verified, when newer ones push them out, take as long as they are large.
+// What the watchdog sees: old checkpoints that are verified, when newer ones push them out, take as long as they are
+// large.
 TEST(Checkpoint, FileWorkCountsAsProgress) {
   SharedFolder folder;
   save_generations<float>(world(), folder.path(), mixed_layout(), {1, 2, 3});
@@ -139,7 +140,7 @@ TEST(Checkpoint, FileWorkCountsAsProgress) {
     EXPECT_GE(progress.work, blocks);
     std::map<int64_t, bool> nothing_known;
     progress.work = 0;
-    prune(folder.path(), 2, nothing_known, &progress);
+    prune(folder.path(), 2, /*doubted=*/-1, nothing_known, &progress);
     EXPECT_GE(progress.work, 2 * blocks);
     EXPECT_EQ(list_checkpoints(folder.path()).size(), 2u);
   });
@@ -154,7 +155,7 @@ TEST(Checkpoint, WhatChangesAfterSaveReturnsIsNotSaved) {
   SharedFolder folder;
   Trained<float> trained(world(), mixed_layout(), 0);
   {
-    CheckpointWriter writer(world(), folder.path(), 100, trained.data);
+    CheckpointWriter writer(world(), folder.path(), {.keep = 100}, trained.data);
     for (int generation = 1; generation <= 10; ++generation) {
       trained.become(generation);
       writer.save(trained.data, test_info(session().size()));
@@ -174,7 +175,7 @@ TEST(Checkpoint, AWriterThatGoesAwayCommitsWhatIsInFlight) {
   SharedFolder folder;
   {
     Trained<float> trained(world(), mixed_layout(), 3);
-    CheckpointWriter writer(world(), folder.path(), 2, trained.data);
+    CheckpointWriter writer(world(), folder.path(), {}, trained.data);
     writer.save(trained.data, test_info(session().size()));
   }
   on_rank_0([&] { EXPECT_EQ(folder.names(), std::vector<std::string>{"step-000000003"}); });
@@ -229,6 +230,84 @@ TEST(Checkpoint, KeepsTwoVerifiedOnesWhateverIsAskedAndDamaged) {
   on_rank_0([&] {
     EXPECT_EQ(folder.names(), (std::vector<std::string>{"step-000000002", "step-000000003", "step-000000004"}));
   });
+}
+
+TEST(Checkpoint, DeadOnesNeverPushOutTheNewestSoundOne) {
+  SharedFolder folder;
+  save_generations<float>(world(), folder.path(), small_layout(), {1, 2, 3});
+  save_dead(folder.path(), {4, 5, 6, 7}, {});
+  on_rank_0([&] {
+    EXPECT_EQ(folder.names(), (std::vector<std::string>{"step-000000003", "step-000000006", "step-000000007"}));
+    EXPECT_TRUE(list_checkpoints(folder.path())[2].state.sound);
+    EXPECT_FALSE(list_checkpoints(folder.path())[0].state.sound);
+  });
+  save_generations<float>(world(), folder.path(), small_layout(), {8}, 2);
+  on_rank_0([&] {
+    EXPECT_EQ(folder.names(), (std::vector<std::string>{"step-000000007", "step-000000008"})) << "it may go now";
+  });
+}
+
+TEST(Checkpoint, OneThatIsDamagedOrDoubtedIsNotTheSoundOneThatStays) {
+  SharedFolder damaged, doubted;
+  for (const SharedFolder* folder : {&damaged, &doubted})
+    save_generations<float>(world(), folder->path(), small_layout(), {1, 2, 3});
+  on_rank_0([&] { flip_byte(damaged.path() + "/step-000000003/state.h5", 5000); });
+  save_dead(damaged.path(), {5, 6}, {});
+  save_dead(doubted.path(), {5, 6}, {.doubted = 3});
+  on_rank_0([&] {
+    EXPECT_EQ(damaged.names(),
+              (std::vector<std::string>{"step-000000002", "step-000000003", "step-000000005", "step-000000006"}));
+    EXPECT_EQ(doubted.names(), (std::vector<std::string>{"step-000000002", "step-000000005", "step-000000006"}));
+  });
+}
+
+TEST(Checkpoint, TheNewestSoundOneOrThatOfAStepIsLoaded) {
+  SharedFolder folder;
+  save_generations<float>(world(), folder.path(), small_layout(), {1});
+  save_dead(folder.path(), {2, 3}, {.keep = 100});
+  Trained<float> trained(world(), small_layout(), 50);
+  std::vector<std::string> warnings;
+  const auto load = [&](ResumeFrom from) { return load_newest(world(), folder.path(), trained.data, warnings, from); };
+  EXPECT_EQ(load({})->step, 3);
+  EXPECT_EQ(load({ResumeFrom::What::Sound})->step, 1);
+  trained.expect_generation(1, "the sound one");
+  EXPECT_EQ(load({ResumeFrom::What::Step, 2})->step, 2);
+  try {
+    load({ResumeFrom::What::Step, 7});
+    ADD_FAILURE() << "loaded";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::Usage);
+    EXPECT_NE(std::string(error.what()).find("it holds: step 1, step 2 (not sound), step 3 (not sound)"),
+              std::string::npos)
+        << error.what();
+  }
+  EXPECT_TRUE(warnings.empty());
+}
+
+TEST(Checkpoint, NewerOnesAreRenamedAsideAndNeverTouchedAgain) {
+  SharedFolder folder;
+  for (const size_t renamed : {1, 2}) {
+    save_generations<float>(world(), folder.path(), small_layout(), {2, 3, static_cast<int>(2 + renamed)});
+    on_rank_0([&] { EXPECT_EQ(set_aside_after(folder.path(), 2).size(), renamed); });
+  }
+  save_generations<float>(world(), folder.path(), small_layout(), {5, 6, 7}, 2);
+  on_rank_0([&] {
+    EXPECT_EQ(folder.names(), (std::vector<std::string>{"step-000000003.aside", "step-000000003.aside-2",
+                                                        "step-000000004.aside", "step-000000006", "step-000000007"}));
+    EXPECT_TRUE(verify_checkpoint(folder.path() + "/step-000000003.aside").empty());
+    EXPECT_EQ(list_checkpoints(folder.path()).size(), 2U);
+  });
+}
+
+TEST(Checkpoint, OneOfBeforeCountsAsSoundUnlessItLiesAmongSkippedSteps) {
+  for (const int skipped : {0, 2}) {
+    TrainState state{.step = 5, .skipped_in_row = skipped, .sound = false};
+    std::string text = render_manifest({test_info(1), state, DType::F32, {}, {}, 1, {"0"}});
+    text.resize(text.rfind(",\n \"digest\""));
+    const size_t begin = text.find(",\n  \"loss\""), end = text.find("\n }", begin);
+    ASSERT_NE(end, std::string::npos) << text;
+    EXPECT_EQ(parse_manifest(seal_manifest(text.erase(begin, end - begin)), "old").state.sound, skipped == 0) << text;
+  }
 }
 
 TEST(Checkpoint, TheSameStepReplacesTheOneBefore) {

@@ -337,6 +337,7 @@ TEST(Executor, ChoosesRecomputeWhenActivationsDoNotFit) {
   };
   auto roomy = engine(1 << 30);
   EXPECT_FALSE(roomy.executor().recomputes());
+  EXPECT_FALSE(roomy.params().weights()) << "memory is taken before allocate()";
   auto tight = engine(roomy.plan().total() - 1);
   EXPECT_TRUE(tight.executor().recomputes());
   EXPECT_LT(tight.plan().total(), roomy.plan().total());

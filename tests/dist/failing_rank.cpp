@@ -1,9 +1,13 @@
 // A small program that fails in the ways a training run can, started by session_failure_test.cpp:
 // failing_rank SCENARIO EXIT_CODE
 // SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "dist/session.h"
@@ -26,6 +30,20 @@ void run(Session& session, std::string_view scenario, ExitCode code) {
     std::signal(SIGTERM, [](int) {});  // as in training, where it asks for a save
     if (rank == 1) throw error;
     world.receive(view, peer, 0).wait();
+  }
+  if (scenario == "signals-blocked") {  // as in training, where a thread waits for them
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &set, nullptr);
+    if (rank > 0) {
+      std::thread([] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(500));
+        kill(getpid(), SIGTERM);
+      }).detach();
+      throw error;
+    }
+    world.barrier();
   }
   if (scenario == "messages-in-flight") {
     Request sent = world.send(view, peer, 0), received = world.receive(view, peer, 1);

@@ -58,7 +58,8 @@ TEST(ResultSink, GetsEveryLossAndTheLogitsItAsksFor) {
           Workload workload = workload_of(config, config.data.batch, {shape}, backward);
           workload.logits = wanted;
           Engine engine(config, mesh, NodeShare{}, workload, [](const FlatBuffer&, DType) { return int64_t{0}; });
-          engine.params().initialise(7, 1);
+          engine.allocate();
+          engine.params().initialise(7, Queue{});
           const FewTargets tokens(config.data.batch, shape, config.model.vocab);
           Positions found(shape.length);
           engine.executor().run(tokens, engine.executor().draw(0, shape), &found);
@@ -96,7 +97,8 @@ TEST(DeepModel, RunsOnAWavefrontWhoseCellsHoldSeveralLayers) {
     Mesh mesh(group, resolve_mesh(shape.data, shape.segment, shape.token, group.size()));
     Engine engine(config, mesh, NodeShare{}, workload_of(config, 1, {sequence_shape(config)}, true),
                   [](const FlatBuffer&, DType) { return int64_t{0}; });
-    engine.params().initialise(7, 1);
+    engine.allocate();
+    engine.params().initialise(7, Queue{});
     const RandomTokens tokens(1, sequence_shape(config), config.model.vocab);
     double sum = engine.executor().run(tokens, engine.executor().draw(0, tokens.shape())).nll;
     group.all_reduce_sum(View<double>(&sum, {1}));

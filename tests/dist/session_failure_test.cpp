@@ -67,6 +67,13 @@ TEST(FailingRank, SaysOnceWhatAllRanksFind) {
   }
 }
 
+// mpirun ends the ranks of a job that fails by SIGTERM; nobody takes it any more for a wish to save.
+TEST(FailingRank, EndsAtOnceBySigtermWhereSignalsAreBlocked) {
+  const Ended ended = run(2, kProgram + " signals-blocked 65");
+  EXPECT_EQ(ended.code, 143) << ended.output;
+  EXPECT_EQ(count(ended.output, "the reservoir is empty"), 0) << "it waited for rank 0's word:\n" << ended.output;
+}
+
 TEST(FailingRank, InAWorldOfOneJustExits) {
   for (const int ranks : {0, 1}) {
     const Ended ended = run(ranks, kProgram + " all 65");

@@ -83,9 +83,41 @@ class CheckpointFaults(faults.FaultTest):
             call="pwrite", at=writes + 1, many=10 ** 6, error="ENOSPC"))
         self.assertEqual(result.stderr.count("No space left on device"), 3, "once for each save: 4, 6 and 8")
         self.assertEqual(self.assert_sound(directory, least=1), [2])
+        self.assertEqual([record["step"] for record in runs.metrics(directory, "save")], [2], "only what was saved is said to be")
+        self.assertEqual(result.stdout.count("save       step "), 1, result.stdout)
         self.launch(directory)
         self.assert_sound(directory)
         self.assert_same_end(directory)
+
+    def test_what_cannot_be_removed_is_a_warning_of_its_own(self):
+        calls = [call for call in self.calls(save=8) if call.name == "unlinkat" and "tmp-" in call.path]
+        directory = self.folder / "cluttered"
+        result = self.launch(directory, environment=faults.fault(at=calls[0].number, many=10 ** 6, call="", error="EBUSY"))
+        self.assertEqual(result.stderr.count("memring: warning: the checkpoint of step 8 is saved, but cannot remove "), 1,
+                         result.stderr)
+        self.assertEqual(result.stderr.count("memring: "), 1, result.stderr)
+        self.assertIn("save       step 8 ", result.stdout)
+        self.assertRegex(self.launch(directory, run__steps=10).stdout, r"(?m)^resume +from step 8 ")
+        self.assertEqual(self.assert_sound(directory), [8, 10])
+        runs.record_fault("C5", "a superfluous checkpoint cannot be removed", 1, "saved, exit 0, a warning; removed by the next save")
+
+    def test_what_the_system_refuses_to_read_is_not_taken_for_damage(self):
+        straight = self.reference()
+        cases = [("pread", "state.h5", "EIO"), ("pread", "manifest.json", "EIO"), ("open", "state.h5", "EACCES"),
+                 ("open", "manifest.json", "EACCES")]
+
+        def check(call, file, error):
+            directory = self.copy(straight, f"{call}-{file}-{error}")
+            result = self.launch(directory, code=74, run__steps=10, environment=faults.fault(
+                call=call, path=f"step-000000008/{file}", at=1, many=10 ** 6, error=error))
+            self.assertIn(os.strerror(getattr(faults.errno, error)), result.stderr)
+            self.assertIn("--checkpoint.resume names its step", result.stderr)
+            self.assertEqual(result.stderr.count("memring: "), 1, result.stderr)
+            self.assertEqual(runs.run("inspect", directory).returncode, 0)
+            self.assertRegex(self.launch(directory, run__steps=10).stdout, r"(?m)^resume +from step 8 ")
+
+        faults.in_parallel(check, cases)
+        runs.record_fault("C5", "the newest checkpoint cannot be read: EIO, EACCES", len(cases), "exit 74, nothing passed over")
 
     def test_one_rank_that_cannot_write_fails_the_save_of_all(self):
         calls = self.of_each_kind(self.calls(ranks=2, rank=1))

@@ -95,7 +95,7 @@ class FailingRanks(jobs.JobTest):
         directory = self.folder / "run"
         usual = self.training(directory, run__steps=100000, checkpoint__every=2)
         for number, odd in enumerate((0, 1)):
-            failing = self.on_failing_disk(usual, "pread", self.tokens.name, 200 + 100 * number)
+            failing = self.on_failing_disk(usual, "pread", self.tokens.name, 500 + 100 * number)
             self.assert_refused(74, r".*text\.h5.*Input/output error", 2, odd, usual, failing)
             self.assert_intact(directory)
             self.assertTrue(runs.checkpoints(directory))

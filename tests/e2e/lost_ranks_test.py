@@ -4,10 +4,8 @@ checkpoint is intact, the same command goes on, and nothing is left behind.
 SPDX-License-Identifier: Apache-2.0
 """
 import os
-import pathlib
 import random
 import re
-import shutil
 import signal
 import time
 
@@ -105,15 +103,6 @@ class LostRanks(jobs.JobTest):
         self.assertLess(seconds, TIMEOUT + 5)
         self.assert_report(self.output(process), 2, rf"no progress on \S+ for {TIMEOUT} s: rank 1 of 2 \(\S+\) no longer runs")
         self.assertRegex(self.output(process), r"rank 0 of 2 .*: Wait, peer rank 1, segment 0, layer \d")
-
-    def leave_to_open_mpi(self):
-        """A killed mpirun removes neither its folder nor its shared memory."""
-        for path in list(self.shared):
-            if "memring" not in path:
-                self.shared.discard(path)
-                pathlib.Path(path).unlink(missing_ok=True)
-        shutil.rmtree(self.temporary)
-        self.temporary.mkdir()
 
     def test_a_killed_mpirun_leaves_no_rank_behind(self):
         """Its ranks notice, and the same command goes on."""

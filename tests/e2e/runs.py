@@ -100,14 +100,18 @@ def children_of(pid):
     return sorted(found)
 
 
-def metrics(directory, kind=None):
-    """Records of metrics.jsonl; a line that is being written is left out."""
+def records_of(log):
+    """Records of a file like metrics.jsonl; a line that is being written is left out."""
     try:
-        lines = (directory / "metrics.jsonl").read_text().split("\n")[:-1]
+        lines = log.read_text().split("\n")[:-1]
     except FileNotFoundError:
         return []
-    records = [json.loads(line) for line in lines]
-    return [record for record in records if kind in (None, record["kind"])]
+    return [json.loads(line) for line in lines]
+
+
+def metrics(directory, kind=None):
+    """Records of a run's log, of one kind."""
+    return [record for record in records_of(directory / "metrics.jsonl") if kind in (None, record["kind"])]
 
 
 def losses(directory):

@@ -21,7 +21,7 @@ class Settings(runs.RunTest):
         self.assertIn("memory.tokens", runs.metrics(directory, "run_start")[0]["unused"])
         result = self.train(self.folder / "other", code=2, memory__kind="none", tbptt__window=2)
         self.assertIn("--tbptt.window: tbptt.window has no effect in this run", result.stderr)
-        self.assertNotIn("unused", self.train(self.folder / "rmt", run__steps=1).stdout)
+        self.assertNotRegex(self.train(self.folder / "rmt", run__steps=1).stdout, "(?m)^unused")
 
     def test_every_setting_that_differs_at_a_resume_is_told_with_both_values_and_what_it_does_to_the_learning_rate(self):
         directory = self.folder / "run"
@@ -77,7 +77,7 @@ class Settings(runs.RunTest):
         result = self.succeed("train", moved / "config.ini", "--run.steps=4")
         self.assertRegex(result.stdout, rf"(?m)^moved +this run is the folder of {moved}/config\.ini; it was {first}$")
         self.assertIn("resume     from step 2 ", result.stdout)
-        self.assertNotIn("unused", result.stdout, "it holds every key there is")
+        self.assertNotRegex(result.stdout, "(?m)^unused", "it holds every key there is")
         self.assertEqual(sorted(runs.losses(moved)), [1, 2, 3, 4])
         self.assertEqual(runs.metrics(first), before)
         self.assertIn(f"run.dir: {first} then, {moved} now", runs.metrics(moved, "resume")[-1]["differences"])

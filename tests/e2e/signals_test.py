@@ -146,7 +146,8 @@ class Signals(jobs.JobTest):
         for _ in range(amount):
             before = max(runs.losses(directory), default=0)
             process = self.start(*self.train_arguments(directory, checkpoint__every=2, **ENDLESS))
-            self.assertTrue(self.await_step(process, directory, before + 3), self.output(process))
+            # Step 5 saves step 4, and waits for the save of step 2 before.
+            self.assertTrue(self.await_step(process, directory, before + 5), self.output(process))
             process.send_signal(signal.SIGTERM)
             time.sleep(source.uniform(0, 0.05))
             process.kill()

@@ -3,13 +3,18 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cerrno>
 #include <cmath>
 #include <cstdint>
+#include <filesystem>
 #include <limits>
+#include <new>
 #include <set>
+#include <system_error>
 #include <vector>
 
 #include "base/arena.h"
+#include "base/as_error.h"
 #include "base/handle.h"
 #include "base/parallel.h"
 #include "base/random.h"
@@ -27,6 +32,21 @@ TEST(Shape, CountsElementsAndPrintsItself) {
   EXPECT_FALSE((Shape{2, 3}) == (Shape{2, 3, 1}));
   EXPECT_THROW((Shape{1, 1, 1, 1, 1, 1}), ShapeError);
   EXPECT_THROW((Shape{2, -1}), ShapeError);
+}
+
+TEST(AsError, WhatTheSystemRefusesIsNoBug) {
+  using std::filesystem::filesystem_error;
+  const Error folder = as_error(filesystem_error("status", "closed/run", {EACCES, std::generic_category()}));
+  EXPECT_EQ(folder.code(), ExitCode::Io);
+  EXPECT_STREQ(folder.what(), "closed/run: Permission denied");
+  const Error memory = as_error(std::bad_alloc());
+  EXPECT_EQ(memory.code(), ExitCode::Io);
+  EXPECT_TRUE(std::string(memory.what()).starts_with("out of memory; the limit that counts is ")) << memory.what();
+  const Error thread = as_error(std::system_error(EAGAIN, std::generic_category()));
+  EXPECT_EQ(thread.code(), ExitCode::Io);
+  EXPECT_NE(thread.hint().find("ulimit -u"), std::string::npos);
+  EXPECT_EQ(as_error(Error(ExitCode::Data, "damaged")).code(), ExitCode::Data);
+  EXPECT_EQ(as_error(std::logic_error("nobody expected it")).code(), ExitCode::Internal);
 }
 
 TEST(View, RowsAndSlicesPointIntoTheSameMemory) {

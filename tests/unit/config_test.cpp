@@ -43,7 +43,7 @@ void expect_mistake(const std::string& text, const std::vector<std::string>& par
 std::string all_examples() {
   std::string text;
   for (const Option& option : options())
-    text += fmt::format("[{}]\n{} = {}\n", option.section(), option.name(), option.example);
+    if (!option.of_one_start) text += fmt::format("[{}]\n{} = {}\n", option.section(), option.name(), option.example);
   return text;
 }
 
@@ -83,10 +83,23 @@ TEST(Config, EveryKeyReadsBackTheValueItPrinted) {
   const Config defaults;
   const Config back = parse_config(text, "printed.ini");
   for (const Option& option : options()) {
+    if (option.of_one_start) continue;
     EXPECT_EQ(value_text(option, back), value_text(option, config)) << option.key;
     const bool one_value = option.choices.size() == 1;
     EXPECT_TRUE(one_value || value_text(option, back) != value_text(option, defaults)) << option.key << " was not set";
   }
+}
+
+TEST(Config, AKeyOfOneStartStandsOnTheCommandLineAlone) {
+  const Config config = parse_config("", "x.ini", {"checkpoint.resume=sound"});
+  EXPECT_EQ(config.checkpoint.resume, "sound");
+  EXPECT_EQ(render_config(config).find("resume"), std::string::npos) << "a later start would go back again";
+  EXPECT_EQ(config_identity(config).find("resume"), std::string::npos);
+  expect_mistake("[checkpoint]\nresume = sound\n", {"runs.ini:2", "checkpoint.resume belongs on the command line"});
+  for (const char* value : {"", "older", "-1", "1e3", "9999999999999999999"})
+    EXPECT_THROW(parse_config("", "x.ini", {fmt::format("checkpoint.resume={}", value)}), Error) << value;
+  for (const char* value : {"newest", "0", "123"})
+    EXPECT_NO_THROW(parse_config("", "x.ini", {fmt::format("checkpoint.resume={}", value)})) << value;
 }
 
 TEST(Config, NumbersReadBackToTheSameBits) {

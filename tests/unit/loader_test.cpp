@@ -148,7 +148,8 @@ TEST(Loader, SaysWhatItUses) {
   const TemporaryFolder folder;
   const std::string path = counting_file(folder, 1105);
   EXPECT_EQ(loader_of(path, 2, 9).description(), path + ": 122 sequences of 9 tokens, 1,098 tokens used and 6 unused");
-  EXPECT_EQ(loader_of(path, 2, 1000).description(), path + ": 1 sequence of 1000 tokens, 1,000 tokens used and 104 unused");
+  EXPECT_EQ(loader_of(path, 2, 1000).description(),
+            path + ": 1 sequence of 1000 tokens, 1,000 tokens used and 104 unused");
 }
 
 TEST(Loader, TheLastTargetMustExist) {

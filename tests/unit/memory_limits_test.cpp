@@ -58,12 +58,8 @@ class Machine {
                     "Max address space         " +
                     address_space + "            unlimited            bytes     \n");
   }
-  std::vector<MemoryLimit> all(int ranks = 1, int threads = 1) const {
-    return memory_limits(ranks, threads, sources());
-  }
-  MemoryLimit tightest(int ranks = 1, int threads = 1) const {
-    return tightest_memory_limit(ranks, threads, sources());
-  }
+  std::vector<MemoryLimit> all(int ranks = 1) const { return memory_limits(ranks, sources()); }
+  MemoryLimit tightest(int ranks = 1) const { return tightest_memory_limit(ranks, sources()); }
 
  private:
   MemorySources sources() const {
@@ -89,7 +85,7 @@ TEST(MemoryLimits, AHostWithoutLimitsHasItsFreeMemoryAndItsRanksShareIt) {
 }
 
 TEST(MemoryLimits, NothingThatCanBeReadIsNoLimit) {
-  EXPECT_GT(tightest_memory_limit(1, 1, {"/nowhere", "/nowhere", [](const char*) { return nullptr; }}).available,
+  EXPECT_GT(tightest_memory_limit(1, {"/nowhere", "/nowhere", [](const char*) { return nullptr; }}).available,
             int64_t{1} << 40);
 }
 
@@ -149,13 +145,13 @@ TEST(MemoryLimits, MoreUsedThanAllowedLeavesNothing) {
   expect_limit(machine.tightest(), "control group / (memory.max)", 500, 0);
 }
 
-TEST(MemoryLimits, UlimitsAreOfEachProcessWithWhatItHasTakenAndItsStacks) {
+TEST(MemoryLimits, UlimitsAreOfEachProcessWithWhatItHasTaken) {
   Machine machine;
   machine.limits(std::to_string(1000 * kMiB), "unlimited ");
-  expect_limit(machine.tightest(4, 1), "ulimit -v", 1000, 1000 - 100 - 3 * 8 - 16);
-  expect_limit(machine.tightest(1, 5), "ulimit -v", 1000, 1000 - 100 - 7 * 8 - 16);
+  expect_limit(machine.tightest(), "ulimit -v", 1000, 1000 - 100 - 8 - 16);
+  expect_limit(machine.tightest(4), "ulimit -v", 1000, 1000 - 100 - 8 - 16);
   machine.limits("unlimited ", std::to_string(500 * kMiB));
-  expect_limit(machine.tightest(), "ulimit -d", 500, 500 - 50 - 3 * 8 - 16);
+  expect_limit(machine.tightest(), "ulimit -d", 500, 500 - 50 - 8 - 16);
   machine.limits("unlimited ", "unlimited ");
   expect_limit(machine.tightest(), "the host's free memory", 8000, 6000);
 }

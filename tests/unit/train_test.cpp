@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -227,10 +228,12 @@ TEST(RunDirectory, KnowsARunsOwnConfiguration) {
   const std::string run = folder / "run", file = config_file(run);
   make_run_directory(run);
   EXPECT_EQ(run_directory_of(file), "");
-  std::ofstream{file} << "";
+  std::ofstream{file} << render_config({});
   EXPECT_EQ(run_directory_of(file), "") << "a configuration of that name alone is no run";
   std::ofstream{run + "/lock"} << "";
   EXPECT_EQ(run_directory_of(file), run);
+  std::ofstream{file} << "[model]\nlayers = 2\n[run]\ndir = elsewhere\n";
+  EXPECT_EQ(run_directory_of(file), "") << "written by hand";
   EXPECT_EQ(run_directory_of(run + "/lock"), "");
 }
 
@@ -242,10 +245,34 @@ TEST(StopConditions, ATargetThatWasMetIsMetAtTheNextStart) {
   const StopConditions stop(run, curriculum, signals);
   TrainState state;
   EXPECT_EQ(stop.decide(state), StopReason::None);
-  state.last_loss = 2.1;
+  state.loss = state.mean_loss = 2.1;
   EXPECT_EQ(stop.decide(state), StopReason::None);
-  state.last_loss = 1.9;
+  state.loss = state.mean_loss = 1.9;
   EXPECT_EQ(stop.decide(state), StopReason::TargetLoss);
+}
+
+TEST(StartReport, NamesHostsAndCountsWhereThereAreMany) {
+  EXPECT_EQ(hosts_text({{"node1", 2}, {"node2", 1}}), "2 on node1, 1 on node2");
+  std::vector<std::pair<std::string, int>> hosts;
+  for (int i = 1; i <= 8; ++i) hosts.emplace_back(fmt::format("n{}", i), 4);
+  EXPECT_TRUE(hosts_text(hosts).ends_with(", 4 on n7, 4 on n8")) << hosts_text(hosts);
+  hosts.emplace_back("n9", 3);
+  EXPECT_TRUE(hosts_text(hosts).ends_with(", 4 on n7, 7 on 2 more hosts")) << hosts_text(hosts);
+}
+
+TEST(RunLog, NamesTheHostsWhenItsFileIsOpened) {
+  const TemporaryFolder folder;
+  const std::string path = (folder / "metrics.jsonl");
+  {
+    RunLog log({.speaks = true, .jsonl = path, .every = 1000});
+    log.start({{{"run", "a"}}, {{"node1", 2}, {"node2", 1}}});
+    EXPECT_FALSE(std::filesystem::exists(path)) << "there is a file before the step is known";
+    log.open(7);
+  }
+  const auto record = nlohmann::json::parse(test::content_of(path));
+  EXPECT_EQ(record.at("run"), "a");
+  EXPECT_EQ(record.at("step"), 7);
+  EXPECT_EQ(record.at("hosts").dump(), R"([{"name":"node1","ranks":2},{"name":"node2","ranks":1}])");
 }
 
 TEST(RunLog, ResumingDropsStepsBehindTheCheckpointAndATornLine) {
