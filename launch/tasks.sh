@@ -4,18 +4,20 @@
 # where matplotlib is installed).
 # SPDX-License-Identifier: Apache-2.0
 #
-# Usage: launch/tasks.sh [--seeds FIRST-LAST] [--jobs N] [--out DIR] [--long] [TASK...]
+# Usage: launch/tasks.sh [--seeds FIRST-LAST] [--jobs N] [--out DIR] [--long] [--longest] [TASK...]
 #   TASK: detect memorize reasoning associative (default: all); a run that is complete is not repeated
 #   --seeds FIRST-LAST  default 7-16: the ten of docs/memory_tasks.md, with which no recipe was tuned; one number: that seed
 #   --jobs N            so many runs side by side, each on one core (default: as many as there are cores)
 #   --out DIR           runs, table and picture go there (default runs/tasks)
 #   --long              detect and memorize also at 1,024 and 4,096 segments, 64 samples in one batch (detect: 2 million tokens
 #                       a sample)
+#   --longest           detect also at 100,000 and 200,000 segments, 16 samples in one batch: 50 and 100 million tokens a sample
+#                       (some two hours a seed on a core that does 380,000 tokens/s)
 # Exit: 0 done, 1 a run failed (its log says why), 2 usage or missing packages.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-first=7 last=16 jobs=$(nproc) out=runs/tasks long='' tasks=()
+first=7 last=16 jobs=$(nproc) out=runs/tasks long='' longest='' tasks=()
 while (($#)); do
   case $1 in
     --seeds)
@@ -29,7 +31,8 @@ while (($#)); do
     --jobs) jobs=${2:?launch/tasks.sh: --jobs needs a number}; shift ;;
     --out) out=${2:?launch/tasks.sh: --out needs a folder}; shift ;;
     --long) long=1 ;;
-    -*) echo "usage: launch/tasks.sh [--seeds FIRST-LAST] [--jobs N] [--out DIR] [--long] [TASK...]" >&2; exit 2 ;;
+    --longest) longest=1 ;;
+    -*) echo "usage: launch/tasks.sh [--seeds FIRST-LAST] [--jobs N] [--out DIR] [--long] [--longest] [TASK...]" >&2; exit 2 ;;
     *)
       if [[ ! -e configs/tasks/$1.ini ]]; then
         echo "launch: there is no task configs/tasks/$1.ini; there are: $(basename -s .ini configs/tasks/*.ini | xargs)" >&2
@@ -45,7 +48,7 @@ if ((${#tasks[@]} == 0)); then
 fi
 launch/install_packages.sh plots
 launch/build.sh memring
-export memring=$PWD/build/cpu/bin/memring out long
+export memring=$PWD/build/cpu/bin/memring out long longest
 
 # one TASK SEED: trains and evaluates; what is there already stays.
 # shellcheck disable=SC2317  # xargs calls it
@@ -60,6 +63,10 @@ one() {
     if [[ $long && ($1 == detect || $1 == memorize) && ! -e $run/accuracy_long.json ]]; then
       "$memring" eval "$run" --json "$run/accuracy_long.json" --device.threads=1 --eval.segments=1024,4096 \
         --eval.sequences=64 --data.batch=64
+    fi
+    if [[ $longest && $1 == detect && ! -e $run/accuracy_longest.json ]]; then
+      "$memring" eval "$run" --json "$run/accuracy_longest.json" --device.threads=1 --eval.segments=100000,200000 \
+        --eval.sequences=16 --data.batch=16 --eval.control=false
     fi
   } > "$run.log" 2>&1 || { echo "launch: $1 with seed $2 failed: $(tail -n 1 "$run.log") ($run.log)" >&2; return 1; }
   echo "$1, seed $2: done"

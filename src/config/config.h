@@ -123,6 +123,7 @@ struct LogConfig {
 struct EvalConfig {
   int64_t sequences = 0;  ///< 0 = all of the file; of a task 256
   std::string segments;   ///< tasks: one row of the table each; empty = as in training
+  bool control = true;    ///< also with the memory reset at every segment
   int buckets = 8;        ///< position buckets
   std::string json;       ///< file for the result
 };

@@ -331,6 +331,8 @@ std::vector<Option> table() {
       text("eval.segments", eval<&EvalConfig::segments>,
            "Of a memory task: numbers of segments to evaluate, written as in curriculum.stages; empty = as trained.",
            "7,16,64,256"),
+      boolean("eval.control", eval<&EvalConfig::control>,
+              "Also evaluate with the memory reset at every segment: twice the work.", "false"),
       integer("eval.buckets", eval<&EvalConfig::buckets>, {1, 1 << 20}, "Position buckets of the result.", "16"),
       path("eval.json", eval<&EvalConfig::json>, "Also write the result to this JSON file.", "eval.json"),
   };

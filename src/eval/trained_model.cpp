@@ -70,7 +70,9 @@ std::string TrainedModel::unfinished() const {
       .unfinished(checkpoint_.state);
 }
 
-bool TrainedModel::has_control() const { return config_.memory.kind != "none" && config_.memory.reset == "sequence"; }
+bool TrainedModel::has_control() const {
+  return config_.eval.control && config_.memory.kind != "none" && config_.memory.reset == "sequence";
+}
 
 void TrainedModel::reset_memory(bool each_segment) {
   if (each_segment == reset_) return;

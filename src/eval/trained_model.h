@@ -25,7 +25,7 @@ class TrainedModel {
   /// Loads the weights, once. Collective: rank 0 finds the checkpoint. Throws Error(Data) when there is none, or it is
   /// not good or of another model.
   TrainedModel(const Config&, const CheckpointChoice&, const Workload&, Session&);
-  /// Whether the memory crosses segments as in training, so that there is something to compare with.
+  /// Whether there is something to compare with, and it is wanted: the memory crosses segments as in training.
   bool has_control() const;
   /// From here on the memory is reset at every segment (the control experiment), or as in training again. The weights
   /// stay; nothing else is held twice. Collective.
