@@ -11,6 +11,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -54,7 +55,7 @@ int cores_of(MPI_Comm node) {
 /// A container may see more cores than it has time for.
 int cores_within_quota(int cores) {
   const double quota = cpu_quota();
-  return quota > 0 ? std::min(cores, std::max(1, static_cast<int>(quota + 0.5))) : cores;
+  return quota > 0 ? std::min(cores, std::max(1, static_cast<int>(std::lround(quota)))) : cores;
 }
 
 /// Memory that the ranks of a host share until the last of them ends, zero at first. It has a name only while they open
