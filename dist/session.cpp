@@ -35,7 +35,7 @@ namespace {
 constexpr std::chrono::milliseconds kRankZeroFirst{2500};
 
 // Without the domain: what schedulers and users call the node.
-std::string host_name() {
+std::string node_name() {
   char name[MPI_MAX_PROCESSOR_NAME] = "";
   int length = 0;
   MPI_Get_processor_name(name, &length);
@@ -120,7 +120,7 @@ struct Session::State {
 Session::Session(int& argc, char**& argv) {
   int provided = MPI_THREAD_SINGLE;
   MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &provided);
-  const std::string host = host_name();
+  const std::string host = node_name();
   state_ = std::make_unique<State>(State{host, Communicator::of_all_ranks(host), {}, {}, {}});
   if (provided < MPI_THREAD_SERIALIZED)
     fail(Error(ExitCode::Internal, "this MPI library was built without MPI_THREAD_SERIALIZED",
