@@ -47,8 +47,9 @@ std::vector<std::string> changed_settings(const Config& then, const Config& now,
   std::vector<std::string> lines;
   for (const auto& [key, before, after] : changed_keys(then, now))
     if (!told(key)) lines.push_back(fmt::format("{}: {} then, {} now", key, shown(before), shown(after)));
-  const double before = learning_rate(then.optimizer, then.run, state.step, state.tokens),
-               after = learning_rate(now.optimizer, now.run, state.step, state.tokens);
+  constexpr int64_t kAnyLength = 1;  // of the shorter sequences, which are not drawn here
+  const double before = next_rate(then, Curriculum(then, kAnyLength), state),
+               after = next_rate(now, Curriculum(now, kAnyLength), state);
   if (before != after)
     lines.push_back(fmt::format("learning rate of step {}: {:.3g} as it was set then, {:.3g} now{}", state.step + 1,
                                 before, after,

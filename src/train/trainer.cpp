@@ -166,8 +166,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals,
     }
 
     progress.enter(Phase::Update);
-    const double lr = falling_with(curriculum.left(state), config.optimizer,
-                                   learning_rate(config.optimizer, config.run, state.step, state.tokens));
+    const double lr = next_rate(config, curriculum, state);
     if (usable) {
       optimizer.step(lr, state.step - state.skipped + 1, optimizer.clipping(reduced.norm) / reduced.sums.targets);
       sync->gather(params.weights());
