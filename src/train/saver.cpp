@@ -93,7 +93,8 @@ Saver::Saver(const Config& config, const Dataset& dataset, Session& session, Mes
       options_{.keep = config.checkpoint.keep,
                .committed = [run = run_](const TrainState& state) { write_progress(run, state); }} {}
 
-Resumed Saver::resume(const std::string& from) {
+Resumed Saver::resume() {
+  const std::string& from = config_.checkpoint.resume;
   Resumed resumed;
   const auto found = load_newest(world_, directory_, data_, resumed.warnings, resume_from(from));
   if (!found) {

@@ -127,7 +127,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals,
   Optimizer optimizer(engine.queue(), params, sync->shard(), config.optimizer);
   Saver saver(config, *dataset, session, mesh, engine, optimizer, sync->shard());
   progress.enter(Phase::Load);
-  const Resumed resumed = saver.resume(config.checkpoint.resume);
+  const Resumed resumed = saver.resume();
   TrainState state = resumed.state;
   log.open(state.step);
   if (config.log.schedule) print_schedule(executor, session.rank());
