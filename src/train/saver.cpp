@@ -16,12 +16,6 @@
 namespace memring {
 namespace {
 
-/// Of an identity: "data.digest=...".
-std::string data_in(const std::string& identity) {
-  const size_t at = identity.rfind("data.digest=");
-  return at == std::string::npos ? "data.digest=(not there)" : identity.substr(at, identity.find('\n', at) - at);
-}
-
 /// What the bits depend on.
 std::vector<std::string> differences(const CheckpointInfo& then, const CheckpointInfo& now) {
   std::vector<std::string> lines;
@@ -108,8 +102,8 @@ Resumed Saver::resume() {
   std::vector<std::string> other;
   for (const auto& [key, before, now] : changed_identity(then, config_))
     other.push_back(fmt::format("{}: {} -> {}", key, before, now));
-  if (const std::string before = data_in(saved.identity), now = data_in(info_.identity); before != now)
-    other.push_back(fmt::format("{} -> {}", before, now));
+  for (std::string& line : differing_lines(data_line_in(saved.identity), data_line(dataset_.digest())))
+    other.push_back(std::move(line));
   if (!other.empty())
     throw Error(
         ExitCode::Usage,
@@ -144,8 +138,7 @@ void Saver::warn_about(const CheckpointSummary& newest, std::vector<std::string>
                     progress_file(run_), directory_, newest.step));
   if (!newest.state.sound)
     warnings.push_back(
-        fmt::format("checkpoint {} is not sound ({}): --checkpoint.resume=sound goes back to the newest "
-                    "that is",
+        fmt::format("checkpoint {} is not sound ({}): --checkpoint.resume=sound goes back to the newest that is",
                     newest.path, describe_loss(newest.state)));
 }
 
