@@ -29,7 +29,7 @@ bool Curriculum::advance(TrainState& state, const SequenceShape& shape, const Re
         state.stage_loss == 0 ? reduced.loss() : kMemory * state.stage_loss + (1 - kMemory) * reduced.loss();
   if (learned(state)) return false;
   const bool low = config_.promote_loss > 0 && state.stage_loss > 0 && state.stage_loss < config_.promote_loss &&
-                       state.stage_steps >= config_.min_steps;
+                   state.stage_steps >= config_.min_steps;
   const bool long_enough = config_.max_steps > 0 && state.stage_steps >= config_.max_steps && state.stage < last();
   if (!low && !long_enough) return false;
   ++state.stage;
