@@ -224,6 +224,7 @@ void Session::fail(const Error& error) {
   std::fputs(text.c_str(), stderr);
   std::fflush(stderr);
   if (size() > 1) MPI_Abort(MPI_COMM_WORLD, code);
+  MPI_Finalize();  // nobody else is waited for, and Open MPI would leave a folder in TMPDIR
   std::_Exit(code);
 }
 
