@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/engine.h"
 
-#include <algorithm>
-
 #include "base/parallel.h"
 #include "kernels/exact_sum/exact_sum.h"
 

@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
@@ -17,6 +16,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/machine.h"
 #include "io/file.h"
 #include "io/manifest.h"
 
@@ -62,9 +62,7 @@ std::optional<int64_t> step_of_name(const std::string& name) {
 }
 
 std::string temporary_name(int64_t step) {
-  std::array<char, 256> host{};
-  if (::gethostname(host.data(), host.size() - 1) != 0) std::strcpy(host.data(), "unknown");
-  return fmt::format("{}{}{}-{}", checkpoint_name(step), kTemporary, ::getpid(), host.data());
+  return fmt::format("{}{}{}-{}", checkpoint_name(step), kTemporary, ::getpid(), host_name());
 }
 
 bool is_temporary_name(const std::string& name) {

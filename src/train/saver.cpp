@@ -16,12 +16,6 @@
 namespace memring {
 namespace {
 
-/// Of an identity: "data.digest=...".
-std::string data_in(const std::string& identity) {
-  const size_t at = identity.rfind("data.digest=");
-  return at == std::string::npos ? "data.digest=(not there)" : identity.substr(at, identity.find('\n', at) - at);
-}
-
 /// What the bits depend on.
 std::vector<std::string> differences(const CheckpointInfo& then, const CheckpointInfo& now) {
   std::vector<std::string> lines;
@@ -47,8 +41,9 @@ std::vector<std::string> changed_settings(const Config& then, const Config& now,
   std::vector<std::string> lines;
   for (const auto& [key, before, after] : changed_keys(then, now))
     if (!told(key)) lines.push_back(fmt::format("{}: {} then, {} now", key, shown(before), shown(after)));
-  const double before = learning_rate(then.optimizer, then.run, state.step, state.tokens),
-               after = learning_rate(now.optimizer, now.run, state.step, state.tokens);
+  constexpr int64_t kAnyLength = 1;  // of the shorter sequences, which are not drawn here
+  const double before = next_rate(then, Curriculum(then, kAnyLength), state),
+               after = next_rate(now, Curriculum(now, kAnyLength), state);
   if (before != after)
     lines.push_back(fmt::format("learning rate of step {}: {:.3g} as it was set then, {:.3g} now{}", state.step + 1,
                                 before, after,
@@ -92,7 +87,8 @@ Saver::Saver(const Config& config, const Dataset& dataset, Session& session, Mes
       options_{.keep = config.checkpoint.keep,
                .committed = [run = run_](const TrainState& state) { write_progress(run, state); }} {}
 
-Resumed Saver::resume(const std::string& from) {
+Resumed Saver::resume() {
+  const std::string& from = config_.checkpoint.resume;
   Resumed resumed;
   const auto found = load_newest(world_, directory_, data_, resumed.warnings, resume_from(from));
   if (!found) {
@@ -106,8 +102,8 @@ Resumed Saver::resume(const std::string& from) {
   std::vector<std::string> other;
   for (const auto& [key, before, now] : changed_identity(then, config_))
     other.push_back(fmt::format("{}: {} -> {}", key, before, now));
-  if (const std::string before = data_in(saved.identity), now = data_in(info_.identity); before != now)
-    other.push_back(fmt::format("{} -> {}", before, now));
+  for (std::string& line : differing_lines(data_line_in(saved.identity), data_line(dataset_.digest())))
+    other.push_back(std::move(line));
   if (!other.empty())
     throw Error(
         ExitCode::Usage,
@@ -142,8 +138,7 @@ void Saver::warn_about(const CheckpointSummary& newest, std::vector<std::string>
                     progress_file(run_), directory_, newest.step));
   if (!newest.state.sound)
     warnings.push_back(
-        fmt::format("checkpoint {} is not sound ({}): --checkpoint.resume=sound goes back to the newest "
-                    "that is",
+        fmt::format("checkpoint {} is not sound ({}): --checkpoint.resume=sound goes back to the newest that is",
                     newest.path, describe_loss(newest.state)));
 }
 

@@ -36,7 +36,7 @@ class Saver {
   /// Loads the checkpoint that checkpoint.resume names, by default the newest good one, and renames newer ones aside
   /// when it names one. Throws Error(Usage) when it is of another run, and Error(Data) when there is none although one
   /// was committed.
-  Resumed resume(const std::string& from);
+  Resumed resume();
   /// The first step has found the weights of the checkpoint that was resumed to be unsound, whatever it says itself.
   void doubt_resumed();
   /// While training goes on: that a save fails is a warning, for it costs no more than the time since the last good

@@ -120,8 +120,7 @@ void warn_about_idle_ranks(Engine& engine, MeshShape mesh, RunLog& log) {
   if (const int64_t batch = engine.workload().batch; batch < mesh.data)
     log.warning(
         fmt::format("{} sequences on a data axis of {} ranks: {} of {} ranks have no work; use mesh.segment or "
-                    "mesh.token for them, "
-                    "or a larger data.batch",
+                    "mesh.token for them, or a larger data.batch",
                     batch, mesh.data, (mesh.data - batch) * mesh.segment * mesh.token, mesh.world()));
   if (segments < mesh.segment)
     log.warning(fmt::format(
