@@ -136,7 +136,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals,
 
     const bool usable = reduced.finite && reduced.sums.targets > 0;
     judge(state, reduced, chance);
-    if (!state.sound && state.step == resumed.state.step) saver.doubt_resumed();
+    if (!state.sound && state.step == resumed.state.step) saver.doubt_resumed(log);
     // Only now are the weights of the step before known to be sound or not, and they have not changed since. Those of a
     // step that is skipped are not saved: they may be dead, and would push out good ones.
     if (usable) state.skipped_in_row = 0;
