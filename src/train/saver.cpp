@@ -142,7 +142,18 @@ void Saver::warn_about(const CheckpointSummary& newest, std::vector<std::string>
                     newest.path, describe_loss(newest.state)));
 }
 
-void Saver::doubt_resumed() { options_.doubted = resumed_; }
+/// Nobody judged a last save before it was made. The mark is for later starts: they would take it for sound.
+void Saver::doubt_resumed(RunLog& log) {
+  if (resumed_ < 0) return;
+  options_.doubted = resumed_;
+  if (world_.rank() > 0) return;
+  const std::string path = directory_ + "/" + checkpoint_name(resumed_);
+  if (is_doubted(path)) return;
+  const auto failure = failure_of([&] { doubt_checkpoint(path); });
+  log.warning(fmt::format("checkpoint {} has proved not to be sound: --checkpoint.resume=sound goes back to the newest "
+                          "that is{}",
+                          path, failure ? fmt::format(" (not marked in it: {})", failure->text) : ""));
+}
 
 /// Throws Error(Io), the same on every rank, when this save cannot start.
 void Saver::save(const TrainState& state) {

@@ -38,7 +38,7 @@ class Saver {
   /// was committed.
   Resumed resume();
   /// The first step has found the weights of the checkpoint that was resumed to be unsound, whatever it says itself.
-  void doubt_resumed();
+  void doubt_resumed(RunLog&);
   /// While training goes on: that a save fails is a warning, for it costs no more than the time since the last good
   /// one. Throws Error(Numeric) when the weights are not finite, Error(Data) when the text was rewritten meanwhile.
   void try_save(const TrainState&, RunLog&);

@@ -159,7 +159,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals,
 
     const bool usable = reduced.finite && reduced.sums.targets > 0;
     judge(state, reduced, chance);
-    if (!state.sound && state.step == resumed.state.step) saver.doubt_resumed();
+    if (!state.sound && state.step == resumed.state.step) saver.doubt_resumed(log);
     if (usable) {  // weights whose step is skipped are not saved: they may be dead, and would push out good ones
       state.skipped_in_row = 0;
       step_start += saves.make(state, saver, progress, log);
