@@ -8,7 +8,6 @@
 
 #include "base/version.h"
 #include "io/agreement.h"
-#include "io/checkpoint_files.h"
 #include "kernels/norm/norm.h"
 #include "train/run_directory.h"
 #include "train/soundness.h"
@@ -75,7 +74,7 @@ Saver::Saver(const Config& config, const Dataset& dataset, Session& session, Mes
       info_{.config = render_config(config),
             .identity = config_identity(config) + data_line(dataset.digest()),
             .mesh = describe(mesh.shape()),
-            .isa = name_of(engine.queue().isa()),
+            .isa = instruction_sets(engine.queue()),
             .dtype = engine.numerics().name,
             .version = build(),
             .threads = engine.queue().threads(),
@@ -85,7 +84,9 @@ Saver::Saver(const Config& config, const Dataset& dataset, Session& session, Mes
       run_(config.run.dir),
       directory_(checkpoint_directory(run_)),
       options_{.keep = config.checkpoint.keep,
-               .committed = [run = run_](const TrainState& state) { write_progress(run, state); }} {}
+               .committed = [run = run_](const TrainState& state) { write_progress(run, state); }} {
+  if (world_.rank() == 0) folder_ = folder_id(run_);
+}
 
 Resumed Saver::resume() {
   const std::string& from = config_.checkpoint.resume;
@@ -150,14 +151,26 @@ void Saver::doubt_resumed(RunLog& log) {
   const std::string path = directory_ + "/" + checkpoint_name(resumed_);
   if (is_doubted(path)) return;
   const auto failure = failure_of([&] { doubt_checkpoint(path); });
-  log.warning(fmt::format("checkpoint {} has proved not to be sound: --checkpoint.resume=sound goes back to the newest "
-                          "that is{}",
-                          path, failure ? fmt::format(" (not marked in it: {})", failure->text) : ""));
+  log.warning(
+      fmt::format("checkpoint {} has proved not to be sound: --checkpoint.resume=sound goes back to the newest "
+                  "that is{}",
+                  path, failure ? fmt::format(" (not marked in it: {})", failure->text) : ""));
+}
+
+/// Lock, log and configuration lie in the folder in which the run began: in one that came in its place a checkpoint
+/// would be another run's.
+void Saver::expect_same_folder() const {
+  if (folder_id(run_) != folder_)
+    throw Error(ExitCode::Io, fmt::format("{} is another folder now than when this run began", run_),
+                "Another job may use it: put the old folder back, or stop this run.");
 }
 
 /// Throws Error(Io), the same on every rank, when this save cannot start.
 void Saver::save(const TrainState& state) {
   if (state.step == last_saved_) return;
+  std::optional<Failure> failure;
+  if (world_.rank() == 0) failure = failure_of([&] { expect_same_folder(); });
+  if (failure = first_failure(world_, failure); failure) throw Error(failure->code, failure->text, failure->hint);
   // Under the digest that the checkpoint names, nothing else may have been trained on.
   dataset_.expect_unchanged([&] { advance(data_.progress); });
   const double square = SquaredNorm::of(queue_, data_.weights.rows(data_.shard.begin, data_.shard.size()));

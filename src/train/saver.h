@@ -13,6 +13,7 @@
 #include "dist/session.h"
 #include "engine/engine.h"
 #include "io/checkpoint.h"
+#include "io/checkpoint_files.h"
 #include "runlog/runlog.h"
 #include "train/optimizer.h"
 
@@ -54,6 +55,7 @@ class Saver {
 
  private:
   void warn_about(const CheckpointSummary& newest, std::vector<std::string>& warnings) const;
+  void expect_same_folder() const;
   void save(const TrainState&);
   void tell_committed(RunLog&);
   void tolerate(const std::function<void()>& write, RunLog&);
@@ -64,6 +66,7 @@ class Saver {
   CheckpointInfo info_;
   Communicator& world_;
   Queue& queue_;
+  FolderId folder_;  ///< of the run directory; rank 0 only
   std::string run_, directory_;
   WriterOptions options_;
   std::unique_ptr<CheckpointWriter> writer_;

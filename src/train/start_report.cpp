@@ -54,7 +54,7 @@ StartFacts start_facts(const Config& config, Session& session, Mesh& mesh, Engin
        fmt::format("{} as data x segment x token = {}, {}", session.size(), describe(mesh.shape()), hosts_text(hosts))},
       {"compute", fmt::format("cpu, {} thread{} a rank ({}), {}, {}", engine.queue().threads(),
                               engine.queue().threads() == 1 ? "" : "s", engine.numerics().threads.reason,
-                              name_of(engine.queue().isa()), engine.numerics().name)},
+                              instruction_sets(engine.queue()), engine.numerics().name)},
       {"model", fmt::format("{} parameters, memory {}", engine.params().layout().size, memory_text(config.memory))},
       {"data",
        fmt::format("{}, {} segments each{}{}", dataset.description(), shape.segments(),
