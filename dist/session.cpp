@@ -11,6 +11,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -34,7 +35,7 @@ namespace {
 constexpr std::chrono::milliseconds kRankZeroFirst{2500};
 
 // Without the domain: what schedulers and users call the node.
-std::string host_name() {
+std::string node_name() {
   char name[MPI_MAX_PROCESSOR_NAME] = "";
   int length = 0;
   MPI_Get_processor_name(name, &length);
@@ -54,7 +55,7 @@ int cores_of(MPI_Comm node) {
 /// A container may see more cores than it has time for.
 int cores_within_quota(int cores) {
   const double quota = cpu_quota();
-  return quota > 0 ? std::min(cores, std::max(1, static_cast<int>(quota + 0.5))) : cores;
+  return quota > 0 ? std::min(cores, std::max(1, static_cast<int>(std::lround(quota)))) : cores;
 }
 
 /// Memory that the ranks of a host share until the last of them ends, zero at first. It has a name only while they open
@@ -119,7 +120,7 @@ struct Session::State {
 Session::Session(int& argc, char**& argv) {
   int provided = MPI_THREAD_SINGLE;
   MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &provided);
-  const std::string host = host_name();
+  const std::string host = node_name();
   state_ = std::make_unique<State>(State{host, Communicator::of_all_ranks(host), {}, {}, {}});
   if (provided < MPI_THREAD_SERIALIZED)
     fail(Error(ExitCode::Internal, "this MPI library was built without MPI_THREAD_SERIALIZED",
@@ -223,6 +224,7 @@ void Session::fail(const Error& error) {
   std::fputs(text.c_str(), stderr);
   std::fflush(stderr);
   if (size() > 1) MPI_Abort(MPI_COMM_WORLD, code);
+  MPI_Finalize();  // nobody else is waited for, and Open MPI would leave a folder in TMPDIR
   std::_Exit(code);
 }
 

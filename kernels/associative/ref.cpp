@@ -205,16 +205,24 @@ void memory_write_backward(MemoryRows<T> d, MemoryState<T> d_state, MemoryState<
     for (int64_t i = 0; i < e.keys; ++i) d_state.z[i] += d_den[r] * rows.k[r * e.keys + i];
 }
 
-#define MEMRING_INSTANTIATE(T)                                                                                      \
-  template void dpfp_forward(T*, const T*, int64_t, int64_t, int64_t);                                              \
-  template void dpfp_backward(T*, const T*, const T*, int64_t, int64_t, int64_t);                                   \
-  template void memory_read(T*, T*, MemoryState<const T>, Associative::Smallest&, MemoryExtent);                    \
-  template void memory_read_backward(T*, MemoryState<T>, const T*, T*, MemoryState<const T>, MemoryExtent);         \
-  template void memory_write(MemoryState<T>, MemoryRows<const T>, MemoryState<const T>, T*, Associative::Smallest&, \
-                             MemoryExtent);                                                                         \
-  template void memory_write_backward(MemoryRows<T>, MemoryState<T>, MemoryState<const T>, MemoryRows<const T>,     \
-                                      MemoryState<const T>, T*, T*, MemoryExtent)
-MEMRING_INSTANTIATE(float);
-MEMRING_INSTANTIATE(double);
+template void dpfp_forward(float*, const float*, int64_t, int64_t, int64_t);
+template void dpfp_backward(float*, const float*, const float*, int64_t, int64_t, int64_t);
+template void memory_read(float*, float*, MemoryState<const float>, Associative::Smallest&, MemoryExtent);
+template void memory_read_backward(float*, MemoryState<float>, const float*, float*, MemoryState<const float>,
+                                   MemoryExtent);
+template void memory_write(MemoryState<float>, MemoryRows<const float>, MemoryState<const float>, float*,
+                           Associative::Smallest&, MemoryExtent);
+template void memory_write_backward(MemoryRows<float>, MemoryState<float>, MemoryState<const float>,
+                                    MemoryRows<const float>, MemoryState<const float>, float*, float*, MemoryExtent);
+template void dpfp_forward(double*, const double*, int64_t, int64_t, int64_t);
+template void dpfp_backward(double*, const double*, const double*, int64_t, int64_t, int64_t);
+template void memory_read(double*, double*, MemoryState<const double>, Associative::Smallest&, MemoryExtent);
+template void memory_read_backward(double*, MemoryState<double>, const double*, double*, MemoryState<const double>,
+                                   MemoryExtent);
+template void memory_write(MemoryState<double>, MemoryRows<const double>, MemoryState<const double>, double*,
+                           Associative::Smallest&, MemoryExtent);
+template void memory_write_backward(MemoryRows<double>, MemoryState<double>, MemoryState<const double>,
+                                    MemoryRows<const double>, MemoryState<const double>, double*, double*,
+                                    MemoryExtent);
 
 }  // namespace memring::reference

@@ -3,6 +3,7 @@
 
 #include <dnnl.hpp>
 #include <map>
+#include <new>
 #include <tuple>
 
 #ifndef MEMRING_STD_THREADS

@@ -4,6 +4,7 @@
 #include <dnnl.h>
 
 #include <algorithm>
+#include <new>
 #include <vector>
 
 #include "kernels/common/bf16.h"

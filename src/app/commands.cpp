@@ -19,9 +19,8 @@ std::vector<Command> table() {
       {"train",
        "trains; run again, it resumes from the newest good checkpoint of its run directory",
        "CONFIG.ini [--section.key=value ...]",
-       "CONFIG.ini: the configuration; the keys below may be set in it or behind it. Behind it, a key that has no "
-       "effect\n"
-       "there is an error. A run's own config.ini stands for the run in whose directory it lies.",
+       "CONFIG.ini: the configuration; the keys below may be set in it or behind it. A key behind it that has no\n"
+       "effect is an error. A run's own config.ini stands for the run in whose directory it lies.",
        "mpirun -n 2 memring train configs/quickstart.ini --run.dir=runs/books --data.path=data/books.h5",
        1,
        1,
@@ -136,13 +135,11 @@ std::string general_help() {
   return text +
          "\nOptions\n"
          "  --help     this text; `memring COMMAND --help` documents every option of a command\n"
-         "  --version  the version\n"
+         "  --version  the version, and a digest of the sources it was built from\n"
          "\nExit codes\n"
-         "  0 done, 1 a comparison failed, 2 usage or configuration, 65 unusable data or checkpoint, 70 numeric "
-         "failure,\n"
-         "  71 internal error or lost rank, 74 input/output, 75 saved and stopped early (start the same command "
-         "again),\n"
-         "  130 interrupted twice\n";
+         "  0 done, 1 a comparison failed, 2 usage or configuration, 65 unusable data or checkpoint,\n"
+         "  70 numeric failure, 71 internal error or lost rank, 74 the system refused (a file, memory, a thread),\n"
+         "  75 saved and stopped early (start the same command again), 130 interrupted twice\n";
 }
 
 std::string command_help(const Command& command) {

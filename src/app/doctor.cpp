@@ -162,8 +162,7 @@ std::string host_line(const std::string& name, const Host& host) {
       f.problem[0] ? std::string(f.problem) : fmt::format("fsync and rename work, {:.0f} ms", f.disk_seconds * 1e3);
   return fmt::format(
       "host       {}: {}, {} of {} cores, {} rank(s) with {} thread(s) in all, {}, {}, memory {} ({} available: {}), "
-      "disk "
-      "{} free ({})\n",
+      "disk {} free ({})\n",
       name, f.cpu, host.usable(), f.cores, host.ranks, host.threads, name_of(static_cast<Isa>(f.isa)),
       f.amx ? "AMX" : "no AMX", gib(f.memory_total), gib(f.memory_available), f.memory_limit, gib(f.disk_free), disk);
 }

@@ -12,7 +12,6 @@
 #include "eval/perplexity.h"
 #include "eval/task_accuracy.h"
 #include "io/agreement.h"
-#include "io/checkpoint_files.h"
 #include "io/file.h"
 #include "io/manifest.h"
 #include "train/run_directory.h"

@@ -8,7 +8,11 @@
 
 namespace memring {
 
-/// Throws Error(Usage) on one rank that has another version or configuration than rank 0, saying what differs. Threads,
+/// Throws Error(Usage) on one rank that runs another command or build of memring than rank 0: before anything else that
+/// ranks do together. Collective.
+void require_same_program(Session&, const std::string& command);
+
+/// Throws Error(Usage) on one rank that has another configuration than rank 0, saying what differs. Threads,
 /// memory, instruction set and the data's place may differ from host to host. Collective.
 void require_same_start(Session&, const Config&);
 

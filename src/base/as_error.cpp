@@ -11,9 +11,6 @@ namespace memring {
 namespace {
 
 constexpr const char* kPermissions = "Check the path and its permissions.";
-constexpr const char* kThreads =
-    "Raise the limit on processes (ulimit -u, or the job's limit of pids) or on memory (ulimit -v), or set "
-    "device.threads.";
 
 double mib(int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
 
@@ -26,12 +23,17 @@ Error as_error(const std::exception& exception) {
     return {ExitCode::Io, fmt::format("{}: {}", files->path1().string(), files->code().message()), kPermissions};
   if (const auto* system = dynamic_cast<const std::system_error*>(&exception)) {
     if (system->code() == std::errc::resource_unavailable_try_again)
-      return {ExitCode::Io, "the system does not start another thread", kThreads};
+      return out_of_threads("the system does not start another thread");
     if (system->code() == std::errc::not_enough_memory) return out_of_memory();
     return {ExitCode::Io, fmt::format("the system refused a call: {}", system->what()), kPermissions};
   }
   return {ExitCode::Internal, fmt::format("unexpected error: {}", exception.what()),
           "This is a bug in memring; please report it with the command line."};
+}
+
+Error out_of_threads(const std::string& message) {
+  return {ExitCode::Io, message,
+          "Raise the limit of processes (ulimit -u, pids.max) or of memory (ulimit -v), or set device.threads lower."};
 }
 
 Error out_of_memory(int64_t bytes) {

@@ -5,29 +5,21 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <ctime>
 #include <fstream>
 #include <sstream>
 #include <string>
 
 #include "base/surroundings.h"
+#include "base/system_numbers.h"
 
 namespace memring {
-namespace {
 
-/// The number behind `key` in a /proc file of "key: 123 kB" lines, in bytes; 0 when it is not there.
-int64_t proc_bytes(const char* path, const std::string& key) {
-  std::ifstream file(path);
-  for (std::string word; file >> word;)
-    if (word == key) {
-      int64_t kib = 0;
-      file >> kib;
-      return kib * 1024;
-    }
-  return 0;
+std::string host_name() {
+  std::array<char, 256> name{};
+  return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown";
 }
-
-}  // namespace
 
 int process_cores() {
   const cpu_set_t cores = allowed_cores();
@@ -36,7 +28,7 @@ int process_cores() {
 
 int machine_cores() { return static_cast<int>(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN))); }
 
-int64_t peak_memory() { return proc_bytes("/proc/self/status", "VmHWM:"); }
+int64_t peak_memory() { return kib_behind("/proc/self/status", "VmHWM:").value_or(0); }
 
 double process_seconds() {
   std::ifstream file("/proc/self/stat");

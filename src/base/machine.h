@@ -3,9 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 namespace memring {
 
+std::string host_name();   ///< the whole name that the system has, or "unknown"
 int process_cores();       ///< cores that this process may run on
 int machine_cores();       ///< cores that are online
 int64_t peak_memory();     ///< VmHWM of this process, in bytes

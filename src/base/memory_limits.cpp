@@ -6,12 +6,11 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <limits>
 #include <optional>
-#include <sstream>
 
 #include "base/control_groups.h"
+#include "base/system_numbers.h"
 
 namespace memring {
 namespace {
@@ -20,29 +19,6 @@ namespace fs = std::filesystem;
 using Bytes = std::optional<int64_t>;
 
 constexpr int64_t kMiB = int64_t{1} << 20;
-
-/// The number that a file holds; none where it says "max" or cannot be read.
-Bytes number_in(const fs::path& path) {
-  std::ifstream file(path);
-  int64_t value = 0;
-  return file >> value ? Bytes(value) : std::nullopt;
-}
-
-/// The number behind `key` in a file of "key number" lines.
-Bytes number_behind(const fs::path& path, const std::string& key) {
-  std::ifstream file(path);
-  for (std::string line; std::getline(file, line);) {
-    if (!line.starts_with(key)) continue;
-    int64_t value = 0;
-    if (std::istringstream(line.substr(key.size())) >> value) return value;
-  }
-  return std::nullopt;
-}
-
-Bytes kib_behind(const fs::path& path, const std::string& key) {
-  const Bytes kib = number_behind(path, key);
-  return kib ? Bytes(*kib * 1024) : std::nullopt;
-}
 
 // Host
 // ------------------------------------------------------------------------------------------------------------------

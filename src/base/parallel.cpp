@@ -12,7 +12,7 @@
 #include <thread>
 #include <vector>
 
-#include "base/error.h"
+#include "base/as_error.h"
 
 #ifndef MEMRING_STD_THREADS
 #include <omp.h>
@@ -99,10 +99,8 @@ void start_threads(int threads) {
   }
 #endif
   if (!refusal.empty())
-    throw Error(ExitCode::Io,
-                fmt::format("{} threads were to compute, and the system starts {}: {}", threads, started, refusal),
-                "Raise the limit of processes (ulimit -u, pids.max) or of memory (ulimit -v), or set device.threads "
-                "lower.");
+    throw out_of_threads(
+        fmt::format("{} threads were to compute, and the system starts {}: {}", threads, started, refusal));
   if (delivered < threads)
     throw Error(ExitCode::Usage, fmt::format("{} threads were to compute, and OpenMP gives {}", threads, delivered),
                 "Unset OMP_THREAD_LIMIT, OMP_DYNAMIC and OMP_MAX_ACTIVE_LEVELS.");

@@ -9,7 +9,6 @@
 #include <fstream>
 
 #include "base/control_groups.h"
-#include "base/machine.h"
 #include "base/surroundings.h"
 
 namespace memring {

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/engine.h"
 
-#include <algorithm>
-
 #include "base/parallel.h"
+#include "base/surroundings.h"
 #include "kernels/exact_sum/exact_sum.h"
 
 namespace memring {
@@ -85,6 +84,13 @@ Numerics numerics(const Config& config, const NodeShare& node) {
   n.queue.threads = n.threads.threads;
   n.queue.block = strict(config) ? config.run.block : 0;
   return n;
+}
+
+std::string instruction_sets(const Queue& queue) {
+  std::string text = name_of(queue.isa());
+  for (const char* name : {"ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ONEDNN_CPU_ISA_HINTS", "DNNL_CPU_ISA_HINTS"})
+    if (const std::string value = variable(name); !value.empty()) text += fmt::format(" ({} = {})", name, value);
+  return text;
 }
 
 GradientSync::Order gradient_order(const Config& config) {

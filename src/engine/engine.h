@@ -29,6 +29,9 @@ struct Numerics {
 };
 Numerics numerics(const Config&, const NodeShare&);
 
+/// The instruction sets that the bits depend on: that of our own loops, and what the environment holds oneDNN to.
+std::string instruction_sets(const Queue&);
+
 /// How the gradients of ranks are to be summed.
 GradientSync::Order gradient_order(const Config&);
 

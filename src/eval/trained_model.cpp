@@ -77,7 +77,6 @@ bool TrainedModel::has_control() const {
 void TrainedModel::reset_memory(bool each_segment) {
   if (each_segment == reset_) return;
   reset_ = each_segment;
-  config_.device.memory = engine_->limit().available;  // asked again, the system would count the weights as taken
   Arena weights = engine_->take_weights();
   engine_.reset();  // before the next one takes its memory
   engine_ = engine(std::move(weights));

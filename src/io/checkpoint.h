@@ -28,8 +28,8 @@ struct TrainState {
   int64_t skipped_in_row = 0;
   double seconds = 0;  ///< spent training, over all restarts
 
-  int64_t stage = 0;        ///< of the curriculum, counted from 0
-  int64_t stage_steps = 0;  ///< steps done in it
+  int64_t stage = 0;        ///< stages of the curriculum that are behind it; all of them once the last is learned
+  int64_t stage_steps = 0;  ///< steps done in the one it is in
   double stage_loss = 0;    ///< running average over its batches of full length; 0: none yet
 
   double loss = 0;       ///< the last one that was a number, nats per token

@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
@@ -17,6 +16,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/machine.h"
 #include "io/file.h"
 #include "io/manifest.h"
 
@@ -27,6 +27,7 @@ namespace {
 constexpr const char* kPrefix = "step-";
 constexpr const char* kTemporary = ".tmp-";
 constexpr const char* kAside = ".aside";
+constexpr const char* kDoubted = "/not-sound";
 
 std::vector<std::string> entries_of(const std::string& directory) {
   std::error_code error;
@@ -62,9 +63,7 @@ std::optional<int64_t> step_of_name(const std::string& name) {
 }
 
 std::string temporary_name(int64_t step) {
-  std::array<char, 256> host{};
-  if (::gethostname(host.data(), host.size() - 1) != 0) std::strcpy(host.data(), "unknown");
-  return fmt::format("{}{}{}-{}", checkpoint_name(step), kTemporary, ::getpid(), host.data());
+  return fmt::format("{}{}{}-{}", checkpoint_name(step), kTemporary, ::getpid(), host_name());
 }
 
 bool is_temporary_name(const std::string& name) {
@@ -166,6 +165,15 @@ void remove_folder(const std::string& path) {
   if (error)
     throw Error(ExitCode::Io, fmt::format("cannot remove {}: {}", path, error.message()),
                 "Remove it by hand, or check the permissions of its folder.");
+}
+
+void doubt_checkpoint(const std::string& path) {
+  write_text_file(path + kDoubted, "the first step that went on from here found its loss or gradient not sound\n");
+}
+
+bool is_doubted(const std::string& path) {
+  std::error_code unknown;
+  return fs::exists(path + kDoubted, unknown);
 }
 
 void prune(const std::string& directory, int64_t keep, int64_t doubted, std::map<int64_t, bool>& verified,

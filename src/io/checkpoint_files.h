@@ -47,6 +47,10 @@ std::string publish(const std::string& temporary, const std::string& final_path)
 /// Throws Error(Io) when it cannot be done.
 void remove_folder(const std::string& path);
 
+/// Marks a checkpoint that calls itself sound and has proved not to be: for whoever comes later, it is not.
+void doubt_checkpoint(const std::string& path);
+bool is_doubted(const std::string& path);
+
 /// Removes what is older than the `keep` newest verified checkpoints, but never the newest verified one that is sound;
 /// the one of step `doubted` does not count as sound. `verified` remembers by step what was found intact or damaged
 /// before; others are read and checked now, whereby `progress` (may be null) advances. Without `keep` verified ones

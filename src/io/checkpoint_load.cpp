@@ -189,7 +189,6 @@ std::optional<CheckpointSummary> load_newest(Communicator& world, const std::str
   std::string reasons;
   std::set<int64_t> tried;
   for (;;) {
-    // Rank 0 decides what there is: on a network file system the others may not see it yet.
     const std::vector<int64_t> steps = shared_steps(world, directory, from);
     if (steps.empty() && tried.empty()) return std::nullopt;
     const auto next = std::find_if(steps.begin(), steps.end(), [&](int64_t step) { return tried.count(step) == 0; });
@@ -207,13 +206,11 @@ std::optional<CheckpointSummary> load_newest(Communicator& world, const std::str
                         " It was not passed over: an older checkpoint is taken only when "
                         "--checkpoint.resume names its step.");
       if (error.code() != ExitCode::Data) throw;
-      warnings.push_back(is_gone(world, path)
-                             ? fmt::format("checkpoint {} was removed while it was read, so the newest "
-                                           "that is there now is tried",
-                                           path)
-                             : fmt::format("checkpoint {} is not usable, so the one before it is "
-                                           "tried: {}",
-                                           path, error.what()));
+      warnings.push_back(
+          is_gone(world, path)
+              ? fmt::format("checkpoint {} was removed while it was read, so the newest that is there now is tried",
+                            path)
+              : fmt::format("checkpoint {} is not usable, so the one before it is tried: {}", path, error.what()));
       reasons += fmt::format("\n  {}: {}", checkpoint_name(*next), error.what());
     }
   }

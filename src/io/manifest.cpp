@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "io/checkpoint_files.h"
 #include "io/digest.h"
 
 namespace memring {
@@ -264,8 +265,10 @@ std::string manifest_text(const std::string& checkpoint) {
 }
 
 CheckpointSummary summary_of(const Manifest& manifest, const std::string& path) {
-  return {
+  CheckpointSummary summary{
       path, manifest.state.step, manifest.info, manifest.state, manifest.layout, manifest.stored, manifest.file_bytes};
+  if (is_doubted(path)) summary.state.sound = false;
+  return summary;
 }
 
 std::vector<Piece> pieces_of(const FlatBuffer& layout, const std::vector<Places>& places, int group, Range range,

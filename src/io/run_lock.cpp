@@ -12,17 +12,12 @@
 #include <cstring>
 #include <filesystem>
 
+#include "base/machine.h"
 #include "io/checkpoint.h"
 #include "io/file.h"
 
 namespace memring {
 namespace {
-
-std::string host_name() {
-  std::array<char, 256> host{};
-  if (::gethostname(host.data(), host.size() - 1) != 0) return "unknown";
-  return host.data();
-}
 
 /// "process 12 on node3"
 std::string name_of_holder(pid_t process) { return fmt::format("process {} on {}", process, host_name()); }

@@ -13,6 +13,7 @@
 #include <csignal>
 #include <filesystem>
 
+#include "base/machine.h"
 #include "io/file.h"
 
 namespace memring {
@@ -35,11 +36,6 @@ void replace_action(void (*from)(int), void (*to)(int)) {
     struct sigaction now {};
     if (::sigaction(signal, nullptr, &now) == 0 && now.sa_handler == from) std::signal(signal, to);
   }
-}
-
-std::string host_name() {
-  std::array<char, 256> host{};
-  return ::gethostname(host.data(), host.size() - 1) == 0 ? host.data() : "unknown";
 }
 
 }  // namespace

@@ -56,8 +56,8 @@ class RunLog {
   /// The lines of the start. They are printed at once, before the run takes memory and reads checkpoints; the file
   /// waits for open().
   void start(StartFacts facts);
-  /// Opens the file, and writes the run_start record. The run goes on behind `first_step`: later lines of an earlier
-  /// attempt go to a file of their own. Records before this have no file to go to. Once.
+  /// Opens the file, and writes the run_start record, then what was recorded before. The run goes on behind
+  /// `first_step`: later lines of an earlier attempt go to a file of their own. Once.
   void open(int64_t first_step);
   void resumed(int64_t step, const std::string& path, const std::vector<std::string>& differences);
   void step(const StepRecord&);  ///< every step goes to the file, each `every`-th to the terminal

@@ -27,11 +27,11 @@ bool Curriculum::advance(TrainState& state, const SequenceShape& shape, const Re
   if (reduced.finite && shape == stage(state))
     state.stage_loss =
         state.stage_loss == 0 ? reduced.loss() : kMemory * state.stage_loss + (1 - kMemory) * reduced.loss();
-  if (this->learned(state)) return false;
-  const bool learned = config_.promote_loss > 0 && state.stage_loss > 0 && state.stage_loss < config_.promote_loss &&
-                       state.stage_steps >= config_.min_steps;
-  const bool over = config_.max_steps > 0 && state.stage_steps >= config_.max_steps && state.stage < last();
-  if (!learned && !over) return false;
+  if (learned(state)) return false;
+  const bool low = config_.promote_loss > 0 && state.stage_loss > 0 && state.stage_loss < config_.promote_loss &&
+                   state.stage_steps >= config_.min_steps;
+  const bool long_enough = config_.max_steps > 0 && state.stage_steps >= config_.max_steps && state.stage < last();
+  if (!low && !long_enough) return false;
   ++state.stage;
   state.stage_steps = 0;
   state.stage_loss = 0;

@@ -41,6 +41,11 @@ double falling_with(double left, const OptimizerConfig& c, double lr) {
   return std::min(lr, c.min_lr + (c.lr - c.min_lr) * left);
 }
 
+double next_rate(const Config& config, const Curriculum& curriculum, const TrainState& state) {
+  return falling_with(curriculum.left(state), config.optimizer,
+                      learning_rate(config.optimizer, config.run, state.step, state.tokens));
+}
+
 int64_t Optimizer::bytes(DType dtype, int64_t shard) {
   Arena measure;
   measure.take(dtype, {shard});

@@ -7,6 +7,7 @@
 #include "dist/mesh.h"
 #include "kernels/adamw/adamw.h"
 #include "model/params.h"
+#include "train/curriculum.h"
 
 namespace memring {
 
@@ -18,6 +19,9 @@ double learning_rate(const OptimizerConfig&, const RunConfig&, int64_t step, int
 
 /// `lr`, but no more than the line from the peak to min_lr allows on which the share `left` is still to go.
 double falling_with(double left, const OptimizerConfig&, double lr);
+
+/// The rate that the next step takes: both of the above.
+double next_rate(const Config&, const Curriculum&, const TrainState&);
 
 class Optimizer {
  public:

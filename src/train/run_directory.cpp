@@ -19,6 +19,8 @@
 namespace memring {
 namespace {
 
+constexpr const char* kDigest = "data.digest=";
+
 std::map<std::string, std::string> lines_of(const std::string& text) {
   std::map<std::string, std::string> lines;
   std::istringstream stream(text);
@@ -48,7 +50,11 @@ std::string config_file(const std::string& run) { return run + "/config.ini"; }
 std::string metrics_file(const std::string& run) { return run + "/metrics.jsonl"; }
 std::string progress_file(const std::string& run) { return run + "/progress"; }
 
-std::string data_line(const std::string& digest) { return fmt::format("data.digest={}\n", digest); }
+std::string data_line(const std::string& digest) { return fmt::format("{}{}\n", kDigest, digest); }
+std::string data_line_in(const std::string& identity) {
+  const size_t at = identity.rfind(kDigest);
+  return at == std::string::npos ? "" : identity.substr(at);
+}
 
 std::vector<std::string> differing_lines(const std::string& then, const std::string& now) {
   const auto old_lines = lines_of(then), new_lines = lines_of(now);

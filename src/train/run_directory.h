@@ -36,8 +36,10 @@ void require_no_progress(const std::string& run);
 /// The step that progress_file names; -1 where there is none, or no number in it.
 int64_t step_reached(const std::string& run);
 
-/// The line of a checkpoint's identity that names the content of its data.
+/// The line of a checkpoint's identity that names the content of its data, the last one; and that of an identity, empty
+/// where it has none.
 std::string data_line(const std::string& digest);
+std::string data_line_in(const std::string& identity);
 /// The run directory whose own config.ini `file` is, wherever it has been moved or copied to; empty where it is none.
 std::string run_directory_of(const std::string& file);
 

@@ -8,19 +8,12 @@
 
 #include "base/version.h"
 #include "io/agreement.h"
-#include "io/checkpoint_files.h"
 #include "kernels/norm/norm.h"
 #include "train/run_directory.h"
 #include "train/soundness.h"
 
 namespace memring {
 namespace {
-
-/// Of an identity: "data.digest=...".
-std::string data_in(const std::string& identity) {
-  const size_t at = identity.rfind("data.digest=");
-  return at == std::string::npos ? "data.digest=(not there)" : identity.substr(at, identity.find('\n', at) - at);
-}
 
 /// What the bits depend on.
 std::vector<std::string> differences(const CheckpointInfo& then, const CheckpointInfo& now) {
@@ -47,8 +40,9 @@ std::vector<std::string> changed_settings(const Config& then, const Config& now,
   std::vector<std::string> lines;
   for (const auto& [key, before, after] : changed_keys(then, now))
     if (!told(key)) lines.push_back(fmt::format("{}: {} then, {} now", key, shown(before), shown(after)));
-  const double before = learning_rate(then.optimizer, then.run, state.step, state.tokens),
-               after = learning_rate(now.optimizer, now.run, state.step, state.tokens);
+  constexpr int64_t kAnyLength = 1;  // of the shorter sequences, which are not drawn here
+  const double before = next_rate(then, Curriculum(then, kAnyLength), state),
+               after = next_rate(now, Curriculum(now, kAnyLength), state);
   if (before != after)
     lines.push_back(fmt::format("learning rate of step {}: {:.3g} as it was set then, {:.3g} now{}", state.step + 1,
                                 before, after,
@@ -80,7 +74,7 @@ Saver::Saver(const Config& config, const Dataset& dataset, Session& session, Mes
       info_{.config = render_config(config),
             .identity = config_identity(config) + data_line(dataset.digest()),
             .mesh = describe(mesh.shape()),
-            .isa = name_of(engine.queue().isa()),
+            .isa = instruction_sets(engine.queue()),
             .dtype = engine.numerics().name,
             .version = build(),
             .threads = engine.queue().threads(),
@@ -90,9 +84,12 @@ Saver::Saver(const Config& config, const Dataset& dataset, Session& session, Mes
       run_(config.run.dir),
       directory_(checkpoint_directory(run_)),
       options_{.keep = config.checkpoint.keep,
-               .committed = [run = run_](const TrainState& state) { write_progress(run, state); }} {}
+               .committed = [run = run_](const TrainState& state) { write_progress(run, state); }} {
+  if (world_.rank() == 0) folder_ = folder_id(run_);
+}
 
-Resumed Saver::resume(const std::string& from) {
+Resumed Saver::resume() {
+  const std::string& from = config_.checkpoint.resume;
   Resumed resumed;
   const auto found = load_newest(world_, directory_, data_, resumed.warnings, resume_from(from));
   if (!found) {
@@ -106,8 +103,8 @@ Resumed Saver::resume(const std::string& from) {
   std::vector<std::string> other;
   for (const auto& [key, before, now] : changed_identity(then, config_))
     other.push_back(fmt::format("{}: {} -> {}", key, before, now));
-  if (const std::string before = data_in(saved.identity), now = data_in(info_.identity); before != now)
-    other.push_back(fmt::format("{} -> {}", before, now));
+  for (std::string& line : differing_lines(data_line_in(saved.identity), data_line(dataset_.digest())))
+    other.push_back(std::move(line));
   if (!other.empty())
     throw Error(
         ExitCode::Usage,
@@ -142,16 +139,38 @@ void Saver::warn_about(const CheckpointSummary& newest, std::vector<std::string>
                     progress_file(run_), directory_, newest.step));
   if (!newest.state.sound)
     warnings.push_back(
-        fmt::format("checkpoint {} is not sound ({}): --checkpoint.resume=sound goes back to the newest "
-                    "that is",
+        fmt::format("checkpoint {} is not sound ({}): --checkpoint.resume=sound goes back to the newest that is",
                     newest.path, describe_loss(newest.state)));
 }
 
-void Saver::doubt_resumed() { options_.doubted = resumed_; }
+/// Nobody judged a last save before it was made. The mark is for later starts: they would take it for sound.
+void Saver::doubt_resumed(RunLog& log) {
+  if (resumed_ < 0) return;
+  options_.doubted = resumed_;
+  if (world_.rank() > 0) return;
+  const std::string path = directory_ + "/" + checkpoint_name(resumed_);
+  if (is_doubted(path)) return;
+  const auto failure = failure_of([&] { doubt_checkpoint(path); });
+  log.warning(
+      fmt::format("checkpoint {} has proved not to be sound: --checkpoint.resume=sound goes back to the newest "
+                  "that is{}",
+                  path, failure ? fmt::format(" (not marked in it: {})", failure->text) : ""));
+}
+
+/// Lock, log and configuration lie in the folder in which the run began: in one that came in its place a checkpoint
+/// would be another run's.
+void Saver::expect_same_folder() const {
+  if (folder_id(run_) != folder_)
+    throw Error(ExitCode::Io, fmt::format("{} is another folder now than when this run began", run_),
+                "Another job may use it: put the old folder back, or stop this run.");
+}
 
 /// Throws Error(Io), the same on every rank, when this save cannot start.
 void Saver::save(const TrainState& state) {
   if (state.step == last_saved_) return;
+  std::optional<Failure> failure;
+  if (world_.rank() == 0) failure = failure_of([&] { expect_same_folder(); });
+  if (failure = first_failure(world_, failure); failure) throw Error(failure->code, failure->text, failure->hint);
   // Under the digest that the checkpoint names, nothing else may have been trained on.
   dataset_.expect_unchanged([&] { advance(data_.progress); });
   const double square = SquaredNorm::of(queue_, data_.weights.rows(data_.shard.begin, data_.shard.size()));

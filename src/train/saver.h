@@ -13,6 +13,7 @@
 #include "dist/session.h"
 #include "engine/engine.h"
 #include "io/checkpoint.h"
+#include "io/checkpoint_files.h"
 #include "runlog/runlog.h"
 #include "train/optimizer.h"
 
@@ -36,9 +37,9 @@ class Saver {
   /// Loads the checkpoint that checkpoint.resume names, by default the newest good one, and renames newer ones aside
   /// when it names one. Throws Error(Usage) when it is of another run, and Error(Data) when there is none although one
   /// was committed.
-  Resumed resume(const std::string& from);
+  Resumed resume();
   /// The first step has found the weights of the checkpoint that was resumed to be unsound, whatever it says itself.
-  void doubt_resumed();
+  void doubt_resumed(RunLog&);
   /// While training goes on: that a save fails is a warning, for it costs no more than the time since the last good
   /// one. Throws Error(Numeric) when the weights are not finite, Error(Data) when the text was rewritten meanwhile.
   void try_save(const TrainState&, RunLog&);
@@ -54,6 +55,7 @@ class Saver {
 
  private:
   void warn_about(const CheckpointSummary& newest, std::vector<std::string>& warnings) const;
+  void expect_same_folder() const;
   void save(const TrainState&);
   void tell_committed(RunLog&);
   void tolerate(const std::function<void()>& write, RunLog&);
@@ -64,6 +66,7 @@ class Saver {
   CheckpointInfo info_;
   Communicator& world_;
   Queue& queue_;
+  FolderId folder_;  ///< of the run directory; rank 0 only
   std::string run_, directory_;
   WriterOptions options_;
   std::unique_ptr<CheckpointWriter> writer_;

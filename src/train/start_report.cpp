@@ -54,7 +54,7 @@ StartFacts start_facts(const Config& config, Session& session, Mesh& mesh, Engin
        fmt::format("{} as data x segment x token = {}, {}", session.size(), describe(mesh.shape()), hosts_text(hosts))},
       {"compute", fmt::format("cpu, {} thread{} a rank ({}), {}, {}", engine.queue().threads(),
                               engine.queue().threads() == 1 ? "" : "s", engine.numerics().threads.reason,
-                              name_of(engine.queue().isa()), engine.numerics().name)},
+                              instruction_sets(engine.queue()), engine.numerics().name)},
       {"model", fmt::format("{} parameters, memory {}", engine.params().layout().size, memory_text(config.memory))},
       {"data",
        fmt::format("{}, {} segments each{}{}", dataset.description(), shape.segments(),
@@ -120,8 +120,7 @@ void warn_about_idle_ranks(Engine& engine, MeshShape mesh, RunLog& log) {
   if (const int64_t batch = engine.workload().batch; batch < mesh.data)
     log.warning(
         fmt::format("{} sequences on a data axis of {} ranks: {} of {} ranks have no work; use mesh.segment or "
-                    "mesh.token for them, "
-                    "or a larger data.batch",
+                    "mesh.token for them, or a larger data.batch",
                     batch, mesh.data, (mesh.data - batch) * mesh.segment * mesh.token, mesh.world()));
   if (segments < mesh.segment)
     log.warning(fmt::format(

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "base/machine.h"
 #include "data/dataset.h"
@@ -27,22 +28,38 @@ namespace {
 using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-/// When to save besides at the end: by steps on every rank alike, by the clock of rank 0, which asks in the reduction.
-class SaveTimes {
+/// Saves besides the one at the end: by steps on every rank alike, by the clock of rank 0, which asks in the reduction.
+/// Only the step behind a save's own shows whether its weights are sound, so the save waits for it.
+class LaterSaves {
  public:
-  explicit SaveTimes(const CheckpointConfig& config) : config_(config) {}
+  explicit LaterSaves(const CheckpointConfig& config) : config_(config) {}
   void ask(StepSums& sums, bool rank0) const {
     if (rank0 && config_.every_minutes > 0 && seconds_since(last_) >= 60 * config_.every_minutes) sums.save = true;
   }
-  bool due(int64_t step, const StepSums& reduced) const {
-    return reduced.save || (config_.every > 0 && step % config_.every == 0);
+  void plan(int64_t step, const StepSums& reduced) {
+    if (!reduced.save && (config_.every == 0 || step % config_.every != 0)) return;
+    due_ = true;
+    last_ = Clock::now();
   }
-  void saved() { last_ = Clock::now(); }
+  /// Saves what is due, and returns how long that took, which is no part of the step.
+  Clock::duration make(const TrainState& state, Saver& saver, Progress& progress, RunLog& log) {
+    if (!std::exchange(due_, false)) return {};
+    const auto start = Clock::now();
+    progress.enter(Phase::Save);
+    saver.try_save(state, log);
+    return Clock::now() - start;
+  }
 
  private:
   CheckpointConfig config_;
   Clock::time_point last_ = Clock::now();
+  bool due_ = false;
 };
+
+/// A stop that is asked for among skipped steps waits for the first that is not, or for the end of patience with them.
+bool may_end(StopReason reason, const TrainState& state) {
+  return reason != StopReason::None && (state.skipped_in_row == 0 || finished(reason));
+}
 
 [[noreturn]] void give_up(const TrainState& state, Saver& saver, RunLog& log) {
   saver.settle(log);
@@ -51,6 +68,21 @@ class SaveTimes {
       fmt::format("the gradient was not finite in {} steps in a row, up to step {}; nothing has been saved since",
                   state.skipped_in_row, state.step),
       saver.way_back() + " Or look at the data of these steps.");
+}
+
+void tell_where_it_goes_on(const Resumed& resumed, bool began_before, RunLog& log) {
+  for (const auto& warning : resumed.warnings) log.warning(warning);
+  if (!resumed.path.empty())
+    log.resumed(resumed.state.step, resumed.path, resumed.differences);
+  else if (began_before)
+    log.note("anew       from the beginning: an earlier start left no checkpoint");
+  for (const auto& path : resumed.aside) log.note(fmt::format("           set aside as {}", path));
+  if (!log.set_aside().empty())
+    log.note(fmt::format("           records of an earlier start are kept in {}", log.set_aside()));
+}
+
+StageRecord stage_record(const Curriculum& curriculum, const TrainState& state) {
+  return {curriculum.number(state) + 1, std::ssize(curriculum.stages()), curriculum.learned(state)};
 }
 
 }  // namespace
@@ -95,7 +127,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals,
   Optimizer optimizer(engine.queue(), params, sync->shard(), config.optimizer);
   Saver saver(config, *dataset, session, mesh, engine, optimizer, sync->shard());
   progress.enter(Phase::Load);
-  const Resumed resumed = saver.resume(config.checkpoint.resume);
+  const Resumed resumed = saver.resume();
   TrainState state = resumed.state;
   log.open(state.step);
   if (config.log.schedule) print_schedule(executor, session.rank());
@@ -103,25 +135,16 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals,
   warn_about_mixed_hosts(session.world(), engine, log);
   warn_about_idle_ranks(engine, mesh.shape(), log);
   warn_about_repeats(config, *dataset, log);
-  for (const auto& warning : resumed.warnings) log.warning(warning);
-  if (!resumed.path.empty())
-    log.resumed(state.step, resumed.path, resumed.differences);
-  else if (began_before)
-    log.note("anew       from the beginning: an earlier start left no checkpoint");
-  for (const auto& path : resumed.aside) log.note(fmt::format("           set aside as {}", path));
-  if (!log.set_aside().empty())
-    log.note(fmt::format("           records of an earlier start are kept in {}", log.set_aside()));
+  tell_where_it_goes_on(resumed, began_before, log);
 
-  SaveTimes saves(config.checkpoint);
+  LaterSaves saves(config.checkpoint);
   StopConditions stop(config.run, curriculum, signals);
   executor.set_cell_observer([&](int64_t done, int64_t total) { log.progress(state.step + 1, done, total); });
 
   const double chance = std::log(config.model.vocab), seconds_before = state.seconds;
-  bool save_due = false;
   const auto start = Clock::now();
   StopReason reason = stop.decide(state);
-  // A stop that is asked for among skipped steps waits for the first that is not, or for the end of patience with them.
-  while (reason == StopReason::None || (state.skipped_in_row > 0 && !finished(reason))) {
+  while (!may_end(reason, state)) {
     auto step_start = Clock::now();
     progress.step = state.step + 1;
     const SequenceShape shape = curriculum.shape(state);
@@ -136,21 +159,14 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals,
 
     const bool usable = reduced.finite && reduced.sums.targets > 0;
     judge(state, reduced, chance);
-    if (!state.sound && state.step == resumed.state.step) saver.doubt_resumed();
-    // Only now are the weights of the step before known to be sound or not, and they have not changed since. Those of a
-    // step that is skipped are not saved: they may be dead, and would push out good ones.
-    if (usable) state.skipped_in_row = 0;
-    if (save_due && usable) {
-      const auto save_start = Clock::now();
-      progress.enter(Phase::Save);
-      saver.try_save(state, log);
-      save_due = false;
-      step_start += Clock::now() - save_start;
+    if (!state.sound && state.step == resumed.state.step) saver.doubt_resumed(log);
+    if (usable) {  // weights whose step is skipped are not saved: they may be dead, and would push out good ones
+      state.skipped_in_row = 0;
+      step_start += saves.make(state, saver, progress, log);
     }
 
     progress.enter(Phase::Update);
-    const double lr = falling_with(curriculum.left(state), config.optimizer,
-                                   learning_rate(config.optimizer, config.run, state.step, state.tokens));
+    const double lr = next_rate(config, curriculum, state);
     if (usable) {
       optimizer.step(lr, state.step - state.skipped + 1, optimizer.clipping(reduced.norm) / reduced.sums.targets);
       sync->gather(params.weights());
@@ -163,8 +179,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals,
     state.seconds = seconds_before + seconds_since(start);
     const double stage_loss = state.stage_loss;
     if (curriculum.advance(state, shape, reduced))
-      log.stage(state.step, {curriculum.number(state) + 1, std::ssize(curriculum.stages()), curriculum.learned(state)},
-                curriculum.stage(state), stage_loss);
+      log.stage(state.step, stage_record(curriculum, state), curriculum.stage(state), stage_loss);
 
     const int64_t memory = state.step % config.log.every == 0 || state.step == 1
                                ? session.world().all_reduce_max(peak_memory())
@@ -186,14 +201,11 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals,
     saver.tell(seconds_since(step_start), log);
     if (state.skipped_in_row > config.run.max_skipped) give_up(state, saver, log);
     if (const StopReason now = stop.decide(state, reduced); now != StopReason::None) {
-      if (reason == StopReason::None && state.skipped_in_row > 0 && !finished(now))
+      if (reason == StopReason::None && !may_end(now, state))
         log.note(fmt::format("stop       {}: waits for a step that is not skipped", describe(now)));
       reason = now;
     }
-    if (saves.due(state.step, reduced.sums)) {
-      save_due = true;
-      saves.saved();
-    }
+    saves.plan(state.step, reduced.sums);
   }
   progress.enter(Phase::Save);
   if (state.skipped_in_row > 0) give_up(state, saver, log);
@@ -204,7 +216,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals,
     log.warning(unfinished +
                 ". It goes on with a larger run.steps; a recipe may need another learning rate or other stages.");
   log.end(describe(reason), state.step, state.tokens, state.seconds, static_cast<int>(code),
-          {curriculum.number(state) + 1, std::ssize(curriculum.stages()), curriculum.learned(state)});
+          stage_record(curriculum, state));
   if (code == ExitCode::Again) log.note("           start the same command again to go on");
   return code;
 }

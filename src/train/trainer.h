@@ -13,8 +13,7 @@
 namespace memring {
 
 /// Trains, or resumes from the newest good checkpoint of the run directory; `told` are further lines of its start.
-/// Collective. Returns 0 (done) or 75 (saved
-/// and stopped early); throws Error for everything else.
+/// Collective. Returns 0 (done) or 75 (saved and stopped early); throws Error for everything else.
 ExitCode train(const Config&, Session&, SignalWatch&, const std::vector<std::pair<std::string, std::string>>& told);
 
 }  // namespace memring

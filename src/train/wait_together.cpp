@@ -14,7 +14,8 @@ bool wait_together(Session& session, const SignalWatch& signals, double seconds,
   for (;;) {
     session.progress().advance();
     const double left = seconds - std::chrono::duration<double>(Clock::now() - start).count();
-    const Answer mine = signals.terminate() ? Stop : done() ? Yes : left <= 0 ? TimeOver : NotYet;
+    // A signal ends a wait; where there is nothing to wait for, the run takes it as at any other moment.
+    const Answer mine = done() ? Yes : signals.terminate() ? Stop : left <= 0 ? TimeOver : NotYet;
     const int64_t all = session.world().all_reduce_max(mine);
     if (all == Stop)
       throw Error(ExitCode::Again, "stopped by a signal before the first step", "Start the same command again.");

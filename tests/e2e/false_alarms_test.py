@@ -48,7 +48,7 @@ class FalseAlarms(jobs.JobTest):
         """A whole 8K segment in one action, which takes more than the limit forward and again backward."""
         limit = 1.5
         seconds = self.outlast(3, lambda layers: self.train_arguments(
-            self.folder / f"run-{layers}", memory__kind="none", memory__tokens=0, segment__length=8192, data__length=8192, data__batch=1,
+            self.folder / f"run-{layers}", memory__kind="none", segment__length=8192, data__length=8192, data__batch=1,
             data__micro_batch=1, model__dim=256, model__heads=4, model__layers=layers, run__steps=1, run__timeout=limit, **mesh),
             ranks=2 if mesh else None, limit=2 * limit)  # two actions
         runs.record_fault("H2", f"a step of two actions, of {seconds:.0f} s, under a limit of {limit} s", 1, "no alarm")

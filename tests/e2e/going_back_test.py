@@ -82,6 +82,22 @@ class GoingBack(faults.FaultTest):
             self.assertEqual(result.stderr, "")
             self.assertTrue(all(path.exists() for path in aside))
 
+    def test_a_last_save_that_proves_dead_in_the_next_start_is_never_the_sound_one(self):
+        """Nobody has judged the weights of a last save: the next start does, and every start after that knows."""
+        keys = {"checkpoint__every": 1, "optimizer__lr": 30, "optimizer__clip": 0, "optimizer__schedule": "constant"}
+        self.launch(self.directory)
+        self.launch(self.directory, run__steps=11, **keys)
+        self.assertEqual(self.sound(), [11, 10], "its step was sound, and it ended there")
+        result = self.launch(self.directory, run__steps=12, **keys)
+        self.assertIn("step-000000011 has proved not to be sound", result.stderr)
+        for steps in (13, 14):
+            self.launch(self.directory, run__steps=steps, **keys)
+            self.assertEqual(self.sound(), [10])
+        self.assertIn(10, self.steps())
+        result = self.launch(self.directory, run__steps=12, checkpoint__resume="sound")
+        self.assertRegex(result.stdout, r"(?m)^resume +from step 10 ")
+        self.assertLess(runs.losses(self.directory)[12], 6)
+
     def records(self, name):
         return runs.records_of(self.directory / name)
 

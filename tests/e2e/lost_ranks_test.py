@@ -92,7 +92,7 @@ class LostRanks(jobs.JobTest):
         """The other works on in its action, until it waits for keys: that moves nothing, however long the action is."""
         directory = self.folder / "run"
         process = self.start(*self.train_arguments(directory, **{
-            **jobs.ENDLESS, "memory__kind": "none", "memory__tokens": 0, "segment__length": 4096, "data__length": 4096, "data__batch": 1,
+            **jobs.ENDLESS, "memory__kind": "none", "segment__length": 4096, "data__length": 4096, "data__batch": 1,
             "data__micro_batch": 1, "run__timeout": TIMEOUT, **self.mesh(3), "mesh__token": 2}), ranks=2)
         self.assertTrue(self.await_step(process, directory, 1), self.output(process))
         pids = self.await_ranks(process, 2)

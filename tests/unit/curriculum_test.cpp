@@ -108,6 +108,18 @@ TEST(Curriculum, EndsTheRunSomeStepsAfterTheLastStageWasLearned) {
   EXPECT_EQ(open.left(state), 1);
 }
 
+TEST(Curriculum, TheNextRateIsWhatTheScheduleAndTheStepsBehindTheLastStageLeave) {
+  const Config config = curriculum_config({"curriculum.promote_loss=0.1", "curriculum.after=10", "optimizer.lr=1",
+                                           "optimizer.warmup=0", "optimizer.schedule=linear", "run.steps=100"});
+  const Curriculum curriculum(config, 1);
+  TrainState state{.step = 20};
+  EXPECT_DOUBLE_EQ(next_rate(config, curriculum, state), 0.8);
+  state.stage = 4;
+  EXPECT_DOUBLE_EQ(next_rate(config, curriculum, state), 0.8) << "the schedule has fallen further";
+  state.stage_steps = 5;
+  EXPECT_DOUBLE_EQ(next_rate(config, curriculum, state), 0.5);
+}
+
 TEST(Curriculum, TheAverageOfFullLengthDecidesNotOneGoodBatch) {
   const Curriculum curriculum(curriculum_config({"curriculum.promote_loss=0.1", "curriculum.min_steps=2"}), 1);
   TrainState state;

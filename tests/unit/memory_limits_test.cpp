@@ -3,7 +3,6 @@
 #include "base/memory_limits.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>

@@ -223,6 +223,11 @@ TEST(RunDirectory, LinesThatOneSideLacksDiffer) {
             (std::vector<std::string>{"a: 1 -> (not there)", "c: 3 -> 4", "d: (not there) -> 5"}));
 }
 
+TEST(RunDirectory, FindsTheDataInAnIdentity) {
+  EXPECT_EQ(data_line_in("data.batch=4\n" + data_line("0123abc")), data_line("0123abc"));
+  EXPECT_EQ(data_line_in("data.batch=4\n"), "");
+}
+
 TEST(RunDirectory, KnowsARunsOwnConfiguration) {
   const TemporaryFolder folder;
   const std::string run = folder / "run", file = config_file(run);
