@@ -42,9 +42,9 @@ std::string Curriculum::unfinished(const TrainState& state) const {
   if (learned(state) || (config_.promote_loss == 0 && state.stage == last())) return "";
   const SequenceShape& shape = stage(state);
   return fmt::format(
-      "the curriculum is not finished: stage {} of {} ({} segment{} of {} tokens) is not learned after {} steps{}",
+      "the curriculum is not finished: stage {} of {} ({} segment{} of {} tokens) is not learned after {} step{}{}",
       state.stage + 1, stages_.size(), shape.segments(), shape.segments() == 1 ? "" : "s", shape.text_of(0),
-      state.stage_steps,
+      state.stage_steps, state.stage_steps == 1 ? "" : "s",
       config_.promote_loss > 0 ? fmt::format(", with a loss of {:.4f} where curriculum.promote_loss is {}",
                                              state.stage_loss, config_.promote_loss)
                                : "");
