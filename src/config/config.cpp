@@ -158,7 +158,8 @@ std::vector<std::string> unknown_settings(std::string_view text, const std::stri
 std::vector<ChangedKey> changed_keys(const Config& then, const Config& now) {
   std::vector<ChangedKey> changed;
   for (const Option& option : options())
-    if (std::string before = value_text(option, then), after = value_text(option, now); before != after)
+    if (std::string before = value_text(option, then), after = value_text(option, now);
+        before != after && !option.of_one_start)
       changed.push_back({std::string(option.key), std::move(before), std::move(after)});
   return changed;
 }

@@ -166,7 +166,7 @@ TrainingConfig load_training_config(const std::string& path, const std::vector<s
 /// "section.key = value" of each setting of a text whose key this program does not know.
 std::vector<std::string> unknown_settings(std::string_view text, const std::string& name);
 
-/// A key whose value differs between two configurations.
+/// A key whose value differs between two configurations; one of a single start is no part of them.
 struct ChangedKey {
   std::string key, then, now;
 };

@@ -291,7 +291,7 @@ std::vector<Option> table() {
       real("optimizer.lr", optimizer<&OptimizerConfig::lr>, at_least(0), "Peak learning rate of AdamW.", "3e-4"),
       real("optimizer.min_lr", optimizer<&OptimizerConfig::min_lr>, at_least(0),
            "Learning rate at the end; at most lr.", "3e-5")
-          .when({kEnd, kDecays}),
+          .when({kFalls}),
       integer("optimizer.warmup", optimizer<&OptimizerConfig::warmup>, at_least(0),
               "Steps over which the learning rate rises to lr.", "100"),
       choice("optimizer.schedule", optimizer<&OptimizerConfig::schedule>, {"cosine", "linear", "constant"},

@@ -93,6 +93,7 @@ TEST(Config, EveryKeyReadsBackTheValueItPrinted) {
 TEST(Config, AKeyOfOneStartStandsOnTheCommandLineAlone) {
   const Config config = parse_config("", "x.ini", {"checkpoint.resume=sound"});
   EXPECT_EQ(config.checkpoint.resume, "sound");
+  EXPECT_TRUE(changed_keys(parse_config("", "x.ini", {}), config).empty()) << "going back is no other setting";
   EXPECT_EQ(render_config(config).find("resume"), std::string::npos) << "a later start would go back again";
   EXPECT_EQ(config_identity(config).find("resume"), std::string::npos);
   expect_mistake("[checkpoint]\nresume = sound\n", {"runs.ini:2", "checkpoint.resume belongs on the command line"});
@@ -352,6 +353,10 @@ TEST(TrainingConfig, NamesTheKeysOfAFileThatHaveNoEffect) {
   EXPECT_EQ(without_effect("[segment]\nlength = 16\n[data]\nlength = 64\n[curriculum]\nstages = 1,2\nmax_steps = 200\n"
                            "min_steps = 3\n"),
             "data.length curriculum.min_steps");
+  // The rate falls under curriculum.after too, whatever the schedule.
+  const std::string falls = "[optimizer]\nschedule = constant\ndecay = 0\nmin_lr = 1e-4\n[segment]\nlength = 16\n";
+  EXPECT_EQ(without_effect(falls), "optimizer.min_lr");
+  EXPECT_EQ(without_effect(falls + "[curriculum]\nstages = 1,2\npromote_loss = 0.1\nafter = 5\n"), "");
   const std::string rmt =
       "[memory]\nkind = rmt\ntokens = 16\n[segment]\nlength = 16\n[tbptt]\nmode = window\nwindow = 2\n";
   EXPECT_EQ(without_effect(rmt), "");
