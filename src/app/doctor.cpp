@@ -61,7 +61,7 @@ Findings look(const Session& session) {
   f.allowed = allowed_cores();
   const MemoryLimit memory = tightest_memory_limit(session.node().ranks);
   f.memory_total = memory.total;
-  f.memory_available = memory.available * session.node().ranks;
+  f.memory_available = memory.available;  // to a rank: some limits are each process's own
   copy_text(f.memory_limit, memory.name);
   if (f.node_rank == 0) {
     const DiskCheck disk = check_disk(".");
@@ -135,7 +135,7 @@ std::vector<std::string> warnings_of(const std::string& name, const Host& host) 
   if (static_cast<Isa>(f.isa) == Isa::Baseline)
     warn("the CPU has no AVX2 with FMA; training will be several times slower", "Use a newer machine.");
   if (f.memory_available < kGib)
-    warn(fmt::format("only {} of memory are available ({})", gib(f.memory_available), f.memory_limit),
+    warn(fmt::format("only {} of memory are available to a rank ({})", gib(f.memory_available), f.memory_limit),
          "Raise that limit, end other programs, or set device.memory.");
   if (f.problem[0])
     warn(fmt::format("the current directory cannot hold checkpoints ({})", f.problem),
@@ -161,7 +161,8 @@ std::string host_line(const std::string& name, const Host& host) {
   const std::string disk =
       f.problem[0] ? std::string(f.problem) : fmt::format("fsync and rename work, {:.0f} ms", f.disk_seconds * 1e3);
   return fmt::format(
-      "host       {}: {}, {} of {} cores, {} rank(s) with {} thread(s) in all, {}, {}, memory {} ({} available: {}), "
+      "host       {}: {}, {} of {} cores, {} rank(s) with {} thread(s) in all, {}, {}, memory {} (a rank has {} "
+      "available: {}), "
       "disk {} free ({})\n",
       name, f.cpu, host.usable(), f.cores, host.ranks, host.threads, name_of(static_cast<Isa>(f.isa)),
       f.amx ? "AMX" : "no AMX", gib(f.memory_total), gib(f.memory_available), f.memory_limit, gib(f.disk_free), disk);

@@ -17,6 +17,7 @@
 #include "io/fixture.h"
 #include "io/hdf5.h"
 #include "io/manifest.h"
+#include "train/run_directory.h"
 #include "train/soundness.h"
 
 namespace memring {
@@ -132,6 +133,7 @@ Faults inspect_folder(const std::string& path) {
   const std::string inside = (fs::path(path) / "checkpoints").string();
   const bool run = exists_at(inside);
   const bool several = !checkpoint_directories(run ? inside : path).empty();
+  if (!several) require_no_progress(path);
   if (run && !several)
     throw Error(ExitCode::Data, fmt::format("run directory {} holds no checkpoint", path),
                 "Train longer, or set checkpoint.every.");

@@ -81,13 +81,14 @@ std::string idle_cores(const ThreadCount& count, int ranks) {
 }
 
 std::string ignored_limits(const ThreadCount& count) {
+  constexpr size_t kNone = std::string_view::npos;
   std::string ignored;
   for (const std::string& entry : set_aside_variables()) {
     const std::string_view name = std::string_view(entry).substr(0, entry.find('='));
     const std::string value = entry.substr(name.size() + 1);
     const bool limits = name.starts_with("OMP_DYNAMIC")             ? value.find_first_of("tT1") != std::string::npos
                         : name.starts_with("OMP_MAX_ACTIVE_LEVELS") ? number_in(value) == 0
-                        : name.find("STACKSIZE") != name.npos       ? false
+                        : name.find("STACKSIZE") != kNone           ? false
                                                                     : number_in(value) < count.threads;
     if (limits) ignored += (ignored.empty() ? "" : ", ") + entry;
   }

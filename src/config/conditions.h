@@ -43,7 +43,12 @@ constexpr Condition kPromotes{[](const Config& c) { return c.curriculum.promote_
 constexpr Condition kEnd{[](const Config& c) { return c.run.steps > 0 || c.run.tokens > 0; },
                          "run.steps or run.tokens above 0"};
 constexpr Condition kConstant{constant, "optimizer.schedule = constant"};
-constexpr Condition kDecays{[](const Config& c) { return !constant(c) || c.optimizer.decay > 0; },
-                            "optimizer.schedule = cosine or linear, or optimizer.decay above 0"};
+constexpr Condition kFalls{[](const Config& c) {
+                             const bool decays = !constant(c) || c.optimizer.decay > 0;
+                             return (kEnd.holds(c) && decays) ||
+                                    (kStages.holds(c) && kPromotes.holds(c) && c.curriculum.after > 0);
+                           },
+                           "a learning rate that falls: with run.steps or run.tokens under optimizer.schedule = cosine "
+                           "or linear, or optimizer.decay above 0; or with curriculum.after"};
 
 }  // namespace memring::counts

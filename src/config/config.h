@@ -22,7 +22,7 @@ struct RunConfig {
   double timeout = 600;                ///< seconds without any progress after which a rank ends the job; 0 = off
   double wait = 120;                   ///< seconds to wait at the start for what another host has to do first
   std::string on_usr1 = "stop";        ///< stop (save, exit 75) | continue (save, go on)
-  int64_t max_skipped = 10;            ///< exit 70 after this many non-finite steps in a row
+  int64_t max_skipped = 10;            ///< exit 70 after more than so many non-finite steps in a row
 };
 
 struct MeshConfig {
@@ -167,7 +167,7 @@ TrainingConfig load_training_config(const std::string& path, const std::vector<s
 /// "section.key = value" of each setting of a text whose key this program does not know.
 std::vector<std::string> unknown_settings(std::string_view text, const std::string& name);
 
-/// A key whose value differs between two configurations.
+/// A key whose value differs between two configurations; one of a single start is no part of them.
 struct ChangedKey {
   std::string key, then, now;
 };

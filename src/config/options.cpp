@@ -129,7 +129,7 @@ std::vector<Option> table() {
       choice("run.on_usr1", run<&RunConfig::on_usr1>, {"stop", "continue"},
              "On SIGUSR1: save and exit with code 75, or save and go on.", "continue"),
       integer("run.max_skipped", run<&RunConfig::max_skipped>, at_least(1),
-              "Exit with code 70 after this many steps in a row whose gradient is not finite.", "20"),
+              "Exit with code 70 after more than this many steps in a row whose gradient is not finite.", "20"),
 
       integer("mesh.data", mesh<&MeshConfig::data>, count_from(0),
               "Groups of ranks with different sequences; 0 = what is left of the world.", "2"),
@@ -291,7 +291,7 @@ std::vector<Option> table() {
       real("optimizer.lr", optimizer<&OptimizerConfig::lr>, at_least(0), "Peak learning rate of AdamW.", "3e-4"),
       real("optimizer.min_lr", optimizer<&OptimizerConfig::min_lr>, at_least(0),
            "Learning rate at the end; at most lr.", "3e-5")
-          .when({kEnd, kDecays}),
+          .when({kFalls}),
       integer("optimizer.warmup", optimizer<&OptimizerConfig::warmup>, at_least(0),
               "Steps over which the learning rate rises to lr.", "100"),
       choice("optimizer.schedule", optimizer<&OptimizerConfig::schedule>, {"cosine", "linear", "constant"},

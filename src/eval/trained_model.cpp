@@ -60,6 +60,7 @@ CheckpointSummary TrainedModel::load(const CheckpointChoice& choice) {
   session_.progress().enter(Phase::Load);
   if (!choice.path.empty()) return load_checkpoint(session_.world(), choice.path, data);
   if (auto newest = load_newest(session_.world(), choice.folder, data, warnings_)) return std::move(*newest);
+  require_no_progress(config_.run.dir);
   throw Error(ExitCode::Data, fmt::format("{} holds no good checkpoint", choice.folder),
               "Train first (memring train), or name the run directory that holds the trained model.");
 }

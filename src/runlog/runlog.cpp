@@ -122,7 +122,7 @@ std::string cut_log(const std::string& path, int64_t first_step) {
                 "Move it away, choose another run.dir, or set log.jsonl = false.");
   std::ifstream old(path);
   if (!old || old.peek() == std::ifstream::traits_type::eof()) return {};
-  const std::string aside = free_name(path);
+  std::string aside = free_name(path);
   if (first_step == 0) {
     rename_log(path, aside);
     return aside;

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "base/random.h"
 #include "config/shapes.h"
 
@@ -20,22 +22,22 @@ SequenceShape Curriculum::shape(const TrainState& state) const {
   return {segments * full.segment_length, full.segment_length};
 }
 
-bool Curriculum::advance(TrainState& state, const SequenceShape& shape, const ReducedStep& reduced) const {
+std::optional<double> Curriculum::advance(TrainState& state, const SequenceShape& shape,
+                                          const ReducedStep& reduced) const {
   constexpr double kMemory = 0.8;  // of the running average: some 5 batches
   ++state.stage_steps;
   // Short sequences are easy: they do not tell whether the stage has been learned.
   if (reduced.finite && shape == stage(state))
     state.stage_loss =
         state.stage_loss == 0 ? reduced.loss() : kMemory * state.stage_loss + (1 - kMemory) * reduced.loss();
-  if (learned(state)) return false;
+  if (learned(state)) return std::nullopt;
   const bool low = config_.promote_loss > 0 && state.stage_loss > 0 && state.stage_loss < config_.promote_loss &&
                    state.stage_steps >= config_.min_steps;
   const bool long_enough = config_.max_steps > 0 && state.stage_steps >= config_.max_steps && state.stage < last();
-  if (!low && !long_enough) return false;
+  if (!low && !long_enough) return std::nullopt;
   ++state.stage;
   state.stage_steps = 0;
-  state.stage_loss = 0;
-  return true;
+  return std::exchange(state.stage_loss, 0);
 }
 
 std::string Curriculum::unfinished(const TrainState& state) const {

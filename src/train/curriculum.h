@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,8 +22,9 @@ class Curriculum {
   Curriculum(const Config&, int64_t fewest);
   /// Of the next step's sequences: the stage's, or by chance one of fewer segments. A pure function of seed and state.
   SequenceShape shape(const TrainState&) const;
-  /// Counts a step of `shape`; true when it was the last of its stage, or the one that learned the last stage.
-  bool advance(TrainState&, const SequenceShape&, const ReducedStep&) const;
+  /// Counts a step of `shape`. When it was the last of its stage, or the one that learned the last stage: the stage's
+  /// running average of the loss, this step included.
+  std::optional<double> advance(TrainState&, const SequenceShape&, const ReducedStep&) const;
 
   const std::vector<SequenceShape>& stages() const { return stages_; }
   int64_t last() const { return std::ssize(stages_) - 1; }

@@ -31,7 +31,7 @@ bool claim_run_directory(const Config&);
 
 /// A checkpoint of this state has been committed, and is the newest. Durable.
 void write_progress(const std::string& run, const TrainState&);
-/// Throws Error(Data) where progress_file says that a checkpoint was committed: for a run that finds none.
+/// Throws Error(Data) where progress_file says that a checkpoint was committed: for whoever finds none.
 void require_no_progress(const std::string& run);
 /// The step that progress_file names; -1 where there is none, or no number in it.
 int64_t step_reached(const std::string& run);

@@ -216,7 +216,8 @@ std::string Saver::way_back() {
     if (failure) text = fmt::format(" once the checkpoints can be read again ({})", failure->text);
   }
   broadcast_text(world_, text);
-  return fmt::format("Start again with a lower optimizer.lr or optimizer.clip{}.", text);
+  return fmt::format("Start again with a lower optimizer.lr or {}{}.",
+                     config_.optimizer.clip > 0 ? "optimizer.clip" : "with optimizer.clip (which is off)", text);
 }
 
 /// Rank 0 knows of a commit at once; the others need not, for they do not speak.

@@ -177,9 +177,8 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals,
     ++state.step;
     state.tokens += static_cast<int64_t>(reduced.sums.tokens);
     state.seconds = seconds_before + seconds_since(start);
-    const double stage_loss = state.stage_loss;
-    if (curriculum.advance(state, shape, reduced))
-      log.stage(state.step, stage_record(curriculum, state), curriculum.stage(state), stage_loss);
+    if (const auto stage_loss = curriculum.advance(state, shape, reduced))
+      log.stage(state.step, stage_record(curriculum, state), curriculum.stage(state), *stage_loss);
 
     const int64_t memory = state.step % config.log.every == 0 || state.step == 1
                                ? session.world().all_reduce_max(peak_memory())

@@ -35,7 +35,7 @@ class GoingBack(faults.FaultTest):
         self.assertEqual(self.steps(), [5, 10])
         self.assertEqual(self.sound(), [10, 5])
         self.assertIn("nothing has been saved since", result.stderr)
-        self.assertIn("lower optimizer.lr or optimizer.clip and --checkpoint.resume=10:", result.stderr)
+        self.assertIn("lower optimizer.lr or with optimizer.clip (which is off) and --checkpoint.resume=10:", result.stderr)
         # One that ends among them has not done what it was asked for; the command that is advised goes on.
         self.launch(self.directory, code=70, run__steps=15, run__max_skipped=100, optimizer__lr=1e38, optimizer__clip=0)
         self.assertEqual(self.steps(), [5, 10])
@@ -121,6 +121,8 @@ class GoingBack(faults.FaultTest):
             appears_as()
             result = self.launch(self.directory, code=65, run__steps=12)
             self.assertIn(words, result.stderr)
+            for command in ("inspect", "eval"):
+                self.assertRegex(runs.run(command, self.directory).stderr, f"{words}|had come to step 10")
             self.assertEqual(log.read_bytes(), before)
             if folder.is_dir():
                 folder.rmdir()

@@ -92,6 +92,7 @@ TEST(Config, EveryKeyReadsBackTheValueItPrinted) {
 TEST(Config, AKeyOfOneStartStandsOnTheCommandLineAlone) {
   const Config config = parse_config("", "x.ini", {"checkpoint.resume=sound"});
   EXPECT_EQ(config.checkpoint.resume, "sound");
+  EXPECT_TRUE(changed_keys(parse_config("", "x.ini", {}), config).empty()) << "going back is no other setting";
   EXPECT_EQ(render_config(config).find("resume"), std::string::npos) << "a later start would go back again";
   EXPECT_EQ(config_identity(config).find("resume"), std::string::npos);
   expect_mistake("[checkpoint]\nresume = sound\n", {"runs.ini:2", "checkpoint.resume belongs on the command line"});

@@ -120,11 +120,25 @@ TEST(Curriculum, TheNextRateIsWhatTheScheduleAndTheStepsBehindTheLastStageLeave)
   EXPECT_DOUBLE_EQ(next_rate(config, curriculum, state), 0.5);
 }
 
+TEST(Curriculum, TellsTheAverageThatEndedAStageAndNotTheOneBefore) {
+  const Curriculum curriculum(curriculum_config({"curriculum.promote_loss=0.1", "curriculum.min_steps=1"}), 1);
+  TrainState state;
+  const SequenceShape shape = curriculum.stage(state);
+  EXPECT_EQ(curriculum.advance(state, shape, step_of(0.2)), std::nullopt);
+  EXPECT_EQ(curriculum.advance(state, shape, step_of(0.05)), std::nullopt);  // 0.17
+  EXPECT_EQ(curriculum.advance(state, shape, step_of(0)), std::nullopt);     // 0.136
+  EXPECT_EQ(curriculum.advance(state, shape, step_of(0)), std::nullopt);     // 0.1088
+  const std::optional<double> ended = curriculum.advance(state, shape, step_of(0));
+  ASSERT_TRUE(ended.has_value());
+  EXPECT_DOUBLE_EQ(*ended, 0.8 * 0.8 * 0.8 * 0.17);
+  EXPECT_EQ(state.stage, 1);
+}
+
 TEST(Curriculum, TheAverageOfFullLengthDecidesNotOneGoodBatch) {
   const Curriculum curriculum(curriculum_config({"curriculum.promote_loss=0.1", "curriculum.min_steps=2"}), 1);
   TrainState state;
   const auto advance = [&](double loss, const SequenceShape& shape) {
-    return curriculum.advance(state, shape, step_of(loss));
+    return curriculum.advance(state, shape, step_of(loss)).has_value();
   };
   for (int i = 0; i < 10; ++i) ASSERT_FALSE(advance(2, {16, 16}));
   EXPECT_FALSE(advance(0.001, {16, 16}));

@@ -40,6 +40,10 @@ TEST(TrainingConfig, NamesTheKeysOfAFileThatHaveNoEffect) {
   EXPECT_EQ(without_effect(rmt, {"--memory.reset=segment"}), "tbptt.mode tbptt.window") << "the control experiment";
   EXPECT_EQ(without_effect(rmt, {"--memory.kind=none"}), "memory.tokens tbptt.mode tbptt.window");
   EXPECT_EQ(without_effect(rmt, {"--data.length=16"}), "tbptt.mode tbptt.window") << "one segment";
+  // The rate falls under curriculum.after too, whatever the schedule.
+  const std::string falls = "[optimizer]\nschedule = constant\ndecay = 0\nmin_lr = 1e-4\n[segment]\nlength = 16\n";
+  EXPECT_EQ(without_effect(falls), "optimizer.min_lr");
+  EXPECT_EQ(without_effect(falls + "[curriculum]\nstages = 1,2\npromote_loss = 0.1\nafter = 5\n"), "");
 }
 
 TEST(TrainingConfig, RefusesAKeyOfTheCommandLineThatHasNoEffectAndNamesWhatItCountsWith) {
