@@ -60,11 +60,13 @@ REMAINS = {
     "C9": "dist.checkpoint changes all state right after save() and finds each of ten snapshots whole; it injects no fault to count",
     "C11": "checkpoints of older releases: there is none yet, the format has one version; the first release adds a fixture",
     "H3": "nothing names a slow rank: a report says where ranks stand when one hangs, and no timings of ranks are compared",
-    "H5": "a host that is missing or out of reach: there is one host, and its launcher refuses before memring starts",
-    "N1": "e2e.learning makes gradients infinite, on one and two ranks, and counts skipped steps; no NaN is put into one rank's "
-          "gradient, one weight or one activation",
+    "H5": "a host that is missing or out of reach: two hosts are namespaces of one machine, and its launcher refuses before memring "
+          "starts",
+    "N1": "e2e.learning and e2e.going_back make gradients infinite, on one and two ranks, count skipped steps and go back; no NaN is "
+          "put into one rank's gradient, one weight or one activation",
     "N2": "replicas are not compared while training, so a flipped bit in memory is not found; digests find it on disk only (C6)",
-    "N3": "steps are skipped for gradients that are not finite, not for a loss that jumps; there is no rewind to inject into",
+    "N3": "steps are skipped for gradients that are not finite, not for a loss that jumps; going back is by hand "
+          "(checkpoint.resume), and e2e.going_back tries it with weights that have unlearned",
     "F3": "safetensors is neither read nor written yet",
     "P1": "a figure, not a fault: memring bench checkpoint, in BENCHMARKS.md; the long form records it on a disk that is fast enough",
     "P2": "a figure, not a fault: memring bench checkpoint, in BENCHMARKS.md; the long form records it on a disk that is fast enough",

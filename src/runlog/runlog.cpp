@@ -291,7 +291,7 @@ void RunLog::stage(int64_t step, const StageRecord& at, const SequenceShape& sha
 
 void RunLog::skipped(int64_t step, double norm, int64_t in_row) {
   if (!options_.speaks) return;
-  print(fmt::format("skip       step {}: the gradient's norm is {} ({} in a row)", step, norm, in_row));
+  print(fmt::format("skip       step {}: the gradient's norm is {} ({} in a row)", step, std::fabs(norm), in_row));
   Json json = record("skip");
   json["step"] = step;
   json["in_row"] = in_row;
