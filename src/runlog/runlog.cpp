@@ -252,7 +252,7 @@ void RunLog::step(const StepRecord& r) {
   if (r.step % options_.every != 0 && !last) return;
   const double per_second = window_seconds_ > 0 ? static_cast<double>(window_tokens_) / window_seconds_ : 0;
   print(fmt::format("step {}{} | loss {:.4f} | lr {:.2e} | norm {:.2f}{} | {} tok/s | {:.0f} MiB{}{}", r.step, done(r),
-                    r.loss, r.lr, r.norm,
+                    r.loss, r.lr, std::fabs(r.norm),
                     associative ? fmt::format(" | key {:.1g} den {:.1g}", r.smallest_key, r.smallest_denominator) : "",
                     rate(per_second), static_cast<double>(r.memory_bytes) / (1 << 20),
                     r.skipped > 0 ? fmt::format(" | skipped {}", r.skipped) : "", left(r)));
