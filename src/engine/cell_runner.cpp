@@ -2,6 +2,7 @@
 #include "engine/cell_runner.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/elementwise/elementwise.h"
@@ -9,6 +10,7 @@
 #include "kernels/linear/linear.h"
 #include "kernels/rmsnorm/rmsnorm.h"
 #include "kernels/rope/rope.h"
+#include "kernels/rows/rows.h"
 
 namespace memring {
 namespace {
@@ -77,9 +79,12 @@ int64_t CellRunner::scratch_bytes(DType dtype, int64_t batch, int64_t text, bool
     HeadScratch::carve(head, dtype, e, own, dim);
   else if (own != e.rows)
     head.take(dtype, {batch * own, dim});
-  return std::max({head.peak() + CrossEntropy::scratch_bytes(dtype, batch * own, llama_.shape().vocab),
-                   Layer::scratch_bytes(llama_.shape(), dtype, e, backward),
-                   memory_.scratch_bytes(dtype, e, backward)});
+  head.take(dtype, {batch * own});  // losses, where not all rows have one
+  Arena angles;
+  for (int table = 0; table < 2; ++table) angles.take(dtype, {e.rows / 2, llama_.shape().head_dim / 2});
+  return angles.peak() + std::max({head.peak() + CrossEntropy::scratch_bytes(dtype, batch * own, llama_.shape().vocab),
+                                   Layer::scratch_bytes(llama_.shape(), dtype, e, backward),
+                                   memory_.scratch_bytes(dtype, e, backward)});
 }
 
 int64_t CellRunner::ring_bytes(DType dtype, int64_t batch, int64_t text, bool backward) const {
@@ -158,12 +163,52 @@ RopeAngles CellRunner::angles(DType dtype, std::span<const Row> rows) {
   return {cos_.rows(0, count), sin_.rows(0, count)};
 }
 
-void CellRunner::forward(const CellText& text, Cell cell, const CellSaved& saved, ConstView<> state_in,
-                         View<> state_out, Arena& scratch) {
+LayerRows CellRunner::layer_rows(DType dtype) {
+  const RopeAngles rope = angles(dtype, axis_.rows());
+  return {axis_.rows(), rope, axis_.rows(), rope, {}};
+}
+
+LayerRows CellRunner::last_layer_rows(const CellSaved& saved, const LayerRows& all, Arena& scratch) {
+  if (saved.wanted.empty()) return all;
+  const auto count = std::ssize(saved.wanted);
+  const int64_t half = llama_.shape().head_dim / 2;
+  queries_.clear();
+  for (const int32_t row : saved.wanted) queries_.push_back(all.keys[static_cast<size_t>(row)]);
+  std::vector<int32_t> places(saved.wanted.size());
+  std::iota(places.begin(), places.end(), 0);
+  const auto taken = [&](ConstView<> table) {
+    const View<> some = scratch.take(table.dtype(), {1, count, half});
+    MoveRows::run(queue_, some, places, Write::Overwrite, table, saved.wanted);
+    return some.reshaped({count, half});
+  };
+  const View<> cos = taken(all.key_angles.cos), sin = taken(all.key_angles.sin);
+  return {all.keys, all.key_angles, queries_, {cos, sin}, saved.wanted};
+}
+
+std::vector<int32_t> CellRunner::wanted_rows(const CellText& text, const Layout& layout) const {
+  // Canonical blocks of rows stay whole, and so do the parts of a layout that ranks share.
+  if (text.every_row || queue_.block() > 0 || axis_.shared()) return {};
+  std::vector<int32_t> wanted;
+  for (int64_t i = 0; i < layout.text && 2 * std::ssize(wanted) <= layout.rows(); ++i)
+    for (int64_t b = 0; b < text.batch; ++b)
+      if (text.targets[static_cast<size_t>(b * text.own + i)] != kIgnoredTarget) {
+        wanted.push_back(static_cast<int32_t>(layout.front + i));
+        break;
+      }
+  for (int64_t row = layout.back_rows().begin; row < layout.rows(); ++row) wanted.push_back(static_cast<int32_t>(row));
+  if (wanted.empty()) wanted.push_back(0);  // nobody looks at it
+  if (2 * std::ssize(wanted) > layout.rows()) wanted.clear();
+  return wanted;
+}
+
+void CellRunner::forward(const CellText& text, Cell cell, CellSaved& saved, ConstView<> state_in, View<> state_out,
+                         Arena& scratch) {
   const CellExtent e = extent(text.batch, text.text);
   const int64_t dim = llama_.shape().dim, layers = llama_.shape().layers;
   CellContext c = enter(text, cell, scratch);
-  const RopeAngles rope = angles(saved.top.dtype(), axis_.rows());
+  if (has_head(cell)) saved.wanted = wanted_rows(text, c.layout);
+  const LayerRows all = layer_rows(saved.top.dtype()), last = last_layer_rows(saved, all, scratch);
+  const int64_t top = saved.wanted.empty() ? e.total() : e.batch * std::ssize(saved.wanted);
   c.initial = !state_in;
   c.state_in = state_in;
   c.state_out = state_out;
@@ -177,70 +222,112 @@ void CellRunner::forward(const CellText& text, Cell cell, const CellSaved& saved
 
   const auto [begin, end] = decoder_layers(cell);
   for (int64_t l = begin; l < end; ++l) {
-    const View<> output = l + 1 < layers ? saved.layer(l + 1).input : saved.top;
+    const bool is_last = l + 1 == layers;
+    const View<> output = is_last ? saved.top.rows(0, top) : saved.layer(l + 1).input;
     enter_layer(c, saved, l);
     c.hidden = saved.layer(l).input.reshaped({e.batch, e.rows, dim});
     memory_.before_layer(c);
-    llama_.layer(l).forward(queue_, params_, axis_.attention(), saved.layer(l), output, e, axis_.rows(), rope,
+    llama_.layer(l).forward(queue_, params_, axis_.attention(), layer_saved(saved, l), output, e, is_last ? last : all,
                             memory_.keys(c), scratch);
-    c.hidden = output.reshaped({e.batch, e.rows, dim});
+    if (is_last && !saved.wanted.empty()) c.rows = saved.wanted;
+    c.hidden = output.reshaped({e.batch, std::ssize(c.rows), dim});
     memory_.after_layer(c);
   }
 
   if (!has_head(cell)) return;
   note(layers);
-  RmsNorm::forward(queue_, saved.normed, saved.inv_rms, saved.top, params_.weight(llama_.final_norm()),
-                   llama_.shape().norm_eps);
+  RmsNorm::forward(queue_, saved.normed.rows(0, top), saved.inv_rms.rows(0, top), saved.top.rows(0, top),
+                   params_.weight(llama_.final_norm()), llama_.shape().norm_eps);
   c.cell.layer = static_cast<int16_t>(layers);
-  c.hidden = saved.normed.reshaped({e.batch, e.rows, dim});
+  c.hidden = saved.normed.rows(0, top).reshaped({e.batch, std::ssize(c.rows), dim});
   memory_.after_norm(c);
 }
 
-View<> CellRunner::text_rows(const CellText& text, View<> hidden, Arena& scratch) {
-  const CellExtent e = extent(text.batch, text.text);
-  const int64_t dim = llama_.shape().dim;
-  if (e.rows == text.own) return hidden.reshaped({e.total(), dim});
-  const View<> dense = scratch.take(hidden.dtype(), {text.batch, text.own, dim});
-  const View<> all = hidden.reshaped({e.batch, e.rows, dim});
+LayerSaved CellRunner::layer_saved(const CellSaved& saved, int64_t layer) const {
+  const bool fewer = layer + 1 == llama_.shape().layers && !saved.wanted.empty();
+  return fewer ? saved.layer(layer).with_queries(std::ssize(saved.wanted)) : saved.layer(layer);
+}
+
+HeadRows CellRunner::head_rows(const CellText& text, const CellSaved& saved) {
+  const Layout rows = layout(text.text);
+  if (saved.wanted.empty())
+    return {extent(1, text.text).rows, axis_.first_text(), text.own, text.targets, std::nullopt};
+  HeadRows head{std::ssize(saved.wanted), 0, 0, {}, std::vector<int32_t>()};
+  for (const int32_t row : saved.wanted) {
+    if (row < rows.text_rows().begin) ++head.first;
+    if (row >= rows.text_rows().begin && row < rows.text_rows().end)
+      head.of_text->push_back(static_cast<int32_t>(row - rows.text_rows().begin));
+  }
+  head.count = std::ssize(*head.of_text);
+  targets_.clear();
   for (int64_t b = 0; b < text.batch; ++b)
-    Elementwise::copy(queue_, dense.at(b), all.at(b).rows(axis_.first_text(), text.own));
-  return dense.reshaped({text.batch * text.own, dim});
+    for (const int32_t i : *head.of_text) targets_.push_back(text.targets[static_cast<size_t>(b * text.own + i)]);
+  head.targets = targets_;
+  return head;
+}
+
+View<> CellRunner::text_rows(const CellText& text, const HeadRows& head, View<> hidden, Arena& scratch) {
+  const int64_t dim = llama_.shape().dim;
+  const View<> all = hidden.first({text.batch, head.rows, dim});
+  if (head.rows == head.count) return all.reshaped({text.batch * head.rows, dim});
+  const View<> dense = scratch.take(hidden.dtype(), {text.batch, head.count, dim});
+  for (int64_t b = 0; b < text.batch; ++b)
+    Elementwise::copy(queue_, dense.at(b), all.at(b).rows(head.first, head.count));
+  return dense.reshaped({text.batch * head.count, dim});
+}
+
+template <class F>
+void CellRunner::with_nll(const CellText& text, const HeadRows& head, View<> nll, Arena& scratch, const F& f) {
+  if (!head.of_text) return f(nll);
+  const View<> some = scratch.take(nll.dtype(), {text.batch, head.count, 1});
+  f(some.reshaped({text.batch * head.count}));
+  std::vector<int32_t> places(head.of_text->size());
+  std::iota(places.begin(), places.end(), 0);
+  Elementwise::fill(queue_, nll, 0);
+  MoveRows::run(queue_, nll.reshaped({text.batch, text.own, 1}), *head.of_text, Write::Overwrite, some, places);
 }
 
 void CellRunner::loss(const CellText& text, const CellSaved& saved, View<> nll, Arena& scratch) {
   ArenaScope scope(scratch);
-  const View<> hidden = text_rows(text, saved.normed, scratch);
-  CrossEntropy::forward(queue_, nll, hidden, params_.weight(llama_.head()), view_of(text.targets), scratch,
-                        axis_.first_text());
+  const HeadRows head = head_rows(text, saved);
+  const View<> hidden = text_rows(text, head, saved.normed, scratch);
+  with_nll(text, head, nll, scratch, [&](View<> of_head) {
+    CrossEntropy::forward(queue_, of_head, hidden, params_.weight(llama_.head()), view_of(head.targets), scratch,
+                          head.first);
+  });
 }
 
 void CellRunner::logits(const CellText& text, const CellSaved& saved, View<> logits, Arena& scratch) {
   ArenaScope scope(scratch);
-  Linear::forward(queue_, logits, Write::Overwrite, text_rows(text, saved.normed, scratch),
+  Linear::forward(queue_, logits, Write::Overwrite, text_rows(text, head_rows(text, saved), saved.normed, scratch),
                   params_.weight(llama_.head()));
 }
 
-void CellRunner::head_backward(const CellText& text, const CellSaved& saved, CellContext& c, View<> d_hidden,
-                               View<> nll, Arena& scratch) {
+void CellRunner::head_backward(const CellText& text, const CellSaved& saved, CellContext& c, View<> d_top, View<> nll,
+                               Arena& scratch) {
   ArenaScope scope(scratch);
   note(llama_.shape().layers);
-  const CellExtent e = extent(text.batch, text.text);
-  const int64_t dim = llama_.shape().dim, begin = axis_.first_text();
-  const HeadScratch s = HeadScratch::carve(scratch, saved.top.dtype(), e, text.own, dim);
+  const HeadRows head = head_rows(text, saved);
+  const CellExtent e{text.batch, head.rows};
+  const int64_t dim = llama_.shape().dim;
+  const HeadScratch s = HeadScratch::carve(scratch, saved.top.dtype(), e, head.count, dim);
   // Forward and backward together, once per segment.
-  const View<> normed = saved.normed.reshaped({e.batch, e.rows, dim});
-  const auto head = [&](View<> d_text, ConstView<> rows) {
-    CrossEntropy::forward_backward(queue_, nll, d_text, params_.grad(llama_.head()), rows,
-                                   params_.weight(llama_.head()), view_of(text.targets), scratch, begin);
+  const View<> normed = saved.normed.first({e.batch, e.rows, dim});
+  const auto losses = [&](View<> d_text, ConstView<> rows) {
+    with_nll(text, head, nll, scratch, [&](View<> of_head) {
+      CrossEntropy::forward_backward(queue_, of_head, d_text, params_.grad(llama_.head()), rows,
+                                     params_.weight(llama_.head()), view_of(head.targets), scratch, head.first);
+    });
   };
   if (s.text) {
     for (int64_t b = 0; b < e.batch; ++b)
-      Elementwise::copy(queue_, s.text.rows(b * text.own, text.own), normed.at(b).rows(begin, text.own));
-    head(s.d_text, s.text);
+      Elementwise::copy(queue_, s.text.rows(b * head.count, head.count), normed.at(b).rows(head.first, head.count));
+    losses(s.d_text, s.text);
     for (int64_t b = 0; b < e.batch; ++b)
-      Elementwise::copy(queue_, s.d_normed.at(b).rows(begin, text.own), s.d_text.rows(b * text.own, text.own));
+      Elementwise::copy(queue_, s.d_normed.at(b).rows(head.first, head.count),
+                        s.d_text.rows(b * head.count, head.count));
   } else {
-    head(s.d_normed.reshaped({e.total(), dim}), saved.normed);
+    losses(s.d_normed.reshaped({e.total(), dim}), normed.reshaped({e.total(), dim}));
   }
   queue_.poll();
 
@@ -248,33 +335,42 @@ void CellRunner::head_backward(const CellText& text, const CellSaved& saved, Cel
   c.hidden = normed;
   c.d_hidden = s.d_normed;
   memory_.after_norm_backward(c);
-  RmsNorm::backward(queue_, d_hidden, Write::Overwrite, params_.grad(llama_.final_norm()),
-                    s.d_normed.reshaped({e.total(), dim}), saved.top, params_.weight(llama_.final_norm()),
-                    saved.inv_rms);
+  RmsNorm::backward(queue_, d_top, Write::Overwrite, params_.grad(llama_.final_norm()),
+                    s.d_normed.reshaped({e.total(), dim}), saved.top.rows(0, e.total()),
+                    params_.weight(llama_.final_norm()), saved.inv_rms.rows(0, e.total()));
 }
 
 void CellRunner::backward(const CellText& text, Cell cell, const CellSaved& saved, View<> d_hidden, bool initial,
                           ConstView<> d_state_out, View<> d_state_in, View<> nll, Arena& scratch,
                           const LayerObserver& layer_done) {
   const CellExtent e = extent(text.batch, text.text);
-  const int64_t dim = llama_.shape().dim;
+  const int64_t dim = llama_.shape().dim, layers = llama_.shape().layers;
   CellContext c = enter(text, cell, scratch);
-  const RopeAngles rope = angles(saved.top.dtype(), axis_.rows());
+  const std::span<const int32_t> numbers = c.rows;
+  const LayerRows all = layer_rows(saved.top.dtype()), last = last_layer_rows(saved, all, scratch);
+  // Fewer rows behind the last layer leave the other half of `top` free for their gradient.
+  const int64_t fewer = has_head(cell) ? e.batch * std::ssize(saved.wanted) : 0;
+  const View<> d_top = fewer > 0 ? saved.top.rows(fewer, fewer) : d_hidden;
+  if (fewer > 0) c.rows = saved.wanted;
   c.initial = initial;
   c.d_state_out = d_state_out;
   c.d_state_in = d_state_in;
-  if (has_head(cell)) head_backward(text, saved, c, d_hidden, nll, scratch);
+  if (has_head(cell)) head_backward(text, saved, c, d_top, nll, scratch);
 
-  c.d_hidden = d_hidden.reshaped({e.batch, e.rows, dim});
   const auto [begin, end] = decoder_layers(cell);
   for (int64_t l = end - 1; l >= begin; --l) {
-    const View<> output = l + 1 < llama_.shape().layers ? saved.layer(l + 1).input : saved.top;
+    const bool is_last = l + 1 == layers;
+    const View<> d_output = is_last ? d_top : d_hidden;
+    const View<> output = is_last ? saved.top.rows(0, d_output.dim(0)) : saved.layer(l + 1).input;
     enter_layer(c, saved, l);
-    c.hidden = output.reshaped({e.batch, e.rows, dim});
+    c.hidden = output.reshaped({e.batch, std::ssize(c.rows), dim});
+    c.d_hidden = d_output.reshaped({e.batch, std::ssize(c.rows), dim});
     memory_.after_layer_backward(c);
-    llama_.layer(l).backward(queue_, params_, axis_.attention(), saved.layer(l), d_hidden, e, axis_.rows(), rope,
-                             memory_.keys(c), scratch);
+    llama_.layer(l).backward(queue_, params_, axis_.attention(), layer_saved(saved, l), d_output, d_hidden, e,
+                             is_last ? last : all, memory_.keys(c), scratch);
+    c.rows = numbers;
     c.hidden = saved.layer(l).input.reshaped({e.batch, e.rows, dim});
+    c.d_hidden = d_hidden.reshaped({e.batch, e.rows, dim});
     memory_.before_layer_backward(c);
     if (layer_done) layer_done();
   }

@@ -22,6 +22,7 @@ class TokenAxis final : public RowAxis {
   TokenAxis(Communicator& token, int64_t block) : token_(token), block_(block), ring_(token), gathered_(token) {}
 
   RingPlan plan(int64_t rows) const { return RingPlan(rows, token_.size(), std::max<int64_t>(block_, 1)); }
+  bool shared() const { return token_.size() > 1; }
   /// How many rows of a layout of `rows` are here, and which rows of [begin, end) of it: two ranges, either may be
   /// empty.
   int64_t count(int64_t rows) const { return plan(rows).count(token_.rank()); }
@@ -41,7 +42,7 @@ class TokenAxis final : public RowAxis {
   int64_t first_text() const { return first_from(layout_.front); }
   AttentionExecutor& attention();
 
-  void collect(Queue&, View<> all, ConstView<> mine, std::span<const int32_t> wanted) override;
+  void collect(Queue&, View<> all, Range wanted, ConstView<> mine, std::span<const int32_t> numbers) override;
   void sum(Queue&, View<> partial) override { token_.all_reduce_sum(partial); }
   /// Each rank has its near-equal part of the flat `data`; afterwards all have all of it. (States travel that way.)
   void gather(View<> data);

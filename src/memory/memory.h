@@ -21,7 +21,13 @@
 
 namespace memring {
 
-/// What a hook sees of its cell. n: the rows of the layout that are on this rank; numbers: those of a sequence's state
+/// Rows of one part of a layout that are on this rank: where among those here, and which of the part.
+struct PartRows {
+  std::vector<int32_t> here, number;
+};
+
+/// What a hook sees of its cell. n: the rows of the layout that are on this rank (behind the last layer: those of them
+/// that are wanted, among which are all of the back); numbers: those of a sequence's state
 /// in the cell's layers. What a hook finds set, and what it may find empty because it is not there or not wanted:
 ///
 /// | hook                  | hidden [batch, n, dim]    | d_hidden, same shape | states [batch, numbers] |
@@ -51,6 +57,8 @@ struct CellContext {
   ConstView<> d_state_out;  ///< empty: zero
   View<> d_state_in;        ///< empty: not wanted (first segment, or the boundary is closed to gradients)
   View<uint8_t> saved;      ///< of the layer's hooks: what they keep for their backward; empty: nothing is kept
+
+  PartRows part(Range numbers) const;
 };
 
 /// Each hook has its backward beside it; hooks that a mechanism does not need do nothing.

@@ -2,6 +2,7 @@
 #include "model/layer.h"
 
 #include <algorithm>
+#include <numeric>
 #include <vector>
 
 #include "kernels/elementwise/elementwise.h"
@@ -9,6 +10,7 @@
 #include "kernels/linear/linear.h"
 #include "kernels/rmsnorm/rmsnorm.h"
 #include "kernels/rope/rope.h"
+#include "kernels/rows/rows.h"
 #include "kernels/swiglu/swiglu.h"
 
 namespace memring {
@@ -21,23 +23,48 @@ std::vector<KeySpan> with_own_keys(std::span<const KeySpan> before, KeySpan own)
   return spans;
 }
 
-/// Buffers that live during one branch of the layer only (n = batch * rows).
+/// Buffers that live during one branch of the layer only (n = batch * rows, m = batch * queries).
 struct AttentionScratch {
-  View<> wide, narrow;               // [n, heads * head_dim], [n, kv_heads * head_dim]
+  View<> wide, narrow;               // [m, heads * head_dim], [n, kv_heads * head_dim]
+  View<> asking, d_asking;           // where not each row asks: normed at those that do and its gradient, [m, dim]
   View<> d_o, dq, dk, dv, d_normed;  // backward only; shapes of o, q, k, v and [n, dim]
 
-  static AttentionScratch carve(Arena& arena, const ModelShape& m, DType dtype, CellExtent e, bool backward) {
+  static AttentionScratch carve(Arena& arena, const ModelShape& m, DType dtype, CellExtent e, int64_t queries,
+                                bool backward) {
     AttentionScratch s;
-    const int64_t n = e.total();
-    s.wide = arena.take(dtype, {n, m.heads * m.head_dim});
+    const int64_t n = e.total(), asking = e.batch * queries;
+    s.wide = arena.take(dtype, {asking, m.heads * m.head_dim});
     s.narrow = arena.take(dtype, {n, m.kv_heads * m.head_dim});
+    if (queries < e.rows) s.asking = arena.take(dtype, {asking, m.dim});
     if (!backward) return s;
-    s.d_o = arena.take(dtype, {e.batch, m.heads, e.rows, m.head_dim});
-    s.dq = arena.take(dtype, {e.batch, m.heads, e.rows, m.head_dim});
+    if (queries < e.rows) s.d_asking = arena.take(dtype, {asking, m.dim});
+    s.d_o = arena.take(dtype, {e.batch, m.heads, queries, m.head_dim});
+    s.dq = arena.take(dtype, {e.batch, m.heads, queries, m.head_dim});
     s.dk = arena.take(dtype, {e.batch, m.kv_heads, e.rows, m.head_dim});
     s.dv = arena.take(dtype, {e.batch, m.kv_heads, e.rows, m.head_dim});
     s.d_normed = arena.take(dtype, {n, m.dim});
     return s;
+  }
+};
+
+/// Of [batch * rows, dim] the rows that ask, or the other way round.
+struct Asking {
+  Queue& queue;
+  CellExtent cell;
+  const LayerRows& rows;
+
+  View<> by_sequence(View<> all) const { return all.reshaped({cell.batch, all.dim(0) / cell.batch, all.dim(1)}); }
+  std::vector<int32_t> places() const {
+    std::vector<int32_t> places(rows.wanted.size());
+    std::iota(places.begin(), places.end(), 0);
+    return places;
+  }
+  void take(View<> some, View<> all) const {
+    MoveRows::run(queue, by_sequence(some), places(), Write::Overwrite, by_sequence(all), rows.wanted);
+  }
+  void give_back(View<> all, View<> some) const {
+    Elementwise::fill(queue, all, 0);
+    MoveRows::run(queue, by_sequence(all), rows.wanted, Write::Overwrite, by_sequence(some), places());
   }
 };
 
@@ -57,10 +84,11 @@ struct MlpScratch {
 }  // namespace
 
 int64_t Layer::scratch_bytes(const ModelShape& shape, DType dtype, CellExtent extent, bool backward) {
-  Arena attention, mlp;
-  AttentionScratch::carve(attention, shape, dtype, extent, backward);
+  Arena attention, fewer, mlp;
+  AttentionScratch::carve(attention, shape, dtype, extent, extent.rows, backward);
+  AttentionScratch::carve(fewer, shape, dtype, extent, extent.rows / 2, backward);
   MlpScratch::carve(mlp, shape, dtype, extent.total(), backward);
-  return std::max(attention.peak(), mlp.peak());
+  return std::max({attention.peak(), fewer.peak(), mlp.peak()});
 }
 
 LayerSaved LayerSaved::carve(Arena& arena, const ModelShape& m, DType dtype, CellExtent e, View<> input) {
@@ -82,31 +110,52 @@ LayerSaved LayerSaved::carve(Arena& arena, const ModelShape& m, DType dtype, Cel
   return saved;
 }
 
+LayerSaved LayerSaved::with_queries(int64_t queries) const {
+  const int64_t batch = q.dim(0), heads = q.dim(1), m = batch * queries, chunk = std::min(m, gate.dim(0));
+  LayerSaved fewer = *this;
+  fewer.q = q.first({batch, heads, queries, q.dim(3)});
+  fewer.o = o.first({batch, heads, queries, o.dim(3)});
+  fewer.lse = lse.first({batch, heads, queries});
+  fewer.middle = middle.rows(0, m);
+  fewer.middle_normed = middle_normed.rows(0, m);
+  fewer.middle_inv = middle_inv.rows(0, m);
+  fewer.gate = gate.rows(0, chunk);
+  fewer.up = up.rows(0, chunk);
+  return fewer;
+}
+
 void Layer::forward(Queue& queue, const Params& params, AttentionExecutor& attention, const LayerSaved& saved,
-                    View<> output, CellExtent extent, std::span<const Row> rows, RopeAngles angles,
-                    std::span<const KeySpan> before, Arena& scratch) const {
+                    View<> output, CellExtent extent, const LayerRows& rows, std::span<const KeySpan> before,
+                    Arena& scratch) const {
   const DType dtype = saved.input.dtype();
+  const Asking asking{queue, extent, rows};
   {
     ArenaScope scope(scratch);
     RmsNorm::forward(queue, saved.normed, saved.inv_rms, saved.input, params.weight(tensors_.input_norm),
                      shape_.norm_eps);
 
-    const AttentionScratch branch = AttentionScratch::carve(scratch, shape_, dtype, extent, false);
+    const AttentionScratch branch =
+        AttentionScratch::carve(scratch, shape_, dtype, extent, std::ssize(rows.queries), false);
     const View<> wide = branch.wide, narrow = branch.narrow;
-    Linear::forward(queue, wide, Write::Overwrite, saved.normed, params.weight(tensors_.q));
-    Rope::forward(queue, saved.q, wide, angles.cos, angles.sin);
+    if (branch.asking) asking.take(branch.asking, saved.normed);
+    Linear::forward(queue, wide, Write::Overwrite, branch.asking ? branch.asking : saved.normed,
+                    params.weight(tensors_.q));
+    Rope::forward(queue, saved.q, wide, rows.query_angles.cos, rows.query_angles.sin);
     Linear::forward(queue, narrow, Write::Overwrite, saved.normed, params.weight(tensors_.k));
-    Rope::forward(queue, saved.k, narrow, angles.cos, angles.sin);
+    Rope::forward(queue, saved.k, narrow, rows.key_angles.cos, rows.key_angles.sin);
     Linear::forward(queue, narrow, Write::Overwrite, saved.normed, params.weight(tensors_.v));
     Heads::split(queue, saved.v, narrow);
     queue.poll();
 
-    const auto spans = with_own_keys(before, {.k = saved.k, .v = saved.v, .dk = {}, .dv = {}, .rows = rows});
-    attention.forward(queue, saved.o, saved.lse, saved.q, rows, spans);
+    const auto spans = with_own_keys(before, {.k = saved.k, .v = saved.v, .dk = {}, .dv = {}, .rows = rows.keys});
+    attention.forward(queue, saved.o, saved.lse, saved.q, rows.queries, spans);
     queue.poll();
 
     Heads::merge(queue, wide, saved.o);
-    Elementwise::copy(queue, saved.middle, saved.input);
+    if (branch.asking)
+      asking.take(saved.middle, saved.input);
+    else
+      Elementwise::copy(queue, saved.middle, saved.input);
     Linear::forward(queue, saved.middle, Write::Accumulate, wide, params.weight(tensors_.o));
   }
   RmsNorm::forward(queue, saved.middle_normed, saved.middle_inv, saved.middle, params.weight(tensors_.post_norm),
@@ -116,37 +165,48 @@ void Layer::forward(Queue& queue, const Params& params, AttentionExecutor& atten
 }
 
 void Layer::backward(Queue& queue, const Params& params, AttentionExecutor& attention, const LayerSaved& saved,
-                     View<> d_hidden, CellExtent extent, std::span<const Row> rows, RopeAngles angles,
+                     View<> d_output, View<> d_input, CellExtent extent, const LayerRows& rows,
                      std::span<const KeySpan> before, Arena& scratch) const {
-  mlp_backward(queue, params, saved, d_hidden, scratch);
+  mlp_backward(queue, params, saved, d_output, scratch);
   queue.poll();
 
   ArenaScope scope(scratch);
-  const DType dtype = d_hidden.dtype();
-  const auto [wide, narrow, d_o, dq, dk, dv, d_normed] = AttentionScratch::carve(scratch, shape_, dtype, extent, true);
+  const DType dtype = d_output.dtype();
+  const Asking asking{queue, extent, rows};
+  const auto [wide, narrow, normed_asking, d_normed_asking, d_o, dq, dk, dv, d_normed] =
+      AttentionScratch::carve(scratch, shape_, dtype, extent, std::ssize(rows.queries), true);
 
-  // d_hidden is now the gradient of `middle`: of the residual stream, and of o_proj's output alike.
+  // d_output is now the gradient of `middle`: of the residual stream, and of o_proj's output alike.
+  const View<> d_middle = d_output;
   Heads::merge(queue, wide, saved.o);
-  Linear::weight_gradient(queue, params.grad(tensors_.o), d_hidden, wide);
-  Linear::input_gradient(queue, wide, Write::Overwrite, d_hidden, params.weight(tensors_.o));
+  Linear::weight_gradient(queue, params.grad(tensors_.o), d_middle, wide);
+  Linear::input_gradient(queue, wide, Write::Overwrite, d_middle, params.weight(tensors_.o));
   Heads::split(queue, d_o, wide);
 
   Elementwise::fill(queue, dk, 0);
   Elementwise::fill(queue, dv, 0);
-  const auto spans = with_own_keys(before, {.k = saved.k, .v = saved.v, .dk = dk, .dv = dv, .rows = rows});
-  attention.backward(queue, dq, d_o, saved.o, saved.lse, saved.q, rows, spans);
+  const auto spans = with_own_keys(before, {.k = saved.k, .v = saved.v, .dk = dk, .dv = dv, .rows = rows.keys});
+  attention.backward(queue, dq, d_o, saved.o, saved.lse, saved.q, rows.queries, spans);
   queue.poll();
 
-  Rope::backward(queue, wide, dq, angles.cos, angles.sin);
-  Linear::weight_gradient(queue, params.grad(tensors_.q), wide, saved.normed);
-  Linear::input_gradient(queue, d_normed, Write::Overwrite, wide, params.weight(tensors_.q));
-  Rope::backward(queue, narrow, dk, angles.cos, angles.sin);
+  Rope::backward(queue, wide, dq, rows.query_angles.cos, rows.query_angles.sin);
+  if (normed_asking) {
+    asking.take(normed_asking, saved.normed);
+    Linear::weight_gradient(queue, params.grad(tensors_.q), wide, normed_asking);
+    Linear::input_gradient(queue, d_normed_asking, Write::Overwrite, wide, params.weight(tensors_.q));
+    asking.give_back(d_normed, d_normed_asking);
+    asking.give_back(d_input, d_middle);
+  } else {
+    Linear::weight_gradient(queue, params.grad(tensors_.q), wide, saved.normed);
+    Linear::input_gradient(queue, d_normed, Write::Overwrite, wide, params.weight(tensors_.q));
+  }
+  Rope::backward(queue, narrow, dk, rows.key_angles.cos, rows.key_angles.sin);
   Linear::weight_gradient(queue, params.grad(tensors_.k), narrow, saved.normed);
   Linear::input_gradient(queue, d_normed, Write::Accumulate, narrow, params.weight(tensors_.k));
   Heads::merge(queue, narrow, dv);
   Linear::weight_gradient(queue, params.grad(tensors_.v), narrow, saved.normed);
   Linear::input_gradient(queue, d_normed, Write::Accumulate, narrow, params.weight(tensors_.v));
-  RmsNorm::backward(queue, d_hidden, Write::Accumulate, params.grad(tensors_.input_norm), d_normed, saved.input,
+  RmsNorm::backward(queue, d_input, Write::Accumulate, params.grad(tensors_.input_norm), d_normed, saved.input,
                     params.weight(tensors_.input_norm), saved.inv_rms);
   queue.poll();
 }
