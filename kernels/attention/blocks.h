@@ -11,7 +11,7 @@
 
 #include "base/queue.h"
 #include "kernels/attention/loops.h"
-#include "kernels/attention/ref.h"
+#include "kernels/attention/operands.h"
 #include "kernels/common/gemm.h"
 
 namespace memring::attention {
@@ -80,9 +80,9 @@ struct QueryBounds {
 struct Problem {
   const Queue& queue;  // of one thread: products run inside tasks
   const AttentionLoops& loops;
-  reference::AttentionExtents e;
+  AttentionExtents e;
   std::span<const Row> rows;
-  const std::vector<reference::AttentionKeys<float>>& spans;
+  const std::vector<AttentionKeys<float>>& spans;
   Blocks blocks;
   const std::vector<KeyBlock>& key_blocks;
   float scale;
@@ -91,14 +91,13 @@ struct Problem {
 };
 
 /// Where keys [first, ...) of a (batch, kv_head) begin.
-inline int64_t key_offset(const reference::AttentionKeys<float>& span, int64_t kv_matrix, int64_t first,
-                          int64_t head_dim) {
+inline int64_t key_offset(const AttentionKeys<float>& span, int64_t kv_matrix, int64_t first, int64_t head_dim) {
   return (kv_matrix * static_cast<int64_t>(span.rows.size()) + first) * head_dim;
 }
 
 /// Keys that a block of queries takes at a time; `masked`: not every query sees every one.
 struct Piece {
-  const reference::AttentionKeys<float>& span;
+  const AttentionKeys<float>& span;
   int64_t first, count;
   bool masked;
 };
@@ -149,7 +148,7 @@ class QueryBlock {
   /// What some query sees of a key block; nothing when that is empty.
   std::optional<Piece> piece(const KeyBlock& block) {
     if (!bounds_.may_see(block.order)) return std::nullopt;
-    const reference::AttentionKeys<float>& span = p_.spans[static_cast<size_t>(block.span)];
+    const AttentionKeys<float>& span = p_.spans[static_cast<size_t>(block.span)];
     if (bounds_.see_all(block.order)) return Piece{span, block.begin, block.count, false};
     const Row* const keys = span.rows.data() + block.begin;
     int64_t first = 0, last = block.count;
