@@ -146,7 +146,7 @@ class QueryBlock {
   Write next(Write write) const { return fresh ? write : Write::Accumulate; }
 
   /// What some query sees of a key block; nothing when that is empty.
-  std::optional<Piece> piece(const KeyBlock& block) {
+  std::optional<Piece> piece(const KeyBlock& block) const {
     if (!bounds_.may_see(block.order)) return std::nullopt;
     const AttentionKeys<float>& span = p_.spans[static_cast<size_t>(block.span)];
     if (bounds_.see_all(block.order)) return Piece{span, block.begin, block.count, false};
@@ -157,13 +157,15 @@ class QueryBlock {
       while (first < last && !bounds_.may_see(keys[last - 1].order)) --last;
     }
     if (first == last) return std::nullopt;
-    for (int64_t j = first; j < last; ++j) s_.key_order[j - first] = keys[j].order;
     return Piece{span, block.begin + first, last - first, true};
   }
 
-  /// -inf in the scores [keys, padded] that a query does not see; right behind piece(), which knows the keys.
+  /// -inf in the scores [keys, padded] that a query does not see.
   void mask(const Piece& piece) {
-    if (piece.masked) p_.loops.mask(s_.scores, piece.count, padded_, s_.key_order, rows_);
+    if (!piece.masked) return;
+    for (int64_t j = 0; j < piece.count; ++j)
+      s_.key_order[j] = piece.span.rows[static_cast<size_t>(piece.first + j)].order;
+    p_.loops.mask(s_.scores, piece.count, padded_, s_.key_order, rows_);
   }
 
   /// Query-side operand [count, head_dim], kept transposed: all of it if head_dim allows, else a part at a time.

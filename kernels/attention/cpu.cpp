@@ -1,6 +1,6 @@
 // Attention on the CPU: the blocked fp32 version (Dao et al. 2022). Blocks of scores lie transposed, [keys, queries]
-// (loops.h); a block pair is skipped, taken whole or masked by the extremes of its rows, and no sum is shared between
-// tasks, so bits do not depend on threads.
+// (loops.h); a block pair is skipped, taken whole or masked by the extremes of its rows, and each sum has one order, so
+// bits do not depend on threads.
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/attention/cpu.h"
 
@@ -8,7 +8,7 @@
 #include <cmath>
 
 #include "kernels/attention/blocks.h"
-#include "kernels/common/dispatch.h"
+#include "kernels/common/pipelines.h"
 
 namespace memring::cpu {
 namespace {
@@ -67,45 +67,74 @@ void forward_run(const Problem& p, float* o, float* lse, Write write, const floa
   }
 }
 
-// dq, d_o, o, q [rows, head_dim] and lse [rows] of one (batch, head)
-void backward_run(const Problem& p, float* dq, Write write, const float* d_o, const float* o, const float* lse,
-                  const float* q, int64_t kv_matrix, int64_t begin, int64_t queries) {
+/// Operands of backward at one (batch, head): dq, d_o, o, q [rows, head_dim] and lse [rows]. dq may be null.
+struct Backward {
+  float* dq;
+  Write write;
+  const float *d_o, *o, *lse, *q;
+};
+
+/// Brings a block's queries to the scratch, when it meets its first key of a range.
+void begin_backward(const Problem& p, const Backward& at, QueryBlock& block) {
+  const int64_t head_dim = p.e.head_dim, offset = block.begin() * head_dim;
+  block.queries = {at.q + offset, block.packed_q()};
+  block.d_outputs = {at.d_o + offset, block.packed_d_o()};
+  p.loops.dot_rows(block.delta(), at.d_o + offset, at.o + offset, block.count(), head_dim);
+  // A query that sees nothing has only masked scores, -inf: 0 in place of its lse gives exp(-inf) = 0, not NaN.
+  for (int64_t i = 0; i < block.count(); ++i) {
+    const float value = at.lse[block.begin() + i];
+    block.lse()[i] = value == -kInfinity ? 0.0f : value;
+  }
+  std::fill(block.lse() + block.count(), block.lse() + block.padded(), 0.0f);
+  std::fill(block.delta() + block.count(), block.delta() + block.padded(), 0.0f);
+}
+
+/// A run of queries with a range of the key blocks. What the range gives is added to what those before it gave.
+void backward_run(const Problem& p, const Backward& at, int64_t kv_matrix, int64_t begin, Range range) {
   const int64_t head_dim = p.e.head_dim;
   Scratch& s = attention::scratch();
-  std::vector<QueryBlock> blocks = blocks_of(p, begin, queries);
-  for (QueryBlock& block : blocks) {
-    const int64_t at = block.begin() * head_dim;
-    block.queries = {q + at, block.packed_q()};
-    block.d_outputs = {d_o + at, block.packed_d_o()};
-    p.loops.dot_rows(block.delta(), d_o + at, o + at, block.count(), head_dim);
-    // A query that sees nothing has only masked scores, -inf: 0 in place of its lse gives exp(-inf) = 0, not NaN.
-    for (int64_t i = 0; i < block.count(); ++i) {
-      const float value = lse[block.begin() + i];
-      block.lse()[i] = value == -kInfinity ? 0.0f : value;
-    }
-    std::fill(block.lse() + block.count(), block.lse() + block.padded(), 0.0f);
-    std::fill(block.delta() + block.count(), block.delta() + block.padded(), 0.0f);
-  }
-  for (const KeyBlock& keys : p.key_blocks)
+  const std::span<const KeyBlock> all = p.key_blocks;
+  const auto before = all.first(static_cast<size_t>(range.begin));
+  const auto met_before = [&](const QueryBlock& block) {
+    return std::any_of(before.rbegin(), before.rend(),
+                       [&](const KeyBlock& keys) { return block.piece(keys).has_value(); });
+  };
+  std::vector<QueryBlock> blocks = blocks_of(p, begin, p.blocks.run);
+  for (const KeyBlock& keys : all.subspan(static_cast<size_t>(range.begin), static_cast<size_t>(range.size())))
     for (QueryBlock& block : blocks) {
       const auto piece = block.piece(keys);
       if (!piece) continue;
+      if (!block.queries.rows) {
+        begin_backward(p, at, block);
+        block.fresh = !met_before(block);
+      }
       const AttentionKeys<float>& span = piece->span;
-      const int64_t at = attention::key_offset(span, kv_matrix, piece->first, head_dim), count = piece->count;
-      block.dot_keys(s.scores, span.k + at, count, block.queries);
+      const int64_t first = attention::key_offset(span, kv_matrix, piece->first, head_dim), count = piece->count;
+      block.dot_keys(s.scores, span.k + first, count, block.queries);
       block.mask(*piece);
-      block.dot_keys(s.d_scores, span.v + at, count, block.d_outputs);
+      block.dot_keys(s.d_scores, span.v + first, count, block.d_outputs);
       p.loops.gradient(s.scores, s.d_scores, count, block.padded(), p.scale, block.lse(), block.delta());
-      if (dq) block.weigh_keys(dq + block.begin() * head_dim, block.next(write), s.d_scores, span.k + at, count);
+      if (at.dq)
+        block.weigh_keys(at.dq + block.begin() * head_dim, block.next(at.write), s.d_scores, span.k + first, count);
       if (span.dk) {
-        block.weigh_queries(span.dk + at, s.d_scores, count, block.queries.rows);
-        block.weigh_queries(span.dv + at, s.scores, count, block.d_outputs.rows);
+        block.weigh_queries(span.dk + first, s.d_scores, count, block.queries.rows);
+        block.weigh_queries(span.dv + first, s.scores, count, block.d_outputs.rows);
       }
       block.fresh = false;
     }
+  if (!at.dq || at.write == Write::Accumulate || range.end < std::ssize(all)) return;
   for (const QueryBlock& block : blocks)
-    if (dq && block.fresh && write == Write::Overwrite)
-      std::fill_n(dq + block.begin() * head_dim, block.count() * head_dim, 0.0f);
+    if (block.fresh && !met_before(block))
+      std::fill_n(at.dq + block.begin() * head_dim, block.count() * head_dim, 0.0f);
+}
+
+/// In how many ranges backward takes the keys: one where threads share the (batch, kv_head) evenly, else so many as
+/// leave each thread a few; and no range is so long that polls come late. No sum depends on it.
+int64_t ranges_for(int64_t key_blocks, int64_t lines, int threads) {
+  constexpr int64_t kLongest = 64;  // 16K keys: beside a run of queries tens of milliseconds
+  const int64_t wanted = lines % threads == 0 ? 1 : (4 * threads + lines - 1) / lines;
+  const int64_t least = (key_blocks + kLongest - 1) / kLongest;
+  return std::clamp<int64_t>(std::max(wanted, least), 1, std::max<int64_t>(key_blocks, 1));
 }
 
 /// Cuts the spans into key blocks and calls run(problem, threads).
@@ -152,19 +181,20 @@ void attention_forward(const Queue& queue, float* o, float* lse, Write write, co
   });
 }
 
+// dk and dv of a range of keys are sums over queries, dq sums over ranges: so each (batch, kv_head) is a pipeline whose
+// stages are ranges, and whose items are runs of queries, all heads of the group one behind the other.
 void attention_backward(const Queue& queue, float* dq, Write write, const float* d_o, const float* o, const float* lse,
                         const float* q, std::span<const Row> rows, const std::vector<AttentionKeys<float>>& spans,
                         AttentionExtents e) {
   with_problem(queue, rows, spans, e, [&](const Problem& p, int threads) {
-    const int64_t group = e.heads / e.kv_heads;
-    // A task owns dk and dv of its (batch, kv_head): all heads of the group, one behind the other.
-    parallel_tasks(queue, threads, e.batch * e.kv_heads, [&](int64_t kv_matrix, const auto& pause) {
-      for (int64_t matrix = kv_matrix * group; matrix < (kv_matrix + 1) * group; ++matrix) {
-        const int64_t at = matrix * e.rows * e.head_dim;
-        for (int64_t begin = 0; begin < e.rows; begin += p.blocks.run, pause())
-          backward_run(p, dq ? dq + at : nullptr, write, d_o + at, o + at, lse + matrix * e.rows, q + at, kv_matrix,
-                       begin, p.blocks.run);
-      }
+    const int64_t group = e.heads / e.kv_heads, runs = (e.rows + p.blocks.run - 1) / p.blocks.run;
+    const int64_t lines = e.batch * e.kv_heads, key_blocks = std::ssize(p.key_blocks);
+    const int64_t ranges = ranges_for(key_blocks, lines, threads);
+    pipelines(queue, threads, lines, ranges, group * runs, [&](int64_t kv_matrix, int64_t range, int64_t item) {
+      const int64_t matrix = kv_matrix * group + item / runs, at = matrix * e.rows * e.head_dim;
+      const Backward operands{dq ? dq + at : nullptr, write, d_o + at, o + at, lse + matrix * e.rows, q + at};
+      backward_run(p, operands, kv_matrix, item % runs * p.blocks.run,
+                   {key_blocks * range / ranges, key_blocks * (range + 1) / ranges});
     });
   });
 }

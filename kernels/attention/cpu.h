@@ -13,7 +13,8 @@ namespace memring::cpu {
 
 void attention_forward(const Queue&, float* o, float* lse, Write, const float* q, std::span<const Row> rows,
                        const std::vector<AttentionKeys<float>>& spans, AttentionExtents);
-// dq may be null
+// dq may be null. Beside each thread's scratch (blocks.h) this takes 8 bytes for each range of keys of each (batch,
+// kv_head)
 void attention_backward(const Queue&, float* dq, Write, const float* d_o, const float* o, const float* lse,
                         const float* q, std::span<const Row> rows, const std::vector<AttentionKeys<float>>& spans,
                         AttentionExtents);
