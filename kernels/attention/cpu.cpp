@@ -16,6 +16,9 @@ namespace {
 using attention::Blocks, attention::KeyBlock;
 using attention::kInfinity, attention::Problem, attention::QueryBlock, attention::Scratch;
 
+/// Key blocks between two polls: 16K keys, beside a run of queries tens of milliseconds.
+constexpr int64_t kBetweenPolls = 64;
+
 /// The blocks of queries [begin, begin + queries), in order.
 std::vector<QueryBlock> blocks_of(const Problem& p, int64_t begin, int64_t queries) {
   std::vector<QueryBlock> blocks;
@@ -26,8 +29,9 @@ std::vector<QueryBlock> blocks_of(const Problem& p, int64_t begin, int64_t queri
 
 // o, q [rows, head_dim] and lse [rows] of one (batch, head); o holds the sum of exp(score - max) v until the last
 // block of keys. What is there to accumulate to is such a sum with max = lse and a denominator of 1.
+template <class Pause>
 void forward_run(const Problem& p, float* o, float* lse, Write write, const float* q, int64_t kv_matrix, int64_t begin,
-                 int64_t queries) {
+                 int64_t queries, const Pause& pause) {
   const int64_t head_dim = p.e.head_dim;
   Scratch& s = attention::scratch();
   std::vector<QueryBlock> blocks = blocks_of(p, begin, queries);
@@ -40,7 +44,8 @@ void forward_run(const Problem& p, float* o, float* lse, Write write, const floa
       block.sum()[i] = block.max()[i] == -kInfinity ? 0.0f : 1.0f;
     }
   }
-  for (const KeyBlock& keys : p.key_blocks)
+  int64_t taken = 0;
+  for (const KeyBlock& keys : p.key_blocks) {
     for (QueryBlock& block : blocks) {
       const auto piece = block.piece(keys);
       if (!piece) continue;
@@ -55,6 +60,8 @@ void forward_run(const Problem& p, float* o, float* lse, Write write, const floa
       block.weigh_keys(out, block.next(write), s.scores, piece->span.v + at, piece->count);
       block.fresh = false;
     }
+    if (++taken % kBetweenPolls == 0) pause();
+  }
   for (const QueryBlock& block : blocks) {
     float *const out = o + block.begin() * head_dim, *const correction = block.correction();
     if (block.fresh && write == Write::Accumulate) continue;
@@ -129,11 +136,10 @@ void backward_run(const Problem& p, const Backward& at, int64_t kv_matrix, int64
 }
 
 /// In how many ranges backward takes the keys: one where threads share the (batch, kv_head) evenly, else so many as
-/// leave each thread a few; and no range is so long that polls come late. No sum depends on it.
+/// leave each thread a few, and as polls ask for. No sum depends on it.
 int64_t ranges_for(int64_t key_blocks, int64_t lines, int threads) {
-  constexpr int64_t kLongest = 64;  // 16K keys: beside a run of queries tens of milliseconds
   const int64_t wanted = lines % threads == 0 ? 1 : (4 * threads + lines - 1) / lines;
-  const int64_t least = (key_blocks + kLongest - 1) / kLongest;
+  const int64_t least = (key_blocks + kBetweenPolls - 1) / kBetweenPolls;
   return std::clamp<int64_t>(std::max(wanted, least), 1, std::max<int64_t>(key_blocks, 1));
 }
 
@@ -171,12 +177,12 @@ void attention_forward(const Queue& queue, float* o, float* lse, Write write, co
     int64_t queries = p.blocks.run;  // or so many as leave each thread a few runs
     while (queries > p.blocks.queries && matrices * ((e.rows + queries - 1) / queries) < 4 * threads) queries /= 2;
     const int64_t runs = (e.rows + queries - 1) / queries;
-    parallel_tasks(queue, threads, matrices * runs, [&](int64_t task, const auto&) {
+    parallel_tasks(queue, threads, matrices * runs, [&](int64_t task, const auto& pause) {
       const int64_t matrix = task / runs, kv_matrix = matrix / e.heads * e.kv_heads + matrix % e.heads / group;
       // First, last, second, last but one, ...: under a causal mask each thread's range then holds as much work.
       const int64_t i = task % runs, run = i % 2 == 0 ? i / 2 : runs - 1 - i / 2;
       forward_run(p, o + matrix * e.rows * e.head_dim, lse + matrix * e.rows, write, q + matrix * e.rows * e.head_dim,
-                  kv_matrix, run * queries, queries);
+                  kv_matrix, run * queries, queries, pause);
     });
   });
 }
