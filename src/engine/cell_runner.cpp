@@ -39,14 +39,12 @@ ConstView<int32_t> view_of(std::span<const int32_t> ids) { return {ids.data(), {
 CellRunner::CellRunner(Queue& queue, const Params& params, const Llama& llama, Memory& memory, TokenAxis& axis)
     : queue_(queue), params_(params), llama_(llama), memory_(memory), axis_(axis) {}
 
-int64_t CellRunner::layout_rows(int64_t text) const { return std::ssize(memory_.rows(Pass::Decode, 0, text)); }
-
-CellExtent CellRunner::extent(int64_t batch, int64_t text) const { return {batch, axis_.count(layout_rows(text))}; }
+CellExtent CellRunner::extent(int64_t batch, int64_t text) const { return {batch, axis_.count(layout(text).rows())}; }
 
 std::array<Range, 2> CellRunner::own_text(int64_t text) const {
-  const int64_t begin = memory_.text_begin();
-  std::array<Range, 2> own = axis_.within(layout_rows(text), {begin, begin + text});
-  for (Range& range : own) range = {range.begin - begin, range.end - begin};
+  const Layout rows = layout(text);
+  std::array<Range, 2> own = axis_.within(rows.rows(), rows.text_rows());
+  for (Range& range : own) range = {range.begin - rows.front, range.end - rows.front};
   return own;
 }
 
@@ -85,7 +83,7 @@ int64_t CellRunner::scratch_bytes(DType dtype, int64_t batch, int64_t text, bool
 }
 
 int64_t CellRunner::ring_bytes(DType dtype, int64_t batch, int64_t text, bool backward) const {
-  return axis_.buffer_bytes(llama_.shape(), dtype, batch, layout_rows(text), backward);
+  return axis_.buffer_bytes(llama_.shape(), dtype, batch, layout(text).rows(), backward);
 }
 
 int64_t CellRunner::angle_bytes(DType dtype, int64_t text) const {
@@ -109,14 +107,16 @@ int64_t CellRunner::state_numbers(const Cell& cell) const {
 }
 int64_t CellRunner::numbers_below(const Cell& cell) const { return numbers_of({0, decoder_layers(cell).begin}); }
 
-CellContext CellRunner::context(const CellText& text, Cell cell, Arena& scratch) {
+CellContext CellRunner::enter(const CellText& text, Cell cell, Arena& scratch) {
+  const Layout rows = memory_.layout(cell.pass, cell.segment, text.text);
+  axis_.enter(rows);
   return {.queue = queue_,
           .axis = axis_,
           .scratch = scratch,
           .params = params_,
           .cell = cell,
           .batch = text.batch,
-          .text = text.text,
+          .layout = rows,
           .rows = axis_.numbers(),
           .hidden = {},
           .d_hidden = {},
@@ -162,18 +162,16 @@ void CellRunner::forward(const CellText& text, Cell cell, const CellSaved& saved
                          View<> state_out, Arena& scratch) {
   const CellExtent e = extent(text.batch, text.text);
   const int64_t dim = llama_.shape().dim, layers = llama_.shape().layers;
-  axis_.enter(memory_.rows(cell.pass, cell.segment, text.text));
+  CellContext c = enter(text, cell, scratch);
   const RopeAngles rope = angles(saved.top.dtype(), axis_.rows());
-
-  CellContext c = context(text, cell, scratch);
   c.initial = !state_in;
   c.state_in = state_in;
   c.state_out = state_out;
   if (embeds(cell)) {
     c.hidden = saved.layer(0).input.reshaped({e.batch, e.rows, dim});
     for (int64_t b = 0; b < text.batch; ++b)
-      Embedding::forward(queue_, c.hidden.at(b).rows(axis_.first_from(memory_.text_begin()), text.own),
-                         params_.weight(llama_.embedding()), view_of(sequence_of(text.tokens, b, text.own)));
+      Embedding::forward(queue_, c.hidden.at(b).rows(axis_.first_text(), text.own), params_.weight(llama_.embedding()),
+                         view_of(sequence_of(text.tokens, b, text.own)));
     memory_.compose(c);
   }
 
@@ -205,7 +203,7 @@ View<> CellRunner::text_rows(const CellText& text, View<> hidden, Arena& scratch
   const View<> dense = scratch.take(hidden.dtype(), {text.batch, text.own, dim});
   const View<> all = hidden.reshaped({e.batch, e.rows, dim});
   for (int64_t b = 0; b < text.batch; ++b)
-    Elementwise::copy(queue_, dense.at(b), all.at(b).rows(axis_.first_from(memory_.text_begin()), text.own));
+    Elementwise::copy(queue_, dense.at(b), all.at(b).rows(axis_.first_text(), text.own));
   return dense.reshaped({text.batch * text.own, dim});
 }
 
@@ -213,7 +211,7 @@ void CellRunner::loss(const CellText& text, const CellSaved& saved, View<> nll, 
   ArenaScope scope(scratch);
   const View<> hidden = text_rows(text, saved.normed, scratch);
   CrossEntropy::forward(queue_, nll, hidden, params_.weight(llama_.head()), view_of(text.targets), scratch,
-                        axis_.first_from(memory_.text_begin()));
+                        axis_.first_text());
 }
 
 void CellRunner::logits(const CellText& text, const CellSaved& saved, View<> logits, Arena& scratch) {
@@ -227,7 +225,7 @@ void CellRunner::head_backward(const CellText& text, const CellSaved& saved, Cel
   ArenaScope scope(scratch);
   note(llama_.shape().layers);
   const CellExtent e = extent(text.batch, text.text);
-  const int64_t dim = llama_.shape().dim, begin = axis_.first_from(memory_.text_begin());
+  const int64_t dim = llama_.shape().dim, begin = axis_.first_text();
   const HeadScratch s = HeadScratch::carve(scratch, saved.top.dtype(), e, text.own, dim);
   // Forward and backward together, once per segment.
   const View<> normed = saved.normed.reshaped({e.batch, e.rows, dim});
@@ -259,11 +257,9 @@ void CellRunner::backward(const CellText& text, Cell cell, const CellSaved& save
                           ConstView<> d_state_out, View<> d_state_in, View<> nll, Arena& scratch,
                           const LayerObserver& layer_done) {
   const CellExtent e = extent(text.batch, text.text);
-  axis_.enter(memory_.rows(cell.pass, cell.segment, text.text));
   const int64_t dim = llama_.shape().dim;
+  CellContext c = enter(text, cell, scratch);
   const RopeAngles rope = angles(saved.top.dtype(), axis_.rows());
-
-  CellContext c = context(text, cell, scratch);
   c.initial = initial;
   c.d_state_out = d_state_out;
   c.d_state_in = d_state_in;
@@ -287,7 +283,7 @@ void CellRunner::backward(const CellText& text, Cell cell, const CellSaved& save
   note(-1);
   c.cell.layer = -1;
   memory_.compose_backward(c);
-  const int64_t text_begin = axis_.first_from(memory_.text_begin());
+  const int64_t text_begin = axis_.first_text();
   for (int64_t b = 0; b < e.batch; ++b)
     Embedding::backward(queue_, params_.grad(llama_.embedding()), c.d_hidden.at(b).rows(text_begin, text.own),
                         view_of(sequence_of(text.tokens, b, text.own)));

@@ -68,12 +68,14 @@ class CellRunner {
                 View<> d_state_in, View<> nll, Arena& scratch, const LayerObserver& layer_done);
 
  private:
-  int64_t layout_rows(int64_t text) const;
+  /// Of any segment with so much text: what its sizes follow from.
+  Layout layout(int64_t text) const { return memory_.layout(Pass::Decode, 0, text); }
   Range decoder_layers(const Cell&) const;
   int64_t numbers_of(Range layers) const;
   /// Head and loss on the text rows, and the final norm: writes d_hidden.
   void head_backward(const CellText&, const CellSaved&, CellContext&, View<> d_hidden, View<> nll, Arena& scratch);
-  CellContext context(const CellText&, Cell, Arena& scratch);
+  /// The cell's layout becomes the axis' own.
+  CellContext enter(const CellText&, Cell, Arena& scratch);
   /// Sets what the context says about a layer.
   void enter_layer(CellContext&, const CellSaved&, int64_t layer) const;
   /// Work on a layer begins; -1 and the number of layers are the two ends.

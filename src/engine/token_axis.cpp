@@ -11,14 +11,15 @@ int64_t TokenAxis::buffer_bytes(const ModelShape& m, DType dtype, int64_t batch,
   return RingAttention::buffer_bytes(dtype, batch, m.kv_heads, m.head_dim, plan(rows), backward);
 }
 
-void TokenAxis::enter(std::vector<Row> layout) {
+void TokenAxis::enter(const Layout& layout) {
   if (layout == layout_) return;
-  layout_ = std::move(layout);
-  const RingPlan split = plan(std::ssize(layout_));
+  layout_ = layout;
+  const RingPlan split = plan(layout.rows());
+  const std::vector<Row> all = layout.table();
   numbers_ = split.rows_of(token_.rank());
-  rows_ = rows_at(layout_, numbers_);
+  rows_ = rows_at(all, numbers_);
   if (token_.size() == 1) return;
-  block_ > 0 ? gathered_.enter(split, layout_) : ring_.enter(split, layout_);
+  block_ > 0 ? gathered_.enter(split, all) : ring_.enter(split, all);
 }
 
 int64_t TokenAxis::first_from(int64_t number) const {

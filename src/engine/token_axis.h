@@ -10,6 +10,7 @@
 
 #include "dist/gather_attention.h"
 #include "dist/ring_attention.h"
+#include "memory/layout.h"
 #include "memory/row_axis.h"
 #include "model/shape.h"
 
@@ -33,10 +34,11 @@ class TokenAxis final : public RowAxis {
   void note_in(Progress& progress) { ring_.note_in(progress); }
 
   /// The layout of the cell that comes next.
-  void enter(std::vector<Row> layout);
+  void enter(const Layout& layout);
   std::span<const Row> rows() const { return rows_; }            ///< those that are here, in order
   std::span<const int32_t> numbers() const { return numbers_; }  ///< theirs in the layout, ascending
   int64_t first_from(int64_t number) const;                      ///< the first row here with this number or more
+  int64_t first_text() const { return first_from(layout_.front); }
   AttentionExecutor& attention();
 
   void collect(Queue&, View<> all, ConstView<> mine, std::span<const int32_t> wanted) override;
@@ -51,7 +53,8 @@ class TokenAxis final : public RowAxis {
   RingAttention ring_;
   GatherAttention gathered_;
   LocalAttention local_;
-  std::vector<Row> layout_, rows_;
+  Layout layout_;
+  std::vector<Row> rows_;
   std::vector<int32_t> numbers_;
 };
 

@@ -113,7 +113,7 @@ class Armt final : public Memory {
 
   Dependency dependency() const override { return reset_ ? Dependency::None : Dependency::LayerLocal; }
   int64_t state_numbers(int64_t layer) const override { return layer < shape_.layers && !reset_ ? shape_.state() : 0; }
-  int64_t text_begin() const override { return 0; }
+  Layout layout(Pass, int32_t, int64_t text) const override { return {.text = text, .back = shape_.tokens}; }
   int64_t saved_bytes(DType dtype, CellExtent e) const override {
     if (reset_) return 0;
     Arena arena;
@@ -130,14 +130,6 @@ class Armt final : public Memory {
         read.peak() + (backward ? Associative::read_backward_scratch_bytes(dtype, std::min(e.rows, kReadRows)) : 0),
         write.peak() + (backward ? Associative::write_backward_scratch_bytes(dtype, m, shape_.dim)
                                  : Associative::write_scratch_bytes(dtype, m, shape_.dim)));
-  }
-
-  std::vector<Row> rows(Pass, int32_t, int64_t text) const override {
-    std::vector<Row> rows;
-    const auto total = static_cast<int32_t>(text + shape_.tokens);
-    rows.reserve(static_cast<size_t>(total));
-    for (int32_t i = 0; i < total; ++i) rows.push_back({.position = i, .order = i, .from = 0, .to = i});
-    return rows;
   }
 
   void compose(CellContext& c) override {
@@ -212,7 +204,7 @@ class Armt final : public Memory {
     const WriteScratch s = WriteScratch::carve(c.scratch, shape_, c.hidden.dtype(), c.batch, false);
     const View<> vectors = c.saved ? carve_saved(c).vectors : s.vectors.reshaped({c.batch, m, shape_.dim});
     std::vector<int32_t> wanted(static_cast<size_t>(m));
-    std::iota(wanted.begin(), wanted.end(), static_cast<int32_t>(c.text));
+    std::iota(wanted.begin(), wanted.end(), static_cast<int32_t>(c.layout.back_rows().begin));
     c.axis.collect(c.queue, vectors, c.hidden, wanted);
     if (!c.state_out) return;
     project(c, s, vectors.reshaped({c.batch * m, shape_.dim}));
@@ -302,8 +294,9 @@ class Armt final : public Memory {
   /// f(row here, number of its memory token) for each memory row that is here.
   template <class F>
   void for_memory_rows(const CellContext& c, const F& f) const {
+    const int64_t first = c.layout.back_rows().begin;
     for (int64_t row = 0; row < std::ssize(c.rows); ++row)
-      if (const int64_t number = c.rows[static_cast<size_t>(row)]; number >= c.text) f(row, number - c.text);
+      if (const int64_t number = c.rows[static_cast<size_t>(row)]; number >= first) f(row, number - first);
   }
   /// f(sequence, first row, rows), a few rows of one sequence at a time.
   template <class F>

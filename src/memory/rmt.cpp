@@ -24,19 +24,8 @@ class Rmt final : public Memory {
   int64_t state_numbers(int64_t layer) const override {
     return layer == shape_.layers && !settings_.reset_each_segment ? m_ * shape_.dim : 0;
   }
-  int64_t text_begin() const override { return m_; }
-
-  std::vector<Row> rows(Pass, int32_t, int64_t text) const override {
-    const auto m = static_cast<int32_t>(m_), total = static_cast<int32_t>(text + 2 * m_);
-    std::vector<Row> rows;
-    rows.reserve(static_cast<size_t>(total));
-    for (int32_t i = 0; i < total; ++i) {
-      Row row{.position = i, .order = i, .from = 0, .to = i};
-      if (settings_.mask == MemoryMask::Block && i < m) row.to = m - 1;
-      if (settings_.mask == MemoryMask::Block && i >= total - m) row.to = total - 1;
-      rows.push_back(row);
-    }
-    return rows;
+  Layout layout(Pass, int32_t, int64_t text) const override {
+    return {.front = m_, .text = text, .back = m_, .mask = settings_.mask};
   }
 
   void compose(CellContext& c) override {
@@ -62,7 +51,7 @@ class Rmt final : public Memory {
   void after_norm(CellContext& c) override {
     if (!c.state_out) return;
     std::vector<int32_t> wanted(static_cast<size_t>(m_));
-    std::iota(wanted.begin(), wanted.end(), static_cast<int32_t>(m_ + c.text));
+    std::iota(wanted.begin(), wanted.end(), static_cast<int32_t>(c.layout.back_rows().begin));
     c.axis.collect(c.queue, c.state_out.reshaped({c.batch, m_, shape_.dim}), c.hidden, wanted);
   }
   void after_norm_backward(CellContext& c) override {
@@ -80,7 +69,7 @@ class Rmt final : public Memory {
   /// f(row here, number of its memory vector, is it a write row) for each memory row that is here.
   template <class F>
   void for_memory_rows(const CellContext& c, const F& f) const {
-    const int64_t write = m_ + c.text;
+    const int64_t write = c.layout.back_rows().begin;
     for (int64_t row = 0; row < std::ssize(c.rows); ++row) {
       const int64_t number = c.rows[static_cast<size_t>(row)];
       if (number < m_) f(row, number, false);
