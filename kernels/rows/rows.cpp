@@ -4,6 +4,7 @@
 #include "kernels/rows/rows.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/profile.h"
 #include "kernels/common/checks.h"
@@ -37,6 +38,12 @@ int64_t batch_of(ConstView<> to, std::span<const int32_t> to_rows, ConstView<> f
 }
 
 }  // namespace
+
+std::vector<int32_t> ascending(size_t count) {
+  std::vector<int32_t> rows(count);
+  std::iota(rows.begin(), rows.end(), 0);
+  return rows;
+}
 
 void MoveRows::run(Queue& queue, View<> to, std::span<const int32_t> to_rows, Write write, ConstView<> from,
                    std::span<const int32_t> from_rows) {

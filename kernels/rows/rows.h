@@ -2,11 +2,15 @@
 #pragma once
 
 #include <span>
+#include <vector>
 
 #include "base/queue.h"
 #include "kernels/common/write.h"
 
 namespace memring {
+
+/// 0, 1, ..., count - 1: all rows, in their order.
+std::vector<int32_t> ascending(size_t count);
 
 /// Moves rows between tensors by their numbers: what memories and heads take of a segment's rows, and give back.
 ///

@@ -2,7 +2,6 @@
 #include "engine/cell_runner.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/elementwise/elementwise.h"
@@ -165,7 +164,7 @@ RopeAngles CellRunner::angles(DType dtype, std::span<const Row> rows) {
 
 LayerRows CellRunner::layer_rows(DType dtype) {
   const RopeAngles rope = angles(dtype, axis_.rows());
-  return {axis_.rows(), rope, axis_.rows(), rope, {}};
+  return {axis_.rows(), rope, axis_.rows(), {}};
 }
 
 LayerRows CellRunner::last_layer_rows(const CellSaved& saved, const LayerRows& all, Arena& scratch) {
@@ -174,15 +173,13 @@ LayerRows CellRunner::last_layer_rows(const CellSaved& saved, const LayerRows& a
   const int64_t half = llama_.shape().head_dim / 2;
   queries_.clear();
   for (const int32_t row : saved.wanted) queries_.push_back(all.keys[static_cast<size_t>(row)]);
-  std::vector<int32_t> places(saved.wanted.size());
-  std::iota(places.begin(), places.end(), 0);
   const auto taken = [&](ConstView<> table) {
     const View<> some = scratch.take(table.dtype(), {1, count, half});
-    MoveRows::run(queue_, some, places, Write::Overwrite, table, saved.wanted);
+    MoveRows::run(queue_, some, ascending(saved.wanted.size()), Write::Overwrite, table, saved.wanted);
     return some.reshaped({count, half});
   };
-  const View<> cos = taken(all.key_angles.cos), sin = taken(all.key_angles.sin);
-  return {all.keys, all.key_angles, queries_, {cos, sin}, saved.wanted};
+  const View<> cos = taken(all.angles.cos), sin = taken(all.angles.sin);
+  return {all.keys, all.angles, queries_, {saved.wanted, {cos, sin}}};
 }
 
 std::vector<int32_t> CellRunner::wanted_rows(const CellText& text, const Layout& layout) const {
@@ -281,10 +278,9 @@ void CellRunner::with_nll(const CellText& text, const HeadRows& head, View<> nll
   if (!head.of_text) return f(nll);
   const View<> some = scratch.take(nll.dtype(), {text.batch, head.count, 1});
   f(some.reshaped({text.batch * head.count}));
-  std::vector<int32_t> places(head.of_text->size());
-  std::iota(places.begin(), places.end(), 0);
   Elementwise::fill(queue_, nll, 0);
-  MoveRows::run(queue_, nll.reshaped({text.batch, text.own, 1}), *head.of_text, Write::Overwrite, some, places);
+  MoveRows::run(queue_, nll.reshaped({text.batch, text.own, 1}), *head.of_text, Write::Overwrite, some,
+                ascending(head.of_text->size()));
 }
 
 void CellRunner::loss(const CellText& text, const CellSaved& saved, View<> nll, Arena& scratch) {

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "kernels/associative/associative.h"
+#include "kernels/dpfp/dpfp.h"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/linear/linear.h"
 #include "kernels/rows/rows.h"

@@ -8,6 +8,7 @@
 #include "base/arena.h"
 #include "base/ids.h"
 #include "kernels/attention/attention.h"
+#include "kernels/projections/projections.h"
 #include "model/params.h"
 #include "model/shape.h"
 
@@ -42,20 +43,12 @@ struct LayerSaved {
 /// them chunk by chunk, so that nothing of the size ffn x sequence is ever stored.
 inline constexpr int64_t kMlpRows = 8192;
 
-/// Rotary angles of a cell's rows: [rows, head_dim / 2] each.
-struct RopeAngles {
-  ConstView<> cos, sin;
-};
-
 /// The rows of a cell as a layer sees them: all of them are keys, and those whose output is wanted ask.
 struct LayerRows {
   std::span<const Row> keys;
-  RopeAngles key_angles;
+  RopeAngles angles;
   std::span<const Row> queries;
-  RopeAngles query_angles;
-  std::span<const int32_t> wanted;  ///< which of the keys the queries are, ascending; empty: each
-
-  CellExtent queries_of(CellExtent cell) const { return {cell.batch, std::ssize(queries)}; }
+  Projections::Queries asking;  ///< which of the keys the queries are
 };
 
 class Layer {
