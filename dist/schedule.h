@@ -61,7 +61,7 @@ struct Extent {
   int32_t depth = 1;  ///< cells into which the layers of a segment are cut
 
   /// Number `at` of them, from the bottom. The first embeds as well, the last has the head.
-  Cell cell(int32_t stream, int32_t segment, int32_t at) const;
+  Cell cell(int32_t stream, int32_t segment, int32_t at, Pass pass = Pass::Decode) const;
 };
 
 struct Policy {

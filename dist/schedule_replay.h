@@ -12,12 +12,13 @@
 
 #include "dist/schedule_validator.h"
 
-namespace memring {
+namespace memring::scheduling {
 
 /// Of a state or adjoint, `at` is the boundary (before segment `at`) and `depth` the cell; of rows, `at` is the segment
 /// and `depth` the number of its cells, from the bottom, that they are of.
 struct Value {
   SlotKind kind = SlotKind::State;
+  Pass pass = Pass::Decode;
   int32_t stream = 0, at = 0, depth = 0;
   bool gradient = false;  ///< of hidden rows: theirs
   bool operator==(const Value&) const = default;
@@ -74,4 +75,4 @@ struct Rank {
   }
 };
 
-}  // namespace memring
+}  // namespace memring::scheduling

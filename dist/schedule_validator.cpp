@@ -9,18 +9,25 @@
 #include <utility>
 
 #include "base/error.h"
+#include "dist/precedence.h"
 #include "dist/schedule_replay.h"
 
 namespace memring {
 namespace {
 
+using namespace scheduling;
+
 constexpr size_t kMostFaults = 20;
+constexpr Verb kSweeps[] = {Verb::Forward, Verb::Rebuild, Verb::Recompute, Verb::Backward};
+
 class Replay {
  public:
   Replay(const ScheduleTask& task, std::vector<ActionSource> sources)
-      : task_(task), chained_(task.dependency != Dependency::None), ranks_(sources.size()) {
+      : task_(task),
+        rules_(task.dependency, task.extent, task.closed, static_cast<int32_t>(sources.size()), task.policy),
+        ranks_(sources.size()) {
     const size_t cells = static_cast<size_t>(task.extent.streams) * task.extent.segments * task.extent.depth;
-    for (auto* done : {&forward_, &rebuild_, &recompute_, &backward_}) done->assign(cells, false);
+    for (const Verb verb : kSweeps) done_[static_cast<int>(verb)].assign(cells * rules_.passes().size(), false);
     for (size_t p = 0; p < ranks_.size(); ++p) {
       ranks_[p].source = std::move(sources[p]);
       for (int kind = 0; kind < kSlotKinds; ++kind) ranks_[p].slots[kind].resize(task.slots[p][kind]);
@@ -66,10 +73,10 @@ class Replay {
     note(fmt::format("rank {}, action {} ({}): {}", me_, me().index, describe(me().window[me().at]), text));
   }
 
-  bool crosses(int32_t boundary) const { return chained_ && boundary > 0 && boundary < task_.extent.segments; }
-  bool open(int32_t boundary) const { return crosses(boundary) && !task_.closed[boundary]; }
-  size_t cell_index(const Cell& cell) const {
-    return (static_cast<size_t>(cell.stream) * task_.extent.segments + cell.segment) * task_.extent.depth + at_;
+  std::vector<bool>::reference done(int32_t stream, const CellRun& run) {
+    const size_t cell =
+        (static_cast<size_t>(stream) * task_.extent.segments + run.segment) * task_.extent.depth + run.at;
+    return done_[static_cast<int>(run.verb)][cell * rules_.passes().size() + static_cast<size_t>(run.pass)];
   }
 
   Slot* find(SlotKind kind, int32_t slot) {
@@ -134,19 +141,16 @@ class Replay {
       fault(fmt::format("the final state in slot State {} is not freed right behind its cell", slot));
     }
     if (cell.stream < 0 || cell.stream >= task_.extent.streams || cell.segment < 0 ||
-        cell.segment >= task_.extent.segments || !find_depth(cell)) {
+        cell.segment >= task_.extent.segments || !find_run(action)) {
       return fault(fmt::format("there is no such cell among {} streams of {} segments and {} layers in {} cells",
                                task_.extent.streams, task_.extent.segments, task_.extent.layers, task_.extent.depth));
     }
     switch (action.verb) {
       case Verb::Forward:
-        return forward(action);
       case Verb::Rebuild:
-        return rebuild(action);
       case Verb::Recompute:
-        return recompute(action);
       case Verb::Backward:
-        return backward(action);
+        return compute(action);
       case Verb::PostReceive:
         return post_receive(action);
       case Verb::Send:
@@ -158,86 +162,69 @@ class Replay {
     }
   }
 
-  /// Sets at_.
-  bool find_depth(const Cell& cell) {
-    for (at_ = 0; at_ < task_.extent.depth; ++at_)
-      if (task_.extent.cell(cell.stream, cell.segment, at_) == cell) return true;
+  /// Sets run_.
+  bool find_run(const Action& action) {
+    const Cell& cell = action.cell;
+    for (const Pass pass : rules_.passes())
+      for (int32_t at = 0; at < task_.extent.depth; ++at)
+        if (run_ = {action.verb, pass, cell.segment, at};
+            task_.extent.cell(cell.stream, cell.segment, at, pass) == cell)
+          return true;
     return false;
   }
 
-  void once(std::vector<bool>& done, const Cell& cell) {
-    const int32_t owner = cell.segment % static_cast<int32_t>(ranks_.size());
+  void compute(const Action& action) {
+    const int32_t stream = action.cell.stream, segment = run_.segment, owner = rules_.rank_of(segment);
+    if (!rules_.runs(run_.verb, segment)) return fault("nothing is to be run with this verb here");
     if (owner != me_) fault(fmt::format("the segment belongs to rank {}", owner));
-    if (done[cell_index(cell)]) fault("is run a second time");
-    done[cell_index(cell)] = true;
-  }
+    if (done(stream, run_)) fault("is run a second time");
+    done(stream, run_) = true;
+    const Waits waits = rules_.waits_of(run_);
+    for (const auto& [before, takes] : waits)
+      if (takes != Takes::Turn && !done(stream, before))
+        fault(fmt::format("comes before the {} of segment {} cell {} that it waits for", name_of(before.verb),
+                          before.segment, before.at));
 
-  void forward(const Action& action) {
-    const auto [stream, segment] = std::tuple(action.cell.stream, action.cell.segment);
-    const bool last = segment + 1 == task_.extent.segments;
-    const bool final_state = chained_ && last && task_.policy.final_state;
-    once(forward_, action.cell);
-    if (wanted("in", crosses(segment), action.in)) read(action.in, {SlotKind::State, stream, segment, at_});
-    if (wanted("out", crosses(segment + 1) || final_state, action.out)) {
-      write(action.out, {SlotKind::State, stream, segment + 1, at_});
+    const bool back = run_.verb == Verb::Backward;
+    const SlotKind kind = back ? SlotKind::Adjoint : SlotKind::State;
+    const Takes takes = back ? Takes::Adjoint : Takes::State;
+    const bool final_state = task_.policy.final_state && rules_.writes_final_state(run_);
+    if (wanted("in", waits.that_takes(takes), action.in))
+      read(action.in, {kind, run_.pass, stream, segment + (back ? 1 : 0), run_.at});
+    if (wanted("out", rules_.reader_of(run_, takes) || final_state, action.out)) {
+      write(action.out, {kind, run_.pass, stream, segment + (back ? 0 : 1), run_.at});
       if (final_state) me().final_state = action.out;
     }
-    const bool kept = task_.policy.backward && (!task_.policy.recompute || action.saved != kNoSlot);
-    if (wanted("saved", kept, action.saved)) climb(SlotKind::Saved, action.saved, action.cell);
-    if (wanted("hidden", !kept, action.hidden)) climb(SlotKind::Hidden, action.hidden, action.cell);
+    if (back) return descend(action);
+    const bool save = task_.policy.backward && run_.verb == rules_.rows_from(segment);
+    if (wanted("saved", save, action.saved)) climb(SlotKind::Saved, action.saved, stream);
+    if (wanted("hidden", !save, action.hidden)) climb(SlotKind::Hidden, action.hidden, stream);
   }
 
   /// The rows in this slot have gone through one cell more.
-  void climb(SlotKind kind, int32_t slot, const Cell& cell) {
-    change(slot, at_ == 0, {kind, cell.stream, cell.segment, at_}, {kind, cell.stream, cell.segment, at_ + 1});
+  void climb(SlotKind kind, int32_t slot, int32_t stream) {
+    const auto value = [&](int32_t depth) { return Value{kind, run_.pass, stream, run_.segment, depth}; };
+    change(slot, run_.at == 0, value(run_.at), value(run_.at + 1));
   }
 
-  void rebuild(const Action& action) {
-    const auto [stream, segment] = std::tuple(action.cell.stream, action.cell.segment);
-    if (!task_.policy.backward || !task_.policy.recompute || task_.policy.boundaries == 0)
-      fault("nothing is to be rebuilt");
-    if (!forward_[cell_index(action.cell)]) fault("comes before the Forward of its cell");
-    if (backward_[cell_index(action.cell)]) fault("comes after the Backward of its cell");
-    once(rebuild_, action.cell);
-    if (wanted("in", crosses(segment), action.in)) read(action.in, {SlotKind::State, stream, segment, at_});
-    if (action.out != kNoSlot && wanted("out", crosses(segment + 1), action.out))
-      write(action.out, {SlotKind::State, stream, segment + 1, at_});
-    if (action.saved != kNoSlot) climb(SlotKind::Saved, action.saved, action.cell);
-    if (wanted("hidden", action.saved == kNoSlot, action.hidden)) climb(SlotKind::Hidden, action.hidden, action.cell);
-  }
-
-  void recompute(const Action& action) {
-    const auto [stream, segment] = std::tuple(action.cell.stream, action.cell.segment);
-    if (!task_.policy.backward || !task_.policy.recompute) fault("nothing is to be recomputed");
-    if (!forward_[cell_index(action.cell)]) fault("comes before the Forward of its cell");
-    if (backward_[cell_index(action.cell)]) fault("comes after the Backward of its cell");
-    once(recompute_, action.cell);
-    if (wanted("in", crosses(segment), action.in)) read(action.in, {SlotKind::State, stream, segment, at_});
-    wanted("out", false, action.out);
-    wanted("hidden", false, action.hidden);
-    if (wanted("saved", true, action.saved)) climb(SlotKind::Saved, action.saved, action.cell);
-  }
-
-  void backward(const Action& action) {
-    const auto [stream, segment] = std::tuple(action.cell.stream, action.cell.segment);
-    if (!task_.policy.backward) fault("nothing is to be run backward");
-    once(backward_, action.cell);
-    if (action.last != (--me().backward_left[at_] == 0))
+  void descend(const Action& action) {
+    const int32_t stream = action.cell.stream;
+    if (action.last != (--me().backward_left[run_.at] == 0))
       fault(action.last ? "is not the last of its layers" : "is the last of its layers, and does not say so");
-    const bool top = at_ + 1 == task_.extent.depth;
+    const bool top = run_.at + 1 == task_.extent.depth;
+    const auto value = [&](SlotKind kind, int32_t depth) {
+      return Value{kind, run_.pass, stream, run_.segment, depth, kind == SlotKind::Hidden};
+    };
     if (wanted("saved", true, action.saved))
-      change(action.saved, false, {SlotKind::Saved, stream, segment, at_ + 1}, {SlotKind::Saved, stream, segment, at_});
+      change(action.saved, false, value(SlotKind::Saved, run_.at + 1), value(SlotKind::Saved, run_.at));
     if (wanted("hidden", true, action.hidden))
-      change(action.hidden, top, {SlotKind::Hidden, stream, segment, at_ + 1, true},
-             {SlotKind::Hidden, stream, segment, at_, true});
-    if (wanted("in", open(segment + 1), action.in)) read(action.in, {SlotKind::Adjoint, stream, segment + 1, at_});
-    if (wanted("out", open(segment), action.out)) write(action.out, {SlotKind::Adjoint, stream, segment, at_});
+      change(action.hidden, top, value(SlotKind::Hidden, run_.at + 1), value(SlotKind::Hidden, run_.at));
   }
 
   /// What a message carries, judged by the cell that writes it (sender) or reads it.
   Value carried(const Action& action, bool sender) const {
     const bool behind = (action.kind == SlotKind::State) == sender;
-    return {action.kind, action.cell.stream, action.cell.segment + (behind ? 1 : 0), at_};
+    return {action.kind, run_.pass, action.cell.stream, action.cell.segment + (behind ? 1 : 0), run_.at};
   }
 
   /// Counts a message of this slot in its channel.
@@ -338,34 +325,28 @@ class Replay {
       note(fmt::format("from rank {} to rank {} with tag {}: {} sends, {} receives", from, to, tag, messages.sends,
                        messages.receives));
     }
-    for (int32_t stream = 0; stream < task_.extent.streams; ++stream) {
-      for (int32_t segment = 0; segment < task_.extent.segments; ++segment) {
-        for (at_ = 0; at_ < task_.extent.depth; ++at_) {
-          const size_t i = cell_index({.stream = stream, .segment = segment});
-          const bool back = task_.policy.backward && !backward_[i];
-          const std::string cell = fmt::format("stream {} segment {} cell {}", stream, segment, at_);
-          if (!forward_[i]) note(cell + ": Forward is missing");
-          if (back) note(cell + ": Backward is missing");
-        }
-      }
-    }
+    for (int32_t stream = 0; stream < task_.extent.streams; ++stream)
+      for (int32_t segment = 0; segment < task_.extent.segments; ++segment)
+        for (const Pass pass : rules_.passes())
+          for (const Verb verb : kSweeps)
+            for (int32_t at = 0; rules_.runs(verb, segment) && at < task_.extent.depth; ++at)
+              if (!done(stream, {verb, pass, segment, at}))
+                note(fmt::format("stream {} segment {} cell {}: {} is missing", stream, segment, at, name_of(verb)));
   }
 
   const ScheduleTask& task_;
-  bool chained_;
+  Precedence rules_;
   std::vector<Rank> ranks_;
   int32_t me_ = 0;
-  int32_t at_ = 0;                                                     ///< of the action's cell in its segment's depth
+  CellRun run_;                                                        ///< of the action's cell
   std::map<std::tuple<int32_t, int32_t, int32_t>, Channel> channels_;  // from, to, tag
-  std::vector<bool> forward_, rebuild_, recompute_, backward_;         // by cell: run
+  std::array<std::vector<bool>, std::size(kSweeps)> done_;             // by verb; by cell and pass
   std::vector<std::string> faults_;
 };
 
 }  // namespace
 
 std::vector<std::string> validate(const ScheduleTask& task, std::vector<ActionSource> ranks) {
-  check(task.dependency <= Dependency::LayerLocal,
-        "the validator knows the dependencies None, TopToInput and LayerLocal only");
   check(std::ssize(task.closed) == task.extent.segments && task.slots.size() == ranks.size(),
         fmt::format("validator: {} closed boundaries for {} segments, slots of {} ranks for {}", task.closed.size(),
                     task.extent.segments, task.slots.size(), ranks.size()));

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dist/rank_actions.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace memring::scheduling {
+namespace {
+
+constexpr size_t kWindow = 256;  ///< actions that next_window collects before it returns
+
+SlotKind kind_of(Takes takes) { return takes == Takes::Adjoint ? SlotKind::Adjoint : SlotKind::State; }
+
+}  // namespace
+
+RankActions::RankActions(const Precedence& rules, int32_t rank) : rules_(&rules), rank_(rank), order_(rules) {
+  const int32_t places = std::min(rules.policy().in_flight, rules.extent().streams);
+  const auto windows = static_cast<size_t>(rules.policy().windows), depth = static_cast<size_t>(rules.depth());
+  const std::vector<int32_t> none(depth, kNoSlot);
+  holdings_.assign(
+      static_cast<size_t>(places) * windows * windows,
+      {.kept = {}, .states = {}, .rows = {}, .next_states = none, .next_rebuilt = none, .next_adjoints = none});
+  const int64_t own = (rules.extent().segments - rank + rules.ranks() - 1) / rules.ranks();
+  backward_left_.assign(depth, own * rules.extent().streams);
+}
+
+Cell RankActions::cell_of(const CellTask& t) const {
+  return rules_->extent().cell(t.stream, t.run.segment, t.run.at, t.run.pass);
+}
+
+/// The number of the segment's window among those under way, in all streams.
+size_t RankActions::flight(int32_t place, int32_t segment) const {
+  const auto windows = static_cast<size_t>(rules_->policy().windows);
+  return static_cast<size_t>(place) * windows + static_cast<size_t>(rules_->window_of(segment).number) % windows;
+}
+
+RankActions::Holdings& RankActions::held(int32_t place, int32_t segment) {
+  const auto windows = static_cast<size_t>(rules_->policy().windows);
+  return holdings_[flight(place, segment) * windows + static_cast<size_t>(rules_->group_of(segment)) % windows];
+}
+
+void RankActions::emit_free(std::vector<Action>& out, const Cell& cell, SlotKind kind, int32_t slot) {
+  if (slot == kNoSlot) return;
+  out.push_back({.verb = Verb::Free, .cell = cell, .kind = kind, .slot = slot});
+  table(kind).give(slot);
+}
+
+/// One tag's messages are read in the order in which they are sent: by segment.
+Action RankActions::message(Verb verb, const CellTask& t, const CellRun& reader, SlotKind kind, int32_t slot,
+                            int32_t peer) const {
+  const auto passes = static_cast<int32_t>(rules_->passes().size());
+  const int32_t flight = static_cast<int32_t>(this->flight(t.place, reader.segment));
+  const int32_t cell = (flight * passes + static_cast<int32_t>(reader.pass)) * rules_->depth() + reader.at;
+  const int32_t sweep = reader.verb == Verb::Backward ? 2 : reader.verb == Verb::Rebuild ? 1 : 0;
+  return {.verb = verb, .cell = cell_of(t), .kind = kind, .slot = slot, .peer = peer, .tag = kSentKinds * cell + sweep};
+}
+
+/// Of what the task reads.
+Action RankActions::arrival(Verb verb, const CellTask& t, const Wait& wait, int32_t slot) const {
+  return message(verb, t, t.run, kind_of(wait.takes), slot, rules_->rank_of(wait.run.segment));
+}
+
+/// Starts receiving what `next` reads if another rank writes it; returns the slot.
+int32_t RankActions::post_receive(std::vector<Action>& out, const CellTask& next) {
+  const Waits waits = rules_->waits_of(next.run);
+  const Wait* wait = waits.from_another_segment(next.run.segment);
+  if (!wait || alone()) return kNoSlot;
+  const int32_t slot = table(kind_of(wait->takes)).take();
+  out.push_back(arrival(Verb::PostReceive, next, *wait, slot));
+  return slot;
+}
+
+std::vector<int32_t>& RankActions::handed_over(Holdings& reader, Verb verb) const {
+  return verb == Verb::Backward  ? reader.next_adjoints
+         : verb == Verb::Rebuild ? reader.next_rebuilt
+                                 : reader.next_states;
+}
+
+/// A state or adjoint to its reader: on another rank, or a neighbouring segment's cell here.
+void RankActions::hand_over(std::vector<Action>& out, const CellTask& t, const CellRun& reader, SlotKind kind,
+                            int32_t slot) {
+  if (alone()) {
+    handed_over(held(t.place, reader.segment), reader.verb)[reader.at] = slot;
+    return;
+  }
+  out.push_back(message(Verb::Send, t, reader, kind, slot, rules_->rank_of(reader.segment)));
+  sent_.push_back({out.back(), reader, t.place});
+}
+
+/// The slot of the state or adjoint that the task reads.
+int32_t RankActions::take(std::vector<Action>& out, const CellTask& t, Takes takes) {
+  const Waits waits = rules_->waits_of(t.run);
+  const Wait* wait = waits.that_takes(takes);
+  if (!wait) return kNoSlot;
+  Holdings& mine = held(t.place, t.run.segment);
+  if (wait->run.segment == t.run.segment) {  // kept here
+    auto& stack = t.run.verb == Verb::Rebuild ? mine.kept : mine.states;
+    const int32_t slot = stack.back()[t.run.at];
+    if (ends_segment(t)) stack.pop_back();
+    return slot;
+  }
+  if (alone()) return std::exchange(handed_over(mine, t.run.verb)[t.run.at], kNoSlot);
+  out.push_back(arrival(Verb::Wait, t, *wait, received_));
+  return received_;
+}
+
+/// Forward or Rebuild.
+void RankActions::emit_forward(std::vector<Action>& out, const CellTask& t) {
+  Holdings& mine = held(t.place, t.run.segment);
+  const Cell cell = cell_of(t);
+  const bool save = rules_->policy().backward && t.run.verb == rules_->rows_from(t.run.segment);
+  const auto reader = rules_->reader_of(t.run, Takes::State), later = rules_->later_reader(t.run);
+  const bool final_state = rules_->policy().final_state && rules_->writes_final_state(t.run);
+  const int32_t in = take(out, t, Takes::State);
+  const int32_t state = reader || final_state ? table(SlotKind::State).take() : kNoSlot;
+  if (t.run.at == 0 && save) mine.rows.push_back(table(SlotKind::Saved).take());
+  if (t.run.at == 0 && !save) mine.forward = table(SlotKind::Hidden).take();
+  out.push_back({.verb = t.run.verb,
+                 .cell = cell,
+                 .in = in,
+                 .out = state,
+                 .saved = save ? mine.rows.back() : kNoSlot,
+                 .hidden = save ? kNoSlot : mine.forward});
+  if (reader)
+    hand_over(out, t, *reader, SlotKind::State, state);
+  else
+    emit_free(out, cell, SlotKind::State, state);
+  if (ends_segment(t) && !save) emit_free(out, cell, SlotKind::Hidden, mine.forward);
+  if (!later) return emit_free(out, cell, SlotKind::State, in);
+  auto& stack = later->verb == Verb::Rebuild ? mine.kept : mine.states;
+  if (t.run.at == 0) stack.emplace_back();
+  stack.back().push_back(in);
+}
+
+void RankActions::emit_recompute(std::vector<Action>& out, const CellTask& t) {
+  Holdings& mine = held(t.place, t.run.segment);
+  const Cell cell = cell_of(t);
+  if (t.run.at == 0) mine.rows.push_back(table(SlotKind::Saved).take());
+  const int32_t in = take(out, t, Takes::State);
+  out.push_back({.verb = Verb::Recompute, .cell = cell, .in = in, .saved = mine.rows.back()});
+  emit_free(out, cell, SlotKind::State, in);
+}
+
+void RankActions::emit_backward(std::vector<Action>& out, const CellTask& t) {
+  Holdings& mine = held(t.place, t.run.segment);
+  const Cell cell = cell_of(t);
+  const int32_t in = take(out, t, Takes::Adjoint);
+  const auto reader = rules_->reader_of(t.run, Takes::Adjoint);
+  const int32_t adjoint = reader ? table(SlotKind::Adjoint).take() : kNoSlot;
+  if (ends_segment(t)) mine.backward = table(SlotKind::Hidden).take();
+  out.push_back({.verb = Verb::Backward,
+                 .cell = cell,
+                 .in = in,
+                 .out = adjoint,
+                 .saved = mine.rows.back(),
+                 .hidden = mine.backward,
+                 .last = --backward_left_[t.run.at] == 0});
+  if (reader) hand_over(out, t, *reader, SlotKind::Adjoint, adjoint);
+  emit_free(out, cell, SlotKind::Adjoint, in);
+  if (t.run.at > 0) return;
+  emit_free(out, cell, SlotKind::Hidden, mine.backward);
+  emit_free(out, cell, SlotKind::Saved, mine.rows.back());
+  mine.rows.pop_back();
+}
+
+void RankActions::emit(std::vector<Action>& out, const CellTask& t) {
+  switch (t.run.verb) {
+    case Verb::Forward:
+    case Verb::Rebuild:
+      return emit_forward(out, t);
+    case Verb::Recompute:
+      return emit_recompute(out, t);
+    default:
+      return emit_backward(out, t);
+  }
+}
+
+/// Completes the messages whose reader stands before this point in the common order: such a Wait cannot deadlock,
+/// since whatever comes before a cell of any rank waits only for cells that stand before it in that order.
+void RankActions::settle(std::vector<Action>& out, bool all) {
+  std::erase_if(sent_, [&](const Sent& message) {
+    const Action& send = message.send;
+    if (!all && !order_.given(message.reader, message.place, send.cell.stream)) return false;
+    out.push_back(send);
+    out.back().verb = Verb::Wait;
+    emit_free(out, send.cell, send.kind, send.slot);
+    return true;
+  });
+}
+
+bool RankActions::next_window(std::vector<Action>& out) {
+  out.clear();
+  CellTask next;
+  while (out.size() < kWindow && order_.next(next)) {
+    if (rules_->rank_of(next.run.segment) != rank_) continue;
+    const int32_t slot = post_receive(out, next);
+    if (task_) emit(out, *task_);
+    settle(out, false);
+    task_ = next;
+    received_ = slot;
+  }
+  if (out.size() < kWindow && task_) {
+    emit(out, *task_);
+    settle(out, true);
+    task_.reset();
+  }
+  return !out.empty();
+}
+
+}  // namespace memring::scheduling
