@@ -4,10 +4,14 @@
 #include <algorithm>
 #include <utility>
 
+#include "dist/mesh.h"
+
 namespace memring::scheduling {
 namespace {
 
 constexpr size_t kWindow = 256;  ///< actions that next_window collects before it returns
+
+Action reduce(const Cell& part) { return {.verb = Verb::Reduce, .cell = {.layer = part.layer, .layers = part.layers}}; }
 
 SlotKind kind_of(Takes takes) { return takes == Takes::Adjoint ? SlotKind::Adjoint : SlotKind::State; }
 
@@ -20,8 +24,10 @@ RankActions::RankActions(const Precedence& rules, int32_t rank) : rules_(&rules)
   holdings_.assign(
       static_cast<size_t>(places) * windows * windows,
       {.kept = {}, .states = {}, .rows = {}, .next_states = none, .next_rebuilt = none, .next_adjoints = none});
-  const int64_t own = (rules.extent().segments - rank + rules.ranks() - 1) / rules.ranks();
-  backward_left_.assign(depth, own * rules.extent().streams);
+  const auto runs = static_cast<int64_t>(rules.passes().size()) * rules.extent().segments * rules.extent().streams;
+  backward_left_.assign(depth, runs);
+  for (int32_t at = rules.depth() - 1; at >= 0 && runs == 0 && rules.policy().backward; --at)
+    complete_.push_back(rules.extent().cell(0, 0, at));  // nothing to wait for
 }
 
 Cell RankActions::cell_of(const CellTask& t) const {
@@ -148,13 +154,18 @@ void RankActions::emit_backward(std::vector<Action>& out, const CellTask& t) {
   const auto reader = rules_->reader_of(t.run, Takes::Adjoint);
   const int32_t adjoint = reader ? table(SlotKind::Adjoint).take() : kNoSlot;
   if (ends_segment(t)) mine.backward = table(SlotKind::Hidden).take();
-  out.push_back({.verb = Verb::Backward,
-                 .cell = cell,
-                 .in = in,
-                 .out = adjoint,
-                 .saved = mine.rows.back(),
-                 .hidden = mine.backward,
-                 .last = --backward_left_[t.run.at] == 0});
+  Action action{.verb = Verb::Backward,
+                .cell = cell,
+                .in = in,
+                .out = adjoint,
+                .saved = mine.rows.back(),
+                .hidden = mine.backward};
+  if (!task_completes_) out.push_back(action);
+  for (const Cell& part : task_completes_ ? parts_of(cell) : std::vector<Cell>()) {
+    action.cell = part;
+    out.push_back(action);
+    out.push_back(reduce(part));
+  }
   if (reader) hand_over(out, t, *reader, SlotKind::Adjoint, adjoint);
   emit_free(out, cell, SlotKind::Adjoint, in);
   if (t.run.at > 0) return;
@@ -188,15 +199,49 @@ void RankActions::settle(std::vector<Action>& out, bool all) {
   });
 }
 
+/// Whether it is the last backward of its layers on all ranks. (No adjoint leaves it: it begins a window.)
+bool RankActions::completes_layers(const CellTask& t) {
+  return t.run.verb == Verb::Backward && --backward_left_[static_cast<size_t>(t.run.at)] == 0;
+}
+
+/// From the top down.
+std::vector<Cell> RankActions::parts_of(const Cell& cell) const {
+  const int32_t layers = rules_->extent().layers;
+  const int32_t begin = std::max<int32_t>(cell.layer, 0), end = std::min(cell.layer + cell.layers, layers);
+  const int32_t count = std::min(rules_->policy().parts, end - begin);
+  std::vector<Cell> parts(static_cast<size_t>(count), cell);
+  int32_t above = cell.layer + cell.layers;
+  for (int32_t i = 0; i < count; ++i) {
+    const Range own = part_of(end - begin, count, count - 1 - i);
+    const int32_t below = i + 1 < count ? begin + static_cast<int32_t>(own.begin) : cell.layer;
+    parts[static_cast<size_t>(i)].layer = static_cast<int16_t>(below);
+    parts[static_cast<size_t>(i)].layers = static_cast<int16_t>(above - below);
+    above = below;
+  }
+  return parts;
+}
+
+void RankActions::emit_reduces(std::vector<Action>& out) {
+  for (const Cell& cell : complete_)
+    for (const Cell& part : parts_of(cell)) out.push_back(reduce(part));
+  complete_.clear();
+}
+
 bool RankActions::next_window(std::vector<Action>& out) {
   out.clear();
   CellTask next;
   while (out.size() < kWindow && order_.next(next)) {
-    if (rules_->rank_of(next.run.segment) != rank_) continue;
+    const bool completes = completes_layers(next);
+    if (rules_->rank_of(next.run.segment) != rank_) {
+      if (completes) complete_.push_back(cell_of(next));
+      continue;
+    }
     const int32_t slot = post_receive(out, next);
     if (task_) emit(out, *task_);
     settle(out, false);
+    emit_reduces(out);
     task_ = next;
+    task_completes_ = completes;
     received_ = slot;
   }
   if (out.size() < kWindow && task_) {
@@ -204,6 +249,7 @@ bool RankActions::next_window(std::vector<Action>& out) {
     settle(out, true);
     task_.reset();
   }
+  if (out.size() < kWindow) emit_reduces(out);
   return !out.empty();
 }
 

@@ -77,6 +77,9 @@ class RankActions {
   void emit_backward(std::vector<Action>& out, const CellTask&);
   void emit(std::vector<Action>& out, const CellTask&);
   void settle(std::vector<Action>& out, bool all);
+  bool completes_layers(const CellTask&);
+  std::vector<Cell> parts_of(const Cell&) const;
+  void emit_reduces(std::vector<Action>& out);
 
   const Precedence* rules_;
   int32_t rank_;
@@ -84,8 +87,10 @@ class RankActions {
   std::array<SlotTable, kSlotKinds> tables_;
   std::vector<Holdings> holdings_;  // by place, window and group
   std::vector<Sent> sent_;
-  std::vector<int64_t> backward_left_;  // by cell of the depth: how many are still to come here
+  std::vector<int64_t> backward_left_;  // by cell of the depth: how many are still to come on all ranks
+  std::vector<Cell> complete_;          // on all ranks, by runs of others: to be reduced
   std::optional<CellTask> task_;        // taken from the order; emitted when the one after it is known
+  bool task_completes_ = false;         // the gradients of its layers, on all ranks
   int32_t received_ = kNoSlot;          // the slot that `task_` reads and another rank fills
 };
 

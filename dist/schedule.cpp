@@ -35,6 +35,7 @@ void check_input(Dependency dependency, const Extent& extent, const std::vector<
   check(
       policy.in_flight >= 1 && policy.windows >= 1,
       fmt::format("{} streams in flight with {} windows each, expected at least 1", policy.in_flight, policy.windows));
+  check(policy.parts >= 1, fmt::format("cells in {} parts, expected at least 1", policy.parts));
   const int64_t cells = int64_t{policy.in_flight} * policy.windows * extent.depth;
   check(
       cells <= Schedule::most_cells_under_way(),
@@ -99,8 +100,8 @@ MeshShape Schedule::mesh() const { return simulation_->mesh; }
 MeshCoord Schedule::coord() const { return simulation_->coord; }
 
 const char* name_of(Verb verb) {
-  static constexpr const char* kNames[] = {"Forward",     "Rebuild", "Recompute", "Backward",
-                                           "PostReceive", "Send",    "Wait",      "Free"};
+  static constexpr const char* kNames[] = {"Forward", "Rebuild", "Recompute", "Backward", "PostReceive",
+                                           "Send",    "Wait",    "Reduce",    "Free"};
   return kNames[static_cast<int>(verb)];
 }
 
@@ -119,8 +120,16 @@ Cell Extent::cell(int32_t stream, int32_t segment, int32_t at, Pass pass) const 
           .pass = pass};
 }
 
+Cell Extent::whole(const Cell& part) const {
+  for (int32_t at = depth - 1; at > 0; --at)
+    if (const Cell whole = cell(part.stream, part.segment, at, part.pass); part.layer >= whole.layer) return whole;
+  return cell(part.stream, part.segment, 0, part.pass);
+}
+
 std::string describe(const Action& action) {
   const Cell& cell = action.cell;
+  if (action.verb == Verb::Reduce)
+    return fmt::format("{} layers {}..{}", name_of(action.verb), cell.layer, cell.layer + cell.layers - 1);
   std::string text = fmt::format("{} stream {} segment {} layers {}..{}", name_of(action.verb), cell.stream,
                                  cell.segment, cell.layer, cell.layer + cell.layers - 1);
   if (cell.pass == Pass::Encode) text += " encode";
@@ -134,7 +143,6 @@ std::string describe(const Action& action) {
   if (action.out != kNoSlot) text += fmt::format(" out {} {}", kind, action.out);
   if (action.saved != kNoSlot) text += fmt::format(" saved {}", action.saved);
   if (action.hidden != kNoSlot) text += fmt::format(" hidden {}", action.hidden);
-  if (action.last) text += " last";
   return text;
 }
 

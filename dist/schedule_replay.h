@@ -62,7 +62,9 @@ struct Rank {
   int64_t index = 0;  ///< of the action window[at] in the whole list
   std::array<std::vector<Slot>, kSlotKinds> slots;
   int32_t final_state = kNoSlot;       ///< its Free must come next
-  std::vector<int64_t> backward_left;  ///< by cell of the depth
+  std::vector<int64_t> backward_left;  ///< by layer, from -1
+  size_t reduced = 0;                  ///< groups of layers
+  int32_t reduced_to = 0;              ///< from the top down to this layer
 
   /// The action to be done now, or none at the end.
   const Action* current() {

@@ -33,7 +33,8 @@ class Replay {
       for (int kind = 0; kind < kSlotKinds; ++kind) ranks_[p].slots[kind].resize(task.slots[p][kind]);
       int64_t own = 0;
       for (auto segment = static_cast<int64_t>(p); segment < task.extent.segments; segment += std::ssize(ranks_)) ++own;
-      ranks_[p].backward_left.assign(task.extent.depth, own * task.extent.streams);
+      ranks_[p].backward_left.assign(static_cast<size_t>(task.extent.layers) + 2, own * task.extent.streams);
+      ranks_[p].reduced_to = task.policy.backward ? task.extent.layers + 1 : -1;
     }
   }
 
@@ -140,6 +141,7 @@ class Replay {
         slot != kNoSlot && (action.verb != Verb::Free || action.kind != SlotKind::State || action.slot != slot)) {
       fault(fmt::format("the final state in slot State {} is not freed right behind its cell", slot));
     }
+    if (action.verb == Verb::Reduce) return reduce(action);
     if (cell.stream < 0 || cell.stream >= task_.extent.streams || cell.segment < 0 ||
         cell.segment >= task_.extent.segments || !find_run(action)) {
       return fault(fmt::format("there is no such cell among {} streams of {} segments and {} layers in {} cells",
@@ -159,7 +161,19 @@ class Replay {
         return wait(action);
       case Verb::Free:
         return free(action);
+      case Verb::Reduce:
+        break;
     }
+  }
+
+  /// Backward may run a part of a cell.
+  bool is_of(const Cell& cell, Cell whole) const {
+    if (run_.verb == Verb::Backward && cell.layer >= whole.layer &&
+        cell.layer + cell.layers <= whole.layer + whole.layers) {
+      whole.layer = cell.layer;
+      whole.layers = cell.layers;
+    }
+    return cell == whole;
   }
 
   /// Sets run_.
@@ -168,7 +182,7 @@ class Replay {
     for (const Pass pass : rules_.passes())
       for (int32_t at = 0; at < task_.extent.depth; ++at)
         if (run_ = {action.verb, pass, cell.segment, at};
-            task_.extent.cell(cell.stream, cell.segment, at, pass) == cell)
+            is_of(cell, task_.extent.cell(cell.stream, cell.segment, at, pass)))
           return true;
     return false;
   }
@@ -178,7 +192,8 @@ class Replay {
     if (!rules_.runs(run_.verb, segment)) return fault("nothing is to be run with this verb here");
     if (owner != me_) fault(fmt::format("the segment belongs to rank {}", owner));
     if (done(stream, run_)) fault("is run a second time");
-    done(stream, run_) = true;
+    const auto [begins, ends] = part(action.cell);
+    done(stream, run_) = ends;
     const Waits waits = rules_.waits_of(run_);
     for (const auto& [before, takes] : waits)
       if (takes != Takes::Turn && !done(stream, before))
@@ -191,11 +206,11 @@ class Replay {
     const bool final_state = task_.policy.final_state && rules_.writes_final_state(run_);
     if (wanted("in", waits.that_takes(takes), action.in))
       read(action.in, {kind, run_.pass, stream, segment + (back ? 1 : 0), run_.at});
-    if (wanted("out", rules_.reader_of(run_, takes) || final_state, action.out)) {
+    if (wanted("out", rules_.reader_of(run_, takes) || final_state, action.out) && ends) {
       write(action.out, {kind, run_.pass, stream, segment + (back ? 0 : 1), run_.at});
       if (final_state) me().final_state = action.out;
     }
-    if (back) return descend(action);
+    if (back) return descend(action, begins, ends);
     const bool save = task_.policy.backward && run_.verb == rules_.rows_from(segment);
     if (wanted("saved", save, action.saved)) climb(SlotKind::Saved, action.saved, stream);
     if (wanted("hidden", !save, action.hidden)) climb(SlotKind::Hidden, action.hidden, stream);
@@ -207,18 +222,46 @@ class Replay {
     change(slot, run_.at == 0, value(run_.at), value(run_.at + 1));
   }
 
-  void descend(const Action& action) {
+  /// Whether the cell is the first part of what it is a part of, and whether the last: from the top down.
+  std::pair<bool, bool> part(const Cell& cell) {
+    const Cell whole = task_.extent.cell(cell.stream, cell.segment, run_.at, run_.pass);
+    if (cell == whole && begun_.empty()) return {true, true};
+    const auto [begun, first] =
+        begun_.try_emplace({cell.stream, cell.segment, whole.layer}, whole.layer + whole.layers);
+    if (cell.layer + cell.layers != begun->second || cell.layers <= 0)
+      fault(fmt::format("does not go on below layer {}", begun->second));
+    begun->second = cell.layer;
+    const bool ends = cell.layer == whole.layer;
+    if (ends) begun_.erase(begun);
+    return {first, ends};
+  }
+
+  void descend(const Action& action, bool begins, bool ends) {
     const int32_t stream = action.cell.stream;
-    if (action.last != (--me().backward_left[run_.at] == 0))
-      fault(action.last ? "is not the last of its layers" : "is the last of its layers, and does not say so");
+    for (int32_t i = 0; i < action.cell.layers; ++i)
+      --me().backward_left[static_cast<size_t>(action.cell.layer + 1 + i)];
     const bool top = run_.at + 1 == task_.extent.depth;
+    const int32_t below = ends ? run_.at : run_.at + 1;
     const auto value = [&](SlotKind kind, int32_t depth) {
       return Value{kind, run_.pass, stream, run_.segment, depth, kind == SlotKind::Hidden};
     };
     if (wanted("saved", true, action.saved))
-      change(action.saved, false, value(SlotKind::Saved, run_.at + 1), value(SlotKind::Saved, run_.at));
+      change(action.saved, false, value(SlotKind::Saved, run_.at + 1), value(SlotKind::Saved, below));
     if (wanted("hidden", true, action.hidden))
-      change(action.hidden, top, value(SlotKind::Hidden, run_.at + 1), value(SlotKind::Hidden, run_.at));
+      change(action.hidden, top && begins, value(SlotKind::Hidden, run_.at + 1), value(SlotKind::Hidden, below));
+  }
+
+  /// All ranks reduce the same groups of layers in the same order, each layer once.
+  void reduce(const Action& action) {
+    const Range layers{action.cell.layer, action.cell.layer + action.cell.layers};
+    if (layers.begin < -1 || layers.size() <= 0 || layers.end != me().reduced_to)
+      return fault(fmt::format("is not what comes next: the layers below {}", me().reduced_to));
+    for (int64_t layer = layers.begin; layer < layers.end; ++layer)
+      if (me().backward_left[static_cast<size_t>(layer + 1)] > 0)
+        return fault(fmt::format("comes before the last Backward of layer {} on this rank", layer));
+    me().reduced_to = action.cell.layer;
+    if (me().reduced == reduced_.size()) reduced_.push_back(layers);
+    if (reduced_[me().reduced++] != layers) fault("other ranks reduce other layers together");
   }
 
   /// What a message carries, judged by the cell that writes it (sender) or reads it.
@@ -325,6 +368,9 @@ class Replay {
       note(fmt::format("from rank {} to rank {} with tag {}: {} sends, {} receives", from, to, tag, messages.sends,
                        messages.receives));
     }
+    for (size_t p = 0; p < ranks_.size(); ++p)
+      if (ranks_[p].reduced_to > -1)
+        note(fmt::format("rank {}, at the end: layers below {} are not reduced", p, ranks_[p].reduced_to));
     for (int32_t stream = 0; stream < task_.extent.streams; ++stream)
       for (int32_t segment = 0; segment < task_.extent.segments; ++segment)
         for (const Pass pass : rules_.passes())
@@ -341,6 +387,8 @@ class Replay {
   CellRun run_;                                                        ///< of the action's cell
   std::map<std::tuple<int32_t, int32_t, int32_t>, Channel> channels_;  // from, to, tag
   std::array<std::vector<bool>, std::size(kSweeps)> done_;             // by verb; by cell and pass
+  std::map<std::tuple<int32_t, int32_t, int32_t>, int32_t> begun_;  // stream, segment, cell: run back down to a layer
+  std::vector<Range> reduced_;                                      // together, in the order of all ranks
   std::vector<std::string> faults_;
 };
 

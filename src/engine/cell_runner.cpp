@@ -255,9 +255,8 @@ void CellRunner::head_backward(const CellText& text, const CellSaved& saved, Cel
                     saved.inv_rms);
 }
 
-void CellRunner::backward(const CellText& text, Cell cell, const CellSaved& saved, View<> d_hidden, bool initial,
-                          ConstView<> d_state_out, View<> d_state_in, View<> nll, Arena& scratch,
-                          const LayerObserver& layer_done) {
+void CellRunner::backward(const CellText& text, Cell cell, Cell whole, const CellSaved& saved, View<> d_hidden,
+                          bool initial, ConstView<> d_state_out, View<> d_state_in, View<> nll, Arena& scratch) {
   const CellExtent e = extent(text.batch, text.text);
   axis_.enter(memory_.rows(cell.pass, cell.segment, text.text));
   const int64_t dim = llama_.shape().dim;
@@ -265,6 +264,7 @@ void CellRunner::backward(const CellText& text, Cell cell, const CellSaved& save
 
   CellContext c = context(text, cell, scratch);
   c.initial = initial;
+  c.state_layer = decoder_layers(whole).begin;
   c.d_state_out = d_state_out;
   c.d_state_in = d_state_in;
   if (has_head(cell)) head_backward(text, saved, c, d_hidden, nll, scratch);
@@ -280,7 +280,6 @@ void CellRunner::backward(const CellText& text, Cell cell, const CellSaved& save
                              memory_.keys(c), scratch);
     c.hidden = saved.layer(l).input.reshaped({e.batch, e.rows, dim});
     memory_.before_layer_backward(c);
-    if (layer_done) layer_done();
   }
 
   if (!embeds(cell)) return;

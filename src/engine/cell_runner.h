@@ -3,7 +3,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <functional>
 #include <span>
 #include <vector>
 
@@ -19,9 +18,6 @@ struct CellText {
   int64_t batch = 0, text = 0, own = 0;  ///< sequences; text rows of the segment; those on this rank
   std::span<const int32_t> tokens, targets;
 };
-
-/// Called behind a decoder layer; may be empty.
-using LayerObserver = std::function<void()>;
 
 class CellRunner {
  public:
@@ -63,9 +59,10 @@ class CellRunner {
   /// Head and loss, where the cell has them, and its layers, back to the embeddings where it has them: parameter
   /// gradients of sum(nll) + <d_state_out, state_out> are accumulated. d_hidden [batch * rows, dim]: of the cell's
   /// output in (none above the head), of its input out. d_state_out is empty where it is zero, d_state_in where it is
-  /// not wanted. `layer_done` is called behind each layer. Spends what is saved: once only.
-  void backward(const CellText&, Cell, const CellSaved&, View<> d_hidden, bool initial, ConstView<> d_state_out,
-                View<> d_state_in, View<> nll, Arena& scratch, const LayerObserver& layer_done);
+  /// not wanted. Spends what is saved: once only. The cell may be a part of `whole`, whose states the adjoints are: the
+  /// parts from the top down do what the whole would.
+  void backward(const CellText&, Cell, Cell whole, const CellSaved&, View<> d_hidden, bool initial,
+                ConstView<> d_state_out, View<> d_state_in, View<> nll, Arena& scratch);
 
  private:
   int64_t layout_rows(int64_t text) const;

@@ -89,8 +89,8 @@ class Executor {
     runner_.note_in(progress);
     axis_.note_in(progress);
   }
-  /// Called when the gradients of a decoder layer's own tensors are complete on this rank, from the top down.
-  void set_layer_observer(LayerObserver observer) { layer_observer_ = std::move(observer); }
+  /// Where the gradients of decoder layers' own tensors go when the schedule reduces them; it must stay.
+  void reduce_with(GradientSync& sync) { sync_ = &sync; }
   /// Called with (cells done, cells of this rank) after each compute cell: progress inside long steps.
   void set_cell_observer(std::function<void(int64_t, int64_t)> observer) { observer_ = std::move(observer); }
 
@@ -125,6 +125,8 @@ class Executor {
   View<> state_view(SlotKind, int32_t slot, const Stream&, const Cell&);
   View<> hidden_view(int32_t slot, const Stream&, int64_t text);
   void exchange(const Action&);  ///< PostReceive, Send and Wait
+  void reduce(const Cell&);
+  bool finishes_cell(const Action&) const;
   CellText read_text(const Stream&, const TokenSource&, const Cell&);
   void compute(const Action&, const TokenSource&, const BoundaryWeights&, ResultSink*, StepSums&);
   void backward(const Action&, const Stream&, const CellText&, const BoundaryWeights&, ResultSink*, StepSums&);
@@ -135,6 +137,7 @@ class Executor {
   void deliver(const Stream&, int64_t segment, const CellText&, ConstView<> nll, ResultSink*, StepSums&) const;
 
   Queue& queue_;
+  const Params& params_;
   const Llama& llama_;
   Memory& memory_;
   Mesh& mesh_;
@@ -154,7 +157,7 @@ class Executor {
   Progress unseen_;
   Progress* progress_ = &unseen_;
   std::function<void(int64_t, int64_t)> observer_;
-  LayerObserver layer_observer_;
+  GradientSync* sync_ = nullptr;
 };
 
 }  // namespace memring

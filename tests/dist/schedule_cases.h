@@ -29,9 +29,9 @@ struct Case {
 inline std::string describe(const Case& c) {
   return fmt::format(
       "{} ranks, {} streams, {} segments, window {}, dependency {}, backward {}, recompute {}, final_state {}, "
-      "in_flight {}, windows {}, boundaries {}, depth {}",
+      "in_flight {}, windows {}, boundaries {}, parts {}, depth {}",
       c.ranks, c.streams, c.segments, c.window, static_cast<int>(c.dependency), c.policy.backward, c.policy.recompute,
-      c.policy.final_state, c.policy.in_flight, c.policy.windows, c.policy.boundaries, c.depth);
+      c.policy.final_state, c.policy.in_flight, c.policy.windows, c.policy.boundaries, c.policy.parts, c.depth);
 }
 
 inline std::vector<bool> closed_of(const Case& c) {
@@ -81,6 +81,10 @@ inline std::vector<std::string> faults_of(const ScheduleTask& task, const Lists&
 
 inline bool computes(const Action& action) { return action.verb <= Verb::Backward; }
 
+inline bool travels(const Action& action) {
+  return action.verb == Verb::PostReceive || action.verb == Verb::Send || action.verb == Verb::Wait;
+}
+
 inline std::string joined(const std::vector<std::string>& faults) { return fmt::format("{}", fmt::join(faults, "\n")); }
 
 // Cases that between them use every kind of action.
@@ -99,6 +103,8 @@ inline std::vector<Case> small_cases() {
        .policy = {.windows = 2},
        .depth = 3},
       {.ranks = 2, .segments = 9, .policy = {.boundaries = 3}},
+      {.ranks = 2, .streams = 2, .segments = 3, .policy = {.parts = 2}},
+      {.dependency = Dependency::LayerLocal, .segments = 3, .policy = {.parts = 2}},
       {.dependency = Dependency::LayerLocal, .ranks = 1, .segments = 4, .policy = {.final_state = true}, .depth = 2}};
 }
 
