@@ -89,8 +89,22 @@ void RankActions::hand_over(std::vector<Action>& out, const CellTask& t, const C
     handed_over(held(t.place, reader.segment), reader.verb)[reader.at] = slot;
     return;
   }
-  out.push_back(message(Verb::Send, t, reader, kind, slot, rules_->rank_of(reader.segment)));
-  sent_.push_back({out.back(), reader, t.place});
+  unsent_.push_back({message(Verb::Send, t, reader, kind, slot, rules_->rank_of(reader.segment)), reader, t.place});
+  if (rules_->policy().messages == Messages::InOrder) return;
+  out.push_back(unsent_.back().send);
+  sent_.push_back(unsent_.back());
+  unsent_.pop_back();
+}
+
+/// What a run of another rank reads, if it is from here.
+void RankActions::send(std::vector<Action>& out, const CellTask& reader) {
+  const auto mine = std::find_if(unsent_.begin(), unsent_.end(), [&](const Sent& message) {
+    return message.reader == reader.run && message.send.cell.stream == reader.stream;
+  });
+  if (mine == unsent_.end()) return;
+  out.push_back(mine->send);
+  sent_.push_back(*mine);
+  unsent_.erase(mine);
 }
 
 /// The slot of the state or adjoint that the task reads.
@@ -186,12 +200,12 @@ void RankActions::emit(std::vector<Action>& out, const CellTask& t) {
   }
 }
 
-/// Completes the messages whose reader stands before this point in the common order: such a Wait cannot deadlock,
-/// since whatever comes before a cell of any rank waits only for cells that stand before it in that order.
-void RankActions::settle(std::vector<Action>& out, bool all) {
+/// Waits for the messages that ended(message) lets go, and frees their slots.
+template <class F>
+void RankActions::settle(std::vector<Action>& out, const F& ended) {
   std::erase_if(sent_, [&](const Sent& message) {
+    if (!ended(message)) return false;
     const Action& send = message.send;
-    if (!all && !order_.given(message.reader, message.place, send.cell.stream)) return false;
     out.push_back(send);
     out.back().verb = Verb::Wait;
     emit_free(out, send.cell, send.kind, send.slot);
@@ -227,29 +241,50 @@ void RankActions::emit_reduces(std::vector<Action>& out) {
   complete_.clear();
 }
 
+/// A message is received before the cell in front of its reader and sent behind its writer. It is waited for where its
+/// reader stands before this point in the common order: such a Wait cannot deadlock, since whatever comes before a cell
+/// of any rank waits only for cells that stand before it in that order.
+void RankActions::walk_buffered(std::vector<Action>& out, const CellTask& next, bool completes) {
+  if (rules_->rank_of(next.run.segment) != rank_) {
+    if (completes) complete_.push_back(cell_of(next));
+    return;
+  }
+  const int32_t slot = post_receive(out, next);
+  if (task_) emit(out, *task_);
+  settle(out,
+         [&](const Sent& message) { return order_.given(message.reader, message.place, message.send.cell.stream); });
+  emit_reduces(out);
+  task_ = next;
+  task_completes_ = completes;
+  received_ = slot;
+}
+
+/// Both ends of a message enter their lanes at the turn of its reader. What was sent is waited for at the next cell
+/// here.
+void RankActions::walk_in_order(std::vector<Action>& out, const CellTask& next, bool completes) {
+  if (rules_->rank_of(next.run.segment) != rank_) {
+    send(out, next);
+    if (completes) complete_.push_back(cell_of(next));
+    return emit_reduces(out);
+  }
+  received_ = post_receive(out, next);
+  settle(out, [](const Sent&) { return true; });
+  task_completes_ = completes;
+  emit(out, next);
+}
+
 bool RankActions::next_window(std::vector<Action>& out) {
   out.clear();
-  CellTask next;
-  while (out.size() < kWindow && order_.next(next)) {
+  const bool in_order = rules_->policy().messages == Messages::InOrder;
+  for (CellTask next; out.size() < kWindow && order_.next(next);) {
     const bool completes = completes_layers(next);
-    if (rules_->rank_of(next.run.segment) != rank_) {
-      if (completes) complete_.push_back(cell_of(next));
-      continue;
-    }
-    const int32_t slot = post_receive(out, next);
-    if (task_) emit(out, *task_);
-    settle(out, false);
+    in_order ? walk_in_order(out, next, completes) : walk_buffered(out, next, completes);
+  }
+  if (out.size() < kWindow) {
+    if (task_) emit(out, *std::exchange(task_, std::nullopt));
+    settle(out, [](const Sent&) { return true; });
     emit_reduces(out);
-    task_ = next;
-    task_completes_ = completes;
-    received_ = slot;
   }
-  if (out.size() < kWindow && task_) {
-    emit(out, *task_);
-    settle(out, true);
-    task_.reset();
-  }
-  if (out.size() < kWindow) emit_reduces(out);
   return !out.empty();
 }
 

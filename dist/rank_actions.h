@@ -51,7 +51,7 @@ class RankActions {
     // One rank only: what the next segment's cells read, in the first sweep, the second and backward.
     std::vector<int32_t> next_states, next_rebuilt, next_adjoints;
   };
-  /// A message under way. Its slot is free once the run that reads it has been given out.
+  /// A message, the run that reads it, and the place of their stream.
   struct Sent {
     Action send;
     CellRun reader;
@@ -76,7 +76,11 @@ class RankActions {
   void emit_recompute(std::vector<Action>& out, const CellTask&);
   void emit_backward(std::vector<Action>& out, const CellTask&);
   void emit(std::vector<Action>& out, const CellTask&);
-  void settle(std::vector<Action>& out, bool all);
+  void send(std::vector<Action>& out, const CellTask& reader);
+  void walk_buffered(std::vector<Action>& out, const CellTask& next, bool completes);
+  void walk_in_order(std::vector<Action>& out, const CellTask& next, bool completes);
+  template <class F>
+  void settle(std::vector<Action>& out, const F& ended);
   bool completes_layers(const CellTask&);
   std::vector<Cell> parts_of(const Cell&) const;
   void emit_reduces(std::vector<Action>& out);
@@ -86,10 +90,11 @@ class RankActions {
   CellOrder order_;
   std::array<SlotTable, kSlotKinds> tables_;
   std::vector<Holdings> holdings_;  // by place, window and group
+  std::vector<Sent> unsent_;        // Messages::InOrder: whose readers' turn is still to come
   std::vector<Sent> sent_;
   std::vector<int64_t> backward_left_;  // by cell of the depth: how many are still to come on all ranks
   std::vector<Cell> complete_;          // on all ranks, by runs of others: to be reduced
-  std::optional<CellTask> task_;        // taken from the order; emitted when the one after it is known
+  std::optional<CellTask> task_;        // Messages::Buffered: to be emitted when the one after it is known
   bool task_completes_ = false;         // the gradients of its layers, on all ranks
   int32_t received_ = kNoSlot;          // the slot that `task_` reads and another rank fills
 };

@@ -68,6 +68,15 @@ struct Extent {
   Cell whole(const Cell& part) const;
 };
 
+/// When messages are put on their way.
+enum class Messages : uint8_t {
+  Buffered,  ///< receives before the cell in front of their reader, sends behind their writer: MPI
+  /// Both ends at the place of the message's reader in the common order of all ranks' cells: NCCL, where a send ends
+  /// when its receive runs and each rank's messages run in their order. What waits in a lane then waits for what stands
+  /// before it in one order, so the first message that is not complete can go on.
+  InOrder
+};
+
 struct Policy {
   bool backward = true;   ///< training; false: evaluation, Forward only
   bool recompute = true;  ///< keep boundary states only and recompute; false: keep every cell's rows
@@ -81,6 +90,7 @@ struct Policy {
   /// The last backward of a cell over all streams and segments runs in as many parts of its layers, or as many as it
   /// has: so the Reduce of one part travels while the next is computed.
   int32_t parts = 1;
+  Messages messages = Messages::Buffered;
 };
 
 /// The actions of one rank. Streams are independent; within a stream the dependency orders the cells. Rank p of the
@@ -145,8 +155,9 @@ std::string describe(const Action&);
 /// Replays the actions of all ranks of one segment axis (schedules[p] is rank p's) and checks: each required forward
 /// and backward exactly once, at most one recompute and rebuild, every receive has its send and the other way round
 /// with the same tag and order, no deadlock, no slot used before it is filled, nothing written that nobody reads, every
-/// slot freed, no more slots than announced. Returns the faults in words; empty: valid. (The schedules are walked to
-/// their end and restarted.)
+/// slot freed, no more slots than announced, each group of layers reduced once; with Messages::InOrder, that they end
+/// on a machine whose messages run in their order as well. Returns the faults in words; empty: valid. (The schedules
+/// are walked to their end and restarted.)
 std::vector<std::string> validate(std::vector<Schedule>& schedules);
 
 }  // namespace memring

@@ -1,15 +1,16 @@
 // The small machine on which the validator replays schedules: what slots hold, messages under way, a rank's place in
-// its list. Private to schedule_validator.cpp.
+// its list. Messages are a rendezvous, the strictest of what MPI may do: a Send completes only when its receive has
+// been posted. So every deadlock shows. Private to schedule_validator.cpp.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-
-#include <fmt/format.h>
 
 #include <array>
 #include <map>
 #include <string>
+#include <tuple>
 #include <vector>
 
+#include "dist/precedence.h"
 #include "dist/schedule_validator.h"
 
 namespace memring::scheduling {
@@ -23,21 +24,6 @@ struct Value {
   bool gradient = false;  ///< of hidden rows: theirs
   bool operator==(const Value&) const = default;
 };
-
-inline std::string words(const Value& value) {
-  switch (value.kind) {
-    case SlotKind::State:
-    case SlotKind::Adjoint:
-      return fmt::format("the {} of cell {} at boundary {} of stream {}",
-                         value.kind == SlotKind::State ? "state" : "adjoint", value.depth, value.at, value.stream);
-    case SlotKind::Saved:
-      return fmt::format("the rows of {} cells of segment {} of stream {}", value.depth, value.at, value.stream);
-    case SlotKind::Hidden:
-      break;
-  }
-  return fmt::format("the hidden rows{} above cell {} of segment {} of stream {}", value.gradient ? "' gradient" : "",
-                     value.depth - 1, value.at, value.stream);
-}
 
 /// Messages from one rank to another with one tag: the n-th send meets the n-th receive.
 struct Channel {
@@ -75,6 +61,46 @@ struct Rank {
     }
     return at < window.size() ? &window[at] : nullptr;
   }
+};
+
+/// All ranks' slots and messages; the rank at work is me(), its action me().current().
+class SlotReplay {
+ public:
+  static constexpr size_t kMostFaults = 20;
+
+ protected:
+  SlotReplay(const ScheduleTask&, std::vector<ActionSource>);  ///< the task must stay
+  Rank& me() { return ranks_[static_cast<size_t>(me_)]; }
+  void note(std::string text);
+  void fault(const std::string& text);
+  void write(int32_t number, const Value& value);
+  /// Rows that stay in their slot from one cell of a segment to the next; `first`: this cell fills it.
+  void change(int32_t number, bool first, const Value& from, const Value& to);
+  void read(int32_t number, const Value& expected);
+  /// A slot that a cell needs, or must not have.
+  bool wanted(const char* field, bool needed, int32_t slot);
+  bool blocked(const Action& action);
+  // Of the cell in run_.
+  void post_receive(const Action& action);
+  void send(const Action& action);
+  void wait(const Action& action);
+  void free(const Action& action);
+  void report_deadlock();
+  void check_slots();  ///< at the end
+
+  const ScheduleTask& task_;
+  std::vector<Rank> ranks_;
+  int32_t me_ = 0;
+  CellRun run_;  ///< of the action's cell
+  std::vector<std::string> faults_;
+
+ private:
+  Slot* find(SlotKind kind, int32_t slot);
+  Value carried(const Action& action, bool sender) const;
+  void start(Slot& slot, Slot::Status status, const Action& action);
+  bool used_up(const Slot& slot) const;
+
+  std::map<std::tuple<int32_t, int32_t, int32_t>, Channel> channels_;  // from, to, tag
 };
 
 }  // namespace memring::scheduling

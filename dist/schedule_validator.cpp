@@ -1,14 +1,14 @@
-// Replays the actions of all ranks on a small machine that tracks what each slot holds. Messages are a rendezvous, the
-// strictest of what MPI may do: a Send completes only when its receive has been posted. So every deadlock shows.
+// Replays the actions of all ranks on a small machine that tracks what each slot holds, and holds each against the
+// rules that say what it has to read, write and come after.
 // SPDX-License-Identifier: Apache-2.0
 #include "dist/schedule_validator.h"
 
 #include <fmt/format.h>
 
-#include <tuple>
 #include <utility>
 
 #include "base/error.h"
+#include "dist/message_lanes.h"
 #include "dist/precedence.h"
 #include "dist/schedule_replay.h"
 
@@ -17,20 +17,16 @@ namespace {
 
 using namespace scheduling;
 
-constexpr size_t kMostFaults = 20;
 constexpr Verb kSweeps[] = {Verb::Forward, Verb::Rebuild, Verb::Recompute, Verb::Backward};
 
-class Replay {
+class Replay : private SlotReplay {
  public:
   Replay(const ScheduleTask& task, std::vector<ActionSource> sources)
-      : task_(task),
-        rules_(task.dependency, task.extent, task.closed, static_cast<int32_t>(sources.size()), task.policy),
-        ranks_(sources.size()) {
+      : SlotReplay(task, std::move(sources)),
+        rules_(task.dependency, task.extent, task.closed, static_cast<int32_t>(ranks_.size()), task.policy) {
     const size_t cells = static_cast<size_t>(task.extent.streams) * task.extent.segments * task.extent.depth;
     for (const Verb verb : kSweeps) done_[static_cast<int>(verb)].assign(cells * rules_.passes().size(), false);
     for (size_t p = 0; p < ranks_.size(); ++p) {
-      ranks_[p].source = std::move(sources[p]);
-      for (int kind = 0; kind < kSlotKinds; ++kind) ranks_[p].slots[kind].resize(task.slots[p][kind]);
       int64_t own = 0;
       for (auto segment = static_cast<int64_t>(p); segment < task.extent.segments; segment += std::ssize(ranks_)) ++own;
       ranks_[p].backward_left.assign(static_cast<size_t>(task.extent.layers) + 2, own * task.extent.streams);
@@ -63,76 +59,10 @@ class Replay {
   }
 
  private:
-  Rank& me() { return ranks_[me_]; }
-
-  void note(std::string text) {
-    if (faults_.size() == kMostFaults) return;
-    faults_.push_back(std::move(text));
-    if (faults_.size() == kMostFaults) faults_.back() += " (further faults are not listed)";
-  }
-  void fault(const std::string& text) {
-    note(fmt::format("rank {}, action {} ({}): {}", me_, me().index, describe(me().window[me().at]), text));
-  }
-
   std::vector<bool>::reference done(int32_t stream, const CellRun& run) {
     const size_t cell =
         (static_cast<size_t>(stream) * task_.extent.segments + run.segment) * task_.extent.depth + run.at;
     return done_[static_cast<int>(run.verb)][cell * rules_.passes().size() + static_cast<size_t>(run.pass)];
-  }
-
-  Slot* find(SlotKind kind, int32_t slot) {
-    auto& slots = me().slots[static_cast<int>(kind)];
-    if (slot >= 0 && slot < std::ssize(slots)) return &slots[slot];
-    fault(fmt::format("there is no slot {} {}; {} were announced", name_of(kind), slot, slots.size()));
-    return nullptr;
-  }
-
-  void write(int32_t number, const Value& value) {
-    Slot* slot = find(value.kind, number);
-    if (!slot) return;
-    if (slot->status != Slot::Empty) {
-      fault(fmt::format("writes into slot {} {}, which still {} {}", name_of(value.kind), number,
-                        slot->status == Slot::Receiving ? "receives" : "holds", words(slot->value)));
-    }
-    *slot = {.status = Slot::Full, .value = value};
-  }
-
-  /// Rows that stay in their slot from one cell of a segment to the next; `first`: this cell fills it.
-  void change(int32_t number, bool first, const Value& from, const Value& to) {
-    if (first) return write(number, to);
-    read(number, from);
-    if (Slot* slot = find(to.kind, number)) slot->value = to;
-  }
-
-  void read(int32_t number, const Value& expected) {
-    Slot* slot = find(expected.kind, number);
-    if (!slot) return;
-    if (slot->status == Slot::Empty || slot->status == Slot::Receiving) {
-      return fault(fmt::format("reads slot {} {}, which {}; expected {}", name_of(expected.kind), number,
-                               slot->status == Slot::Empty ? "is empty" : "nobody waited for", words(expected)));
-    }
-    if (slot->value != expected) {
-      fault(fmt::format("reads slot {} {}, which holds {}; expected {}", name_of(expected.kind), number,
-                        words(slot->value), words(expected)));
-    }
-    slot->read = true;
-  }
-
-  /// A slot that a cell needs, or must not have.
-  bool wanted(const char* field, bool needed, int32_t slot) {
-    if (needed == (slot != kNoSlot)) return needed;
-    fault(needed ? fmt::format("has no slot `{}`, and needs one", field)
-                 : fmt::format("has a slot `{}` ({}), and expected is none", field, slot));
-    return false;
-  }
-
-  bool blocked(const Action& action) {
-    if (action.verb != Verb::Wait) return false;
-    const auto& slots = me().slots[static_cast<int>(action.kind)];
-    if (action.slot < 0 || action.slot >= std::ssize(slots)) return false;
-    const Slot& slot = slots[action.slot];
-    if (slot.status == Slot::Receiving) return slot.channel->sends <= slot.message;
-    return slot.status == Slot::Sending && slot.channel->receives <= slot.message;
   }
 
   void step(const Action& action) {
@@ -264,110 +194,8 @@ class Replay {
     if (reduced_[me().reduced++] != layers) fault("other ranks reduce other layers together");
   }
 
-  /// What a message carries, judged by the cell that writes it (sender) or reads it.
-  Value carried(const Action& action, bool sender) const {
-    const bool behind = (action.kind == SlotKind::State) == sender;
-    return {action.kind, run_.pass, action.cell.stream, action.cell.segment + (behind ? 1 : 0), run_.at};
-  }
-
-  /// Counts a message of this slot in its channel.
-  void start(Slot& slot, Slot::Status status, const Action& action) {
-    const bool sends = status == Slot::Sending;
-    if (action.kind == SlotKind::Saved || action.kind == SlotKind::Hidden) return fault("rows never leave their rank");
-    if (action.peer < 0 || action.peer >= std::ssize(ranks_) || action.peer == me_) {
-      return fault(fmt::format("peer {} is no other rank of {}", action.peer, ranks_.size()));
-    }
-    slot.status = status;
-    slot.peer = action.peer;
-    slot.tag = action.tag;
-    slot.channel = &channels_[{sends ? me_ : action.peer, sends ? action.peer : me_, action.tag}];
-    slot.message = sends ? slot.channel->sends++ : slot.channel->receives++;
-    if (sends) slot.channel->under_way[slot.message] = slot.value;
-  }
-
-  void post_receive(const Action& action) {
-    Slot* slot = find(action.kind, action.slot);
-    if (!slot) return;
-    if (slot->status == Slot::Receiving) return fault("the slot is being received into already");
-    if (slot->status != Slot::Empty) fault(fmt::format("the slot still holds {}", words(slot->value)));
-    *slot = {.value = carried(action, false)};
-    start(*slot, Slot::Receiving, action);
-  }
-
-  void send(const Action& action) {
-    Slot* slot = find(action.kind, action.slot);
-    if (!slot) return;
-    read(action.slot, carried(action, true));
-    if (slot->status == Slot::Sending) return fault("the slot is being sent already");
-    if (slot->status == Slot::Full) start(*slot, Slot::Sending, action);
-  }
-
-  void wait(const Action& action) {
-    Slot* slot = find(action.kind, action.slot);
-    if (!slot) return;
-    if (slot->status == Slot::Empty || slot->status == Slot::Full) return fault("no message was started for the slot");
-    const bool sends = slot->status == Slot::Sending;
-    if (action.peer != slot->peer || action.tag != slot->tag || carried(action, sends) != slot->value) {
-      fault(fmt::format("the slot's message is {} with peer {} and tag {}", words(slot->value), slot->peer, slot->tag));
-    }
-    slot->status = Slot::Full;
-    if (sends) return;
-    const auto message = slot->channel->under_way.find(slot->message);
-    if (message->second != slot->value) {
-      fault(fmt::format("received {}; expected {}", words(message->second), words(slot->value)));
-    }
-    slot->value = message->second;
-    slot->channel->under_way.erase(message);
-  }
-
-  void free(const Action& action) {
-    Slot* slot = find(action.kind, action.slot);
-    if (!slot) return;
-    if (slot->status == Slot::Empty) return fault("the slot is empty: freed twice, or never filled");
-    if (slot->status != Slot::Full) fault("the slot's message is under way: nobody waited for it");
-    if (!used_up(*slot)) fault(fmt::format("nobody read {}", words(slot->value)));
-    *slot = {};
-  }
-
-  bool used_up(const Slot& slot) const {
-    const Value& value = slot.value;
-    if (value.kind == SlotKind::Saved || value.gradient) return value.depth == 0;
-    if (value.kind == SlotKind::Hidden) return value.depth == task_.extent.depth;
-    return slot.read || (value.kind == SlotKind::State && value.at == task_.extent.segments);
-  }
-
-  void report_deadlock() {
-    for (size_t p = 0; p < ranks_.size(); ++p) {
-      me_ = static_cast<int32_t>(p);
-      const Action* action = me().current();
-      if (!action) continue;
-      const Slot& slot = me().slots[static_cast<int>(action->kind)][action->slot];
-      const Action* other = ranks_[slot.peer].current();
-      fault(fmt::format(
-          "deadlock: waits for {} {} of tag {} by rank {}, which {}",
-          slot.status == Slot::Receiving ? "send" : "receive", slot.message, slot.tag, slot.peer,
-          other ? fmt::format("stands at action {} ({})", ranks_[slot.peer].index, describe(*other)) : "has ended"));
-    }
-  }
-
   void check_end() {
-    for (size_t p = 0; p < ranks_.size(); ++p) {
-      for (int kind = 0; kind < kSlotKinds; ++kind) {
-        for (size_t i = 0; i < ranks_[p].slots[kind].size(); ++i) {
-          const Slot& slot = ranks_[p].slots[kind][i];
-          if (slot.status == Slot::Empty) continue;
-          note(fmt::format("rank {}, at the end: slot {} {} with {} was never freed{}", p,
-                           name_of(static_cast<SlotKind>(kind)), i, words(slot.value),
-                           slot.status == Slot::Full ? "" : ", and nobody waited for its message"));
-        }
-      }
-    }
-    for (const auto& [key, messages] : channels_) {
-      const auto [from, to, tag] = key;
-      if (messages.sends == messages.receives) continue;
-      note(fmt::format("from rank {} to rank {} with tag {}: {} sends, {} receives", from, to, tag, messages.sends,
-                       messages.receives));
-    }
+    check_slots();
     for (size_t p = 0; p < ranks_.size(); ++p)
       if (ranks_[p].reduced_to > -1)
         note(fmt::format("rank {}, at the end: layers below {} are not reduced", p, ranks_[p].reduced_to));
@@ -380,16 +208,10 @@ class Replay {
                 note(fmt::format("stream {} segment {} cell {}: {} is missing", stream, segment, at, name_of(verb)));
   }
 
-  const ScheduleTask& task_;
   Precedence rules_;
-  std::vector<Rank> ranks_;
-  int32_t me_ = 0;
-  CellRun run_;                                                        ///< of the action's cell
-  std::map<std::tuple<int32_t, int32_t, int32_t>, Channel> channels_;  // from, to, tag
-  std::array<std::vector<bool>, std::size(kSweeps)> done_;             // by verb; by cell and pass
+  std::array<std::vector<bool>, std::size(kSweeps)> done_;          // by verb; by cell and pass
   std::map<std::tuple<int32_t, int32_t, int32_t>, int32_t> begun_;  // stream, segment, cell: run back down to a layer
   std::vector<Range> reduced_;                                      // together, in the order of all ranks
-  std::vector<std::string> faults_;
 };
 
 }  // namespace
@@ -415,7 +237,10 @@ std::vector<std::string> validate(std::vector<Schedule>& schedules) {
     schedule.restart();
     sources.emplace_back([&schedule](std::vector<Action>& out) { return schedule.next_window(out); });
   }
-  std::vector<std::string> faults = validate(task, std::move(sources));
+  std::vector<std::string> faults = validate(task, sources);
+  for (Schedule& schedule : schedules) schedule.restart();
+  if (!faults.empty() || first.policy().messages == Messages::Buffered) return faults;
+  faults = scheduling::replay_in_lanes(std::move(sources));
   for (Schedule& schedule : schedules) schedule.restart();
   return faults;
 }
