@@ -48,15 +48,38 @@ void check_input(Dependency dependency, const Extent& extent, const std::vector<
 int32_t Schedule::most_cells_under_way() { return Communicator::kTags / RankActions::kSentKinds; }
 
 struct Schedule::Simulation {
-  Precedence rules;
-  std::vector<bool> closed;
-  MeshShape mesh;
-  MeshCoord coord;
-  std::array<int32_t, kSlotKinds> slots{};
-  double efficiency = 1;
-  std::optional<RankActions> actions;
+  struct Totals {
+    std::array<int32_t, kSlotKinds> slots{};
+    double efficiency = 1;
+  };
+  const Precedence rules;
+  const std::vector<bool> closed;
+  const MeshShape mesh;
+  const MeshCoord coord;
+  RankActions actions;
+  std::optional<Totals> totals;
 
-  void restart() { actions.emplace(rules, coord.segment); }
+  Simulation(Precedence rules_of_all, std::vector<bool> closed_boundaries, MeshShape shape, MeshCoord place)
+      : rules(std::move(rules_of_all)),
+        closed(std::move(closed_boundaries)),
+        mesh(shape),
+        coord(place),
+        actions(rules, coord.segment) {}
+
+  void restart() { actions = RankActions(rules, coord.segment); }
+
+  /// One walk finds them; what it emits is dropped.
+  const Totals& found() {
+    if (totals) return *totals;
+    RankActions walk(rules, coord.segment);
+    for (std::vector<Action> window; walk.next_window(window);) {
+    }
+    totals.emplace();
+    for (int kind = 0; kind < kSlotKinds; ++kind) totals->slots[kind] = walk.used(static_cast<SlotKind>(kind));
+    if (const auto& order = walk.order(); order.makespan() > 0)
+      totals->efficiency = static_cast<double>(order.busy()) / (static_cast<double>(order.makespan()) * mesh.segment);
+    return *totals;
+  }
 };
 
 Schedule::Schedule() = default;
@@ -69,29 +92,16 @@ Schedule Schedule::derive(Dependency dependency, Extent extent, std::vector<bool
   if (closed.empty()) closed.assign(static_cast<size_t>(std::max(extent.segments, 0)), false);
   check_input(dependency, extent, closed, mesh, coord, policy);
   Schedule schedule;
-  schedule.simulation_ =
-      std::make_unique<Simulation>(Simulation{.rules = Precedence(dependency, extent, closed, mesh.segment, policy),
-                                              .closed = std::move(closed),
-                                              .mesh = mesh,
-                                              .coord = coord,
-                                              .actions = {}});
-  Simulation& s = *schedule.simulation_;
-  // One walk finds the slots and the efficiency; what it emits is dropped.
-  s.restart();
-  for (std::vector<Action> window; s.actions->next_window(window);) {
-  }
-  for (int kind = 0; kind < kSlotKinds; ++kind) s.slots[kind] = s.actions->used(static_cast<SlotKind>(kind));
-  if (const auto& order = s.actions->order(); order.makespan() > 0)
-    s.efficiency = static_cast<double>(order.busy()) / (static_cast<double>(order.makespan()) * mesh.segment);
-  s.restart();
+  Precedence rules(dependency, extent, closed, mesh.segment, policy);
+  schedule.simulation_ = std::make_unique<Simulation>(std::move(rules), std::move(closed), mesh, coord);
   return schedule;
 }
 
-bool Schedule::next_window(std::vector<Action>& out) { return simulation_->actions->next_window(out); }
+bool Schedule::next_window(std::vector<Action>& out) { return simulation_->actions.next_window(out); }
 void Schedule::restart() { simulation_->restart(); }
-int32_t Schedule::slots(SlotKind kind) const { return simulation_->slots[static_cast<int>(kind)]; }
-const std::array<int32_t, kSlotKinds>& Schedule::slots() const { return simulation_->slots; }
-double Schedule::efficiency() const { return simulation_->efficiency; }
+int32_t Schedule::slots(SlotKind kind) const { return slots()[static_cast<size_t>(kind)]; }
+const std::array<int32_t, kSlotKinds>& Schedule::slots() const { return simulation_->found().slots; }
+double Schedule::efficiency() const { return simulation_->found().efficiency; }
 Dependency Schedule::dependency() const { return simulation_->rules.dependency(); }
 Extent Schedule::extent() const { return simulation_->rules.extent(); }
 const std::vector<bool>& Schedule::closed() const { return simulation_->closed; }

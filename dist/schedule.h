@@ -126,6 +126,7 @@ class Schedule {
   bool next_window(std::vector<Action>& out);
   void restart();  ///< from the first action again
 
+  // Found by a walk of its own when one of them is first asked for.
   /// Slots of this kind, or of each, that this rank needs at the same time.
   int32_t slots(SlotKind) const;
   const std::array<int32_t, kSlotKinds>& slots() const;

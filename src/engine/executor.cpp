@@ -74,14 +74,15 @@ Executor::Stream Executor::stream(int32_t index) const {
   return {first, std::min(micro_batch_, own.end - first)};
 }
 
-Schedule& Executor::schedule(const std::vector<bool>& closed) {
-  constexpr size_t kKept = 64;  // a curriculum has a few; random truncation has a new one in almost every step
-  const auto found = schedules_.find(closed);
+Schedule Executor::derive(std::vector<bool> closed) const {
+  const Extent all = extent(static_cast<int32_t>(closed.size()));
+  return Schedule::derive(memory_.dependency(), all, std::move(closed), mesh_.shape(), mesh_.coord(), policy_);
+}
+
+Schedule& Executor::schedule(int64_t segments) {
+  const auto found = schedules_.find(segments);
   if (found != schedules_.end()) return found->second;
-  if (schedules_.size() >= kKept) schedules_.clear();
-  Schedule derived = Schedule::derive(memory_.dependency(), extent(static_cast<int32_t>(closed.size())), closed,
-                                      mesh_.shape(), mesh_.coord(), policy_);
-  return schedules_.emplace(closed, std::move(derived)).first->second;
+  return schedules_.emplace(segments, derive(tbptt_.always_closed(segments))).first->second;
 }
 
 // Where the weight is 0 the adjoint becomes zero and is not multiplied, so that an infinity cannot leak through.
@@ -263,9 +264,14 @@ StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights,
   // With cuts that change from step to step a rank of a segment axis, or one that keeps few states, may need more slots
   // than planned: boundaries stay open, and where they are cut zeros go back.
   const bool cuts = mesh_.shape().segment == 1 && policy_.boundaries == 0;
-  Schedule& plan = schedule(cuts ? weights.closed(own_sequences()) : tbptt_.always_closed(shape_.segments()));
+  Schedule& usual = schedule(shape_.segments());
+  // Cuts need no more slots on one rank: those that were planned serve every pattern of them.
+  lay_out(usual, shape_.text_of(0));
+  std::optional<Schedule> cut;
+  if (std::vector<bool> closed = weights.closed(own_sequences()); cuts && closed != usual.closed())
+    cut = derive(std::move(closed));
+  Schedule& plan = cut ? *cut : usual;
   plan.restart();
-  lay_out(plan, shape_.text_of(0));
   progress_->enter(Phase::Schedule);
 
   const int64_t segments = shape_.segments(), ranks = mesh_.shape().segment;

@@ -81,7 +81,7 @@ class Executor {
   int64_t streams() const { return streams_; }
   int64_t micro_batch() const { return micro_batch_; }
   double efficiency() { return main_schedule().efficiency(); }
-  Schedule& main_schedule() { return schedule(tbptt_.always_closed(workload_.shapes.back().segments())); }
+  Schedule& main_schedule() { return schedule(workload_.shapes.back().segments()); }
   /// Where to note what this rank is doing.
   void note_in(Progress& progress) {
     progress_ = &progress;
@@ -109,7 +109,8 @@ class Executor {
   bool wavefront() const;  ///< cells are layers, so that all ranks work on one stream
   Range own_sequences() const;
   Extent extent(int32_t segments) const;
-  Schedule& schedule(const std::vector<bool>& closed);  ///< those of the last few patterns are kept
+  Schedule derive(std::vector<bool> closed) const;
+  Schedule& schedule(int64_t segments);  ///< with the boundaries that are closed in every step
   void weigh(View<> adjoints, const Stream&, int32_t segment, const BoundaryWeights&);
   void split(int64_t micro_batch);
   int64_t slot_bytes(SlotKind, int64_t text) const;
@@ -149,8 +150,8 @@ class Executor {
   CellRunner runner_;
   Policy policy_;
   int64_t micro_batch_ = 1, streams_ = 1;
-  int32_t depth_ = 1;  ///< cells of a segment
-  std::map<std::vector<bool>, Schedule> schedules_;
+  int32_t depth_ = 1;                      ///< cells of a segment
+  std::map<int64_t, Schedule> schedules_;  // by segments: a curriculum has a few
   Arena arena_, scratch_;
   std::vector<Slot> slots_[kSlotKinds];
   std::vector<int32_t> tokens_, targets_;
