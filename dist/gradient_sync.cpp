@@ -6,6 +6,7 @@
 #include <array>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 #include "kernels/exact_sum/exact_sum.h"
 #include "kernels/norm/norm.h"
@@ -25,8 +26,8 @@ std::vector<double> gathered(Communicator& world, std::span<const double> mine) 
 
 }  // namespace
 
-GradientSync::GradientSync(Communicator& world, int64_t parameters, Order order)
-    : world_(world), order_(order), bounds_{0} {
+GradientSync::GradientSync(Communicator& world, int64_t parameters, Order order, int64_t bucket)
+    : world_(world), order_(order), bounds_{0}, bucket_(bucket) {
   const int64_t alignment = order == Order::None ? kNormBlock : kAlignment;
   const int64_t blocks = (parameters + alignment - 1) / alignment;
   for (int rank = 0; rank < world.size(); ++rank)
@@ -38,42 +39,38 @@ Range GradientSync::shard() const {
   return {bounds_[rank], bounds_[rank + 1]};
 }
 
-void GradientSync::expect_layers(std::span<const Range> layers, int64_t bucket) {
-  buckets_.clear();
-  Range open{};
-  for (size_t i = 0; i < layers.size(); ++i) {
-    open = open.size() == 0 ? layers[i] : Range{layers[i].begin, open.end};
-    if (open.size() < bucket) continue;
-    buckets_.push_back({open, static_cast<int64_t>(i + 1)});
-    open = {};
-  }
-}
-
-Reduction GradientSync::start(View<> sums, Range range) {
+Reduction GradientSync::send(View<> sums, Range range) {
   std::vector<int64_t> bounds;
   for (const int64_t bound : bounds_) bounds.push_back(std::clamp(bound, range.begin, range.end) - range.begin);
   return world_.start_reduce_scatter_sum(sums.rows(range.begin, range.size()), bounds);
 }
 
-void GradientSync::layer_complete(View<> sums) {
+void GradientSync::start(View<> sums, Range range) {
+  const Range before = open_.size() > 0 ? open_ : started_;
+  check(before.size() == 0 || range.end == before.begin,
+        fmt::format("gradients [{}, {}) start on their way behind [{}, {})", range.begin, range.end, before.begin,
+                    before.end));
   sums_ = sums;
-  ++layers_complete_;
-  poll();
+  open_ = {range.begin, open_.size() > 0 ? open_.end : range.end};
+  if (open_.size() < bucket_) return;
+  started_ = {open_.begin, started_.size() > 0 ? started_.end : open_.end};
+  waiting_.push_back(std::exchange(open_, {}));
+  progress();
 }
 
-void GradientSync::poll() {
-  while (sums_ && under_way_.advance() && started_ < buckets_.size() && buckets_[started_].layers <= layers_complete_)
-    under_way_ = start(sums_, buckets_[started_++].range);
+void GradientSync::progress() {
+  while (under_way_.advance() && !waiting_.empty()) {
+    under_way_ = send(sums_, waiting_.front());
+    waiting_.pop_front();
+  }
 }
 
 void GradientSync::reduce_all(View<> sums) {
   under_way_.finish();
-  for (; started_ < buckets_.size(); ++started_) start(sums, buckets_[started_].range).finish();
-  // Buckets follow each other downwards without gaps.
-  const Range sent = buckets_.empty() ? Range{} : Range{buckets_.back().range.begin, buckets_.front().range.end};
-  for (const Range rest : {Range{0, sent.begin}, Range{sent.end, bounds_.back()}}) start(sums, rest).finish();
-  started_ = 0;
-  layers_complete_ = 0;
+  for (const Range bucket : waiting_) send(sums, bucket).finish();
+  for (const Range rest : {Range{0, started_.begin}, Range{started_.end, bounds_.back()}}) send(sums, rest).finish();
+  waiting_.clear();
+  started_ = open_ = {};
   sums_ = {};
 }
 

@@ -4,6 +4,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <deque>
 #include <limits>
 #include <span>
 #include <vector>
@@ -37,21 +38,19 @@ class GradientSync {
  public:
   enum class Order : uint8_t { OfRanks, None };
   /// `parameters`: elements of the flat buffer. Order::None: what comes of exact sums has the same bits however many
-  /// ranks there are, the norm included. The world must outlive this.
-  GradientSync(Communicator& world, int64_t parameters, Order = Order::OfRanks);
+  /// ranks there are, the norm included. `bucket`: of start(). The world must outlive this.
+  GradientSync(Communicator& world, int64_t parameters, Order = Order::OfRanks, int64_t bucket = kBucket);
   Range shard() const;  ///< of the flat buffer: this rank's parameters
   /// Near-equal shards that start at multiples of kAlignment elements (of kNormBlock, with Order::None): rank r owns
   /// [bounds[r], bounds[r + 1]).
   std::span<const int64_t> bounds() const { return bounds_; }
   static constexpr int64_t kAlignment = 16, kNormBlock = 1024;
 
-  /// Lets gradients start on their way while the step goes on: those of `layers` (ranges of the flat buffer, each right
-  /// in front of the one before it) are complete one after another. They travel in buckets of at least `bucket`
-  /// elements, the rest with reduce(), which goes through all of them also where nothing was said to be complete. All
-  /// ranks say the same layers, or none do. The sums keep their bits.
-  void expect_layers(std::span<const Range> layers, int64_t bucket = kBucket);
-  void layer_complete(View<> sums);            ///< the next of them, on this rank
-  void poll();                                 ///< lets what is on its way go on
+  /// Lets the sums of a range start on their way while the step goes on: nothing adds to them any more. They travel one
+  /// bucket of at least `bucket` elements after another, the rest with reduce(). A range lies right in front of the one
+  /// before it; all ranks start the same ones of a step in the same order (Verb::Reduce). The sums keep their bits.
+  void start(View<> sums, Range range);
+  void progress();                             ///< lets what has started go on
   static constexpr int64_t kBucket = 1 << 20;  ///< elements
 
   /// (1) Sums of gradients [parameters] (fp32, fp64 or exact) to their shards together with the step's sums and flags,
@@ -62,22 +61,20 @@ class GradientSync {
   void gather(View<> weights);
 
  private:
-  struct Bucket {
-    Range range;
-    int64_t layers;  ///< complete when so many are
-  };
-  Reduction start(View<> sums, Range);
+  Reduction send(View<> sums, Range);
   void reduce_all(View<> sums);
   double squared_norm(Queue&, ConstView<> shard);
 
   Communicator& world_;
   Order order_;
   std::vector<int64_t> bounds_;
-  std::vector<Bucket> buckets_;
+  int64_t bucket_;
+  // Of the step.
+  View<> sums_;
+  Range started_;              ///< what has been started, but for the last, open bucket
+  Range open_;                 ///< bucket that is not yet full
+  std::deque<Range> waiting_;  ///< full buckets behind the one under way
   Reduction under_way_;
-  size_t started_ = 0;  ///< buckets
-  int64_t layers_complete_ = 0;
-  View<> sums_;  ///< of the step, once a layer is complete
 };
 
 }  // namespace memring

@@ -22,6 +22,7 @@ enum class Verb : uint8_t {
   PostReceive,  ///< start receiving into `slot` from `peer`
   Send,         ///< start sending `slot` to `peer`
   Wait,         ///< complete the message started for `slot`
+  Reduce,       ///< the gradients of the cell's layers are complete on all ranks of the segment axis: sum them
   Free          ///< the slot's content is dead; it may be given to another cell
 };
 
@@ -40,7 +41,9 @@ inline constexpr int32_t kNoSlot = -1;
 
 struct Action {
   Verb verb = Verb::Forward;
-  Cell cell;  ///< of a message: the cell here that reads or writes it; of Free: the cell that used the slot last
+  /// Of a message: the cell here that reads or writes it; of Free: the cell that used the slot last; of Reduce: only
+  /// the layers count. Backward may run a part of a cell (Policy::parts), whose slots are those of the whole one.
+  Cell cell;
   // Communication and Free: one slot.
   SlotKind kind = SlotKind::State;
   int32_t slot = kNoSlot;
@@ -51,7 +54,6 @@ struct Action {
   // Backward reads adjoint `in` of the state it wrote and writes adjoint `out` of the state it read (kNoSlot: zero;
   // closed or first). `hidden`: of every Backward, and of a Forward or Rebuild that saves nothing.
   int32_t in = kNoSlot, out = kNoSlot, saved = kNoSlot, hidden = kNoSlot;
-  bool last = false;  ///< Backward: the last of its layers on this rank, which completes their gradients here
   bool operator==(const Action&) const = default;
 };
 
@@ -61,7 +63,18 @@ struct Extent {
   int32_t depth = 1;  ///< cells into which the layers of a segment are cut
 
   /// Number `at` of them, from the bottom. The first embeds as well, the last has the head.
-  Cell cell(int32_t stream, int32_t segment, int32_t at) const;
+  Cell cell(int32_t stream, int32_t segment, int32_t at, Pass pass = Pass::Decode) const;
+  /// The cell that this one is a part of, or is.
+  Cell whole(const Cell& part) const;
+};
+
+/// When messages are put on their way.
+enum class Messages : uint8_t {
+  Buffered,  ///< receives before the cell in front of their reader, sends behind their writer: MPI
+  /// Both ends at the place of the message's reader in the common order of all ranks' cells: NCCL, where a send ends
+  /// when its receive runs and each rank's messages run in their order. What waits in a lane then waits for what stands
+  /// before it in one order, so the first message that is not complete can go on.
+  InOrder
 };
 
 struct Policy {
@@ -74,6 +87,10 @@ struct Policy {
   /// With recompute: the first sweep keeps the states of every so many boundaries of a window; 0: of all. Group by
   /// group, from the last, a second sweep rebuilds the others; as many groups as windows may be under way.
   int32_t boundaries = 0;
+  /// The last backward of a cell over all streams and segments runs in as many parts of its layers, or as many as it
+  /// has: so the Reduce of one part travels while the next is computed.
+  int32_t parts = 1;
+  Messages messages = Messages::Buffered;
 };
 
 /// The actions of one rank. Streams are independent; within a stream the dependency orders the cells. Rank p of the
@@ -82,6 +99,10 @@ struct Policy {
 /// A cell waits for the one below it and for the same one of the segment before. With one cell a segment that is
 /// TopToInput's chain: segments in turn. With a cell a layer, which LayerLocal allows, it is a wavefront: the cells of
 /// a diagonal, segment + layer, run at the same time, and backward the same way back.
+///
+/// Reduce stands at a common place: where the last rank of the axis has completed the gradients of its layers, each
+/// layer once, from the top down. So all ranks of a world, whatever their streams and segments, list the same ones in
+/// the same order, and those without any cell as well.
 ///
 /// Closed boundaries cut a stream into windows: a window runs forward, then backward in reverse. A rank goes through
 /// its segments of a window one after the other. With recompute, it recomputes each but its last one (of a group, where
@@ -105,6 +126,7 @@ class Schedule {
   bool next_window(std::vector<Action>& out);
   void restart();  ///< from the first action again
 
+  // Found by a walk of its own when one of them is first asked for.
   /// Slots of this kind, or of each, that this rank needs at the same time.
   int32_t slots(SlotKind) const;
   const std::array<int32_t, kSlotKinds>& slots() const;
@@ -134,8 +156,9 @@ std::string describe(const Action&);
 /// Replays the actions of all ranks of one segment axis (schedules[p] is rank p's) and checks: each required forward
 /// and backward exactly once, at most one recompute and rebuild, every receive has its send and the other way round
 /// with the same tag and order, no deadlock, no slot used before it is filled, nothing written that nobody reads, every
-/// slot freed, no more slots than announced. Returns the faults in words; empty: valid. (The schedules are walked to
-/// their end and restarted.)
+/// slot freed, no more slots than announced, each group of layers reduced once; with Messages::InOrder, that they end
+/// on a machine whose messages run in their order as well. Returns the faults in words; empty: valid. (The schedules
+/// are walked to their end and restarted.)
 std::vector<std::string> validate(std::vector<Schedule>& schedules);
 
 }  // namespace memring

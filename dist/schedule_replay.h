@@ -1,42 +1,29 @@
 // The small machine on which the validator replays schedules: what slots hold, messages under way, a rank's place in
-// its list. Private to schedule_validator.cpp.
+// its list. Messages are a rendezvous, the strictest of what MPI may do: a Send completes only when its receive has
+// been posted. So every deadlock shows. Private to schedule_validator.cpp.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-
-#include <fmt/format.h>
 
 #include <array>
 #include <map>
 #include <string>
+#include <tuple>
 #include <vector>
 
+#include "dist/precedence.h"
 #include "dist/schedule_validator.h"
 
-namespace memring {
+namespace memring::scheduling {
 
 /// Of a state or adjoint, `at` is the boundary (before segment `at`) and `depth` the cell; of rows, `at` is the segment
 /// and `depth` the number of its cells, from the bottom, that they are of.
 struct Value {
   SlotKind kind = SlotKind::State;
+  Pass pass = Pass::Decode;
   int32_t stream = 0, at = 0, depth = 0;
   bool gradient = false;  ///< of hidden rows: theirs
   bool operator==(const Value&) const = default;
 };
-
-inline std::string words(const Value& value) {
-  switch (value.kind) {
-    case SlotKind::State:
-    case SlotKind::Adjoint:
-      return fmt::format("the {} of cell {} at boundary {} of stream {}",
-                         value.kind == SlotKind::State ? "state" : "adjoint", value.depth, value.at, value.stream);
-    case SlotKind::Saved:
-      return fmt::format("the rows of {} cells of segment {} of stream {}", value.depth, value.at, value.stream);
-    case SlotKind::Hidden:
-      break;
-  }
-  return fmt::format("the hidden rows{} above cell {} of segment {} of stream {}", value.gradient ? "' gradient" : "",
-                     value.depth - 1, value.at, value.stream);
-}
 
 /// Messages from one rank to another with one tag: the n-th send meets the n-th receive.
 struct Channel {
@@ -61,7 +48,9 @@ struct Rank {
   int64_t index = 0;  ///< of the action window[at] in the whole list
   std::array<std::vector<Slot>, kSlotKinds> slots;
   int32_t final_state = kNoSlot;       ///< its Free must come next
-  std::vector<int64_t> backward_left;  ///< by cell of the depth
+  std::vector<int64_t> backward_left;  ///< by layer, from -1
+  size_t reduced = 0;                  ///< groups of layers
+  int32_t reduced_to = 0;              ///< from the top down to this layer
 
   /// The action to be done now, or none at the end.
   const Action* current() {
@@ -74,4 +63,44 @@ struct Rank {
   }
 };
 
-}  // namespace memring
+/// All ranks' slots and messages; the rank at work is me(), its action me().current().
+class SlotReplay {
+ public:
+  static constexpr size_t kMostFaults = 20;
+
+ protected:
+  SlotReplay(const ScheduleTask&, std::vector<ActionSource>);  ///< the task must stay
+  Rank& me() { return ranks_[static_cast<size_t>(me_)]; }
+  void note(std::string text);
+  void fault(const std::string& text);
+  void write(int32_t number, const Value& value);
+  /// Rows that stay in their slot from one cell of a segment to the next; `first`: this cell fills it.
+  void change(int32_t number, bool first, const Value& from, const Value& to);
+  void read(int32_t number, const Value& expected);
+  /// A slot that a cell needs, or must not have.
+  bool wanted(const char* field, bool needed, int32_t slot);
+  bool blocked(const Action& action);
+  // Of the cell in run_.
+  void post_receive(const Action& action);
+  void send(const Action& action);
+  void wait(const Action& action);
+  void free(const Action& action);
+  void report_deadlock();
+  void check_slots();  ///< at the end
+
+  const ScheduleTask& task_;
+  std::vector<Rank> ranks_;
+  int32_t me_ = 0;
+  CellRun run_;  ///< of the action's cell
+  std::vector<std::string> faults_;
+
+ private:
+  Slot* find(SlotKind kind, int32_t slot);
+  Value carried(const Action& action, bool sender) const;
+  void start(Slot& slot, Slot::Status status, const Action& action);
+  bool used_up(const Slot& slot) const;
+
+  std::map<std::tuple<int32_t, int32_t, int32_t>, Channel> channels_;  // from, to, tag
+};
+
+}  // namespace memring::scheduling

@@ -336,9 +336,8 @@ void CellRunner::head_backward(const CellText& text, const CellSaved& saved, Cel
                     params_.weight(llama_.final_norm()), saved.inv_rms.rows(0, e.total()));
 }
 
-void CellRunner::backward(const CellText& text, Cell cell, const CellSaved& saved, View<> d_hidden, bool initial,
-                          ConstView<> d_state_out, View<> d_state_in, View<> nll, Arena& scratch,
-                          const LayerObserver& layer_done) {
+void CellRunner::backward(const CellText& text, Cell cell, Cell whole, const CellSaved& saved, View<> d_hidden,
+                          bool initial, ConstView<> d_state_out, View<> d_state_in, View<> nll, Arena& scratch) {
   const CellExtent e = extent(text.batch, text.text);
   const int64_t dim = llama_.shape().dim, layers = llama_.shape().layers;
   CellContext c = enter(text, cell, scratch);
@@ -349,6 +348,7 @@ void CellRunner::backward(const CellText& text, Cell cell, const CellSaved& save
   const View<> d_top = fewer > 0 ? saved.top.rows(fewer, fewer) : d_hidden;
   if (fewer > 0) c.rows = saved.wanted;
   c.initial = initial;
+  c.state_layer = decoder_layers(whole).begin;
   c.d_state_out = d_state_out;
   c.d_state_in = d_state_in;
   if (has_head(cell)) head_backward(text, saved, c, d_top, nll, scratch);
@@ -368,7 +368,6 @@ void CellRunner::backward(const CellText& text, Cell cell, const CellSaved& save
     c.hidden = saved.layer(l).input.reshaped({e.batch, e.rows, dim});
     c.d_hidden = d_hidden.reshaped({e.batch, e.rows, dim});
     memory_.before_layer_backward(c);
-    if (layer_done) layer_done();
   }
 
   if (!embeds(cell)) return;

@@ -3,7 +3,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -30,9 +29,6 @@ struct HeadRows {
   /// Their numbers in a sequence's own text; none: all of it in turn.
   std::optional<std::vector<int32_t>> of_text;
 };
-
-/// Called behind a decoder layer; may be empty.
-using LayerObserver = std::function<void()>;
 
 class CellRunner {
  public:
@@ -76,9 +72,10 @@ class CellRunner {
   /// Head and loss, where the cell has them, and its layers, back to the embeddings where it has them: parameter
   /// gradients of sum(nll) + <d_state_out, state_out> are accumulated. d_hidden [batch * rows, dim]: of the cell's
   /// output in (none above the head), of its input out. d_state_out is empty where it is zero, d_state_in where it is
-  /// not wanted. `layer_done` is called behind each layer. Spends what is saved: once only.
-  void backward(const CellText&, Cell, const CellSaved&, View<> d_hidden, bool initial, ConstView<> d_state_out,
-                View<> d_state_in, View<> nll, Arena& scratch, const LayerObserver& layer_done);
+  /// not wanted. Spends what is saved: once only. The cell may be a part of `whole`, whose states the adjoints are: the
+  /// parts from the top down do what the whole would.
+  void backward(const CellText&, Cell, Cell whole, const CellSaved&, View<> d_hidden, bool initial,
+                ConstView<> d_state_out, View<> d_state_in, View<> nll, Arena& scratch);
 
  private:
   /// Of any segment with so much text: what its sizes follow from.

@@ -157,11 +157,8 @@ void Engine::sum_gradients(Communicator& group) {
 }
 
 void Engine::reduce_during_backward(GradientSync& sync) {
-  std::vector<Range> layers;
-  for (int64_t l = llama_.shape().layers - 1; l >= 0; --l) layers.push_back(llama_.parameters(params_.layout(), l));
-  sync.expect_layers(layers);
-  executor_->set_layer_observer([this, &sync] { sync.layer_complete(params_.sums()); });
-  queue_.add_poll([&sync] { sync.poll(); });
+  executor_->reduce_with(sync);
+  queue_.add_poll([&sync] { sync.progress(); });
 }
 
 }  // namespace memring

@@ -60,7 +60,7 @@ class Engine {
   Dependency dependency() const { return memory_->dependency(); }
   /// The gradients of all ranks of `group`, summed, on each of them.
   void sum_gradients(Communicator& group);
-  /// Gradients start on their way to the other ranks as soon as a layer's are complete. `sync` must stay.
+  /// Gradients start on their way to the other ranks where the schedule says so. `sync` must stay.
   void reduce_during_backward(GradientSync& sync);
   /// Parameters, what `fixed_bytes` said, and the executor's parts.
   const MemoryPlan& plan() const { return plan_; }

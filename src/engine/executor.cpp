@@ -11,8 +11,6 @@
 namespace memring {
 namespace {
 
-bool computes(Verb verb) { return verb <= Verb::Backward; }
-
 /// A loss as a term of the step's sum. Strict runs round it to a grid on which sums in double are exact, and so the
 /// same in any order, up to 2^29 (a hundred million tokens at 5 nats).
 double loss_term(double nll, bool strict) {
@@ -25,6 +23,7 @@ double loss_term(double nll, bool strict) {
 Executor::Executor(Queue& queue, const Params& params, const Llama& llama, Memory& memory, Mesh& mesh, DType dtype,
                    Workload workload, Tbptt tbptt)
     : queue_(queue),
+      params_(params),
       llama_(llama),
       memory_(memory),
       mesh_(mesh),
@@ -46,6 +45,8 @@ Executor::Executor(Queue& queue, const Params& params, const Llama& llama, Memor
   depth_ = wavefront()
                ? static_cast<int32_t>(std::min<int64_t>(llama_.shape().layers, most_cells / (2 * policy_.in_flight)))
                : 1;
+  // Where a cell is the whole depth, the last backward goes layer by layer: gradients travel while it does.
+  if (depth_ == 1 && mesh_.world().size() > 1) policy_.parts = static_cast<int32_t>(llama_.shape().layers);
   const int64_t most = part_of(workload_.batch, mesh_.shape().data, 0).size();
   const int64_t streams = std::max<int64_t>(1, std::min<int64_t>(most, policy_.in_flight));
   split(workload_.micro_batch > 0 ? workload_.micro_batch : (most + streams - 1) / streams);
@@ -73,14 +74,15 @@ Executor::Stream Executor::stream(int32_t index) const {
   return {first, std::min(micro_batch_, own.end - first)};
 }
 
-Schedule& Executor::schedule(const std::vector<bool>& closed) {
-  constexpr size_t kKept = 64;  // a curriculum has a few; random truncation has a new one in almost every step
-  const auto found = schedules_.find(closed);
+Schedule Executor::derive(std::vector<bool> closed) const {
+  const Extent all = extent(static_cast<int32_t>(closed.size()));
+  return Schedule::derive(memory_.dependency(), all, std::move(closed), mesh_.shape(), mesh_.coord(), policy_);
+}
+
+Schedule& Executor::schedule(int64_t segments) {
+  const auto found = schedules_.find(segments);
   if (found != schedules_.end()) return found->second;
-  if (schedules_.size() >= kKept) schedules_.clear();
-  Schedule derived = Schedule::derive(memory_.dependency(), extent(static_cast<int32_t>(closed.size())), closed,
-                                      mesh_.shape(), mesh_.coord(), policy_);
-  return schedules_.emplace(closed, std::move(derived)).first->second;
+  return schedules_.emplace(segments, derive(tbptt_.always_closed(segments))).first->second;
 }
 
 // Where the weight is 0 the adjoint becomes zero and is not multiplied, so that an infinity cannot leak through.
@@ -227,11 +229,11 @@ void Executor::compute(const Action& a, const TokenSource& batch, const Boundary
 void Executor::backward(const Action& a, const Stream& own, const CellText& text, const BoundaryWeights& weights,
                         ResultSink* sink, StepSums& sums) {
   const bool initial = a.cell.segment == 0 || memory_.dependency() == Dependency::None;
+  const Cell whole = extent(static_cast<int32_t>(shape_.segments())).whole(a.cell);
   const View<> nll = scratch_.take(dtype_, {own.count * text.own});
-  const View<> d_state_in = state_view(SlotKind::Adjoint, a.out, own, a.cell);
-  runner_.backward(text, a.cell, *slot(SlotKind::Saved, a.saved).saved, hidden_view(a.hidden, own, text.text), initial,
-                   state_view(SlotKind::Adjoint, a.in, own, a.cell), d_state_in, nll, scratch_,
-                   a.last ? layer_observer_ : LayerObserver());
+  const View<> d_state_in = state_view(SlotKind::Adjoint, a.out, own, whole);
+  runner_.backward(text, a.cell, whole, *slot(SlotKind::Saved, a.saved).saved, hidden_view(a.hidden, own, text.text),
+                   initial, state_view(SlotKind::Adjoint, a.in, own, whole), d_state_in, nll, scratch_);
   if (d_state_in) weigh(d_state_in, own, a.cell.segment, weights);
   if (runner_.has_head(a.cell)) deliver(own, a.cell.segment, text, nll, sink, sums);
 }
@@ -264,7 +266,6 @@ void Executor::deliver_head(const Cell& cell, const Stream& own, const CellText&
 
 StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights, ResultSink* sink) {
   StepSums sums;
-  if (own_sequences().size() == 0) return sums;
   shape_ = batch.shape();
   const bool planned = std::any_of(workload_.shapes.begin(), workload_.shapes.end(), [&](const SequenceShape& shape) {
     return shape_.segments() <= shape.segments() && shape_.text_of(0) <= shape.text_of(0);
@@ -275,9 +276,14 @@ StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights,
   // With cuts that change from step to step a rank of a segment axis, or one that keeps few states, may need more slots
   // than planned: boundaries stay open, and where they are cut zeros go back.
   const bool cuts = mesh_.shape().segment == 1 && policy_.boundaries == 0;
-  Schedule& plan = schedule(cuts ? weights.closed(own_sequences()) : tbptt_.always_closed(shape_.segments()));
+  Schedule& usual = schedule(shape_.segments());
+  // Cuts need no more slots on one rank: those that were planned serve every pattern of them.
+  lay_out(usual, shape_.text_of(0));
+  std::optional<Schedule> cut;
+  if (std::vector<bool> closed = weights.closed(own_sequences()); cuts && closed != usual.closed())
+    cut = derive(std::move(closed));
+  Schedule& plan = cut ? *cut : usual;
   plan.restart();
-  lay_out(plan, shape_.text_of(0));
   progress_->enter(Phase::Schedule);
 
   const int64_t segments = shape_.segments(), ranks = mesh_.shape().segment;
@@ -293,21 +299,43 @@ StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights,
       progress_->segment = a.cell.segment;
       progress_->layer = a.cell.layer;
       progress_->begin();
-      if (computes(a.verb)) {
-        compute(a, batch, weights, sink, sums);
-        if (a.verb == (policy_.backward ? Verb::Backward : Verb::Forward) && observer_) observer_(++cells_done, cells);
-        continue;
+      switch (a.verb) {
+        case Verb::PostReceive:
+        case Verb::Send:
+        case Verb::Wait:
+          exchange(a);
+          break;
+        case Verb::Reduce:
+          reduce(a.cell);
+          break;
+        case Verb::Free:
+          slot(a.kind, a.slot).saved.reset();
+          break;
+        default:
+          compute(a, batch, weights, sink, sums);
+          if (observer_ && finishes_cell(a)) observer_(++cells_done, cells);
       }
-      if (a.verb == Verb::Free)
-        slot(a.kind, a.slot).saved.reset();
-      else
-        exchange(a);
     }
   }
   const Associative::Smallest smallest = memory_.take_smallest();
   sums.smallest_key = smallest.key;
   sums.smallest_denominator = smallest.denominator;
   return sums;
+}
+
+/// Of what this rank has to do with a cell of a sequence in a step.
+bool Executor::finishes_cell(const Action& a) const {
+  if (!policy_.backward) return a.verb == Verb::Forward;
+  return a.verb == Verb::Backward &&
+         a.cell.layer == extent(static_cast<int32_t>(shape_.segments())).whole(a.cell).layer;
+}
+
+// What all layers share (embedding, head, final norm, a memory's) is complete at the end of the step.
+void Executor::reduce(const Cell& cell) {
+  if (!sync_) return;
+  for (int64_t layer = std::min<int64_t>(cell.layer + cell.layers, llama_.shape().layers) - 1;
+       layer >= std::max<int64_t>(cell.layer, 0); --layer)
+    sync_->start(params_.sums(), llama_.parameters(params_.layout(), layer));
 }
 
 // The ranks of a token axis all hold a state, so each sends its part of it, and the parts meet at the other end.

@@ -81,7 +81,7 @@ class Executor {
   int64_t streams() const { return streams_; }
   int64_t micro_batch() const { return micro_batch_; }
   double efficiency() { return main_schedule().efficiency(); }
-  Schedule& main_schedule() { return schedule(tbptt_.always_closed(workload_.shapes.back().segments())); }
+  Schedule& main_schedule() { return schedule(workload_.shapes.back().segments()); }
   /// Where to note what this rank is doing.
   void note_in(Progress& progress) {
     progress_ = &progress;
@@ -89,8 +89,8 @@ class Executor {
     runner_.note_in(progress);
     axis_.note_in(progress);
   }
-  /// Called when the gradients of a decoder layer's own tensors are complete on this rank, from the top down.
-  void set_layer_observer(LayerObserver observer) { layer_observer_ = std::move(observer); }
+  /// Where the gradients of decoder layers' own tensors go when the schedule reduces them; it must stay.
+  void reduce_with(GradientSync& sync) { sync_ = &sync; }
   /// Called with (cells done, cells of this rank) after each compute cell: progress inside long steps.
   void set_cell_observer(std::function<void(int64_t, int64_t)> observer) { observer_ = std::move(observer); }
 
@@ -109,7 +109,8 @@ class Executor {
   bool wavefront() const;  ///< cells are layers, so that all ranks work on one stream
   Range own_sequences() const;
   Extent extent(int32_t segments) const;
-  Schedule& schedule(const std::vector<bool>& closed);  ///< those of the last few patterns are kept
+  Schedule derive(std::vector<bool> closed) const;
+  Schedule& schedule(int64_t segments);  ///< with the boundaries that are closed in every step
   void weigh(View<> adjoints, const Stream&, int32_t segment, const BoundaryWeights&);
   void split(int64_t micro_batch);
   int64_t slot_bytes(SlotKind, int64_t text) const;
@@ -125,6 +126,8 @@ class Executor {
   View<> state_view(SlotKind, int32_t slot, const Stream&, const Cell&);
   View<> hidden_view(int32_t slot, const Stream&, int64_t text);
   void exchange(const Action&);  ///< PostReceive, Send and Wait
+  void reduce(const Cell&);
+  bool finishes_cell(const Action&) const;
   CellText read_text(const Stream&, const TokenSource&, const Cell&);
   void compute(const Action&, const TokenSource&, const BoundaryWeights&, ResultSink*, StepSums&);
   void backward(const Action&, const Stream&, const CellText&, const BoundaryWeights&, ResultSink*, StepSums&);
@@ -135,6 +138,7 @@ class Executor {
   void deliver(const Stream&, int64_t segment, const CellText&, ConstView<> nll, ResultSink*, StepSums&) const;
 
   Queue& queue_;
+  const Params& params_;
   const Llama& llama_;
   Memory& memory_;
   Mesh& mesh_;
@@ -146,15 +150,15 @@ class Executor {
   CellRunner runner_;
   Policy policy_;
   int64_t micro_batch_ = 1, streams_ = 1;
-  int32_t depth_ = 1;  ///< cells of a segment
-  std::map<std::vector<bool>, Schedule> schedules_;
+  int32_t depth_ = 1;                      ///< cells of a segment
+  std::map<int64_t, Schedule> schedules_;  // by segments: a curriculum has a few
   Arena arena_, scratch_;
   std::vector<Slot> slots_[kSlotKinds];
   std::vector<int32_t> tokens_, targets_;
   Progress unseen_;
   Progress* progress_ = &unseen_;
   std::function<void(int64_t, int64_t)> observer_;
-  LayerObserver layer_observer_;
+  GradientSync* sync_ = nullptr;
 };
 
 }  // namespace memring

@@ -68,7 +68,7 @@ int64_t Executor::angle_bytes() const {
 MemoryPlan Executor::plan() {
   MemoryPlan most;
   for (const SequenceShape& shape : workload_.shapes) {
-    const Schedule& s = schedule(tbptt_.always_closed(shape.segments()));
+    const Schedule& s = schedule(shape.segments());
     const auto bytes = [&](SlotKind kind) { return s.slots(kind) * slot_bytes(kind, shape.text_of(0)); };
     MemoryPlan slots{{{"boundary states", bytes(SlotKind::State)},
                       {"adjoints", bytes(SlotKind::Adjoint)},

@@ -71,19 +71,20 @@ TEST(GradientSync, SumsGradientsAndFindsTheNormOfTheirMean) {
   }
 }
 
-// Each rank says when its layers are complete at a pace of its own, some not at all.
+// Each rank starts its ranges at a pace of its own, as in Verb::Reduce's common order; a step may start only some.
 TEST(GradientSync, BucketsThatTravelWhileARankComputesLeaveTheSameBits) {
   constexpr int64_t kCount = 5000;
   Queue queue;
-  GradientSync whole(world(), kCount), early(world(), kCount);
+  const std::vector<Range> layers{{3500, 4500}, {2600, 3500}, {2500, 2600}, {400, 2500}};
+  GradientSync whole(world(), kCount);
   for (const int64_t bucket : {1, 700, 1500, 100000}) {
-    early.expect_layers(std::vector<Range>{{3500, 4500}, {2600, 3500}, {2500, 2600}, {400, 2500}}, bucket);
+    GradientSync early(world(), kCount, GradientSync::Order::OfRanks, bucket);
     for (int step = 0; step < 3; ++step) {
       std::vector<float> expected = values_of<float>(world().rank() + 10 * step, kCount), found = expected;
       const ReducedStep a = whole.reduce(queue, flat(expected), flat(expected), {});
-      for (int layer = 0; layer < 4 && layer <= world().rank() + step; ++layer) {
-        early.layer_complete(flat(found));
-        for (int i = 0; i < world().rank(); ++i) early.poll();
+      for (size_t layer = 0; layer < layers.size() && static_cast<int>(layer) <= 2 * step; ++layer) {
+        early.start(flat(found), layers[layer]);
+        for (int i = 0; i < world().rank(); ++i) early.progress();
       }
       const ReducedStep b = early.reduce(queue, flat(found), flat(found), {});
       expect_same(found, expected, early.shard().begin, early.shard().end, "bucket of " + std::to_string(bucket));
@@ -200,6 +201,13 @@ TEST(GradientSync, RefusesABufferOfAnotherSize) {
   std::vector<float> gradients(99);
   EXPECT_THROW(sync.reduce(queue, flat(gradients), flat(gradients), StepSums{}), ShapeError);
   EXPECT_THROW(sync.gather(flat(gradients)), ShapeError);
+}
+
+TEST(GradientSync, RefusesARangeThatDoesNotLieInFrontOfTheOneBefore) {
+  GradientSync sync(world(), 100);
+  std::vector<float> gradients(100);
+  sync.start(flat(gradients), {50, 80});
+  EXPECT_THROW(sync.start(flat(gradients), {10, 40}), Error);
 }
 
 }  // namespace

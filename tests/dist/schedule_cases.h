@@ -29,9 +29,10 @@ struct Case {
 inline std::string describe(const Case& c) {
   return fmt::format(
       "{} ranks, {} streams, {} segments, window {}, dependency {}, backward {}, recompute {}, final_state {}, "
-      "in_flight {}, windows {}, boundaries {}, depth {}",
+      "in_flight {}, windows {}, boundaries {}, parts {}, depth {}{}",
       c.ranks, c.streams, c.segments, c.window, static_cast<int>(c.dependency), c.policy.backward, c.policy.recompute,
-      c.policy.final_state, c.policy.in_flight, c.policy.windows, c.policy.boundaries, c.depth);
+      c.policy.final_state, c.policy.in_flight, c.policy.windows, c.policy.boundaries, c.policy.parts, c.depth,
+      c.policy.messages == Messages::InOrder ? ", messages in order" : "");
 }
 
 inline std::vector<bool> closed_of(const Case& c) {
@@ -68,7 +69,8 @@ inline ScheduleTask task_of(const Case& c) {
   return task;
 }
 
-inline std::vector<std::string> faults_of(const ScheduleTask& task, const Lists& lists) {
+/// The lists must stay.
+inline std::vector<ActionSource> sources_of(const Lists& lists) {
   std::vector<ActionSource> sources;
   for (const auto& actions : lists) {
     sources.emplace_back([&actions, done = false](std::vector<Action>& out) mutable {
@@ -76,10 +78,18 @@ inline std::vector<std::string> faults_of(const ScheduleTask& task, const Lists&
       return !std::exchange(done, true);
     });
   }
-  return validate(task, std::move(sources));
+  return sources;
+}
+
+inline std::vector<std::string> faults_of(const ScheduleTask& task, const Lists& lists) {
+  return validate(task, sources_of(lists));
 }
 
 inline bool computes(const Action& action) { return action.verb <= Verb::Backward; }
+
+inline bool travels(const Action& action) {
+  return action.verb == Verb::PostReceive || action.verb == Verb::Send || action.verb == Verb::Wait;
+}
 
 inline std::string joined(const std::vector<std::string>& faults) { return fmt::format("{}", fmt::join(faults, "\n")); }
 
@@ -99,6 +109,8 @@ inline std::vector<Case> small_cases() {
        .policy = {.windows = 2},
        .depth = 3},
       {.ranks = 2, .segments = 9, .policy = {.boundaries = 3}},
+      {.ranks = 2, .streams = 2, .segments = 3, .policy = {.parts = 2}},
+      {.dependency = Dependency::LayerLocal, .segments = 3, .policy = {.parts = 2}},
       {.dependency = Dependency::LayerLocal, .ranks = 1, .segments = 4, .policy = {.final_state = true}, .depth = 2}};
 }
 

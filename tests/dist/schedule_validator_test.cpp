@@ -65,12 +65,14 @@ TEST(ScheduleValidator, FindsEveryWrongSlotTagPeerAndCell) {
           }
           wrongs.emplace_back(right).cell.segment += 1;
           wrongs.emplace_back(right).cell.layers -= 1;
-          if (right.verb == Verb::Backward) wrong(&Action::last, !right.last);
+        } else if (right.verb == Verb::Reduce) {
+          wrongs.emplace_back(right).cell.layers -= 1;
+          wrongs.emplace_back(right).cell.layer += 1;
         } else {
           wrong(&Action::slot, right.slot + 1);
           wrong(&Action::kind, right.kind == SlotKind::State ? SlotKind::Adjoint : SlotKind::State);
         }
-        if (!computes(right) && right.verb != Verb::Free) {
+        if (travels(right)) {
           wrong(&Action::tag, right.tag + 1);
           wrong(&Action::tag, right.tag + 2);
           wrong(&Action::peer, (right.peer + 1) % c.ranks);
@@ -151,6 +153,27 @@ TEST(ScheduleValidator, FindsTheStateOfAnotherStream) {
   expect_fault(lists, task_of(c),
                "received the state of cell 0 at boundary 1 of stream 1; expected the state of cell 0 at boundary 1 of "
                "stream 0");
+}
+
+TEST(ScheduleValidator, FindsAReduceThatComesTooEarlyOrInAnotherOrder) {
+  const Case c{.dependency = Dependency::LayerLocal, .ranks = 2, .segments = 4, .depth = 2};
+  const Lists sound = lists_of(c);
+  for (size_t rank : {0, 1}) {
+    Lists lists = sound;
+    auto& actions = lists[rank];
+    const auto reduce = actions.begin() + static_cast<int64_t>(find(actions, Verb::Reduce));
+    const auto early = actions.begin() + static_cast<int64_t>(find(actions, Verb::Backward));
+    std::rotate(early, reduce, reduce + 1);
+    expect_fault(lists, task_of(c), "comes before the last Backward of layer");
+  }
+  const Case parts{.ranks = 2, .segments = 4, .policy = {.parts = 2}};
+  Lists lists = lists_of(parts);
+  auto& actions = lists[1];
+  const size_t first = find(actions, Verb::Reduce);
+  actions[first].cell = actions[first + 1].cell;
+  actions[first].cell.layers = 4;
+  actions.erase(actions.begin() + static_cast<int64_t>(first) + 1);
+  expect_fault(lists, task_of(parts), "other ranks reduce other layers together");
 }
 
 // The state that leaves a window is read only after the window's backward: who waits for it at once stops the ring.

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dist/cell_order.h"
+
+#include <algorithm>
+
+namespace memring::scheduling {
+
+CellOrder::CellOrder(const Precedence& rules)
+    : rules_(&rules), ranks_(rules.ranks()), depth_(rules.depth()), queues_(static_cast<size_t>(ranks_)) {
+  const int32_t places = std::min(rules.policy().in_flight, rules.extent().streams);
+  streams_.resize(static_cast<size_t>(places));
+  for (int32_t place = 0; place < places; ++place) enter(place, 0);
+}
+
+bool CellOrder::next(CellTask& task) {
+  while (!wake_.empty()) {
+    const auto [now, rank] = wake_.top();
+    wake_.pop();
+    Queue& queue = queues_[rank];
+    if (queue.busy_until > now) continue;
+    for (; !queue.later.empty() && queue.later.top().ready <= now; queue.later.pop()) queue.now.push(queue.later.top());
+    if (queue.now.empty()) continue;
+    task = queue.now.top();
+    queue.now.pop();
+    const int64_t cost = Precedence::cost(task.run.verb);
+    queue.busy_until = now + cost;
+    wake_.emplace(queue.busy_until, rank);
+    busy_ += cost;
+    makespan_ = std::max(makespan_, queue.busy_until);
+    complete(task, queue.busy_until);
+    return true;
+  }
+  return false;
+}
+
+bool CellOrder::given(const CellRun& run, int32_t place, int32_t stream) {
+  Stream& b = streams_[place];
+  if (b.number != stream || b.of(run.verb, run.pass).forgot(run.segment)) return true;
+  return b.of(run).done > rules_->number(run);
+}
+
+void CellOrder::enter(int32_t place, int64_t time) {
+  Stream& b = streams_[place];
+  b = {};
+  if (next_stream_ == rules_->extent().streams) return;
+  b.number = next_stream_++;
+  open_windows(place, time);
+}
+
+void CellOrder::open_windows(int32_t place, int64_t time) {
+  Stream& b = streams_[place];
+  const int32_t segments = rules_->extent().segments, begin = b.opened;
+  const int32_t first = b.oldest < b.opened ? rules_->window_of(b.oldest).number : b.next_window;
+  while (b.opened < segments && b.next_window - first < rules_->windows_under_way())
+    b.opened = rules_->window(b.next_window++).end;
+  for (const Pass pass : rules_->passes()) {
+    // Those of a rank that follow are proposed when the one before them is given out.
+    for (int32_t s = begin; s < std::min(b.opened, begin + ranks_); ++s) {
+      Sweep& sweep = b.of(Verb::Forward, pass)[s];
+      sweep.end = std::max(sweep.end, time);
+      propose(place, Verb::Forward, pass, s);
+    }
+    for (int32_t s = begin; rules_->thinned() && s < b.opened; ++s)
+      if (rules_->runs(Verb::Rebuild, s)) propose(place, Verb::Rebuild, pass, s);
+  }
+}
+
+/// The next cell of a sweep may be run as soon as it need not wait.
+void CellOrder::propose(int32_t place, Verb verb, Pass pass, int32_t segment) {
+  Sweep& sweep = streams_[place].of(verb, pass)[segment];
+  if (sweep.proposed > sweep.done || sweep.done == depth_) return;
+  ++sweep.proposed;
+  consider(place, rules_->run(verb, pass, segment, sweep.done));
+}
+
+/// To its rank's queue, or behind the first run that it has to wait for.
+void CellOrder::consider(int32_t place, const CellRun& run) {
+  Stream& b = streams_[place];
+  int64_t ready = b.of(run).end;
+  for (const Wait& wait : rules_->waits_of(run)) {
+    Sweep& before = b.of(wait.run);
+    const int32_t count = rules_->number(wait.run) + 1;
+    if (before.done < count) return before.waiting.push_back(run);
+    if (before.done == count) ready = std::max(ready, before.end);
+  }
+  const int32_t rank = rules_->rank_of(run.segment);
+  queues_[rank].later.push({run, b.number, place, ready, rules_->chain_from(run)});
+  wake_.emplace(std::max(ready, queues_[rank].busy_until), rank);
+}
+
+/// `task` ends at `end`: others may go on.
+void CellOrder::complete(const CellTask& task, int64_t end) {
+  const auto [verb, pass, segment, at] = task.run;
+  const int32_t place = task.place;
+  Stream& b = streams_[place];
+  Sweep& sweep = b.of(task.run);
+  ++sweep.done;
+  sweep.end = end;
+  woken_.clear();
+  woken_.swap(sweep.waiting);
+  for (const CellRun& run : woken_) consider(place, run);
+  if (sweep.done < depth_) return propose(place, verb, pass, segment);
+
+  if (verb == Verb::Forward && segment + ranks_ < b.opened) propose(place, verb, pass, segment + ranks_);
+  if (rules_->policy().backward && verb == rules_->rows_from(segment)) propose(place, Verb::Backward, pass, segment);
+  if (verb != (rules_->policy().backward ? Verb::Backward : Verb::Forward)) return;
+  if (verb == Verb::Backward && segment >= ranks_ && rules_->runs(Verb::Recompute, segment - ranks_))
+    propose(place, Verb::Recompute, pass, segment - ranks_);
+  close_windows(place, end);
+}
+
+bool CellOrder::done(Stream& b, Verb verb, int32_t segment) {
+  const auto passes = rules_->passes();
+  return std::all_of(passes.begin(), passes.end(), [&](Pass pass) { return b.of(verb, pass)[segment].done == depth_; });
+}
+
+/// Windows leave in order, also when a later one is done first: so their numbers, modulo Policy::windows, are theirs.
+void CellOrder::close_windows(int32_t place, int64_t end) {
+  Stream& b = streams_[place];
+  const int32_t before = b.oldest;
+  if (rules_->policy().backward) {
+    for (; b.oldest < b.opened && done(b, Verb::Backward, b.oldest); b.oldest = rules_->window_of(b.oldest).end) {
+    }
+  } else {
+    for (; b.oldest < b.opened && done(b, Verb::Forward, b.oldest); ++b.oldest) {
+    }
+  }
+  if (b.oldest == before) return;
+  // Segments from the oldest on wait for no more than a round of the ranks before it.
+  for (auto& sweeps : b.sweeps)
+    for (Sweeps& pass : sweeps) pass.forget_before(b.oldest - ranks_);
+  if (b.oldest == rules_->extent().segments) return enter(place, end);
+  open_windows(place, end);
+}
+
+}  // namespace memring::scheduling

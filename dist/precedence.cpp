@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dist/precedence.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace memring::scheduling {
+namespace {
+
+constexpr Pass kPasses[] = {Pass::Decode};
+
+/// Whether a cell waits for the same cell of the segment before it, or for no other segment.
+bool waits_for_previous_segment(Dependency dependency) {
+  switch (dependency) {
+    case Dependency::None:
+      return false;
+    case Dependency::TopToInput:
+    case Dependency::LayerLocal:
+      return true;
+    case Dependency::Halo:
+    case Dependency::Affine:
+    case Dependency::Append:
+      break;
+  }
+  static constexpr const char* kNames[] = {"None", "TopToInput", "LayerLocal", "Halo", "Affine", "Append"};
+  throw Error(
+      ExitCode::Usage,
+      fmt::format("a memory with dependency {} was asked for; schedules exist for None, TopToInput and LayerLocal",
+                  kNames[static_cast<int>(dependency)]),
+      "Set memory.kind to none, rmt or armt.");
+}
+
+}  // namespace
+
+bool Waits::contain(const Wait& wait) const { return std::find(begin(), end(), wait) != end(); }
+
+const Wait* Waits::that_takes(Takes takes) const {
+  const Wait* found = std::find_if(begin(), end(), [&](const Wait& wait) { return wait.takes == takes; });
+  return found == end() ? nullptr : found;
+}
+
+const Wait* Waits::from_another_segment(int32_t segment) const {
+  const Wait* found = std::find_if(
+      begin(), end(), [&](const Wait& wait) { return wait.takes != Takes::Turn && wait.run.segment != segment; });
+  return found == end() ? nullptr : found;
+}
+
+Precedence::Precedence(Dependency dependency, Extent extent, const std::vector<bool>& closed, int32_t ranks,
+                       Policy policy)
+    : dependency_(dependency),
+      chained_(waits_for_previous_segment(dependency)),
+      extent_(extent),
+      closed_(closed),
+      ranks_(ranks),
+      policy_(policy) {
+  if (!chained_) return;
+  for (int32_t s = 0; s < extent.segments; ++s) {  // evaluation has no reason to stop in between
+    if (s == 0 || (policy.backward && closed[s])) begins_.push_back(s);
+    numbers_.push_back(static_cast<int32_t>(begins_.size()) - 1);
+  }
+  begins_.push_back(extent.segments);
+}
+
+std::span<const Pass> Precedence::passes() const { return kPasses; }
+
+Window Precedence::window(int32_t number) const {
+  if (!chained_) return {number, number, number + 1};
+  return {number, begins_[static_cast<size_t>(number)], begins_[static_cast<size_t>(number) + 1]};
+}
+
+Window Precedence::window_of(int32_t segment) const {
+  return window(chained_ ? numbers_[static_cast<size_t>(segment)] : segment);
+}
+
+int32_t Precedence::group_end(const Window& w, int32_t segment) const {
+  return thinned() ? std::min(w.end, group_begin(w, group(w, segment) + 1)) : w.end;
+}
+
+// A second sweep goes over all groups of a window but the last, whose backward comes next. For the same reason the last
+// segment of a rank in a group is not recomputed.
+bool Precedence::runs(Verb verb, int32_t segment) const {
+  switch (verb) {
+    case Verb::Forward:
+      return true;
+    case Verb::Rebuild:
+      return thinned() && rebuilt(window_of(segment), segment);
+    case Verb::Recompute:
+      return policy_.backward && policy_.recompute && segment + ranks_ < group_end(window_of(segment), segment);
+    case Verb::Backward:
+      return policy_.backward;
+    default:
+      return false;
+  }
+}
+
+Verb Precedence::rows_from(int32_t segment) const {
+  return runs(Verb::Recompute, segment) ? Verb::Recompute
+         : runs(Verb::Rebuild, segment) ? Verb::Rebuild
+                                        : Verb::Forward;
+}
+
+Waits Precedence::waits_of(const CellRun& run) const {
+  Waits waits;
+  const auto wait_for = [&](Verb verb, int32_t segment, int32_t at, Takes takes) {
+    waits.add({{verb, run.pass, segment, at}, takes});
+  };
+  const int32_t segment = run.segment;
+  if (const int32_t before = number(run) - 1; before >= 0)
+    waits.add({this->run(run.verb, run.pass, segment, before), Takes::Hidden});
+  else
+    add_turns(waits, run);
+
+  switch (run.verb) {
+    case Verb::Forward:
+      if (state_crosses(segment)) wait_for(Verb::Forward, segment - 1, run.at, Takes::State);
+      break;
+    case Verb::Rebuild:
+      if (!state_crosses(segment)) break;
+      if (const Window w = window_of(segment); segment == group_begin(w, group(w, segment)))
+        wait_for(Verb::Forward, segment, run.at, Takes::State);
+      else
+        wait_for(Verb::Rebuild, segment - 1, run.at, Takes::State);
+      break;
+    case Verb::Recompute:
+      if (!state_crosses(segment)) break;
+      wait_for(runs(Verb::Rebuild, segment) ? Verb::Rebuild : Verb::Forward, segment, run.at, Takes::State);
+      break;
+    default:
+      if (number(run) == 0) waits.add({last_run(rows_from(segment), segment), Takes::Rows});
+      if (adjoint_crosses(segment + 1)) wait_for(Verb::Backward, segment + 1, run.at, Takes::Adjoint);
+  }
+  return waits;
+}
+
+// Of the rank that runs the segment. `run` is the first of its sweep.
+void Precedence::add_turns(Waits& waits, const CellRun& run) const {
+  const auto after = [&](const CellRun& before) { waits.add({before, Takes::Turn}); };
+  const int32_t segment = run.segment;
+  switch (run.verb) {
+    case Verb::Forward:  // where no segment waits for another, a rank finishes each before its next
+      if (segment >= ranks_)
+        after(last_run(chained_ || !policy_.backward ? Verb::Forward : Verb::Backward, segment - ranks_));
+      break;
+    case Verb::Rebuild: {
+      const Window w = window_of(segment);
+      after(run_before_rebuild(w, segment));
+      // As many groups are under way as windows may be.
+      const int32_t own = group(w, segment), through = group_begin(w, own + policy_.windows);
+      if (segment == group_begin(w, own) && through < w.end) after(last_run(Verb::Backward, through));
+      break;
+    }
+    case Verb::Recompute:
+      after(last_run(Verb::Backward, segment + ranks_));
+      break;
+    default:
+      if (segment + ranks_ < window_of(segment).end) after(last_run(Verb::Backward, segment + ranks_));
+  }
+}
+
+/// What the rank does right before it rebuilds this segment: its one before in the group, or its last one in the
+/// nearest group behind that has one.
+CellRun Precedence::run_before_rebuild(const Window& w, int32_t segment) const {
+  const auto last_before = [&](int32_t end) { return end - 1 - (end - 1 - segment) % ranks_; };  // of the rank
+  const int32_t end = group_end(w, segment), behind = last_before(end) + ranks_;
+  if (segment - ranks_ >= group_begin(w, group(w, segment))) return last_run(Verb::Rebuild, segment - ranks_);
+  if (behind >= w.end) return last_run(Verb::Forward, last_before(end));
+  return last_run(rebuilt(w, behind) ? Verb::Rebuild : Verb::Forward, last_before(group_end(w, behind)));
+}
+
+std::optional<CellRun> Precedence::reader_of(const CellRun& writer, Takes takes) const {
+  CellRun reader = writer;
+  reader.segment += takes == Takes::Adjoint ? -1 : 1;
+  if (reader.segment < 0 || reader.segment == extent_.segments || !runs(reader.verb, reader.segment) ||
+      !waits_of(reader).contain({writer, takes}))
+    return std::nullopt;
+  return reader;
+}
+
+std::optional<CellRun> Precedence::later_reader(const CellRun& run) const {
+  for (const Verb verb : {Verb::Rebuild, Verb::Recompute}) {
+    const CellRun later{verb, run.pass, run.segment, run.at};
+    if (runs(verb, run.segment) && waits_of(later).contain({run, Takes::State})) return later;
+  }
+  return std::nullopt;
+}
+
+int64_t Precedence::chain_from(const CellRun& run) const {
+  const int64_t segments = extent_.segments, segment = run.segment, depth = this->depth();
+  if (!chained_ || !policy_.backward) return segments - segment + depth - 1 - run.at;
+  const int64_t forward = cost(Verb::Forward), backward = cost(Verb::Backward);
+  const Window w = window_of(run.segment);
+  const int64_t later_windows = (segments - w.end) * (forward + backward);
+  if (run.verb == Verb::Backward) return (segment - w.begin + run.at + 1) * backward + later_windows;
+  if (run.verb == Verb::Recompute)
+    return (depth - run.at) * forward + (segment - w.begin + depth) * backward + later_windows;
+  return (w.end - segment + depth - 1 - run.at) * forward + (w.end - w.begin + depth - 1) * backward + later_windows;
+}
+
+}  // namespace memring::scheduling

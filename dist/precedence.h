@@ -1,0 +1,136 @@
+// Which work on a cell waits for which: the precedence constraints of every dependency (DESIGN.md, section 1), as data.
+// The order of the cells, the slots and the validator all ask here, so a new dependency adds its rules here and nowhere
+// else. Private to dist/schedule*, cell_order and rank_actions.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "dist/schedule.h"
+
+namespace memring::scheduling {
+
+/// Part of a stream between closed boundaries, segments [begin, end): run forward, then backward. Where no segment
+/// waits for another, each is one.
+struct Window {
+  int32_t number = 0, begin = 0, end = 0;
+};
+
+/// One of the verbs that compute, on a cell of any stream: all streams are alike.
+struct CellRun {
+  Verb verb = Verb::Forward;
+  Pass pass = Pass::Decode;
+  int32_t segment = 0, at = 0;  ///< `at`: number of the cell in the segment's depth
+  bool operator==(const CellRun&) const = default;
+};
+
+/// What a run takes from one that it waits for.
+enum class Takes : uint8_t {
+  State,    ///< at the boundary before its segment: written by the segment before, or kept by its own earlier run
+  Adjoint,  ///< of the state behind its segment
+  Rows,     ///< those of its segment, saved
+  Hidden,   ///< the rows, or their gradient, that go through the cells of its segment
+  Turn      ///< nothing: a rank goes through its segments one after the other
+};
+
+struct Wait {
+  CellRun run;
+  Takes takes = Takes::Turn;
+  bool operator==(const Wait&) const = default;
+};
+
+/// What one run waits for: a few.
+class Waits {
+ public:
+  void add(const Wait& wait) { waits_[count_++] = wait; }
+  const Wait* begin() const { return waits_.data(); }
+  const Wait* end() const { return waits_.data() + count_; }
+  bool contain(const Wait&) const;
+  /// The one that takes this; null: none does.
+  const Wait* that_takes(Takes) const;
+  /// The one that takes something of another segment's run than `segment`'s.
+  const Wait* from_another_segment(int32_t segment) const;
+
+ private:
+  std::array<Wait, 4> waits_;
+  size_t count_ = 0;
+};
+
+/// What all ranks of a segment axis are to compute and know alike, and the order that it asks for.
+class Precedence {
+ public:
+  /// closed: as in Schedule::derive, one entry a segment. Throws Error(Usage) for a dependency without rules.
+  Precedence(Dependency, Extent, const std::vector<bool>& closed, int32_t ranks, Policy);
+
+  /// The runs of the same stream that this one comes after. Pure.
+  Waits waits_of(const CellRun&) const;
+  /// The run of a neighbouring segment that takes what this one writes there, a state or an adjoint, if any does.
+  std::optional<CellRun> reader_of(const CellRun& writer, Takes) const;
+  /// The run of the same segment that takes the state which this one has taken, if any does: so it is kept.
+  std::optional<CellRun> later_reader(const CellRun&) const;
+  /// Whether it writes the state behind the last segment, which no run takes.
+  bool writes_final_state(const CellRun& run) const {
+    return chained_ && run.verb == Verb::Forward && run.segment + 1 == extent_.segments;
+  }
+  /// Whether this verb goes over the segment at all.
+  bool runs(Verb, int32_t segment) const;
+  /// The verb whose rows Backward takes: the last before it that goes over the segment.
+  Verb rows_from(int32_t segment) const;
+  /// The passes over a segment: `Decode`, for all dependencies that have rules yet.
+  std::span<const Pass> passes() const;
+
+  int32_t rank_of(int32_t segment) const { return segment % ranks_; }
+  /// How many runs of its sweep over the segment come before this one: a sweep climbs, and goes back down.
+  int32_t number(const CellRun& run) const { return run.verb == Verb::Backward ? depth() - 1 - run.at : run.at; }
+  /// The run with this number.
+  CellRun run(Verb verb, Pass pass, int32_t segment, int32_t number) const {
+    return {verb, pass, segment, verb == Verb::Backward ? depth() - 1 - number : number};
+  }
+  /// Units of work of the stream from this run to its end, if no rank ever made it wait.
+  int64_t chain_from(const CellRun&) const;
+  static int64_t cost(Verb verb) { return verb == Verb::Backward ? 2 : 1; }  ///< units of work
+
+  bool chained() const { return chained_; }  ///< segments wait for each other
+  bool thinned() const { return policy_.backward && policy_.recompute && policy_.boundaries > 0; }
+  Window window(int32_t number) const;
+  Window window_of(int32_t segment) const;
+  /// Windows of a stream that may be under way at the same time.
+  int32_t windows_under_way() const { return chained_ ? policy_.windows : extent_.segments; }
+  /// The group of segments, counted in their window, whose states are kept together; one where all are kept.
+  int32_t group_of(int32_t segment) const { return group(window_of(segment), segment); }
+
+  Dependency dependency() const { return dependency_; }
+  const Extent& extent() const { return extent_; }
+  const Policy& policy() const { return policy_; }
+  int32_t ranks() const { return ranks_; }
+  int32_t depth() const { return extent_.depth; }
+
+ private:
+  bool state_crosses(int32_t boundary) const { return chained_ && boundary > 0 && boundary < extent_.segments; }
+  bool adjoint_crosses(int32_t boundary) const { return state_crosses(boundary) && !closed_[boundary]; }
+  int32_t group(const Window& w, int32_t segment) const {
+    return thinned() ? (segment - w.begin) / policy_.boundaries : 0;
+  }
+  int32_t group_begin(const Window& w, int32_t group) const { return w.begin + group * policy_.boundaries; }
+  int32_t group_end(const Window& w, int32_t segment) const;
+  bool rebuilt(const Window& w, int32_t segment) const { return group_end(w, segment) < w.end; }
+  void add_turns(Waits&, const CellRun&) const;
+  CellRun run_before_rebuild(const Window&, int32_t segment) const;
+  CellRun last_run(Verb verb, int32_t segment) const { return run(verb, Pass::Decode, segment, depth() - 1); }
+
+  Dependency dependency_;
+  bool chained_;
+  Extent extent_;
+  std::vector<bool> closed_;
+  int32_t ranks_;
+  Policy policy_;
+  // Empty where each segment is a window.
+  std::vector<int32_t> begins_;   // of the windows, and the end of the last
+  std::vector<int32_t> numbers_;  // of each segment's window
+};
+
+}  // namespace memring::scheduling

@@ -1,0 +1,102 @@
+// Turns the order of the cells into one rank's actions: slots, messages and frees around each cell. Private to
+// dist/schedule.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <functional>
+#include <queue>
+#include <vector>
+
+#include "dist/cell_order.h"
+
+namespace memring::scheduling {
+
+/// Slots of one kind; the lowest free one is taken, so `used` is the most that were taken at a time.
+class SlotTable {
+ public:
+  int32_t take() {
+    if (free_.empty()) return used_++;
+    const int32_t slot = free_.top();
+    free_.pop();
+    return slot;
+  }
+  void give(int32_t slot) { free_.push(slot); }
+  int32_t used() const { return used_; }
+
+ private:
+  int32_t used_ = 0;
+  std::priority_queue<int32_t, std::vector<int32_t>, std::greater<>> free_;
+};
+
+class RankActions {
+ public:
+  RankActions(const Precedence&, int32_t rank);  ///< the rules must stay
+
+  /// As Schedule::next_window.
+  bool next_window(std::vector<Action>& out);
+  const CellOrder& order() const { return order_; }
+  int32_t used(SlotKind kind) const { return tables_[static_cast<size_t>(kind)].used(); }
+
+  static constexpr int32_t kSentKinds = 3;  ///< states, rebuilt states, adjoints
+
+ private:
+  /// What this rank holds of a group of segments under way. Backward takes segments in reverse, so the lists are
+  /// stacks; within a segment there is a slot for each of its cells, or one for all of them.
+  struct Holdings {
+    std::vector<std::vector<int32_t>> kept;         ///< states that Rebuild will read (also of groups not under way)
+    std::vector<std::vector<int32_t>> states;       ///< that Recompute will read
+    std::vector<int32_t> rows;                      ///< that Backward will read
+    int32_t forward = kNoSlot, backward = kNoSlot;  ///< hidden rows of the segment under way
+    // One rank only: what the next segment's cells read, in the first sweep, the second and backward.
+    std::vector<int32_t> next_states, next_rebuilt, next_adjoints;
+  };
+  /// A message, the run that reads it, and the place of their stream.
+  struct Sent {
+    Action send;
+    CellRun reader;
+    int32_t place;
+  };
+
+  SlotTable& table(SlotKind kind) { return tables_[static_cast<size_t>(kind)]; }
+  Cell cell_of(const CellTask& t) const;
+  size_t flight(int32_t place, int32_t segment) const;
+  Holdings& held(int32_t place, int32_t segment);
+  bool alone() const { return rules_->ranks() == 1; }
+  bool ends_segment(const CellTask& t) const { return t.run.at + 1 == rules_->depth(); }
+
+  Action message(Verb, const CellTask&, const CellRun& reader, SlotKind, int32_t slot, int32_t peer) const;
+  Action arrival(Verb, const CellTask&, const Wait&, int32_t slot) const;
+  void emit_free(std::vector<Action>& out, const Cell&, SlotKind, int32_t slot);
+  int32_t post_receive(std::vector<Action>& out, const CellTask& next);
+  void hand_over(std::vector<Action>& out, const CellTask&, const CellRun& reader, SlotKind, int32_t slot);
+  std::vector<int32_t>& handed_over(Holdings&, Verb reader) const;
+  int32_t take(std::vector<Action>& out, const CellTask&, Takes);
+  void emit_forward(std::vector<Action>& out, const CellTask&);
+  void emit_recompute(std::vector<Action>& out, const CellTask&);
+  void emit_backward(std::vector<Action>& out, const CellTask&);
+  void emit(std::vector<Action>& out, const CellTask&);
+  void send(std::vector<Action>& out, const CellTask& reader);
+  void walk_buffered(std::vector<Action>& out, const CellTask& next, bool completes);
+  void walk_in_order(std::vector<Action>& out, const CellTask& next, bool completes);
+  template <class F>
+  void settle(std::vector<Action>& out, const F& ended);
+  bool completes_layers(const CellTask&);
+  std::vector<Cell> parts_of(const Cell&) const;
+  void emit_reduces(std::vector<Action>& out);
+
+  const Precedence* rules_;
+  int32_t rank_;
+  CellOrder order_;
+  std::array<SlotTable, kSlotKinds> tables_;
+  std::vector<Holdings> holdings_;  // by place, window and group
+  std::vector<Sent> unsent_;        // Messages::InOrder: whose readers' turn is still to come
+  std::vector<Sent> sent_;
+  std::vector<int64_t> backward_left_;  // by cell of the depth: how many are still to come on all ranks
+  std::vector<Cell> complete_;          // on all ranks, by runs of others: to be reduced
+  std::optional<CellTask> task_;        // Messages::Buffered: to be emitted when the one after it is known
+  bool task_completes_ = false;         // the gradients of its layers, on all ranks
+  int32_t received_ = kNoSlot;          // the slot that `task_` reads and another rank fills
+};
+
+}  // namespace memring::scheduling
