@@ -8,12 +8,12 @@
 #include "app/result_file.h"
 #include "app/same_start.h"
 #include "app/with_session.h"
+#include "checkpoint/agreement.h"
+#include "checkpoint/manifest.h"
 #include "dist/separate_start.h"
 #include "eval/perplexity.h"
 #include "eval/task_accuracy.h"
-#include "io/agreement.h"
 #include "io/file.h"
-#include "io/manifest.h"
 #include "train/run_directory.h"
 
 namespace memring {

@@ -11,8 +11,8 @@
 #include "bench/bench.h"
 #include "bench/training_job.h"
 #include "bench/workplace.h"
+#include "checkpoint/manifest.h"
 #include "io/file.h"
-#include "io/manifest.h"
 
 namespace memring {
 namespace {

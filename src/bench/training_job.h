@@ -4,8 +4,8 @@
 
 #include <optional>
 
+#include "checkpoint/checkpoint.h"
 #include "engine/engine.h"
-#include "io/checkpoint.h"
 #include "train/optimizer.h"
 
 namespace memring {

@@ -7,8 +7,8 @@
 
 #include "base/machine.h"
 #include "base/text.h"
+#include "checkpoint/agreement.h"
 #include "config/shapes.h"
-#include "io/agreement.h"
 
 namespace memring {
 namespace {

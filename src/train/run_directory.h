@@ -7,9 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/run_lock.h"
 #include "config/config.h"
 #include "dist/session.h"
-#include "io/checkpoint.h"
 #include "train/stop.h"
 
 namespace memring {

@@ -7,7 +7,7 @@
 #include <cmath>
 
 #include "base/version.h"
-#include "io/agreement.h"
+#include "checkpoint/agreement.h"
 #include "kernels/norm/norm.h"
 #include "train/run_directory.h"
 #include "train/soundness.h"

@@ -7,9 +7,9 @@
 #include <chrono>
 #include <thread>
 
+#include "checkpoint/checkpoint.h"
 #include "config/config.h"
 #include "dist/gradient_sync.h"
-#include "io/checkpoint.h"
 #include "train/curriculum.h"
 
 namespace memring {

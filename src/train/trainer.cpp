@@ -8,9 +8,9 @@
 #include <utility>
 
 #include "base/machine.h"
+#include "checkpoint/agreement.h"
 #include "data/dataset.h"
 #include "engine/engine.h"
-#include "io/agreement.h"
 #include "kernels/elementwise/elementwise.h"
 #include "runlog/runlog.h"
 #include "train/curriculum.h"

@@ -6,9 +6,9 @@
 
 #include <functional>
 
+#include "checkpoint/files.h"
+#include "checkpoint/manifest.h"
 #include "checkpoint_run.h"
-#include "io/checkpoint_files.h"
-#include "io/manifest.h"
 
 namespace memring {
 namespace {

@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/agreement.h"
+#include "checkpoint/checkpoint.h"
 #include "dist/mesh.h"
-#include "io/agreement.h"
-#include "io/checkpoint.h"
 #include "ranks.h"
 
 namespace memring {

@@ -1,7 +1,7 @@
 // Checkpoints on any number of ranks: what is saved by some is loaded by others, bit for bit; saves are snapshots; what
 // is kept, what goes, and who may use a run's directory.
 // SPDX-License-Identifier: Apache-2.0
-#include "io/checkpoint.h"
+#include "checkpoint/checkpoint.h"
 
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -9,11 +9,12 @@
 
 #include <map>
 
+#include "checkpoint/files.h"
+#include "checkpoint/manifest.h"
+#include "checkpoint/part.h"
+#include "checkpoint/run_lock.h"
 #include "checkpoint_run.h"
-#include "io/checkpoint_files.h"
-#include "io/checkpoint_part.h"
 #include "io/hdf5.h"
-#include "io/manifest.h"
 
 namespace memring {
 namespace {

@@ -7,10 +7,10 @@
 #include <map>
 #include <set>
 
-#include "io/agreement.h"
-#include "io/checkpoint.h"
-#include "io/checkpoint_files.h"
-#include "io/manifest.h"
+#include "checkpoint/agreement.h"
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/files.h"
+#include "checkpoint/manifest.h"
 
 namespace memring {
 namespace {

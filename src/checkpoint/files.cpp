@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "io/checkpoint_files.h"
+#include "checkpoint/files.h"
 
 #include <fcntl.h>
 #include <fmt/core.h>
@@ -17,8 +17,8 @@
 
 #include "base/error.h"
 #include "base/machine.h"
+#include "checkpoint/manifest.h"
 #include "io/file.h"
-#include "io/manifest.h"
 
 namespace memring {
 namespace fs = std::filesystem;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "io/manifest.h"
+#include "checkpoint/manifest.h"
 
 #include <fmt/core.h>
 
@@ -9,7 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "io/checkpoint_files.h"
+#include "checkpoint/files.h"
 #include "io/digest.h"
 
 namespace memring {

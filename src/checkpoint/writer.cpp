@@ -17,11 +17,11 @@
 #include <thread>
 
 #include "base/arena.h"
-#include "io/agreement.h"
-#include "io/checkpoint.h"
-#include "io/checkpoint_files.h"
-#include "io/checkpoint_part.h"
-#include "io/manifest.h"
+#include "checkpoint/agreement.h"
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/files.h"
+#include "checkpoint/manifest.h"
+#include "checkpoint/part.h"
 
 namespace memring {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "io/checkpoint_part.h"
+#include "checkpoint/part.h"
 
 #include <fcntl.h>
 #include <fmt/core.h>
@@ -13,7 +13,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "io/checkpoint_files.h"
+#include "checkpoint/files.h"
 #include "io/hdf5.h"
 
 namespace memring {

@@ -1,11 +1,11 @@
 // Checkpoints at rest: list, check, describe.
 // SPDX-License-Identifier: Apache-2.0
-#include "io/checkpoint.h"
+#include "checkpoint/checkpoint.h"
 
 #include <fmt/core.h>
 
-#include "io/checkpoint_files.h"
-#include "io/manifest.h"
+#include "checkpoint/files.h"
+#include "checkpoint/manifest.h"
 
 namespace memring {
 
