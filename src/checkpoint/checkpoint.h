@@ -14,7 +14,6 @@
 
 #include "base/ids.h"
 #include "dist/communicator.h"
-#include "dist/mesh.h"
 #include "dist/progress.h"
 
 namespace memring {

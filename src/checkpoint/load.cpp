@@ -11,6 +11,7 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/files.h"
 #include "checkpoint/manifest.h"
+#include "dist/mesh_arithmetic.h"
 
 namespace memring {
 namespace {

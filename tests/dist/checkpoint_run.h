@@ -13,7 +13,7 @@
 
 #include "checkpoint/agreement.h"
 #include "checkpoint/checkpoint.h"
-#include "dist/mesh.h"
+#include "dist/mesh_arithmetic.h"
 #include "ranks.h"
 
 namespace memring {
