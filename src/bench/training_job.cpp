@@ -4,6 +4,7 @@
 #include "base/random.h"
 #include "base/version.h"
 #include "kernels/elementwise/elementwise.h"
+#include "train/train_state.h"
 
 namespace memring {
 namespace {
@@ -66,7 +67,7 @@ CheckpointData TrainingJob::state() {
           .weights = engine_->params().weights(),
           .m = optimizer_->m(),
           .v = optimizer_->v(),
-          .state = {},
+          .state = numbers_of({}),
           .progress = nullptr};
 }
 

@@ -9,6 +9,9 @@
 
 namespace memring {
 
+int64_t step_of(const NamedNumbers& state) { return state.get<int64_t>("step"); }
+bool is_sound(const NamedNumbers& state) { return state.get<bool>("sound"); }
+
 CheckpointSummary read_manifest(const std::string& path) {
   return summary_of(parse_manifest(manifest_text(path), path + "/" + kManifestFile), path);
 }

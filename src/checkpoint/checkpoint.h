@@ -13,29 +13,16 @@
 #include <vector>
 
 #include "base/ids.h"
+#include "checkpoint/named_numbers.h"
 #include "dist/communicator.h"
 #include "dist/progress.h"
 
 namespace memring {
 
-/// What must survive besides weights and optimizer moments. Memory is fresh at each sequence, so these are only
-/// counters, and where the curriculum stands.
-struct TrainState {
-  int64_t step = 0;     ///< optimizer steps done
-  int64_t tokens = 0;   ///< text tokens trained on
-  int64_t skipped = 0;  ///< steps skipped because the gradient was not finite
-  int64_t skipped_in_row = 0;
-  double seconds = 0;  ///< spent training, over all restarts
-
-  int64_t stage = 0;        ///< stages of the curriculum that are behind it; all of them once the last is learned
-  int64_t stage_steps = 0;  ///< steps done in the one it is in
-  double stage_loss = 0;    ///< running average over its batches of full length; 0: none yet
-
-  double loss = 0;       ///< the last one that was a number, nats per token
-  double mean_loss = 0;  ///< running average of it; 0: none yet
-  double best_loss = 0;  ///< the smallest that this average was; 0: none yet
-  bool sound = true;     ///< weights that learn (train/soundness.h), not what a diverged run leaves behind
-};
+/// The two numbers of a saved state that mean something here. "step", the optimizer steps done, names its checkpoint;
+/// "sound" is false of what a diverged run leaves behind, which never pushes out weights that learn.
+int64_t step_of(const NamedNumbers& state);
+bool is_sound(const NamedNumbers& state);
 
 /// One rank's part of what is saved or loaded: its shard [begin, end) of the model's flat buffers. All three views have
 /// one data type, fp32 or fp64.
@@ -44,7 +31,7 @@ struct CheckpointData {
   Range shard;
   View<> weights;  ///< [layout.size]: whole on every rank
   View<> m, v;     ///< [shard.size()]
-  TrainState state;
+  NamedNumbers state;
   Progress* progress = nullptr;  ///< advances with every block written, checked or read: a large checkpoint is no hang
 };
 
@@ -63,7 +50,7 @@ struct WriterOptions {
   /// The checkpoint of this step calls itself sound and has proved not to be; -1: none.
   int64_t doubted = -1;
   /// On rank 0, in the writer's thread, behind each commit.
-  std::function<void(const TrainState&)> committed = {};
+  std::function<void(const NamedNumbers& state)> committed = {};
 };
 
 /// Writes in the background: save() copies this rank's shard into a private buffer taken at construction and returns; a
@@ -103,8 +90,9 @@ class CheckpointWriter {
 struct CheckpointSummary {
   std::string path;
   int64_t step = 0;
+  bool sound = true;  ///< as its state says, unless a later start has found otherwise
   CheckpointInfo info;
-  TrainState state;
+  NamedNumbers state;
   FlatBuffer layout;
   DType stored = DType::F32;  ///< data type of the tensors in the file
   int64_t bytes = 0;          ///< of the file

@@ -181,7 +181,7 @@ void prune(const std::string& directory, int64_t keep, int64_t doubted, std::map
   int64_t good = 0;
   bool sound = false;  // one that stays
   for (const CheckpointSummary& checkpoint : list_checkpoints(directory)) {
-    const bool counts_as_sound = checkpoint.state.sound && checkpoint.step != doubted;
+    const bool counts_as_sound = checkpoint.sound && checkpoint.step != doubted;
     if (good >= keep && (sound || !counts_as_sound)) {
       // Renamed first: a removal that is cut short leaves no half of a checkpoint under a checkpoint's name.
       const std::string aside = directory + "/" + temporary_name(checkpoint.step);

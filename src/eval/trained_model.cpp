@@ -68,7 +68,7 @@ CheckpointSummary TrainedModel::load(const CheckpointChoice& choice) {
 std::string TrainedModel::unfinished() const {
   constexpr int64_t kAnyLength = 1;  // of the shorter sequences, which are not drawn here
   return Curriculum(parse_config(checkpoint_.info.config, "the checkpoint's configuration"), kAnyLength)
-      .unfinished(checkpoint_.state);
+      .unfinished(train_state(checkpoint_.state));
 }
 
 bool TrainedModel::has_control() const {

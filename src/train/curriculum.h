@@ -10,9 +10,9 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint/checkpoint.h"
 #include "config/config.h"
 #include "dist/gradient_sync.h"
+#include "train/train_state.h"
 
 namespace memring {
 

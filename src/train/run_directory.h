@@ -7,11 +7,11 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint/checkpoint.h"
 #include "checkpoint/run_lock.h"
 #include "config/config.h"
 #include "dist/session.h"
 #include "train/stop.h"
+#include "train/train_state.h"
 
 namespace memring {
 

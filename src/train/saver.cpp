@@ -84,7 +84,7 @@ Saver::Saver(const Config& config, const Dataset& dataset, Session& session, Mes
       run_(config.run.dir),
       directory_(checkpoint_directory(run_)),
       options_{.keep = config.checkpoint.keep,
-               .committed = [run = run_](const TrainState& state) { write_progress(run, state); }} {
+               .committed = [run = run_](const NamedNumbers& state) { write_progress(run, train_state(state)); }} {
   if (world_.rank() == 0) folder_ = folder_id(run_);
 }
 
@@ -111,6 +111,7 @@ Resumed Saver::resume() {
         fmt::format("{} was trained with other data or settings:\n    {}", found->path, fmt::join(other, "\n    ")),
         "Choose another run.dir, or give the data and the settings of that run.");
   last_saved_ = resumed_ = found->step;
+  resumed.state = train_state(data_.state);
   if (from == kNewest) {
     if (world_.rank() == 0) warn_about(*found, resumed.warnings);
   } else {
@@ -118,11 +119,10 @@ Resumed Saver::resume() {
     if (world_.rank() == 0)
       failure = failure_of([&] {
         resumed.aside = set_aside_after(directory_, found->step);
-        write_progress(run_, data_.state);
+        write_progress(run_, resumed.state);
       });
     if (failure = first_failure(world_, failure); failure) throw Error(failure->code, failure->text, failure->hint);
   }
-  resumed.state = data_.state;
   resumed.path = found->path;
   resumed.differences = differences(saved, info_);
   for (std::string& line : changed_settings(then, config_, saved, info_, resumed.state))
@@ -137,10 +137,10 @@ void Saver::warn_about(const CheckpointSummary& newest, std::vector<std::string>
     warnings.push_back(
         fmt::format("this run had come to step {} ({} says so), but the newest checkpoint in {} is of step {}", reached,
                     progress_file(run_), directory_, newest.step));
-  if (!newest.state.sound)
+  if (!newest.sound)
     warnings.push_back(
         fmt::format("checkpoint {} is not sound ({}): --checkpoint.resume=sound goes back to the newest that is",
-                    newest.path, describe_loss(newest.state)));
+                    newest.path, describe_loss(train_state(newest.state))));
 }
 
 /// Nobody judged a last save before it was made. The mark is for later starts: they would take it for sound.
@@ -178,7 +178,7 @@ void Saver::save(const TrainState& state) {
     throw Error(ExitCode::Numeric,
                 fmt::format("the weights of step {} are not finite, so they are not saved", state.step), way_back());
   if (!writer_) writer_ = std::make_unique<CheckpointWriter>(world_, directory_, options_, data_);
-  data_.state = state;
+  data_.state = numbers_of(state);
   held_ = writer_->save(data_, info_);
   last_saved_ = in_flight_ = state.step;
 }
@@ -202,7 +202,7 @@ std::string Saver::way_back() {
     const auto failure = failure_of([&] {
       const auto there = list_checkpoints(directory_);
       const auto sound = std::find_if(there.begin(), there.end(), [&](const CheckpointSummary& checkpoint) {
-        return checkpoint.state.sound && checkpoint.step != options_.doubted;
+        return checkpoint.sound && checkpoint.step != options_.doubted;
       });
       if (there.empty())
         text = ": it starts from the beginning, since nothing has been saved";

@@ -3,8 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "checkpoint/checkpoint.h"
 #include "dist/gradient_sync.h"
+#include "train/train_state.h"
 
 namespace memring {
 

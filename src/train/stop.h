@@ -7,10 +7,10 @@
 #include <chrono>
 #include <thread>
 
-#include "checkpoint/checkpoint.h"
 #include "config/config.h"
 #include "dist/gradient_sync.h"
 #include "train/curriculum.h"
+#include "train/train_state.h"
 
 namespace memring {
 
