@@ -112,7 +112,7 @@ int run_eval(const CommandLine& line) {
     const bool speaks = session.rank() == 0;
     if (speaks) expect_writable(config.eval.json);
     std::string json;
-    if (config.data.kind == "tokens") {
+    if (config.data.kind == DataKind::Tokens) {
       const Evaluation result = evaluate(config, choice, session);
       if (speaks) warn(result);
       if (speaks) fmt::print("{}", to_table(result));

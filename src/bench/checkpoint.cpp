@@ -180,7 +180,7 @@ BenchResult bench_checkpoint(const Config& config, const BenchOptions& options, 
                                             std::filesystem::absolute(config.run.dir, unknown).string(),
                                             3 * engine.params().layout().entries.size())},
                       {"compute", fmt::format("{} threads a rank, {}, {}", engine.queue().threads(),
-                                              name_of(engine.queue().isa()), engine.numerics().name)},
+                                              name_of(engine.queue().isa()), word_of(engine.numerics().precision))},
                       {"pairs", fmt::format("{}", options.pairs)}};
     const auto figure = [&](const char* name, const char* unit, const std::vector<double>& values,
                             std::optional<Budget> budget = std::nullopt) {

@@ -18,11 +18,12 @@ constexpr double kMiB = 1 << 20;
 
 struct Mode {
   const char* name;
-  const char* tbptt;
+  TbpttMode tbptt;
   bool backward;
 };
-constexpr Mode kModes[] = {
-    {"evaluation", "full", false}, {"window training", "window", true}, {"full training", "full", true}};
+constexpr Mode kModes[] = {{"evaluation", TbpttMode::Full, false},
+                           {"window training", TbpttMode::Window, true},
+                           {"full training", TbpttMode::Full, true}};
 
 struct Cost {
   double ns_per_token = 0, peak = 0;  ///< peak: bytes beyond what the process had
@@ -98,10 +99,10 @@ BenchResult bench_length(const Config& config, const BenchOptions& options, Sess
     throw Error(ExitCode::Usage, "memring bench length: segment.length is 0, so nothing would cross a boundary",
                 "Give a length of segments, for example --segment.length=512");
   BenchResult result;
-  result.setting = {
-      {"model", fmt::format("{} layers of {}, memory {} of {} tokens, segments of {}", config.model.layers,
-                            config.model.dim, config.memory.kind, config.memory.tokens, config.segment.length)},
-      {"pairs", fmt::format("{}", options.pairs)}};
+  result.setting = {{"model", fmt::format("{} layers of {}, memory {} of {} tokens, segments of {}",
+                                          config.model.layers, config.model.dim, word_of(config.memory.kind),
+                                          config.memory.tokens, config.segment.length)},
+                    {"pairs", fmt::format("{}", options.pairs)}};
   const double state = [&] {
     TrainingJob job(config, session);
     job.step();  // libraries choose their kernels
@@ -110,7 +111,7 @@ BenchResult bench_length(const Config& config, const BenchOptions& options, Sess
   for (const Mode& mode : kModes) {
     ModeCosts costs;
     for (int64_t pair = 0; pair < options.pairs; ++pair) costs.measure(config, mode, session);
-    const bool grows = mode.backward && std::string_view(mode.tbptt) == "full";
+    const bool grows = mode.backward && mode.tbptt == TbpttMode::Full;
     costs.report(result.figures, mode, config.data.length, grows ? state : 0);
   }
   return result;

@@ -76,7 +76,7 @@ CheckpointInfo TrainingJob::info(Session& session) const {
           .identity = config_identity(config_),
           .mesh = describe(mesh_.shape()),
           .isa = name_of(engine_->numerics().queue.isa),
-          .dtype = engine_->numerics().name,
+          .dtype = std::string(word_of(engine_->numerics().precision)),
           .version = version(),
           .threads = engine_->numerics().queue.threads,
           .ranks = session.size()};

@@ -110,12 +110,6 @@ std::vector<std::string> verify_checkpoint(const std::string& path, Progress* pr
 /// Reads and checks the manifest in a checkpoint's directory. Throws Error(Data) with what is wrong.
 CheckpointSummary read_manifest(const std::string& path);
 
-/// Which checkpoint to take: the newest, the newest sound one, or that of a step and no other.
-struct ResumeFrom {
-  enum class What : uint8_t { Newest, Sound, Step } what = What::Newest;
-  int64_t step = 0;  ///< of What::Step
-};
-
 /// Loads the newest good checkpoint, of those that `from` allows. A damaged one is named in `warnings` (the same on
 /// every rank) and the one before it is taken; where one is removed while it is read (a run prunes), the newest that is
 /// there then; one that the system refuses to read is Error(Io). Fills weights (all), m and v (the shard; left alone

@@ -81,9 +81,6 @@ class Memory {
   virtual void after_norm_backward(CellContext&) {}
 };
 
-enum class MemoryKind : uint8_t { None, Rmt, Armt };
-enum class MemoryMask : uint8_t { Causal, Block };
-
 struct MemorySettings {
   MemoryKind kind = MemoryKind::None;
   MemoryMask mask = MemoryMask::Causal;

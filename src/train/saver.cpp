@@ -50,14 +50,6 @@ std::vector<std::string> changed_settings(const Config& then, const Config& now,
   return lines;
 }
 
-constexpr const char* kNewest = "newest";
-
-ResumeFrom resume_from(const std::string& text) {
-  if (text == kNewest) return {};
-  if (text == "sound") return {ResumeFrom::What::Sound};
-  return {ResumeFrom::What::Step, std::stoll(text)};
-}
-
 }  // namespace
 
 Saver::Saver(const Config& config, const Dataset& dataset, Session& session, Mesh& mesh, Engine& engine,
@@ -75,7 +67,7 @@ Saver::Saver(const Config& config, const Dataset& dataset, Session& session, Mes
             .identity = config_identity(config) + data_line(dataset.digest()),
             .mesh = describe(mesh.shape()),
             .isa = instruction_sets(engine.queue()),
-            .dtype = engine.numerics().name,
+            .dtype = std::string(word_of(engine.numerics().precision)),
             .version = build(),
             .threads = engine.queue().threads(),
             .ranks = session.size()},
@@ -89,9 +81,9 @@ Saver::Saver(const Config& config, const Dataset& dataset, Session& session, Mes
 }
 
 Resumed Saver::resume() {
-  const std::string& from = config_.checkpoint.resume;
+  const ResumeFrom& from = config_.checkpoint.resume;
   Resumed resumed;
-  const auto found = load_newest(world_, directory_, data_, resumed.warnings, resume_from(from));
+  const auto found = load_newest(world_, directory_, data_, resumed.warnings, from);
   if (!found) {
     if (world_.rank() == 0) require_no_progress(run_);
     world_.barrier();
@@ -112,7 +104,7 @@ Resumed Saver::resume() {
         "Choose another run.dir, or give the data and the settings of that run.");
   last_saved_ = resumed_ = found->step;
   resumed.state = train_state(data_.state);
-  if (from == kNewest) {
+  if (from.what == ResumeFrom::What::Newest) {
     if (world_.rank() == 0) warn_about(*found, resumed.warnings);
   } else {
     std::optional<Failure> failure;
