@@ -29,6 +29,28 @@ struct Cost {
   double ns_per_token = 0, peak = 0;  ///< peak: bytes beyond what the process had
 };
 
+/// Forward only: nothing is learned.
+class EvaluationJob {
+ public:
+  EvaluationJob(const Config& config, Session& session)
+      : config_(config),
+        mesh_(session.world(), resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, session.size())),
+        engine_(config, mesh_, session.node(), workload_of(config, config.data.batch, {sequence_shape(config)}, false),
+                [](const FlatBuffer&, DType) { return int64_t{0}; }) {
+    engine_.allocate();
+    engine_.params().initialise(config.run.seed, engine_.queue());
+  }
+  void step() {
+    Executor& executor = engine_.executor();
+    executor.run(RandomTokens(config_, 0), executor.draw(0, sequence_shape(config_)));
+  }
+
+ private:
+  const Config& config_;
+  Mesh mesh_;
+  Engine engine_;
+};
+
 /// One sequence of `length` tokens in a job of its own.
 Cost cost_of(const Config& config, const Mode& mode, int64_t length, Session& session) {
   Config one = config;
@@ -37,8 +59,14 @@ Cost cost_of(const Config& config, const Mode& mode, int64_t length, Session& se
   Communicator& world = session.world();
   reset_peak_memory();
   const int64_t before = peak_memory();
-  TrainingJob job(one, session, mode.backward);
-  const double seconds = seconds_of(world, [&] { job.step(); });
+  double seconds = 0;
+  if (mode.backward) {
+    TrainingJob job(one, session);
+    seconds = seconds_of(world, [&] { job.step(); });
+  } else {
+    EvaluationJob job(one, session);
+    seconds = seconds_of(world, [&] { job.step(); });
+  }
   return {1e9 * seconds / static_cast<double>(length * config.data.batch),
           static_cast<double>(world.all_reduce_max(peak_memory() - before))};
 }
