@@ -42,7 +42,7 @@ class EvaluationJob {
   }
   void step() {
     Executor& executor = engine_.executor();
-    executor.run(RandomTokens(config_, 0), executor.draw(0, sequence_shape(config_)));
+    executor.run(RandomBatch(config_, 0), executor.draw(0, sequence_shape(config_)));
   }
 
  private:

@@ -7,7 +7,7 @@
 
 namespace memring {
 
-void RandomTokens::read(int64_t sequence, int64_t begin, std::span<int32_t> tokens, std::span<int32_t> targets) const {
+void RandomBatch::read(int64_t sequence, int64_t begin, std::span<int32_t> tokens, std::span<int32_t> targets) const {
   const Random random(config_.run.seed, Purpose::Test, step_, static_cast<uint32_t>(sequence));
   const auto at = [&](int64_t position) {
     return static_cast<int32_t>(
@@ -26,7 +26,7 @@ TrainingJob::TrainingJob(const Config& config, Communicator& group, const NodeSh
 
 void TrainingJob::step() {
   run_.step(
-      RandomTokens(config_, steps_), steps_, [](StepSums&) {},
+      RandomBatch(config_, steps_), steps_, [](StepSums&) {},
       [&](const ReducedStep&) {
         return std::optional(Update{config_.optimizer.lr, steps_ + 1});
       });

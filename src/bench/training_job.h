@@ -8,9 +8,9 @@
 namespace memring {
 
 /// The batch of one step.
-class RandomTokens final : public TokenSource {
+class RandomBatch final : public TokenSource {
  public:
-  RandomTokens(const Config& config, int64_t step) : config_(config), step_(static_cast<uint64_t>(step)) {}
+  RandomBatch(const Config& config, int64_t step) : config_(config), step_(static_cast<uint64_t>(step)) {}
   int64_t sequences() const override { return config_.data.batch; }
   SequenceShape shape() const override { return sequence_shape(config_); }
   void read(int64_t sequence, int64_t begin, std::span<int32_t> tokens, std::span<int32_t> targets) const override;

@@ -21,10 +21,10 @@ class WordField {
       : field_(field),
         read_([](const void* from) { return word_of(*static_cast<const E*>(from)); }),
         write_([](void* to, std::string_view name) {
-          for (const Word<E>& word : kWordsOf<E>)
+          for (const Word<E>& word : words(E{}))
             if (word.name == name) *static_cast<E*>(to) = word.value;
         }) {
-    for (const Word<E>& word : kWordsOf<E>) names_.push_back(word.name);
+    for (const Word<E>& word : words(E{})) names_.push_back(word.name);
   }
   std::string_view word() const { return read_(field_); }
   void set(std::string_view name) const { write_(field_, name); }  ///< one of names()

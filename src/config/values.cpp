@@ -183,7 +183,7 @@ void check_choice(const Option& option, std::string_view text, const std::string
 
 ResumeFrom parse_resume(const Option& option, std::string_view text, const std::string& place) {
   constexpr size_t kDigits = 18;  // what an int64_t holds
-  for (const auto& word : kWordsOf<ResumeFrom::What>)
+  for (const auto& word : words(ResumeFrom::What{}))
     if (text == word.name) return {word.value};
   if (!text.empty() && text.size() <= kDigits && text.find_first_not_of("0123456789") == std::string_view::npos)
     return {ResumeFrom::What::Step, parse_number<int64_t>(text).value};
