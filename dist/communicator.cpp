@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "dist/mesh.h"
+#include "dist/mesh_arithmetic.h"
 #include "dist/ring_transfer.h"
 
 namespace memring {

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "dist/mesh_arithmetic.h"
+
 namespace memring {
 
 Range RingPlan::chunk(int index) const {

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "base/ids.h"
-#include "dist/mesh.h"
 
 namespace memring {
 

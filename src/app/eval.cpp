@@ -8,12 +8,12 @@
 #include "app/result_file.h"
 #include "app/same_start.h"
 #include "app/with_session.h"
+#include "checkpoint/agreement.h"
+#include "checkpoint/manifest.h"
 #include "dist/separate_start.h"
 #include "eval/perplexity.h"
 #include "eval/task_accuracy.h"
-#include "io/agreement.h"
 #include "io/file.h"
-#include "io/manifest.h"
 #include "train/run_directory.h"
 
 namespace memring {
@@ -112,7 +112,7 @@ int run_eval(const CommandLine& line) {
     const bool speaks = session.rank() == 0;
     if (speaks) expect_writable(config.eval.json);
     std::string json;
-    if (config.data.kind == "tokens") {
+    if (config.data.kind == DataKind::Tokens) {
       const Evaluation result = evaluate(config, choice, session);
       if (speaks) warn(result);
       if (speaks) fmt::print("{}", to_table(result));

@@ -10,15 +10,16 @@
 #include "app/command.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/files.h"
+#include "checkpoint/manifest.h"
 #include "data/token_file.h"
-#include "io/checkpoint.h"
-#include "io/checkpoint_files.h"
 #include "io/file.h"
 #include "io/fixture.h"
 #include "io/hdf5.h"
-#include "io/manifest.h"
 #include "train/run_directory.h"
 #include "train/soundness.h"
+#include "train/train_state.h"
 
 namespace memring {
 namespace {
@@ -79,12 +80,12 @@ Faults inspect_fixture(const std::string& path) {
 }
 
 Faults inspect_checkpoint(const CheckpointSummary& checkpoint, bool full) {
-  const TrainState& state = checkpoint.state;
+  const TrainState state = train_state(checkpoint.state);
   const CheckpointInfo& info = checkpoint.info;
   fmt::print("{}: checkpoint\n", checkpoint.path);
   fmt::print("step             {} ({} tokens, {} steps skipped, {:.0f} s of training)\n", grouped(checkpoint.step),
              grouped(state.tokens), state.skipped, state.seconds);
-  fmt::print("sound            {}{}\n", state.sound ? "yes" : "NO",
+  fmt::print("sound            {}{}\n", checkpoint.sound ? "yes" : "NO",
              state.best_loss > 0 ? fmt::format(" ({})", describe_loss(state)) : "");
   fmt::print("parameters       {} tensors, {} numbers, {}\n", checkpoint.layout.entries.size(),
              grouped(checkpoint.layout.size), name_of(checkpoint.stored));

@@ -7,9 +7,9 @@
 #include <array>
 
 #include "base/version.h"
+#include "checkpoint/agreement.h"
 #include "config/options.h"
 #include "config/values.h"
-#include "io/agreement.h"
 #include "train/run_directory.h"
 
 namespace memring {

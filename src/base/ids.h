@@ -21,6 +21,10 @@ enum class Dependency : uint8_t {
   Append       ///< keys and values of all earlier segments (UIO)
 };
 
+/// The memory that a model has, and how rmt's memory rows attend to each other.
+enum class MemoryKind : uint8_t { None, Rmt, Armt };
+enum class MemoryMask : uint8_t { Causal, Block };
+
 enum class Pass : uint8_t { Decode, Encode };
 
 /// A piece of work: layers [layer, layer + layers) of one segment of one stream. Layer -1 is compose and embed; layer L
@@ -73,6 +77,12 @@ struct MeshShape {
 /// A rank's place in the mesh; `token` runs fastest.
 struct MeshCoord {
   int data = 0, segment = 0, token = 0;
+};
+
+/// Which checkpoint to go on from: the newest, the newest sound one, or that of a step and no other.
+struct ResumeFrom {
+  enum class What : uint8_t { Newest, Sound, Step } what = What::Newest;
+  int64_t step = 0;  ///< of What::Step
 };
 
 /// One tensor in a flat buffer: what checkpoints, shards and reports know about parameters.

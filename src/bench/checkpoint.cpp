@@ -11,8 +11,9 @@
 #include "bench/bench.h"
 #include "bench/training_job.h"
 #include "bench/workplace.h"
+#include "checkpoint/manifest.h"
 #include "io/file.h"
-#include "io/manifest.h"
+#include "train/train_state.h"
 
 namespace memring {
 namespace {
@@ -71,7 +72,7 @@ class Measurement {
     held.push_back(save());
     int64_t steps = 0;
     // A save that fails is never committed: its error comes from finish().
-    while (!agreed(writer_.last_committed() == data_.state.step || seconds_since(start) > kSaveEvery)) {
+    while (!agreed(writer_.last_committed() == step_of(data_.state) || seconds_since(start) > kSaveEvery)) {
       job_.step();
       ++steps;
     }
@@ -119,7 +120,7 @@ class Measurement {
 
  private:
   double save() {
-    ++data_.state.step;
+    data_.state = numbers_of({.step = step_of(data_.state) + 1});
     return writer_.save(data_, info_);
   }
   double save_alone() {
@@ -128,7 +129,7 @@ class Measurement {
     writer_.finish();
     return writer_.last_seconds();
   }
-  std::string newest() const { return directory_ + "/" + checkpoint_name(data_.state.step); }
+  std::string newest() const { return directory_ + "/" + checkpoint_name(step_of(data_.state)); }
   bool agreed(bool mine) { return world_.all_reduce_max(mine && world_.rank() == 0 ? 1 : 0) == 1; }
   std::span<const std::byte> bytes_of_weights() const {
     return {static_cast<const std::byte*>(data_.weights.data()), static_cast<size_t>(data_.weights.bytes())};
@@ -179,7 +180,7 @@ BenchResult bench_checkpoint(const Config& config, const BenchOptions& options, 
                                             std::filesystem::absolute(config.run.dir, unknown).string(),
                                             3 * engine.params().layout().entries.size())},
                       {"compute", fmt::format("{} threads a rank, {}, {}", engine.queue().threads(),
-                                              name_of(engine.queue().isa()), engine.numerics().name)},
+                                              name_of(engine.queue().isa()), word_of(engine.numerics().precision))},
                       {"pairs", fmt::format("{}", options.pairs)}};
     const auto figure = [&](const char* name, const char* unit, const std::vector<double>& values,
                             std::optional<Budget> budget = std::nullopt) {

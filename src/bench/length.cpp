@@ -18,14 +18,37 @@ constexpr double kMiB = 1 << 20;
 
 struct Mode {
   const char* name;
-  const char* tbptt;
+  TbpttMode tbptt;
   bool backward;
 };
-constexpr Mode kModes[] = {
-    {"evaluation", "full", false}, {"window training", "window", true}, {"full training", "full", true}};
+constexpr Mode kModes[] = {{"evaluation", TbpttMode::Full, false},
+                           {"window training", TbpttMode::Window, true},
+                           {"full training", TbpttMode::Full, true}};
 
 struct Cost {
   double ns_per_token = 0, peak = 0;  ///< peak: bytes beyond what the process had
+};
+
+/// Forward only: nothing is learned.
+class EvaluationJob {
+ public:
+  EvaluationJob(const Config& config, Session& session)
+      : config_(config),
+        mesh_(session.world(), resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, session.size())),
+        engine_(config, mesh_, session.node(), workload_of(config, config.data.batch, {sequence_shape(config)}, false),
+                [](const FlatBuffer&, DType) { return int64_t{0}; }) {
+    engine_.allocate();
+    engine_.params().initialise(config.run.seed, engine_.queue());
+  }
+  void step() {
+    Executor& executor = engine_.executor();
+    executor.run(RandomBatch(config_, 0), executor.draw(0, sequence_shape(config_)));
+  }
+
+ private:
+  const Config& config_;
+  Mesh mesh_;
+  Engine engine_;
 };
 
 /// One sequence of `length` tokens in a job of its own.
@@ -36,8 +59,14 @@ Cost cost_of(const Config& config, const Mode& mode, int64_t length, Session& se
   Communicator& world = session.world();
   reset_peak_memory();
   const int64_t before = peak_memory();
-  TrainingJob job(one, session, mode.backward);
-  const double seconds = seconds_of(world, [&] { job.step(); });
+  double seconds = 0;
+  if (mode.backward) {
+    TrainingJob job(one, session);
+    seconds = seconds_of(world, [&] { job.step(); });
+  } else {
+    EvaluationJob job(one, session);
+    seconds = seconds_of(world, [&] { job.step(); });
+  }
   return {1e9 * seconds / static_cast<double>(length * config.data.batch),
           static_cast<double>(world.all_reduce_max(peak_memory() - before))};
 }
@@ -98,10 +127,10 @@ BenchResult bench_length(const Config& config, const BenchOptions& options, Sess
     throw Error(ExitCode::Usage, "memring bench length: segment.length is 0, so nothing would cross a boundary",
                 "Give a length of segments, for example --segment.length=512");
   BenchResult result;
-  result.setting = {
-      {"model", fmt::format("{} layers of {}, memory {} of {} tokens, segments of {}", config.model.layers,
-                            config.model.dim, config.memory.kind, config.memory.tokens, config.segment.length)},
-      {"pairs", fmt::format("{}", options.pairs)}};
+  result.setting = {{"model", fmt::format("{} layers of {}, memory {} of {} tokens, segments of {}",
+                                          config.model.layers, config.model.dim, word_of(config.memory.kind),
+                                          config.memory.tokens, config.segment.length)},
+                    {"pairs", fmt::format("{}", options.pairs)}};
   const double state = [&] {
     TrainingJob job(config, session);
     job.step();  // libraries choose their kernels
@@ -110,7 +139,7 @@ BenchResult bench_length(const Config& config, const BenchOptions& options, Sess
   for (const Mode& mode : kModes) {
     ModeCosts costs;
     for (int64_t pair = 0; pair < options.pairs; ++pair) costs.measure(config, mode, session);
-    const bool grows = mode.backward && std::string_view(mode.tbptt) == "full";
+    const bool grows = mode.backward && mode.tbptt == TbpttMode::Full;
     costs.report(result.figures, mode, config.data.length, grows ? state : 0);
   }
   return result;

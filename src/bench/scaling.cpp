@@ -64,11 +64,11 @@ BenchResult bench_scaling(const Config& config, const BenchOptions& options, Ses
   Engine& engine = together.engine();
   BenchResult result;
   result.setting = {{"model", fmt::format("{} layers of {}, memory {}, {} sequences of {} tokens in {} segments",
-                                          config.model.layers, config.model.dim, config.memory.kind, config.data.batch,
-                                          config.data.length, sequence_shape(config).segments())},
+                                          config.model.layers, config.model.dim, word_of(config.memory.kind),
+                                          config.data.batch, config.data.length, sequence_shape(config).segments())},
                     {"mesh", together.mesh()},
                     {"compute", fmt::format("{} threads a rank, {}, {}", engine.queue().threads(),
-                                            name_of(engine.queue().isa()), engine.numerics().name)},
+                                            name_of(engine.queue().isa()), word_of(engine.numerics().precision))},
                     {"pairs", fmt::format("{}", options.pairs)}};
   result.figures = {{"share of the machine's own scaling", "%", spread_of(share), Budget{Budget::Kind::AtLeast, 93}},
                     {"speedup over one rank", "", spread_of(speedup)},

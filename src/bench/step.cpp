@@ -90,10 +90,10 @@ class StepMeasurement {
 std::vector<std::pair<std::string, std::string>> setting_of(const Config& config, StepMeasurement& m, int64_t pairs) {
   Engine& engine = m.job().engine();
   return {{"model", fmt::format("{} parameters, memory {}, {} sequences of {} tokens in {} segments",
-                                engine.params().layout().size, config.memory.kind, config.data.batch,
+                                engine.params().layout().size, word_of(config.memory.kind), config.data.batch,
                                 config.data.length, sequence_shape(config).segments())},
           {"compute", fmt::format("{} threads a rank, {}, {}", engine.queue().threads(), name_of(engine.queue().isa()),
-                                  engine.numerics().name)},
+                                  word_of(engine.numerics().precision))},
           {"flops", fmt::format("{:.2f} G a step", m.flops() / 1e9)},
           {"pairs", fmt::format("{}", pairs)}};
 }
@@ -109,7 +109,7 @@ void add_figures(std::vector<Figure>& figures, const std::string& prefix, StepMe
 
 /// The budgets of DESIGN.md are for fp32; bf16 has a speed to reach, where the CPU has matrix units for it.
 std::optional<Budget> at_least(double percent, StepMeasurement& m) {
-  if (m.job().engine().numerics().name != "fp32") return std::nullopt;
+  if (m.job().engine().numerics().precision != Precision::Fp32) return std::nullopt;
   return Budget{Budget::Kind::AtLeast, percent};
 }
 
@@ -144,7 +144,7 @@ BenchResult bench_rmt_step(const Config& config, const BenchOptions& options, Se
   BenchResult result;
   for (const bool keep : {true, false}) {
     Config one = config;
-    one.tbptt.recompute = keep ? "never" : "always";
+    one.tbptt.recompute = keep ? RecomputeWhen::Never : RecomputeWhen::Always;
     StepMeasurement m(one, session);
     for (int64_t pair = 0; pair < options.pairs; ++pair) m.measure();
     if (result.setting.empty()) result.setting = setting_of(config, m, options.pairs);

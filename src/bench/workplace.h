@@ -3,8 +3,8 @@
 
 #include <string>
 
-#include "io/checkpoint.h"
-#include "io/checkpoint_files.h"
+#include "checkpoint/files.h"
+#include "checkpoint/run_lock.h"
 
 namespace memring {
 

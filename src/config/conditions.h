@@ -9,29 +9,34 @@
 
 namespace memring::counts {
 
-inline bool constant(const Config& c) { return c.optimizer.schedule == "constant"; }
-inline bool associative(const Config& c) { return c.data.kind == "associative"; }
+inline bool constant(const Config& c) { return c.optimizer.schedule == RateSchedule::Constant; }
+inline bool associative(const Config& c) { return c.data.kind == DataKind::Associative; }
 
-constexpr Condition kStrict{[](const Config& c) { return c.run.deterministic == "strict"; },
+constexpr Condition kStrict{[](const Config& c) { return c.run.deterministic == Determinism::Strict; },
                             "run.deterministic = strict"};
-constexpr Condition kMemory{[](const Config& c) { return c.memory.kind != "none"; }, "memory.kind = rmt or armt"};
-constexpr Condition kArmt{[](const Config& c) { return c.memory.kind == "armt"; }, "memory.kind = armt"};
+constexpr Condition kMemory{[](const Config& c) { return c.memory.kind != MemoryKind::None; },
+                            "memory.kind = rmt or armt"};
+constexpr Condition kArmt{[](const Config& c) { return c.memory.kind == MemoryKind::Armt; }, "memory.kind = armt"};
 constexpr Condition kUio{[](const Config&) { return false; }, "memory.kind = uio, which this build does not have"};
-constexpr Condition kKept{[](const Config& c) { return c.memory.reset == "sequence"; }, "memory.reset = sequence"};
+constexpr Condition kKept{[](const Config& c) { return c.memory.reset == MemoryReset::Sequence; },
+                          "memory.reset = sequence"};
 constexpr Condition kSegments{[](const Config& c) {
                                 const auto stages = stages_of(c);
                                 return std::any_of(stages.begin(), stages.end(),
                                                    [](const SequenceShape& s) { return s.segments() > 1; });
                               },
                               "sequences of more than one segment.length"};
-constexpr Condition kWindow{[](const Config& c) { return c.tbptt.mode == "window"; }, "tbptt.mode = window"};
-constexpr Condition kUnbiased{[](const Config& c) { return c.tbptt.mode == "unbiased"; }, "tbptt.mode = unbiased"};
+constexpr Condition kWindow{[](const Config& c) { return c.tbptt.mode == TbpttMode::Window; }, "tbptt.mode = window"};
+constexpr Condition kUnbiased{[](const Config& c) { return c.tbptt.mode == TbpttMode::Unbiased; },
+                              "tbptt.mode = unbiased"};
 
-constexpr Condition kTask{[](const Config& c) { return c.data.kind != "tokens"; }, "a memory task as data.kind"};
+constexpr Condition kTask{[](const Config& c) { return c.data.kind != DataKind::Tokens; },
+                          "a memory task as data.kind"};
 constexpr Condition kWords{[](const Config& c) { return c.data.path.empty(); }, "no data.path"};
-constexpr Condition kMemorize{[](const Config& c) { return c.data.kind == "memorize"; }, "data.kind = memorize"};
+constexpr Condition kMemorize{[](const Config& c) { return c.data.kind == DataKind::Memorize; },
+                              "data.kind = memorize"};
 constexpr Condition kAssociative{associative, "data.kind = associative"};
-constexpr Condition kSymbols{[](const Config& c) { return associative(c) || c.data.kind == "copy"; },
+constexpr Condition kSymbols{[](const Config& c) { return associative(c) || c.data.kind == DataKind::Copy; },
                              "data.kind = associative or copy"};
 
 constexpr Condition kNoStages{[](const Config& c) { return c.curriculum.stages.empty(); }, "no curriculum.stages"};

@@ -69,7 +69,7 @@ Config build(const std::vector<Setting>& settings, Places& places) {
 
 bool decides(const Option& option, const Config& config) {
   return option.decides == Decides::Numbers ||
-         (option.decides == Decides::StrictNumbers && config.run.deterministic == "strict");
+         (option.decides == Decides::StrictNumbers && config.run.deterministic == Determinism::Strict);
 }
 
 std::vector<Setting> settings_of(std::string_view text, const std::string& name,
@@ -83,14 +83,14 @@ std::vector<Setting> settings_of(std::string_view text, const std::string& name,
 /// Cosine and linear fall from the first step on towards an end, so there must be one; schedule constant is level where
 /// there is none.
 void refuse_decay_without_end(const Config& config, const Places& places) {
-  const std::string& schedule = config.optimizer.schedule;
-  if (config.run.steps > 0 || config.run.tokens > 0 || schedule == "constant") return;
+  const RateSchedule schedule = config.optimizer.schedule;
+  if (config.run.steps > 0 || config.run.tokens > 0 || schedule == RateSchedule::Constant) return;
   const auto place = places.find("run.steps");
   throw Error(
       ExitCode::Usage,
       fmt::format("{}{}optimizer.schedule = {} decays until the run ends, but neither run.steps nor run.tokens says "
                   "when",
-                  place == places.end() ? "" : place->second, place == places.end() ? "" : ": ", schedule),
+                  place == places.end() ? "" : place->second, place == places.end() ? "" : ": ", word_of(schedule)),
       "Set run.steps or run.tokens (run.time and run.target_loss may end the run before), or "
       "optimizer.schedule = constant.");
 }

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "config/words.h"
+
 namespace memring {
 
 struct RunConfig {
@@ -17,12 +19,12 @@ struct RunConfig {
   double time = 0;         ///< stop after this many seconds of training in this process; 0 = no limit
   double target_loss = 0;  ///< stop once a logged training loss is at most this; 0 = off
   uint64_t seed = 1;
-  std::string deterministic = "mesh";  ///< mesh | strict
-  int64_t block = 256;                 ///< strict: rows of a canonical block, a power of two
-  double timeout = 600;                ///< seconds without any progress after which a rank ends the job; 0 = off
-  double wait = 120;                   ///< seconds to wait at the start for what another host has to do first
-  std::string on_usr1 = "stop";        ///< stop (save, exit 75) | continue (save, go on)
-  int64_t max_skipped = 10;            ///< exit 70 after more than so many non-finite steps in a row
+  Determinism deterministic = Determinism::Mesh;
+  int64_t block = 256;            ///< strict: rows of a canonical block, a power of two
+  double timeout = 600;           ///< seconds without any progress after which a rank ends the job; 0 = off
+  double wait = 120;              ///< seconds to wait at the start for what another host has to do first
+  OnUsr1 on_usr1 = OnUsr1::Stop;  ///< save and exit 75, or save and go on
+  int64_t max_skipped = 10;       ///< exit 70 after more than so many non-finite steps in a row
 };
 
 struct MeshConfig {
@@ -30,11 +32,11 @@ struct MeshConfig {
 };
 
 struct DeviceConfig {
-  std::string kind = "auto";   ///< cpu | cuda | auto
-  std::string dtype = "auto";  ///< auto | fp32 | bf16 | fp64
-  int threads = 0;             ///< per rank; 0 = cores / ranks of this node
-  int64_t memory = 0;          ///< bytes a rank may plan for; 0 = its share of what the machine has
-  std::string isa = "auto";    ///< auto | baseline | avx2 | avx512: our own loops
+  DeviceKind kind = DeviceKind::Auto;
+  Precision dtype = Precision::Auto;
+  int threads = 0;     ///< per rank; 0 = cores / ranks of this node
+  int64_t memory = 0;  ///< bytes a rank may plan for; 0 = its share of what the machine has
+  LoopIsa isa = LoopIsa::Auto;
 };
 
 struct ModelConfig {
@@ -49,13 +51,13 @@ struct ModelConfig {
 };
 
 struct MemoryConfig {
-  std::string kind = "none";       ///< none | rmt | armt (uio, halo: with their issues)
-  std::string reset = "sequence";  ///< sequence | segment
+  MemoryKind kind = MemoryKind::None;
+  MemoryReset reset = MemoryReset::Sequence;
   int tokens = 8;
-  std::string mask = "causal";  ///< causal | block
-  double init_std = 1;          ///< of the memory tokens at the start
-  int key_dim = 64, nu = 3;     // armt
-  int lora_rank = 8;            // uio
+  MemoryMask mask = MemoryMask::Causal;
+  double init_std = 1;       ///< of the memory tokens at the start
+  int key_dim = 64, nu = 3;  // armt
+  int lora_rank = 8;         // uio
   double lora_alpha = 16;
 };
 
@@ -64,19 +66,19 @@ struct SegmentConfig {
 };
 
 struct TbpttConfig {
-  std::string mode = "full";  ///< full | window | unbiased
+  TbpttMode mode = TbpttMode::Full;
   int64_t window = 1;
   double cut = 0.1;
-  std::string recompute = "auto";  ///< auto | always | never
-  int64_t boundaries = 0;          ///< recomputed: keep the state of every so many boundaries; 0: of all
+  RecomputeWhen recompute = RecomputeWhen::Auto;
+  int64_t boundaries = 0;  ///< recomputed: keep the state of every so many boundaries; 0: of all
 };
 
 struct DataConfig {
-  std::string kind = "tokens";  ///< tokens | memorize | detect | reasoning | associative | copy
-  std::string path;             ///< token file; of a task: text for its noise
-  int64_t batch = 8;            ///< sequences of one optimizer step over the whole world
-  int64_t micro_batch = 0;      ///< sequences of one stream; 0 = automatic
-  int64_t length = 1024;        ///< tokens of one sequence; set by curriculum.stages where there are some
+  DataKind kind = DataKind::Tokens;
+  std::string path;         ///< token file; of a task: text for its noise
+  int64_t batch = 8;        ///< sequences of one optimizer step over the whole world
+  int64_t micro_batch = 0;  ///< sequences of one stream; 0 = automatic
+  int64_t length = 1024;    ///< tokens of one sequence; set by curriculum.stages where there are some
 };
 
 struct TaskConfig {
@@ -101,18 +103,17 @@ struct CurriculumConfig {
 struct OptimizerConfig {
   double lr = 1e-3, min_lr = 0;
   int64_t warmup = 0;  ///< steps
-  std::string schedule =
-      "cosine";  ///< cosine | linear | constant (constant, then linear decay over the last `decay` of the steps)
-  double decay = 0.2;
+  RateSchedule schedule = RateSchedule::Cosine;
+  double decay = 0.2;  ///< of RateSchedule::Constant: the last share of the run, over which it falls after all
   double weight_decay = 0.1, beta1 = 0.9, beta2 = 0.95, eps = 1e-8;
   double clip = 1.0;  ///< global norm; 0 = off
 };
 
 struct CheckpointConfig {
-  int64_t every = 0;              ///< steps; 0 = not by steps
-  double every_minutes = 10;      ///< 0 = not by time
-  int64_t keep = 2;               ///< committed checkpoints that stay, at least 2
-  std::string resume = "newest";  ///< newest | sound | a step; of one start: on the command line alone
+  int64_t every = 0;          ///< steps; 0 = not by steps
+  double every_minutes = 10;  ///< 0 = not by time
+  int64_t keep = 2;           ///< committed checkpoints that stay, at least 2
+  ResumeFrom resume;          ///< of one start: on the command line alone
 };
 
 struct LogConfig {

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <type_traits>
 
 #include "config/conditions.h"
 #include "config/nearest.h"
@@ -22,12 +23,15 @@ using namespace counts;  // the conditions of keys
 
 template <auto Section, auto Key>
 Field at(Config& config) {
-  return &(config.*Section.*Key);
+  auto& field = config.*Section.*Key;
+  if constexpr (std::is_enum_v<std::remove_reference_t<decltype(field)>>)
+    return WordField(&field);
+  else
+    return &field;
 }
 
 using At = Field (*)(Config&);
 using Text = std::string_view;
-using Names = std::vector<std::string_view>;
 
 Option boolean(Text key, At at, Text help, Text example, Decides decides = {}) {
   return {key, at, ValueKind::Boolean, decides, help, example};
@@ -48,13 +52,20 @@ Option text(Text key, At at, Text help, Text example, Decides decides = {}) {
   return {key, at, ValueKind::Text, decides, help, example};
 }
 Option path(Text key, At at, Text help, Text example) { return {key, at, ValueKind::Path, {}, help, example}; }
-Option choice(Text key, At at, Names choices, Text help, Text example, Decides decides = {}) {
-  return {key, at, ValueKind::Choice, decides, help, example, {}, std::move(choices)};
+std::vector<Text> words_at(At at) {
+  Config any;
+  return std::get<WordField>(at(any)).names();
+}
+Option choice(Text key, At at, Text help, Text example, Decides decides = {}) {
+  return {key, at, ValueKind::Choice, decides, help, example, {}, words_at(at)};
 }
 /// A choice whose `later` names are known to the design but not to this build.
-Option choice(Text key, At at, Names choices, Names later, Text later_hint, Text help, Text example,
+Option choice(Text key, At at, std::vector<Text> later, Text later_hint, Text help, Text example,
               Decides decides = {}) {
-  return {key, at, ValueKind::Choice, decides, help, example, {}, std::move(choices), std::move(later), later_hint};
+  return {key, at, ValueKind::Choice, decides, help, example, {}, words_at(at), std::move(later), later_hint};
+}
+Option checkpoint_of(Text key, At at, Text help, Text example) {
+  return {key, at, ValueKind::Checkpoint, {}, help, example};
 }
 
 /// A key that means one start of the program, which no later start may repeat by itself.
@@ -110,7 +121,7 @@ std::vector<Option> table() {
       real("run.target_loss", run<&RunConfig::target_loss>, at_least(0),
            "Stop once a logged training loss (nats per token) is at most this; 0 = off.", "1.5"),
       integer("run.seed", run<&RunConfig::seed>, at_least(0), "Seed of all random numbers.", "42", kNumbers),
-      choice("run.deterministic", run<&RunConfig::deterministic>, {"mesh", "strict"},
+      choice("run.deterministic", run<&RunConfig::deterministic>,
              "What gives the same bits: mesh = the same mesh, threads and instruction set; strict = the same "
              "instruction set alone, on any number of ranks (slower, more memory).",
              "strict"),
@@ -126,8 +137,8 @@ std::vector<Option> table() {
           "Wait at the start for so long, at most, until another host gives up the run directory, or sees the same "
           "files there.",
           "00:05:00"),
-      choice("run.on_usr1", run<&RunConfig::on_usr1>, {"stop", "continue"},
-             "On SIGUSR1: save and exit with code 75, or save and go on.", "continue"),
+      choice("run.on_usr1", run<&RunConfig::on_usr1>, "On SIGUSR1: save and exit with code 75, or save and go on.",
+             "continue"),
       integer("run.max_skipped", run<&RunConfig::max_skipped>, at_least(1),
               "Exit with code 70 after more than this many steps in a row whose gradient is not finite.", "20"),
 
@@ -138,11 +149,11 @@ std::vector<Option> table() {
       integer("mesh.token", mesh<&MeshConfig::token>, count_from(0),
               "Ranks that share the tokens of a segment (ring attention); 0 = what is left of the world.", "2"),
 
-      choice("device.kind", device<&DeviceConfig::kind>, {"auto", "cpu"}, {"cuda"},
+      choice("device.kind", device<&DeviceConfig::kind>, {"cuda"},
              "This build has no CUDA backend. Set device.kind = cpu, or auto for the best that is there.",
              "Where the arithmetic runs.", "cpu"),
       choice(
-          "device.dtype", device<&DeviceConfig::dtype>, {"auto", "fp32", "bf16", "fp64"},
+          "device.dtype", device<&DeviceConfig::dtype>,
           "Operands of matrix products; auto = bf16 where the CPU has AMX, else fp32; fp64 runs the reference kernels.",
           "fp32", kNumbers),
       integer(
@@ -152,7 +163,7 @@ std::vector<Option> table() {
           "2"),
       size("device.memory", device<&DeviceConfig::memory>, at_least(0),
            "Bytes a rank may plan for; 0 = its share of what host, control groups, ulimit and Slurm leave.", "4G"),
-      choice("device.isa", device<&DeviceConfig::isa>, {"auto", "baseline", "avx2", "avx512"},
+      choice("device.isa", device<&DeviceConfig::isa>,
              "Instruction set of memring's own loops; auto = the best this CPU has.", "avx2"),
 
       integer("model.layers", model<&ModelConfig::layers>, {1, 32765}, "Decoder layers.", "12", kNumbers),
@@ -179,16 +190,16 @@ std::vector<Option> table() {
               kNumbers),
 
       choice(
-          "memory.kind", memory<&MemoryConfig::kind>, {"none", "rmt", "armt"}, {"uio", "halo"},
+          "memory.kind", memory<&MemoryConfig::kind>, {"uio", "halo"},
           "Set memory.kind = rmt (recurrent memory tokens), armt (an associative memory in each layer) or none.",
           "What crosses a segment boundary: nothing, recurrent memory tokens, or an associative memory in each layer.",
           "rmt", kNumbers),
-      choice("memory.reset", memory<&MemoryConfig::reset>, {"sequence", "segment"},
+      choice("memory.reset", memory<&MemoryConfig::reset>,
              "Where the memory starts anew; segment is the control experiment.", "segment", kNumbers)
           .when({kMemory, kSegments}),
       integer("memory.tokens", memory<&MemoryConfig::tokens>, {0, 1 << 20}, "Memory tokens.", "16", kNumbers)
           .when({kMemory}),
-      choice("memory.mask", memory<&MemoryConfig::mask>, {"causal", "block"},
+      choice("memory.mask", memory<&MemoryConfig::mask>,
              "Attention among rmt's memory rows: causal, or full inside the read and the write block.", "block",
              kNumbers)
           .when({kMemory}),
@@ -210,7 +221,7 @@ std::vector<Option> table() {
       size("segment.length", segment<&SegmentConfig::length>, count_from(0),
            "Text tokens of a segment; 0 = the whole sequence (memory.kind = none only).", "512", kNumbers),
 
-      choice("tbptt.mode", tbptt<&TbpttConfig::mode>, {"full", "window", "unbiased"},
+      choice("tbptt.mode", tbptt<&TbpttConfig::mode>,
              "Gradient through time: exact; cut every tbptt.window segments; or cut at random and re-weighted, so that "
              "its mean is exact.",
              "window", kNumbers)
@@ -223,7 +234,7 @@ std::vector<Option> table() {
            "variance (1 - cut)^-k - 1.",
            "0.25", kNumbers)
           .when({kMemory, kKept, kSegments, kUnbiased}),
-      choice("tbptt.recompute", tbptt<&TbpttConfig::recompute>, {"auto", "always", "never"},
+      choice("tbptt.recompute", tbptt<&TbpttConfig::recompute>,
              "Recompute a segment's activations in backward; auto = only where they do not fit device.memory.",
              "always"),
       integer(
@@ -233,7 +244,7 @@ std::vector<Option> table() {
           "16")
           .when({kMemory, kKept, kSegments}),
 
-      choice("data.kind", data<&DataConfig::kind>, {"tokens", "memorize", "detect", "reasoning", "associative", "copy"},
+      choice("data.kind", data<&DataConfig::kind>,
              "Where sequences come from: a token file, or a synthetic memory task.", "detect", kNumbers),
       path("data.path", data<&DataConfig::path>,
            "Token file made by `memring pack`; of a memory task: text for its noise, none = random words.",
@@ -300,7 +311,7 @@ std::vector<Option> table() {
           .when({kFalls}),
       integer("optimizer.warmup", optimizer<&OptimizerConfig::warmup>, at_least(0),
               "Steps over which the learning rate rises to lr.", "100"),
-      choice("optimizer.schedule", optimizer<&OptimizerConfig::schedule>, {"cosine", "linear", "constant"},
+      choice("optimizer.schedule", optimizer<&OptimizerConfig::schedule>,
              "Way from lr to min_lr; constant = level, then linear over the last `decay` of the run.", "linear"),
       real("optimizer.decay", optimizer<&OptimizerConfig::decay>, {0, 1},
            "Share of the run in which schedule constant decays.", "0.1")
@@ -322,7 +333,8 @@ std::vector<Option> table() {
            "Minutes between checkpoints; 0 = not by time.", "30"),
       integer("checkpoint.keep", checkpoint<&CheckpointConfig::keep>, at_least(2),
               "Newest checkpoints that stay; the newest sound one stays besides.", "3"),
-      of_one_start(text("checkpoint.resume", checkpoint<&CheckpointConfig::resume>,
+      of_one_start(
+          checkpoint_of("checkpoint.resume", checkpoint<&CheckpointConfig::resume>,
                         "Checkpoint that this start goes on from: newest, sound (the newest that is) or a step; newer "
                         "ones are renamed aside. On the command line only, once.",
                         "sound")),

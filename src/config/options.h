@@ -13,12 +13,36 @@
 
 namespace memring {
 
-/// A pointer to the field of a Config that a key sets.
-using Field = std::variant<bool*, int*, int64_t*, uint64_t*, double*, std::string*>;
+/// A field of an enum, by its words.
+class WordField {
+ public:
+  template <class E>
+  explicit WordField(E* field)
+      : field_(field),
+        read_([](const void* from) { return word_of(*static_cast<const E*>(from)); }),
+        write_([](void* to, std::string_view name) {
+          for (const Word<E>& word : words(E{}))
+            if (word.name == name) *static_cast<E*>(to) = word.value;
+        }) {
+    for (const Word<E>& word : words(E{})) names_.push_back(word.name);
+  }
+  std::string_view word() const { return read_(field_); }
+  void set(std::string_view name) const { write_(field_, name); }  ///< one of names()
+  const std::vector<std::string_view>& names() const { return names_; }
+
+ private:
+  void* field_;
+  std::string_view (*read_)(const void*);
+  void (*write_)(void*, std::string_view);
+  std::vector<std::string_view> names_;
+};
+
+/// The field of a Config that a key sets.
+using Field = std::variant<bool*, int*, int64_t*, uint64_t*, double*, std::string*, ResumeFrom*, WordField>;
 
 /// How a value is written: Size is an integer that may end in k, M or G (1024) or KiB, MiB, GiB; Duration is seconds or
-/// hh:mm:ss; a leading ~ of a Path is the user's home.
-enum class ValueKind : uint8_t { Boolean, Integer, Size, Real, Duration, Choice, Text, Path };
+/// hh:mm:ss; a leading ~ of a Path is the user's home; a Checkpoint is a word or the number of a step.
+enum class ValueKind : uint8_t { Boolean, Integer, Size, Real, Duration, Choice, Text, Path, Checkpoint };
 
 struct ValueRange {
   double low = 0, high = 0;

@@ -41,15 +41,16 @@ void validate_model(const ModelConfig& m, const PlaceOf& place_of) {
 }
 
 void validate_memory(const Config& c, const PlaceOf& place_of) {
-  const bool none = c.memory.kind == "none";
+  const bool none = c.memory.kind == MemoryKind::None;
   demand(none || c.segment.length > 0, place_of, {"memory.kind", "segment.length"},
-         fmt::format("memory.kind = {} needs segments, but segment.length = 0", c.memory.kind),
+         fmt::format("memory.kind = {} needs segments, but segment.length = 0", word_of(c.memory.kind)),
          "Set segment.length to the text tokens of a segment, for example 128, or memory.kind = none.");
   demand(none || c.memory.tokens >= 1, place_of, {"memory.tokens", "memory.kind"},
-         fmt::format("memory.kind = {} needs memory tokens, but memory.tokens = 0", c.memory.kind),
+         fmt::format("memory.kind = {} needs memory tokens, but memory.tokens = 0", word_of(c.memory.kind)),
          "Set memory.tokens to 1 or more, or memory.kind = none.");
-  demand(c.memory.kind != "armt" || c.memory.mask == "causal", place_of, {"memory.mask", "memory.kind"},
-         fmt::format("memory.mask = {}: armt's rows are causal", c.memory.mask),
+  demand(c.memory.kind != MemoryKind::Armt || c.memory.mask == MemoryMask::Causal, place_of,
+         {"memory.mask", "memory.kind"},
+         fmt::format("memory.mask = {}: armt's rows are causal", word_of(c.memory.mask)),
          "Set memory.mask = causal, or memory.kind = rmt.");
 }
 
@@ -73,17 +74,18 @@ void validate_run(const Config& c, const PlaceOf& place_of) {
   demand(c.data.micro_batch <= c.data.batch, place_of, {"data.micro_batch", "data.batch"},
          fmt::format("data.micro_batch = {} is more than data.batch = {}", c.data.micro_batch, c.data.batch),
          "Set data.micro_batch to at most data.batch, or to 0 for an automatic choice.");
-  const bool strict = c.run.deterministic == "strict";
+  const bool strict = c.run.deterministic == Determinism::Strict;
   demand(std::has_single_bit(static_cast<uint64_t>(c.run.block)), place_of, {"run.block"},
          fmt::format("run.block = {} is not a power of two", c.run.block), "Set run.block to 64, 128, 256 or 512.");
   demand(!strict || c.data.micro_batch <= 1, place_of, {"data.micro_batch", "run.deterministic"},
          fmt::format("data.micro_batch = {} with run.deterministic = strict, which computes each sequence by itself",
                      c.data.micro_batch),
          "Set data.micro_batch to 0 or 1, or run.deterministic = mesh.");
-  demand(!strict || c.device.dtype != "bf16", place_of, {"device.dtype", "run.deterministic"},
+  demand(!strict || c.device.dtype != Precision::Bf16, place_of, {"device.dtype", "run.deterministic"},
          "device.dtype = bf16 with run.deterministic = strict, which needs fp32 or fp64",
          "Set device.dtype = fp32, or run.deterministic = mesh.");
-  demand(c.tbptt.boundaries == 0 || c.tbptt.recompute != "never", place_of, {"tbptt.boundaries", "tbptt.recompute"},
+  demand(c.tbptt.boundaries == 0 || c.tbptt.recompute != RecomputeWhen::Never, place_of,
+         {"tbptt.boundaries", "tbptt.recompute"},
          fmt::format("tbptt.boundaries = {} thins the states that recomputing starts from, but tbptt.recompute = never",
                      c.tbptt.boundaries),
          "Set tbptt.recompute = always, or leave tbptt.boundaries out.");
@@ -96,9 +98,9 @@ void validate_run(const Config& c, const PlaceOf& place_of) {
 /// Rows and segments are numbered with 32 bits.
 void validate_sizes(const Config& c, const PlaceOf& place_of) {
   constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
-  const int64_t of_memory = c.memory.kind == "rmt"    ? 2 * c.memory.tokens
-                            : c.memory.kind == "armt" ? c.memory.tokens
-                                                      : 0;
+  const int64_t of_memory = c.memory.kind == MemoryKind::Rmt    ? 2 * c.memory.tokens
+                            : c.memory.kind == MemoryKind::Armt ? c.memory.tokens
+                                                                : 0;
   auto shapes = stages_of(c);
   for (const SequenceShape& shape : eval_shapes(c)) shapes.push_back(shape);
   for (const SequenceShape& shape : shapes) {
@@ -155,18 +157,9 @@ void validate_curriculum(const Config& c, const PlaceOf& place_of) {
   shapes_at("eval.segments", c.eval.segments, c, place_of);
 }
 
-void validate_checkpoint(const CheckpointConfig& c, const PlaceOf& place_of) {
-  constexpr size_t kDigits = 18;  // what an int64_t holds
-  const bool step =
-      !c.resume.empty() && c.resume.size() <= kDigits && c.resume.find_first_not_of("0123456789") == std::string::npos;
-  demand(step || c.resume == "newest" || c.resume == "sound", place_of, {"checkpoint.resume"},
-         fmt::format("checkpoint.resume = '{}' is neither newest nor sound nor a step", shown(c.resume)),
-         "Give newest, sound, or the step of a checkpoint, for example --checkpoint.resume=sound.");
-}
-
 void validate_task(const Config& c, const PlaceOf& place_of) {
-  demand(c.data.kind == "tokens" || c.segment.length > 0, place_of, {"data.kind", "segment.length"},
-         fmt::format("data.kind = {} needs segments, but segment.length = 0", c.data.kind),
+  demand(c.data.kind == DataKind::Tokens || c.segment.length > 0, place_of, {"data.kind", "segment.length"},
+         fmt::format("data.kind = {} needs segments, but segment.length = 0", word_of(c.data.kind)),
          "Set segment.length to the text tokens of a segment, for example 16.");
 }
 
@@ -195,7 +188,6 @@ void validate(const Config& c, const PlaceOf& place_of) {
   validate_curriculum(c, place_of);
   validate_sizes(c, place_of);
   validate_run(c, place_of);
-  validate_checkpoint(c.checkpoint, place_of);
 }
 
 }  // namespace memring

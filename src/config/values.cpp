@@ -121,6 +121,7 @@ std::string_view kind_words(ValueKind kind) {
       return "one of";
     case ValueKind::Text:
     case ValueKind::Path:
+    case ValueKind::Checkpoint:
       return "text";
   }
   return "";
@@ -178,6 +179,18 @@ void check_choice(const Option& option, std::string_view text, const std::string
       ExitCode::Usage,
       fmt::format("{}: {} = '{}' is none of its values; expected {}", place, option.key, shown(text), valid),
       fmt::format("Did you mean '{}'? Set {} to one of these values.", nearest(text, option.choices), option.key));
+}
+
+ResumeFrom parse_resume(const Option& option, std::string_view text, const std::string& place) {
+  constexpr size_t kDigits = 18;  // what an int64_t holds
+  for (const auto& word : words(ResumeFrom::What{}))
+    if (text == word.name) return {word.value};
+  if (!text.empty() && text.size() <= kDigits && text.find_first_not_of("0123456789") == std::string_view::npos)
+    return {ResumeFrom::What::Step, parse_number<int64_t>(text).value};
+  throw Error(ExitCode::Usage,
+              fmt::format("{}: {} = '{}' is none of its values; expected newest, sound, a step", place, option.key,
+                          shown(text)),
+              fmt::format("Give newest, sound, or the step of a checkpoint, for example --{}=sound.", option.key));
 }
 
 /// Bytes of the sequence that UTF-8 has at the start of `text` (not empty); 0 where it is none (RFC 3629, section 4).
@@ -241,7 +254,10 @@ void set_value(const Option& option, Config& config, std::string_view text, cons
       return;
     case ValueKind::Choice:
       check_choice(option, text, place);
-      *std::get<std::string*>(field) = text;
+      std::get<WordField>(field).set(text);
+      return;
+    case ValueKind::Checkpoint:
+      *std::get<ResumeFrom*>(field) = parse_resume(option, text, place);
       return;
     case ValueKind::Text:
       check_text(option, text, place);
@@ -257,11 +273,14 @@ void set_value(const Option& option, Config& config, std::string_view text, cons
 std::string value_text(const Option& option, const Config& config) {
   Config copy = config;
   return std::visit(
-      [](auto* value) {
-        if constexpr (std::is_same_v<decltype(value), std::string*>)
-          return *value;
+      [](const auto& field) {
+        if constexpr (std::is_same_v<decltype(field), const WordField&>)
+          return std::string(field.word());
+        else if constexpr (std::is_same_v<decltype(field), ResumeFrom* const&>)
+          return field->what == ResumeFrom::What::Step ? std::to_string(field->step)
+                                                       : std::string(word_of(field->what));
         else
-          return fmt::format("{}", *value);
+          return fmt::format("{}", *field);
       },
       option.field(copy));
 }
@@ -276,6 +295,8 @@ std::string describe_values(const Option& option) {
       return "text";
     case ValueKind::Path:
       return "path";
+    case ValueKind::Checkpoint:
+      return "newest | sound | a step";
     case ValueKind::Integer:
       return "integer, " + range_words(option.range);
     case ValueKind::Size:

@@ -7,7 +7,7 @@
 namespace memring {
 
 std::unique_ptr<Dataset> open_dataset(const Config& config) {
-  if (config.data.kind != "tokens") return std::make_unique<TaskData>(config);
+  if (config.data.kind != DataKind::Tokens) return std::make_unique<TaskData>(config);
   return std::make_unique<Loader>(TokenFile(config.data.path), Loader::Options{.batch = config.data.batch,
                                                                                .length = config.data.length,
                                                                                .vocab = config.model.vocab,

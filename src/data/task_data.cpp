@@ -89,17 +89,18 @@ void expect_room(const Config& config, const Task& task, int64_t noise_words) {
         ExitCode::Usage,
         fmt::format("data.kind = {} uses {} token ids ({} of them noise), outside the model's vocabulary (vocab "
                     "= {})",
-                    config.data.kind, grouped(vocab), grouped(noise_words), grouped(config.model.vocab)),
+                    word_of(config.data.kind), grouped(vocab), grouped(noise_words), grouped(config.model.vocab)),
         fmt::format("Set model.vocab = {}.", vocab));
   auto shapes = stages_of(config);
   for (const SequenceShape& shape : eval_shapes(config)) shapes.push_back(shape);
   for (const SequenceShape& shape : shapes) {
     const int64_t last = shape.text_of(shape.segments() - 1);
     if (last < task.least_text() || shape.segments() < task.fewest_segments())
-      throw Error(ExitCode::Usage,
-                  fmt::format("data.kind = {} needs at least {} segments of {} tokens; {} of {} were asked for",
-                              config.data.kind, task.fewest_segments(), task.least_text(), shape.segments(), last),
-                  "Set segment.length, and data.length, curriculum.stages or eval.segments, to at least that.");
+      throw Error(
+          ExitCode::Usage,
+          fmt::format("data.kind = {} needs at least {} segments of {} tokens; {} of {} were asked for",
+                      word_of(config.data.kind), task.fewest_segments(), task.least_text(), shape.segments(), last),
+          "Set segment.length, and data.length, curriculum.stages or eval.segments, to at least that.");
     task.expect_enough_for(shape);
   }
 }
@@ -107,7 +108,7 @@ void expect_room(const Config& config, const Task& task, int64_t noise_words) {
 }  // namespace
 
 TaskData::TaskData(const Config& config)
-    : kind_(config.data.kind),
+    : kind_(word_of(config.data.kind)),
       batch_(config.data.batch),
       seed_(config.run.seed),
       training_(make_task(config, false)),

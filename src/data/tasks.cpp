@@ -200,12 +200,20 @@ class Copy final : public Task {
 
 std::unique_ptr<Task> make_task(const Config& config, bool held_out) {
   const TaskConfig& t = config.task;
-  if (config.data.kind == "memorize") return std::make_unique<Fact>(0, held_out ? 0 : t.random_fact);
-  if (config.data.kind == "detect") return std::make_unique<Fact>(1, 1);
-  if (config.data.kind == "reasoning") return std::make_unique<Reasoning>();
-  if (config.data.kind == "associative")
-    return std::make_unique<Associative>(t.symbols, t.values, t.key_length, t.distinct_keys);
-  if (config.data.kind == "copy") return std::make_unique<Copy>(t.symbols);
+  switch (config.data.kind) {
+    case DataKind::Memorize:
+      return std::make_unique<Fact>(0, held_out ? 0 : t.random_fact);
+    case DataKind::Detect:
+      return std::make_unique<Fact>(1, 1);
+    case DataKind::Reasoning:
+      return std::make_unique<Reasoning>();
+    case DataKind::Associative:
+      return std::make_unique<Associative>(t.symbols, t.values, t.key_length, t.distinct_keys);
+    case DataKind::Copy:
+      return std::make_unique<Copy>(t.symbols);
+    case DataKind::Tokens:
+      break;
+  }
   return nullptr;
 }
 

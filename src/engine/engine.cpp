@@ -8,26 +8,26 @@
 namespace memring {
 namespace {
 
-Isa isa_of(const std::string& name) {
+Isa isa_of(LoopIsa wanted) {
   const Isa best = best_isa();
-  const Isa wanted = name == "baseline" ? Isa::Baseline
-                     : name == "avx2"   ? Isa::Avx2
-                     : name == "avx512" ? Isa::Avx512
-                                        : best;
-  if (wanted > best)
+  const Isa isa = wanted == LoopIsa::Baseline ? Isa::Baseline
+                  : wanted == LoopIsa::Avx2   ? Isa::Avx2
+                  : wanted == LoopIsa::Avx512 ? Isa::Avx512
+                                              : best;
+  if (isa > best)
     throw Error(ExitCode::Usage,
-                fmt::format("device.isa is {}, but this CPU offers {} at the most", name, name_of(best)),
+                fmt::format("device.isa is {}, but this CPU offers {} at the most", word_of(wanted), name_of(best)),
                 "Set device.isa = auto.");
-  return wanted;
+  return isa;
 }
 
 Tbptt tbptt_of(const Config& config) {
-  return config.tbptt.mode == "window"     ? Tbptt::windows(config.tbptt.window)
-         : config.tbptt.mode == "unbiased" ? Tbptt::unbiased(config.tbptt.cut, config.run.seed)
-                                           : Tbptt::full();
+  return config.tbptt.mode == TbpttMode::Window     ? Tbptt::windows(config.tbptt.window)
+         : config.tbptt.mode == TbpttMode::Unbiased ? Tbptt::unbiased(config.tbptt.cut, config.run.seed)
+                                                    : Tbptt::full();
 }
 
-bool strict(const Config& config) { return config.run.deterministic == "strict"; }
+bool strict(const Config& config) { return config.run.deterministic == Determinism::Strict; }
 
 Params::Gradients gradients_of(const Config& config, const Workload& workload) {
   return !workload.backward ? Params::Gradients::None
@@ -36,9 +36,9 @@ Params::Gradients gradients_of(const Config& config, const Workload& workload) {
 }
 
 Recompute recompute_of(const TbpttConfig& config) {
-  return {config.recompute == "always"  ? Recompute::Always
-          : config.recompute == "never" ? Recompute::Never
-                                        : Recompute::Auto,
+  return {config.recompute == RecomputeWhen::Always  ? Recompute::Always
+          : config.recompute == RecomputeWhen::Never ? Recompute::Never
+                                                     : Recompute::Auto,
           static_cast<int32_t>(config.boundaries)};
 }
 
@@ -61,24 +61,24 @@ ModelShape model_shape(const ModelConfig& m) {
 
 MemorySettings memory_settings(const Config& config) {
   const MemoryConfig& m = config.memory;
-  return {.kind = m.kind == "armt"  ? MemoryKind::Armt
-                  : m.kind == "rmt" ? MemoryKind::Rmt
-                                    : MemoryKind::None,
-          .mask = m.mask == "block" ? MemoryMask::Block : MemoryMask::Causal,
+  return {.kind = m.kind,
+          .mask = m.mask,
           .tokens = m.tokens,
           .key_dim = m.key_dim,
           .nu = m.nu,
           .init_std = m.init_std,
-          .reset_each_segment = m.reset == "segment",
+          .reset_each_segment = m.reset == MemoryReset::Segment,
           .exact_sums = strict(config)};
 }
 
 Numerics numerics(const Config& config, const NodeShare& node) {
   const DeviceConfig& device = config.device;
   Numerics n;
-  n.name = device.dtype == "auto" ? (cpu_has_amx_bf16() && !strict(config) ? "bf16" : "fp32") : device.dtype;
-  n.dtype = n.name == "fp64" ? DType::F64 : DType::F32;
-  n.queue.products = n.name == "bf16" ? Products::Bf16 : Products::F32;
+  n.precision = device.dtype != Precision::Auto         ? device.dtype
+                : cpu_has_amx_bf16() && !strict(config) ? Precision::Bf16
+                                                        : Precision::Fp32;
+  n.dtype = n.precision == Precision::Fp64 ? DType::F64 : DType::F32;
+  n.queue.products = n.precision == Precision::Bf16 ? Products::Bf16 : Products::F32;
   n.queue.isa = isa_of(device.isa);
   n.threads = thread_count(device.threads, node.cores);
   n.queue.threads = n.threads.threads;

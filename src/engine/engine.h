@@ -24,7 +24,7 @@ MemorySettings memory_settings(const Config&);
 struct Numerics {
   DType dtype = DType::F32;
   Queue::Options queue;
-  std::string name;  ///< "fp32", "bf16" or "fp64"
+  Precision precision = Precision::Fp32;  ///< not Auto
   ThreadCount threads;
 };
 Numerics numerics(const Config&, const NodeShare&);

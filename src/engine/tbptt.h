@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "dist/mesh.h"
+#include "base/ids.h"
 
 namespace memring {
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "dist/gather_attention.h"
+#include "dist/mesh_arithmetic.h"
 #include "dist/ring_attention.h"
 #include "memory/layout.h"
 #include "memory/row_axis.h"

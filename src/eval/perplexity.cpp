@@ -7,7 +7,7 @@
 
 #include "base/machine.h"
 #include "base/text.h"
-#include "io/agreement.h"
+#include "checkpoint/agreement.h"
 
 namespace memring {
 namespace {

@@ -7,8 +7,8 @@
 
 #include "base/machine.h"
 #include "base/text.h"
+#include "checkpoint/agreement.h"
 #include "config/shapes.h"
-#include "io/agreement.h"
 
 namespace memring {
 namespace {
@@ -71,7 +71,7 @@ TaskAccuracy evaluate_task(const Config& config, const CheckpointChoice& choice,
   require_same_tokens(session.world(), config.data.path, dataset->digest());
   const auto shapes = eval_shapes(config);
   TaskAccuracy result;
-  result.kind = config.data.kind;
+  result.kind = word_of(config.data.kind);
   result.data = dataset->description();
   result.samples = config.eval.sequences > 0 ? config.eval.sequences : kSamples;
 

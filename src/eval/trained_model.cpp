@@ -40,7 +40,7 @@ TrainedModel::TrainedModel(const Config& config, const CheckpointChoice& choice,
 
 std::unique_ptr<Engine> TrainedModel::engine(Arena weights) {
   Config config = config_;
-  if (reset_) config.memory.reset = "segment";
+  if (reset_) config.memory.reset = MemoryReset::Segment;
   auto engine = std::make_unique<Engine>(
       config, mesh_, session_.node(), workload_, [](const FlatBuffer&, DType) { return int64_t{0}; }, limit_);
   limit_ = engine->limit();  // asked once: for a later engine, the weights are among what is taken
@@ -68,11 +68,12 @@ CheckpointSummary TrainedModel::load(const CheckpointChoice& choice) {
 std::string TrainedModel::unfinished() const {
   constexpr int64_t kAnyLength = 1;  // of the shorter sequences, which are not drawn here
   return Curriculum(parse_config(checkpoint_.info.config, "the checkpoint's configuration"), kAnyLength)
-      .unfinished(checkpoint_.state);
+      .unfinished(train_state(checkpoint_.state));
 }
 
 bool TrainedModel::has_control() const {
-  return config_.eval.control && config_.memory.kind != "none" && config_.memory.reset == "sequence";
+  return config_.eval.control && config_.memory.kind != MemoryKind::None &&
+         config_.memory.reset == MemoryReset::Sequence;
 }
 
 void TrainedModel::reset_memory(bool each_segment) {

@@ -7,11 +7,11 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/checkpoint.h"
 #include "config/config.h"
 #include "data/dataset.h"
 #include "dist/session.h"
 #include "engine/engine.h"
-#include "io/checkpoint.h"
 
 namespace memring {
 

@@ -100,11 +100,11 @@ double relative_error(std::span<const double> found, std::span<const double> exp
   return size > 0 ? std::sqrt(difference) / size : std::sqrt(difference);
 }
 
-Tolerances filled_in(Tolerances given, const std::string& dtype) {
+Tolerances filled_in(Tolerances given, Precision precision) {
   // bf16 operands carry 8 bits: a coarse check, the operators' own tests are the sharp one.
-  const Tolerances usual = dtype == "fp64"   ? Tolerances{1e-9, 1e-9, 1e-9}
-                           : dtype == "fp32" ? Tolerances{2e-5, 1e-4, 1e-4}
-                                             : Tolerances{1e-2, 5e-2, 1e-1};
+  const Tolerances usual = precision == Precision::Fp64   ? Tolerances{1e-9, 1e-9, 1e-9}
+                           : precision == Precision::Fp32 ? Tolerances{2e-5, 1e-4, 1e-4}
+                                                          : Tolerances{1e-2, 5e-2, 1e-1};
   return {given.loss > 0 ? given.loss : usual.loss, given.values > 0 ? given.values : usual.values,
           given.gradients > 0 ? given.gradients : usual.gradients};
 }
@@ -192,7 +192,7 @@ Verification verify_fixture(const Fixture& fixture, const Config& config, Tolera
   loss /= counted;
 
   Verification result;
-  const Tolerances limit = filled_in(given, engine.numerics().name);
+  const Tolerances limit = filled_in(given, engine.numerics().precision);
   const auto compare = [&](const char* quantity, std::span<const double> values, std::span<const double> expected,
                            double tolerance) {
     result.comparisons.push_back({quantity, relative_error(values, expected), tolerance});
@@ -218,7 +218,7 @@ Verification verify_fixture(const Fixture& fixture, const Config& config, Tolera
     }
   }
   compare("gradients", gradients, expected, limit.gradients);
-  result.setting = fmt::format("{}, mesh {}, {}", engine.numerics().name, describe(mesh.shape()),
+  result.setting = fmt::format("{}, mesh {}, {}", word_of(engine.numerics().precision), describe(mesh.shape()),
                                executor.recomputes() ? "recompute" : "activations kept");
   return result;
 }

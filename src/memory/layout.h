@@ -8,8 +8,6 @@
 
 namespace memring {
 
-enum class MemoryMask : uint8_t { Causal, Block };
-
 /// [ front | text | back ], numbered from 0. Positions and orders are the numbers.
 struct Layout {
   int64_t front = 0, text = 0, back = 0;  ///< rows of each part

@@ -99,7 +99,6 @@ class Memory {
   virtual void after_norm_backward(CellContext&) {}
 };
 
-enum class MemoryKind : uint8_t { None, Rmt, Armt };
 struct MemorySettings {
   MemoryKind kind = MemoryKind::None;
   MemoryMask mask = MemoryMask::Causal;

@@ -12,7 +12,7 @@
 
 #include "config/config.h"
 #include "dist/gradient_sync.h"
-#include "io/checkpoint.h"
+#include "train/train_state.h"
 
 namespace memring {
 

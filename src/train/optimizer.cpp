@@ -31,8 +31,8 @@ double learning_rate(const OptimizerConfig& c, const RunConfig& run, int64_t ste
   if (step < c.warmup) return c.lr * ratio(step + 1, c.warmup);
   if (run.steps <= c.warmup && run.tokens == 0) return c.lr;
   const double done = decayed(run, c.warmup, step, tokens);
-  if (c.schedule == "linear") return c.lr + (c.min_lr - c.lr) * done;
-  if (c.schedule == "constant")
+  if (c.schedule == RateSchedule::Linear) return c.lr + (c.min_lr - c.lr) * done;
+  if (c.schedule == RateSchedule::Constant)
     return done <= 1 - c.decay ? c.lr : c.lr + (c.min_lr - c.lr) * (done - (1 - c.decay)) / c.decay;
   return c.min_lr + (c.lr - c.min_lr) * 0.5 * (1 + std::cos(std::numbers::pi * done));
 }

@@ -3,8 +3,8 @@
 #pragma once
 
 #include "base/arena.h"
+#include "base/ids.h"
 #include "config/config.h"
-#include "dist/mesh.h"
 #include "kernels/adamw/adamw.h"
 #include "model/params.h"
 #include "train/curriculum.h"

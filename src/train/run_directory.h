@@ -7,10 +7,11 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/run_lock.h"
 #include "config/config.h"
 #include "dist/session.h"
-#include "io/checkpoint.h"
 #include "train/stop.h"
+#include "train/train_state.h"
 
 namespace memring {
 

@@ -7,7 +7,7 @@
 #include <cmath>
 
 #include "base/version.h"
-#include "io/agreement.h"
+#include "checkpoint/agreement.h"
 #include "kernels/norm/norm.h"
 #include "train/run_directory.h"
 #include "train/soundness.h"
@@ -50,14 +50,6 @@ std::vector<std::string> changed_settings(const Config& then, const Config& now,
   return lines;
 }
 
-constexpr const char* kNewest = "newest";
-
-ResumeFrom resume_from(const std::string& text) {
-  if (text == kNewest) return {};
-  if (text == "sound") return {ResumeFrom::What::Sound};
-  return {ResumeFrom::What::Step, std::stoll(text)};
-}
-
 }  // namespace
 
 Saver::Saver(const Config& config, const Dataset& dataset, Session& session, Mesh& mesh, Engine& engine,
@@ -75,7 +67,7 @@ Saver::Saver(const Config& config, const Dataset& dataset, Session& session, Mes
             .identity = config_identity(config) + data_line(dataset.digest()),
             .mesh = describe(mesh.shape()),
             .isa = instruction_sets(engine.queue()),
-            .dtype = engine.numerics().name,
+            .dtype = std::string(word_of(engine.numerics().precision)),
             .version = build(),
             .threads = engine.queue().threads(),
             .ranks = session.size()},
@@ -84,14 +76,14 @@ Saver::Saver(const Config& config, const Dataset& dataset, Session& session, Mes
       run_(config.run.dir),
       directory_(checkpoint_directory(run_)),
       options_{.keep = config.checkpoint.keep,
-               .committed = [run = run_](const TrainState& state) { write_progress(run, state); }} {
+               .committed = [run = run_](const NamedNumbers& state) { write_progress(run, train_state(state)); }} {
   if (world_.rank() == 0) folder_ = folder_id(run_);
 }
 
 Resumed Saver::resume() {
-  const std::string& from = config_.checkpoint.resume;
+  const ResumeFrom& from = config_.checkpoint.resume;
   Resumed resumed;
-  const auto found = load_newest(world_, directory_, data_, resumed.warnings, resume_from(from));
+  const auto found = load_newest(world_, directory_, data_, resumed.warnings, from);
   if (!found) {
     if (world_.rank() == 0) require_no_progress(run_);
     world_.barrier();
@@ -111,18 +103,18 @@ Resumed Saver::resume() {
         fmt::format("{} was trained with other data or settings:\n    {}", found->path, fmt::join(other, "\n    ")),
         "Choose another run.dir, or give the data and the settings of that run.");
   last_saved_ = resumed_ = found->step;
-  if (from == kNewest) {
+  resumed.state = train_state(data_.state);
+  if (from.what == ResumeFrom::What::Newest) {
     if (world_.rank() == 0) warn_about(*found, resumed.warnings);
   } else {
     std::optional<Failure> failure;
     if (world_.rank() == 0)
       failure = failure_of([&] {
         resumed.aside = set_aside_after(directory_, found->step);
-        write_progress(run_, data_.state);
+        write_progress(run_, resumed.state);
       });
     if (failure = first_failure(world_, failure); failure) throw Error(failure->code, failure->text, failure->hint);
   }
-  resumed.state = data_.state;
   resumed.path = found->path;
   resumed.differences = differences(saved, info_);
   for (std::string& line : changed_settings(then, config_, saved, info_, resumed.state))
@@ -137,10 +129,10 @@ void Saver::warn_about(const CheckpointSummary& newest, std::vector<std::string>
     warnings.push_back(
         fmt::format("this run had come to step {} ({} says so), but the newest checkpoint in {} is of step {}", reached,
                     progress_file(run_), directory_, newest.step));
-  if (!newest.state.sound)
+  if (!newest.sound)
     warnings.push_back(
         fmt::format("checkpoint {} is not sound ({}): --checkpoint.resume=sound goes back to the newest that is",
-                    newest.path, describe_loss(newest.state)));
+                    newest.path, describe_loss(train_state(newest.state))));
 }
 
 /// Nobody judged a last save before it was made. The mark is for later starts: they would take it for sound.
@@ -178,7 +170,7 @@ void Saver::save(const TrainState& state) {
     throw Error(ExitCode::Numeric,
                 fmt::format("the weights of step {} are not finite, so they are not saved", state.step), way_back());
   if (!writer_) writer_ = std::make_unique<CheckpointWriter>(world_, directory_, options_, data_);
-  data_.state = state;
+  data_.state = numbers_of(state);
   held_ = writer_->save(data_, info_);
   last_saved_ = in_flight_ = state.step;
 }
@@ -202,7 +194,7 @@ std::string Saver::way_back() {
     const auto failure = failure_of([&] {
       const auto there = list_checkpoints(directory_);
       const auto sound = std::find_if(there.begin(), there.end(), [&](const CheckpointSummary& checkpoint) {
-        return checkpoint.state.sound && checkpoint.step != options_.doubted;
+        return checkpoint.sound && checkpoint.step != options_.doubted;
       });
       if (there.empty())
         text = ": it starts from the beginning, since nothing has been saved";

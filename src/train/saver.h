@@ -7,13 +7,13 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/files.h"
 #include "config/config.h"
 #include "data/dataset.h"
 #include "dist/mesh.h"
 #include "dist/session.h"
 #include "engine/engine.h"
-#include "io/checkpoint.h"
-#include "io/checkpoint_files.h"
 #include "runlog/runlog.h"
 #include "train/optimizer.h"
 

@@ -10,7 +10,7 @@
 #include <optional>
 #include <vector>
 
-#include "io/agreement.h"
+#include "checkpoint/agreement.h"
 #include "io/file.h"
 #include "train/wait_together.h"
 

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "dist/gradient_sync.h"
-#include "io/checkpoint.h"
+#include "train/train_state.h"
 
 namespace memring {
 

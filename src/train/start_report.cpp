@@ -7,22 +7,22 @@ namespace memring {
 namespace {
 
 std::string tbptt_text(const TbpttConfig& config, const Tbptt& tbptt, int64_t segments) {
-  if (config.mode == "window") return fmt::format(" {}", config.window);
-  if (config.mode == "unbiased")
+  if (config.mode == TbpttMode::Window) return fmt::format(" {}", config.window);
+  if (config.mode == TbpttMode::Unbiased)
     return fmt::format(" (cut {}; relative variance of what reaches over 1 boundary {:.2g}, over all {} {:.2g})",
                        config.cut, tbptt.path_variance(1), segments - 1, tbptt.path_variance(segments - 1));
   return "";
 }
 
 std::string passes_text(const Config& config, const Dataset& dataset) {
-  const double count = config.data.kind == "tokens" ? passes(config.run, config.data, dataset.sequences()) : 0;
+  const double count = config.data.kind == DataKind::Tokens ? passes(config.run, config.data, dataset.sequences()) : 0;
   return count > 0 ? fmt::format(", {:.3g} passes in this run", count) : "";
 }
 
 std::string memory_text(const MemoryConfig& m) {
-  if (m.kind == "rmt") return fmt::format("rmt ({} tokens, {})", m.tokens, m.mask);
-  if (m.kind == "armt") return fmt::format("armt ({} tokens, keys of {}, nu {})", m.tokens, m.key_dim, m.nu);
-  return m.kind;
+  if (m.kind == MemoryKind::Rmt) return fmt::format("rmt ({} tokens, {})", m.tokens, word_of(m.mask));
+  if (m.kind == MemoryKind::Armt) return fmt::format("armt ({} tokens, keys of {}, nu {})", m.tokens, m.key_dim, m.nu);
+  return std::string(word_of(m.kind));
 }
 
 }  // namespace
@@ -54,14 +54,14 @@ StartFacts start_facts(const Config& config, Session& session, Mesh& mesh, Engin
        fmt::format("{} as data x segment x token = {}, {}", session.size(), describe(mesh.shape()), hosts_text(hosts))},
       {"compute", fmt::format("cpu, {} thread{} a rank ({}), {}, {}", engine.queue().threads(),
                               engine.queue().threads() == 1 ? "" : "s", engine.numerics().threads.reason,
-                              instruction_sets(engine.queue()), engine.numerics().name)},
+                              instruction_sets(engine.queue()), word_of(engine.numerics().precision))},
       {"model", fmt::format("{} parameters, memory {}", engine.params().layout().size, memory_text(config.memory))},
       {"data",
        fmt::format("{}, {} segments each{}{}", dataset.description(), shape.segments(),
                    curriculum.stages().size() > 1 ? fmt::format(", in {} stages", curriculum.stages().size()) : "",
                    passes_text(config, dataset))},
       {"schedule", fmt::format("{} streams of {} sequences a rank group, tbptt {}{}, {}, efficiency {:.2f}",
-                               executor.streams(), executor.micro_batch(), config.tbptt.mode,
+                               executor.streams(), executor.micro_batch(), word_of(config.tbptt.mode),
                                tbptt_text(config.tbptt, executor.tbptt(), shape.segments()),
                                executor.recomputes() ? "recompute" : "activations kept", executor.efficiency())},
       {"memory",

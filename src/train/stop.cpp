@@ -78,7 +78,7 @@ StopConditions::StopConditions(const RunConfig& run, const Curriculum& curriculu
     : run_(run), curriculum_(curriculum), signals_(signals) {}
 
 void StopConditions::ask(StepSums& sums, bool rank0) {
-  if (signals_.take_usr1()) (run_.on_usr1 == "continue" ? sums.save : sums.stop) = true;
+  if (signals_.take_usr1()) (run_.on_usr1 == OnUsr1::Continue ? sums.save : sums.stop) = true;
   if (signals_.terminate()) sums.stop = true;
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
   if (rank0 && run_.time > 0 && elapsed.count() >= run_.time) sums.time_over = true;

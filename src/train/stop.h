@@ -9,8 +9,8 @@
 
 #include "config/config.h"
 #include "dist/gradient_sync.h"
-#include "io/checkpoint.h"
 #include "train/curriculum.h"
+#include "train/train_state.h"
 
 namespace memring {
 

@@ -8,10 +8,8 @@
 #include <utility>
 
 #include "base/machine.h"
+#include "checkpoint/agreement.h"
 #include "data/dataset.h"
-#include "engine/engine.h"
-#include "io/agreement.h"
-#include "kernels/elementwise/elementwise.h"
 #include "runlog/runlog.h"
 #include "train/curriculum.h"
 #include "train/optimizer.h"
@@ -21,6 +19,7 @@
 #include "train/soundness.h"
 #include "train/start_report.h"
 #include "train/stop.h"
+#include "train/training_run.h"
 
 namespace memring {
 namespace {
@@ -56,6 +55,9 @@ class LaterSaves {
   bool due_ = false;
 };
 
+/// Weights whose step is skipped are not saved: they may be dead, and would push out good ones.
+bool usable(const ReducedStep& reduced) { return reduced.finite && reduced.sums.targets > 0; }
+
 /// A stop that is asked for among skipped steps waits for the first that is not, or for the end of patience with them.
 bool may_end(StopReason reason, const TrainState& state) {
   return reason != StopReason::None && (state.skipped_in_row == 0 || finished(reason));
@@ -85,28 +87,46 @@ StageRecord stage_record(const Curriculum& curriculum, const TrainState& state) 
   return {curriculum.number(state) + 1, std::ssize(curriculum.stages()), curriculum.learned(state)};
 }
 
+/// Of the step that led to `state`. Collective where a line of the log follows, which is about the largest rank.
+StepRecord step_record(const Config& config, Communicator& world, const TrainState& state, const ReducedStep& reduced,
+                       const SequenceShape& shape, double lr, double seconds) {
+  const bool of_all_ranks = state.step % config.log.every == 0 || state.step == 1;
+  return {.step = state.step,
+          .steps = config.run.steps,
+          .tokens_wanted = config.run.tokens,
+          .loss = reduced.loss(),
+          .lr = lr,
+          .norm = reduced.norm,
+          .tokens = state.tokens,
+          .step_tokens = static_cast<int64_t>(reduced.sums.tokens),
+          .segments = shape.segments(),
+          .step_seconds = seconds,
+          .memory_bytes = of_all_ranks ? world.all_reduce_max(peak_memory()) : peak_memory(),
+          .smallest_key = reduced.sums.smallest_key,
+          .smallest_denominator = reduced.sums.smallest_denominator,
+          .skipped = state.skipped};
+}
+
+void tell_end(StopReason reason, ExitCode code, const TrainState& state, const Curriculum& curriculum, RunLog& log) {
+  if (const std::string unfinished = curriculum.unfinished(state); !unfinished.empty() && code == ExitCode::Done)
+    log.warning(unfinished +
+                ". It goes on with a larger run.steps; a recipe may need another learning rate or other stages.");
+  log.end(describe(reason), state.step, state.tokens, state.seconds, static_cast<int>(code),
+          stage_record(curriculum, state));
+  if (code == ExitCode::Again) log.note("           start the same command again to go on");
+}
+
 }  // namespace
 
 ExitCode train(const Config& config, Session& session, SignalWatch& signals,
                const std::vector<std::pair<std::string, std::string>>& told) {
   const bool rank0 = session.rank() == 0;
   Progress& progress = session.progress();
-  Mesh mesh(session.world(), resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, session.size()));
   const std::unique_ptr<Dataset> dataset = open_dataset(config);
   require_same_tokens(session.world(), config.data.path, dataset->digest());
   const Curriculum curriculum(config, dataset->fewest_segments());
-  std::optional<GradientSync> sync;
-  Engine engine(config, mesh, session.node(), workload_of(config, config.data.batch, curriculum.stages(), true),
-                [&](const FlatBuffer& layout, DType dtype) {
-                  sync.emplace(session.world(), layout.size, gradient_order(config));
-                  const CheckpointData shape{.layout = layout,
-                                             .shard = sync->shard(),
-                                             .weights = View<>(nullptr, dtype, {layout.size}),
-                                             .m = {},
-                                             .v = {},
-                                             .state = {}};
-                  return Optimizer::bytes(dtype, sync->shard().size()) + CheckpointWriter::buffer_bytes(shape);
-                });
+  TrainingRun run(config, session.world(), session.node(), curriculum.stages(), TrainingRun::Saves::Planned);
+  Engine& engine = run.engine();
 
   std::optional<RunLock> lock;  // not before data and plan have proved usable
   lock_run_directory(lock, session, signals, config.run);
@@ -115,31 +135,26 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals,
   session.world().barrier();  // nobody reads the directory before it is ours
   RunLog log(
       {.speaks = rank0, .jsonl = config.log.jsonl ? metrics_file(config.run.dir) : "", .every = config.log.every});
-  StartFacts facts = start_facts(config, session, mesh, engine, *dataset, curriculum);
+  StartFacts facts = start_facts(config, session, run.mesh(), engine, *dataset, curriculum);
   facts.lines.insert(facts.lines.end(), told.begin(), told.end());
   log.start(std::move(facts));
 
-  engine.allocate();  // not before the start lines: who is killed for memory has said what it was about
-  engine.reduce_during_backward(*sync);
-  Executor& executor = engine.executor();
-  Params& params = engine.params();
-  params.initialise(config.run.seed, engine.queue());
-  Optimizer optimizer(engine.queue(), params, sync->shard(), config.optimizer);
-  Saver saver(config, *dataset, session, mesh, engine, optimizer, sync->shard());
+  run.allocate();  // not before the start lines: who is killed for memory has said what it was about
+  Saver saver(config, *dataset, session, run.mesh(), engine, run.optimizer(), run.shard());
   progress.enter(Phase::Load);
   const Resumed resumed = saver.resume();
   TrainState state = resumed.state;
   log.open(state.step);
-  if (config.log.schedule) print_schedule(executor, session.rank());
+  if (config.log.schedule) print_schedule(engine.executor(), session.rank());
   warn_about_threads(session.node(), engine.numerics().threads, log);
   warn_about_mixed_hosts(session.world(), engine, log);
-  warn_about_idle_ranks(engine, mesh.shape(), log);
+  warn_about_idle_ranks(engine, run.mesh().shape(), log);
   warn_about_repeats(config, *dataset, log);
   tell_where_it_goes_on(resumed, began_before, log);
 
   LaterSaves saves(config.checkpoint);
   StopConditions stop(config.run, curriculum, signals);
-  executor.set_cell_observer([&](int64_t done, int64_t total) { log.progress(state.step + 1, done, total); });
+  engine.executor().set_cell_observer([&](int64_t done, int64_t total) { log.progress(state.step + 1, done, total); });
 
   const double chance = std::log(config.model.vocab), seconds_before = state.seconds;
   const auto start = Clock::now();
@@ -149,28 +164,21 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals,
     progress.step = state.step + 1;
     const SequenceShape shape = curriculum.shape(state);
     const auto batch = dataset->at(state.step, shape);
-    const BoundaryWeights weights = executor.draw(state.step, shape);
-    Elementwise::fill(engine.queue(), params.sums(), 0);
-    StepSums local = executor.run(*batch, weights);
-    stop.ask(local, rank0);
-    saves.ask(local, rank0);
-    progress.enter(Phase::Reduce);
-    const ReducedStep reduced = sync->reduce(engine.queue(), params.sums(), params.gradients(), local);
-
-    const bool usable = reduced.finite && reduced.sums.targets > 0;
-    judge(state, reduced, chance);
-    if (!state.sound && state.step == resumed.state.step) saver.doubt_resumed(log);
-    if (usable) {  // weights whose step is skipped are not saved: they may be dead, and would push out good ones
+    const double lr = next_rate(config, curriculum, state);
+    const auto ask = [&](StepSums& local) {
+      stop.ask(local, rank0);
+      saves.ask(local, rank0);
+    };
+    const auto decide = [&](const ReducedStep& reduced) -> std::optional<Update> {
+      judge(state, reduced, chance);
+      if (!state.sound && state.step == resumed.state.step) saver.doubt_resumed(log);
+      if (!usable(reduced)) return {};
       state.skipped_in_row = 0;
       step_start += saves.make(state, saver, progress, log);
-    }
-
-    progress.enter(Phase::Update);
-    const double lr = next_rate(config, curriculum, state);
-    if (usable) {
-      optimizer.step(lr, state.step - state.skipped + 1, optimizer.clipping(reduced.norm) / reduced.sums.targets);
-      sync->gather(params.weights());
-    } else {
+      return Update{lr, state.step - state.skipped + 1};
+    };
+    const ReducedStep reduced = run.step(*batch, state.step, ask, decide);
+    if (!usable(reduced)) {
       ++state.skipped;
       log.skipped(state.step + 1, reduced.norm, ++state.skipped_in_row);
     }
@@ -180,23 +188,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals,
     if (const auto stage_loss = curriculum.advance(state, shape, reduced))
       log.stage(state.step, stage_record(curriculum, state), curriculum.stage(state), *stage_loss);
 
-    const int64_t memory = state.step % config.log.every == 0 || state.step == 1
-                               ? session.world().all_reduce_max(peak_memory())
-                               : peak_memory();
-    log.step({.step = state.step,
-              .steps = config.run.steps,
-              .tokens_wanted = config.run.tokens,
-              .loss = reduced.loss(),
-              .lr = lr,
-              .norm = reduced.norm,
-              .tokens = state.tokens,
-              .step_tokens = static_cast<int64_t>(reduced.sums.tokens),
-              .segments = shape.segments(),
-              .step_seconds = seconds_since(step_start),
-              .memory_bytes = memory,
-              .smallest_key = reduced.sums.smallest_key,
-              .smallest_denominator = reduced.sums.smallest_denominator,
-              .skipped = state.skipped});
+    log.step(step_record(config, session.world(), state, reduced, shape, lr, seconds_since(step_start)));
     saver.tell(seconds_since(step_start), log);
     if (state.skipped_in_row > config.run.max_skipped) give_up(state, saver, log);
     if (const StopReason now = stop.decide(state, reduced); now != StopReason::None) {
@@ -211,12 +203,7 @@ ExitCode train(const Config& config, Session& session, SignalWatch& signals,
   saver.save_and_wait(state, log);
 
   const ExitCode code = finished(reason) ? ExitCode::Done : ExitCode::Again;
-  if (const std::string unfinished = curriculum.unfinished(state); !unfinished.empty() && code == ExitCode::Done)
-    log.warning(unfinished +
-                ". It goes on with a larger run.steps; a recipe may need another learning rate or other stages.");
-  log.end(describe(reason), state.step, state.tokens, state.seconds, static_cast<int>(code),
-          stage_record(curriculum, state));
-  if (code == ExitCode::Again) log.note("           start the same command again to go on");
+  tell_end(reason, code, state, curriculum, log);
   return code;
 }
 

@@ -6,9 +6,9 @@
 
 #include <functional>
 
+#include "checkpoint/files.h"
+#include "checkpoint/manifest.h"
 #include "checkpoint_run.h"
-#include "io/checkpoint_files.h"
-#include "io/manifest.h"
 
 namespace memring {
 namespace {
@@ -258,7 +258,7 @@ TEST(CheckpointFaults, WhatFailsBehindACommitIsAWarningAndTheCheckpointIsSaved) 
   SharedFolder folder;
   Trained<float> trained(world(), small_layout(), 1);
   CheckpointWriter writer(world(), folder.path(),
-                          {.committed = [](const TrainState&) { throw Error(ExitCode::Io, "no ink", "Buy some."); }},
+                          {.committed = [](const NamedNumbers&) { throw Error(ExitCode::Io, "no ink", "Buy some."); }},
                           trained.data);
   writer.save(trained.data, test_info(session().size()));
   EXPECT_NO_THROW(writer.finish());

@@ -65,13 +65,13 @@ inline Config small_config() {
              .rope_theta = 100,
              .norm_eps = 1e-5,
              .tied = false};
-  c.memory.kind = "rmt";
+  c.memory.kind = MemoryKind::Rmt;
   c.memory.tokens = 3;
   c.segment.length = 5;
   c.data.batch = 3;
   c.data.length = 37;
   c.device.threads = 1;
-  c.device.dtype = "fp64";
+  c.device.dtype = Precision::Fp64;
   return c;
 }
 

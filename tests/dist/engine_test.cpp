@@ -25,7 +25,12 @@ struct Case {
 
 /// Enough features that no denominator is near 0, where fp32 would say nothing.
 void armt(Config& c) {
-  c.memory = {.kind = "armt", .reset = "sequence", .tokens = 3, .mask = "causal", .key_dim = 8, .nu = 3};
+  c.memory = {.kind = MemoryKind::Armt,
+              .reset = MemoryReset::Sequence,
+              .tokens = 3,
+              .mask = MemoryMask::Causal,
+              .key_dim = 8,
+              .nu = 3};
 }
 
 /// Enough numbers for operators to share them out among threads.
@@ -41,17 +46,17 @@ const Case kCases[] = {
     {"rmt, causal, full", [](Config&) {}},
     {"rmt, block, window 2",
      [](Config& c) {
-       c.memory.mask = "block";
-       c.tbptt = {.mode = "window", .window = 2, .recompute = "auto"};
+       c.memory.mask = MemoryMask::Block;
+       c.tbptt = {.mode = TbpttMode::Window, .window = 2, .recompute = RecomputeWhen::Auto};
      }},
     {"rmt, tied, window 3, recompute",
      [](Config& c) {
        c.model.tied = true;
-       c.tbptt = {.mode = "window", .window = 3, .recompute = "always"};
+       c.tbptt = {.mode = TbpttMode::Window, .window = 3, .recompute = RecomputeWhen::Always};
      }},
-    {"rmt, full, recompute", [](Config& c) { c.tbptt.recompute = "always"; }},
-    {"rmt, full, kept", [](Config& c) { c.tbptt.recompute = "never"; }},
-    {"rmt, reset at each segment", [](Config& c) { c.memory.reset = "segment"; }},
+    {"rmt, full, recompute", [](Config& c) { c.tbptt.recompute = RecomputeWhen::Always; }},
+    {"rmt, full, kept", [](Config& c) { c.tbptt.recompute = RecomputeWhen::Never; }},
+    {"rmt, reset at each segment", [](Config& c) { c.memory.reset = MemoryReset::Segment; }},
     {"rmt, two segments: fewer than ranks", [](Config& c) { c.data.length = 9; }},
     {"rmt, one sequence", [](Config& c) { c.data.batch = 1; }},
     {"rmt, seven sequences in streams of two",
@@ -62,12 +67,12 @@ const Case kCases[] = {
     {"rmt, last segment of one token", [](Config& c) { c.data.length = 36; }},
     {"no memory, one segment",
      [](Config& c) {
-       c.memory.kind = "none";
+       c.memory.kind = MemoryKind::None;
        c.segment.length = 0;
      }},
     {"no memory, one token",
      [](Config& c) {
-       c.memory.kind = "none";
+       c.memory.kind = MemoryKind::None;
        c.segment.length = 0;
        c.data.length = 2;
      }},
@@ -80,26 +85,26 @@ const Case kCases[] = {
     {"rmt, block, more memory than text",
      [](Config& c) {
        c.segment.length = 2;
-       c.memory = {.kind = "rmt", .reset = "sequence", .tokens = 9, .mask = "block"};
+       c.memory = {.kind = MemoryKind::Rmt, .reset = MemoryReset::Sequence, .tokens = 9, .mask = MemoryMask::Block};
        c.data.length = 7;
      }},
-    {"no memory, independent segments", [](Config& c) { c.memory.kind = "none"; }},
+    {"no memory, independent segments", [](Config& c) { c.memory.kind = MemoryKind::None; }},
     {"armt, full", armt},
     {"armt, full, recompute",
      [](Config& c) {
        armt(c);
-       c.tbptt.recompute = "always";
+       c.tbptt.recompute = RecomputeWhen::Always;
      }},
     {"armt, tied, window 2, recompute",
      [](Config& c) {
        armt(c);
        c.model.tied = true;
-       c.tbptt = {.mode = "window", .window = 2, .recompute = "always"};
+       c.tbptt = {.mode = TbpttMode::Window, .window = 2, .recompute = RecomputeWhen::Always};
      }},
     {"armt, reset at each segment",
      [](Config& c) {
        armt(c);
-       c.memory.reset = "segment";
+       c.memory.reset = MemoryReset::Segment;
      }},
     {"armt, seven sequences in streams of two, last segment of one token",
      [](Config& c) {
@@ -143,7 +148,7 @@ TEST_P(EngineMeshes, ComputeWhatOneRankComputes) {
   Communicator alone = group.split(group.rank(), 0, "alone");
   Config config = small_config();
   GetParam().change(config);
-  for (const auto& [dtype, tolerance] : {std::pair{"fp64", 1e-9}, {"fp32", 2e-5}}) {
+  for (const auto& [dtype, tolerance] : {std::pair{Precision::Fp64, 1e-9}, {Precision::Fp32, 2e-5}}) {
     config.device.dtype = dtype;
     config.mesh = {.data = 1, .segment = 1, .token = 1};
     const int threads = std::exchange(config.device.threads, 1);
@@ -152,12 +157,13 @@ TEST_P(EngineMeshes, ComputeWhatOneRankComputes) {
     ASSERT_GT(expected.targets, 0);
     // Every mesh in fp64, one of them in fp32.
     const std::vector<MeshConfig> all = meshes(group.size()), one{mesh_for(GetParam(), group.size())};
-    for (const MeshConfig& mesh : config.device.dtype == "fp64" ? all : one) {
+    for (const MeshConfig& mesh : config.device.dtype == Precision::Fp64 ? all : one) {
       config.mesh = mesh;
       const Result found = run(config, group);
-      EXPECT_EQ(found.targets, expected.targets) << dtype << ", mesh " << text_of(mesh);
-      EXPECT_NEAR(found.nll / expected.nll, 1, tolerance) << dtype << ", mesh " << text_of(mesh);
-      EXPECT_LE(relative(found.gradients, expected.gradients), tolerance) << dtype << ", mesh " << text_of(mesh);
+      EXPECT_EQ(found.targets, expected.targets) << word_of(dtype) << ", mesh " << text_of(mesh);
+      EXPECT_NEAR(found.nll / expected.nll, 1, tolerance) << word_of(dtype) << ", mesh " << text_of(mesh);
+      EXPECT_LE(relative(found.gradients, expected.gradients), tolerance)
+          << word_of(dtype) << ", mesh " << text_of(mesh);
     }
   }
 }
@@ -166,7 +172,7 @@ TEST_P(EngineMeshes, GiveTheSameBitsTwice) {
   Communicator& group = world();
   Config config = small_config();
   GetParam().change(config);
-  config.device.dtype = "fp32";
+  config.device.dtype = Precision::Fp32;
   config.mesh = mesh_for(GetParam(), group.size());
   const Result once = run(config, group), again = run(config, group);
   EXPECT_EQ(once.nll, again.nll);
@@ -202,8 +208,9 @@ class OwnTokens final : public TokenSource {
   int64_t counted_;
 };
 
-class Memories : public testing::TestWithParam<const char*> {};
-INSTANTIATE_TEST_SUITE_P(All, Memories, testing::Values("rmt", "armt"));
+class Memories : public testing::TestWithParam<MemoryKind> {};
+INSTANTIATE_TEST_SUITE_P(All, Memories, testing::Values(MemoryKind::Rmt, MemoryKind::Armt),
+                         [](const auto& memory) { return std::string(word_of(memory.param)); });
 
 TEST_P(Memories, GradientBeyondAWindowIsExactlyZeroAndWithinItIsNot) {
   Communicator& group = world();
@@ -215,8 +222,8 @@ TEST_P(Memories, GradientBeyondAWindowIsExactlyZeroAndWithinItIsNot) {
   config.segment.length = kWidth;
   config.model.vocab = static_cast<int>(kSegments * kWidth);
   config.mesh = {.data = 1, .segment = group.size(), .token = 1};
-  for (const char* recompute : {"always", "never"}) {
-    config.tbptt = {.mode = "window", .window = kWindow, .recompute = recompute};
+  for (const RecomputeWhen recompute : {RecomputeWhen::Always, RecomputeWhen::Never}) {
+    config.tbptt = {.mode = TbpttMode::Window, .window = kWindow, .recompute = recompute};
     for (int64_t t = 0; t < kSegments; ++t) {
       const OwnTokens tokens(sequence_shape(config), t);
       const Result result = run(config, group, &tokens);
@@ -269,7 +276,7 @@ Config unbiased_config(int64_t segments, int ranks) {
   config.segment.length = 3;
   config.data.length = segments * config.segment.length;
   config.mesh = {.data = 1, .segment = ranks, .token = 1};
-  config.tbptt.mode = "unbiased";
+  config.tbptt.mode = TbpttMode::Unbiased;
   config.tbptt.cut = 0.3;
   return config;
 }
@@ -328,7 +335,7 @@ TEST(Tbptt, MeanOfDrawnGradientsApproachesTheFullOne) {
 TEST(Executor, ChoosesRecomputeWhenActivationsDoNotFit) {
   Communicator alone = world().split(world().rank(), 0, "alone");
   Config config = small_config();
-  config.tbptt.recompute = "auto";
+  config.tbptt.recompute = RecomputeWhen::Auto;
   Mesh mesh(alone, {1, 1, 1});
   const auto engine = [&](int64_t bytes) {
     config.device.memory = bytes;
@@ -355,7 +362,7 @@ TEST_P(Memories, FullBackPropagationKeepsOneStateASegment) {
   Config config = small_config();
   config.memory.kind = GetParam();
   config.memory.key_dim = 4;
-  config.tbptt.recompute = "always";
+  config.tbptt.recompute = RecomputeWhen::Always;
   config.data.batch = 1;
   Mesh mesh(alone, {1, 1, 1});
   const auto planned = [&](int64_t segments) {
@@ -365,13 +372,13 @@ TEST_P(Memories, FullBackPropagationKeepsOneStateASegment) {
     return engine.plan().total();
   };
   const int64_t keys = 2 * config.memory.nu * config.memory.key_dim;
-  const int64_t numbers = config.memory.kind == "rmt" ? config.memory.tokens * config.model.dim
-                                                      : config.model.layers * keys * (config.model.dim + 1);
+  const int64_t numbers = config.memory.kind == MemoryKind::Rmt ? config.memory.tokens * config.model.dim
+                                                                : config.model.layers * keys * (config.model.dim + 1);
   const int64_t state = numbers * 8;
   EXPECT_EQ(planned(40) - planned(20), 20 * state);
   config.tbptt.boundaries = 10;
   EXPECT_EQ(planned(40) - planned(20), 2 * state);
-  config.tbptt = {.mode = "window", .window = 4, .recompute = "always"};
+  config.tbptt = {.mode = TbpttMode::Window, .window = 4, .recompute = RecomputeWhen::Always};
   EXPECT_EQ(planned(40), planned(20));
 }
 

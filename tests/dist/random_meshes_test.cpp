@@ -27,7 +27,7 @@ TEST(RandomMeshes, ComputeWhatOneRankComputes) {
     ASSERT_LE(distance(found.gradients, expected.gradients), 1e-9 * distance(expected.gradients, {}));
 
     if (trial % 4 != 0) continue;
-    config.device.dtype = "fp32";
+    config.device.dtype = Precision::Fp32;
     const Result once = run(config, world()), again = run(config, world());
     ASSERT_EQ(once.nll, again.nll);
     ASSERT_EQ(std::memcmp(once.gradients.data(), again.gradients.data(), once.gradients.size() * sizeof(double)), 0);

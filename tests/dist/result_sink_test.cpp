@@ -43,12 +43,12 @@ class Positions final : public ResultSink {
 using Logits = Workload::Logits;
 
 TEST(ResultSink, GetsEveryLossAndTheLogitsItAsksFor) {
-  for (const char* kind : {"none", "rmt", "armt"})
+  for (const MemoryKind kind : {MemoryKind::None, MemoryKind::Rmt, MemoryKind::Armt})
     for (const bool backward : {false, true})
       for (const int64_t micro_batch : {1, 3})
         for (const Logits wanted : {Logits::None, Logits::Counted, Logits::All}) {
-          SCOPED_TRACE(fmt::format("memory {}, backward {}, micro batch {}, logits {}", kind, backward, micro_batch,
-                                   static_cast<int>(wanted)));
+          SCOPED_TRACE(fmt::format("memory {}, backward {}, micro batch {}, logits {}", word_of(kind), backward,
+                                   micro_batch, static_cast<int>(wanted)));
           Config config = small_config();
           config.memory.kind = kind;
           config.data.micro_batch = micro_batch;
@@ -96,13 +96,14 @@ class TwoTargets final : public RandomTokens {
 
 // Asking for all logits makes the last layer compute all rows.
 TEST(LastLayer, LeavesOutTheRowsThatNobodyReadsAndNothingElse) {
-  for (const char* kind : {"none", "rmt", "armt"})
-    for (const char* recompute : {"never", "always"})
+  for (const MemoryKind kind : {MemoryKind::None, MemoryKind::Rmt, MemoryKind::Armt})
+    for (const RecomputeWhen recompute : {RecomputeWhen::Never, RecomputeWhen::Always})
       for (const int64_t micro_batch : {1, 3}) {
-        SCOPED_TRACE(fmt::format("memory {}, recompute {}, micro batch {}", kind, recompute, micro_batch));
+        SCOPED_TRACE(
+            fmt::format("memory {}, recompute {}, micro batch {}", word_of(kind), word_of(recompute), micro_batch));
         Config config = small_config();
         config.memory.kind = kind;
-        config.memory.mask = "block";
+        config.memory.mask = MemoryMask::Block;
         config.tbptt.recompute = recompute;
         config.data.micro_batch = micro_batch;
         config.segment.length = 9;
@@ -138,7 +139,12 @@ TEST(DeepModel, RunsOnAWavefrontWhoseCellsHoldSeveralLayers) {
   config.model.layers = Schedule::most_cells_under_way() / 4 + 1;
   config.model.dim = config.model.ffn = 4;
   config.model.heads = config.model.kv_heads = 1;
-  config.memory = {.kind = "armt", .reset = "sequence", .tokens = 1, .mask = "causal", .key_dim = 2, .nu = 1};
+  config.memory = {.kind = MemoryKind::Armt,
+                   .reset = MemoryReset::Sequence,
+                   .tokens = 1,
+                   .mask = MemoryMask::Causal,
+                   .key_dim = 2,
+                   .nu = 1};
   config.segment.length = 2;
   config.data.length = 6;
   config.data.batch = 1;

@@ -14,10 +14,10 @@ namespace {
 constexpr uint32_t kTrials = 16;
 
 Config strict(Config c) {
-  c.run.deterministic = "strict";
+  c.run.deterministic = Determinism::Strict;
   c.run.block = 4;
   c.data.micro_batch = 0;
-  c.device.dtype = "fp32";
+  c.device.dtype = Precision::Fp32;
   return c;
 }
 
@@ -80,48 +80,48 @@ const Case kCases[] = {
     {"rmt_block_mask_window",
      [](Config& c) {
        c.segment.length = 61;
-       c.memory.mask = "block";
+       c.memory.mask = MemoryMask::Block;
        c.memory.tokens = 5;
-       c.tbptt = {.mode = "window", .window = 2, .recompute = "always"};
+       c.tbptt = {.mode = TbpttMode::Window, .window = 2, .recompute = RecomputeWhen::Always};
      }},
     {"rmt_unbiased_tied",
      [](Config& c) {
        c.segment.length = 37;
        c.model.tied = true;
-       c.tbptt = {.mode = "unbiased", .cut = 0.3};
+       c.tbptt = {.mode = TbpttMode::Unbiased, .cut = 0.3};
      }},
     {"armt",
      [](Config& c) {
-       c.memory = {.kind = "armt", .tokens = 21, .key_dim = 12, .nu = 3};
+       c.memory = {.kind = MemoryKind::Armt, .tokens = 21, .key_dim = 12, .nu = 3};
        c.segment.length = 100;
      }},
     {"armt_window_recompute",
      [](Config& c) {
-       c.memory = {.kind = "armt", .tokens = 3, .key_dim = 8, .nu = 2};
+       c.memory = {.kind = MemoryKind::Armt, .tokens = 3, .key_dim = 8, .nu = 2};
        c.segment.length = 45;
-       c.tbptt = {.mode = "window", .window = 2, .recompute = "always"};
+       c.tbptt = {.mode = TbpttMode::Window, .window = 2, .recompute = RecomputeWhen::Always};
      }},
     {"rmt_in_double",
      [](Config& c) {
-       c.device.dtype = "fp64";
+       c.device.dtype = Precision::Fp64;
        c.model.ffn = 30;
        c.segment.length = 61;
        c.data.length = 130;
      }},
     {"none_one_segment",
      [](Config& c) {
-       c.memory.kind = "none";
+       c.memory.kind = MemoryKind::None;
        c.segment.length = 0;
      }},
     {"none_segments_shorter_than_a_block",
      [](Config& c) {
-       c.memory.kind = "none";
+       c.memory.kind = MemoryKind::None;
        c.segment.length = 30;
        c.run.block = 64;
      }},
     {"none_longer_than_a_chunk_of_the_head",
      [](Config& c) {
-       c.memory.kind = "none";
+       c.memory.kind = MemoryKind::None;
        c.segment.length = 0;
        c.data.length = 1301;
        c.data.batch = 1;
@@ -143,8 +143,8 @@ TEST_P(StrictCases, HaveTheBitsOfOneRankOnEveryMesh) {
   Config config = small_config();
   wide(config);
   config.data.length = 307;
-  config.run.deterministic = "strict";
-  config.device.dtype = "fp32";
+  config.run.deterministic = Determinism::Strict;
+  config.device.dtype = Precision::Fp32;
   GetParam().change(config);
   expect_one_ranks_bits(config, meshes(world().size()));
 }
@@ -154,16 +154,16 @@ INSTANTIATE_TEST_SUITE_P(All, StrictCases, testing::ValuesIn(kCases),
 
 // Rounding to blocks and grids is all that strict changes: in double nearly nothing.
 TEST(Strict, ComputesWhatMeshComputes) {
-  for (const char* kind : {"none", "rmt", "armt"}) {
+  for (const MemoryKind kind : {MemoryKind::None, MemoryKind::Rmt, MemoryKind::Armt}) {
     Config config = small_config();
     config.memory.kind = kind;
     config.mesh = {.data = 0, .segment = 1, .token = 1};
     const Result expected = run(config, world());
-    config.run.deterministic = "strict";
+    config.run.deterministic = Determinism::Strict;
     config.run.block = 4;
     const Result found = run(config, world());
-    EXPECT_NEAR(found.nll / expected.nll, 1, 1e-8) << kind;
-    EXPECT_LE(relative(found.gradients, expected.gradients), 1e-11) << kind;
+    EXPECT_NEAR(found.nll / expected.nll, 1, 1e-8) << word_of(kind);
+    EXPECT_LE(relative(found.gradients, expected.gradients), 1e-11) << word_of(kind);
   }
 }
 

@@ -6,7 +6,7 @@
 
 #include <chrono>
 
-#include "io/manifest.h"
+#include "checkpoint/manifest.h"
 #include "tests/dist/checkpoint_run.h"
 #include "tests/fuzz/fault_log.h"
 #include "tests/fuzz/mutate.h"

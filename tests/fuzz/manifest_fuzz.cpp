@@ -9,7 +9,7 @@
 #include <string>
 
 #include "base/error.h"
-#include "io/manifest.h"
+#include "checkpoint/manifest.h"
 
 using namespace memring;
 

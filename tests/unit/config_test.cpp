@@ -91,7 +91,7 @@ TEST(Config, EveryKeyReadsBackTheValueItPrinted) {
 
 TEST(Config, AKeyOfOneStartStandsOnTheCommandLineAlone) {
   const Config config = parse_config("", "x.ini", {"checkpoint.resume=sound"});
-  EXPECT_EQ(config.checkpoint.resume, "sound");
+  EXPECT_EQ(config.checkpoint.resume.what, ResumeFrom::What::Sound);
   EXPECT_TRUE(changed_keys(parse_config("", "x.ini", {}), config).empty()) << "going back is no other setting";
   EXPECT_EQ(render_config(config).find("resume"), std::string::npos) << "a later start would go back again";
   EXPECT_EQ(config_identity(config).find("resume"), std::string::npos);
@@ -300,7 +300,7 @@ TEST(Config, FixtureTextsParse) {
       "[tbptt]\nmode = window\nwindow = 2\n",
       "rmt_block_window2.h5", {"--mesh.segment=2"});
   EXPECT_EQ(config.model.ffn, 36);
-  EXPECT_EQ(config.memory.mask, "block");
+  EXPECT_EQ(config.memory.mask, MemoryMask::Block);
   EXPECT_EQ(config.tbptt.window, 2);
   EXPECT_EQ(config.mesh.segment, 2);
 }

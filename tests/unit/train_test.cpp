@@ -36,13 +36,13 @@ TEST(LearningRate, WarmsUpLinearlyThenFollowsItsSchedule) {
   const auto rate = [&](int64_t step) { return learning_rate(c, budget(110), step, 7 * step); };
   EXPECT_DOUBLE_EQ(rate(0), 0.1);
   EXPECT_DOUBLE_EQ(rate(9), 1);
-  c.schedule = "cosine";
+  c.schedule = RateSchedule::Cosine;
   EXPECT_DOUBLE_EQ(rate(10), 1);
   EXPECT_NEAR(rate(60), 0.55, 1e-12);
   EXPECT_NEAR(rate(110), 0.1, 1e-12);
-  c.schedule = "linear";
+  c.schedule = RateSchedule::Linear;
   EXPECT_NEAR(rate(35), 0.775, 1e-12);
-  c.schedule = "constant";
+  c.schedule = RateSchedule::Constant;
   c.decay = 0.2;
   EXPECT_DOUBLE_EQ(rate(90), 1);
   EXPECT_NEAR(rate(100), 0.55, 1e-12);
@@ -61,13 +61,13 @@ TEST(LearningRate, FollowsABudgetOfTokensLikeOneOfSteps) {
   c.lr = 1;
   c.min_lr = 0.1;
   for (const int64_t warmup : {0, 10})
-    for (const char* schedule : {"cosine", "linear", "constant"})
+    for (const RateSchedule schedule : {RateSchedule::Cosine, RateSchedule::Linear, RateSchedule::Constant})
       for (int64_t step = 0; step < 110; ++step) {
         c.warmup = warmup;
         c.schedule = schedule;
         EXPECT_NEAR(learning_rate(c, budget(0, 110 * 64), step, step * 64),
                     learning_rate(c, budget(110), step, step * 64), 1e-12)
-            << schedule << " at step " << step << " after a warm-up of " << warmup;
+            << word_of(schedule) << " at step " << step << " after a warm-up of " << warmup;
       }
 }
 
@@ -91,7 +91,7 @@ TEST(LearningRate, FallsWithTheTokensWhereStepsGrow) {
 TEST(LearningRate, EndsWithTheNearerOfTwoBudgets) {
   OptimizerConfig c;
   c.lr = 1;
-  c.schedule = "linear";
+  c.schedule = RateSchedule::Linear;
   EXPECT_DOUBLE_EQ(learning_rate(c, budget(100, 1000), 10, 500), 0.5) << "half of the tokens, a tenth of the steps";
   EXPECT_DOUBLE_EQ(learning_rate(c, budget(100, 1000), 50, 100), 0.5);
 }
@@ -191,7 +191,7 @@ TEST(RunDirectory, ABlockOfRowsBelongsToARunUnderStrictAlone) {
   claim_run_directory(config);
   config.run.block = 128;
   EXPECT_NO_THROW(claim_run_directory(config));
-  config.run.deterministic = "strict";  // the run had no blocks so far
+  config.run.deterministic = Determinism::Strict;  // the run had no blocks so far
   EXPECT_NO_THROW(claim_run_directory(config));
   config.run.block = 64;
   try {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "io/checkpoint.h"
+#include "checkpoint/checkpoint.h"
 #include "io/file.h"
 
 namespace memring {
@@ -24,7 +24,7 @@ using Places = std::array<int64_t, 3>;
 
 struct Manifest {
   CheckpointInfo info;
-  TrainState state;
+  NamedNumbers state;
   DType stored = DType::F32;
   FlatBuffer layout;
   std::vector<Places> places;  ///< one for each entry of `layout`

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "io/manifest.h"
+#include "checkpoint/manifest.h"
 
 #include <fmt/core.h>
 
@@ -9,7 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "io/checkpoint_files.h"
+#include "checkpoint/files.h"
 #include "io/digest.h"
 
 namespace memring {
@@ -57,18 +57,6 @@ int64_t integer_field(const Json& object, const char* key, int64_t least = 0,
   return integer(field(object, key), key, least, most);
 }
 
-double number_field(const Json& object, const char* key) {
-  const Json& value = field(object, key);
-  if (!value.is_number()) reject(fmt::format("\"{}\" is no number", key));
-  return value.get<double>();
-}
-
-bool flag_field(const Json& object, const char* key) {
-  const Json& value = field(object, key);
-  if (!value.is_boolean()) reject(fmt::format("\"{}\" is neither true nor false", key));
-  return value.get<bool>();
-}
-
 void expect_text(const Json& object, const char* key, const std::string& expected) {
   const std::string found = text_field(object, key);
   if (found != expected) reject(fmt::format("\"{}\" is \"{}\"; \"{}\" was expected", key, found, expected));
@@ -105,6 +93,24 @@ void parse_tensors(const Json& tensors, Manifest& manifest) {
   }
 }
 
+NamedNumbers parse_state(const Json& state) {
+  if (!state.is_object()) reject("\"state\" is no list of numbers");
+  NamedNumbers numbers;
+  for (const auto& [name, value] : state.items()) {
+    if (value.is_boolean())
+      numbers.set(name, value.get<bool>());
+    else if (value.is_number_float())
+      numbers.set(name, value.get<double>());
+    else
+      numbers.set(name, integer(value, name.c_str(), 0, std::numeric_limits<int64_t>::max()));
+  }
+  // The first checkpoints of this format do not say: their weights are finite, or they would not have been saved.
+  if (!numbers.has("sound")) numbers.set("sound", numbers.get<int64_t>("skipped_in_row") == 0);
+  (void)step_of(numbers);
+  (void)is_sound(numbers);
+  return numbers;
+}
+
 Manifest parse_body(const Json& root) {
   const Json& version = field(root, "format_version");
   if (version.is_number_integer() && version > kManifestVersion)
@@ -121,25 +127,7 @@ Manifest parse_body(const Json& root) {
   integer_field(root, "block_bytes", kBlockBytes, kBlockBytes);
 
   Manifest manifest;
-  const Json& state = field(root, "state");
-  manifest.state.step = integer_field(root, "step");
-  manifest.state.tokens = integer_field(state, "tokens");
-  manifest.state.skipped = integer_field(state, "skipped");
-  manifest.state.skipped_in_row = integer_field(state, "skipped_in_row");
-  manifest.state.seconds = number_field(state, "seconds");
-  if (state.contains("stage")) {  // not in the first checkpoints of this format
-    manifest.state.stage = integer_field(state, "stage");
-    manifest.state.stage_steps = integer_field(state, "stage_steps");
-    manifest.state.stage_loss = number_field(state, "stage_loss");
-  }
-  if (state.contains("sound")) {
-    manifest.state.loss = number_field(state, "loss");
-    manifest.state.mean_loss = number_field(state, "mean_loss");
-    manifest.state.best_loss = number_field(state, "best_loss");
-    manifest.state.sound = flag_field(state, "sound");
-  } else {  // its weights are finite, or they would not have been saved
-    manifest.state.sound = manifest.state.skipped_in_row == 0;
-  }
+  manifest.state = parse_state(field(root, "state"));
 
   CheckpointInfo& info = manifest.info;
   info.config = text_field(root, "config");
@@ -192,7 +180,9 @@ std::string seal_manifest(const std::string& body) { return body + ending(body);
 
 std::string render_manifest(const Manifest& manifest) {
   const CheckpointInfo& info = manifest.info;
-  const TrainState& state = manifest.state;
+  Json state = Json::object();
+  for (const NamedNumbers::Entry& entry : manifest.state)
+    std::visit([&](auto number) { state[entry.name] = number; }, entry.value);
   Json tensors = Json::array();
   for (size_t i = 0; i < manifest.places.size(); ++i) {
     const FlatEntry& entry = manifest.layout.entries[i];
@@ -203,20 +193,8 @@ std::string render_manifest(const Manifest& manifest) {
   const Json root = {{"format", kFormat},
                      {"format_version", kManifestVersion},
                      {"version", info.version},
-                     {"step", state.step},
-                     {"state",
-                      {{"step", state.step},
-                       {"tokens", state.tokens},
-                       {"skipped", state.skipped},
-                       {"skipped_in_row", state.skipped_in_row},
-                       {"seconds", state.seconds},
-                       {"stage", state.stage},
-                       {"stage_steps", state.stage_steps},
-                       {"stage_loss", state.stage_loss},
-                       {"loss", state.loss},
-                       {"mean_loss", state.mean_loss},
-                       {"best_loss", state.best_loss},
-                       {"sound", state.sound}}},
+                     {"step", step_of(manifest.state)},
+                     {"state", std::move(state)},
                      {"identity", info.identity},
                      {"config", info.config},
                      {"mesh", info.mesh},
@@ -265,10 +243,14 @@ std::string manifest_text(const std::string& checkpoint) {
 }
 
 CheckpointSummary summary_of(const Manifest& manifest, const std::string& path) {
-  CheckpointSummary summary{
-      path, manifest.state.step, manifest.info, manifest.state, manifest.layout, manifest.stored, manifest.file_bytes};
-  if (is_doubted(path)) summary.state.sound = false;
-  return summary;
+  return {.path = path,
+          .step = step_of(manifest.state),
+          .sound = is_sound(manifest.state) && !is_doubted(path),
+          .info = manifest.info,
+          .state = manifest.state,
+          .layout = manifest.layout,
+          .stored = manifest.stored,
+          .bytes = manifest.file_bytes};
 }
 
 std::vector<Piece> pieces_of(const FlatBuffer& layout, const std::vector<Places>& places, int group, Range range,

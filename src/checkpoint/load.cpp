@@ -7,10 +7,11 @@
 #include <map>
 #include <set>
 
-#include "io/agreement.h"
-#include "io/checkpoint.h"
-#include "io/checkpoint_files.h"
-#include "io/manifest.h"
+#include "checkpoint/agreement.h"
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/files.h"
+#include "checkpoint/manifest.h"
+#include "dist/mesh_arithmetic.h"
 
 namespace memring {
 namespace {
@@ -96,8 +97,9 @@ CheckpointSummary load(Communicator& world, const std::string& path, std::option
   if (data.v) expect(data.v, data.weights.dtype(), {data.shard.size()}, "checkpoint v");
 
   const Manifest manifest = shared_manifest(world, path);
-  if (step && *step != manifest.state.step)
-    throw Error(ExitCode::Data, fmt::format("{} holds the manifest of step {}", path, manifest.state.step), kDamaged);
+  if (step && *step != step_of(manifest.state))
+    throw Error(ExitCode::Data, fmt::format("{} holds the manifest of step {}", path, step_of(manifest.state)),
+                kDamaged);
   agree(world, failure_of([&] {
           const Range mine = part_of(manifest.blocks(), world.size(), world.rank());
           const auto faults = check_blocks(manifest, path, mine, 1, data.progress);
@@ -126,7 +128,7 @@ std::string describe_all(const std::vector<std::pair<int64_t, std::string>>& dir
   for (auto at = directories.rbegin(); at != directories.rend(); ++at) {
     std::string about;
     try {
-      if (!read_manifest(at->second).state.sound) about = " (not sound)";
+      if (!read_manifest(at->second).sound) about = " (not sound)";
     } catch (const Error&) {
       about = " (not usable)";
     }
@@ -141,7 +143,7 @@ std::vector<int64_t> candidates(const std::string& directory, const ResumeFrom& 
   std::vector<int64_t> steps;
   if (from.what == ResumeFrom::What::Sound) {
     for (const CheckpointSummary& checkpoint : list_checkpoints(directory))
-      if (checkpoint.state.sound) steps.push_back(checkpoint.step);
+      if (checkpoint.sound) steps.push_back(checkpoint.step);
     if (steps.empty())
       throw Error(ExitCode::Data,
                   fmt::format("{} holds no sound checkpoint; it holds: {}", directory, describe_all(found)),

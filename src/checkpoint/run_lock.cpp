@@ -1,5 +1,7 @@
 // RunLock: flock on <run>/lock. The kernel gives it up with its holder, whatever happens to that process.
 // SPDX-License-Identifier: Apache-2.0
+#include "checkpoint/run_lock.h"
+
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <signal.h>
@@ -12,9 +14,8 @@
 #include <cstring>
 #include <filesystem>
 
+#include "base/handle.h"
 #include "base/machine.h"
-#include "io/checkpoint.h"
-#include "io/file.h"
 
 namespace memring {
 namespace {

@@ -13,30 +13,16 @@
 #include <vector>
 
 #include "base/ids.h"
+#include "checkpoint/named_numbers.h"
 #include "dist/communicator.h"
-#include "dist/mesh.h"
 #include "dist/progress.h"
 
 namespace memring {
 
-/// What must survive besides weights and optimizer moments. Memory is fresh at each sequence, so these are only
-/// counters, and where the curriculum stands.
-struct TrainState {
-  int64_t step = 0;     ///< optimizer steps done
-  int64_t tokens = 0;   ///< text tokens trained on
-  int64_t skipped = 0;  ///< steps skipped because the gradient was not finite
-  int64_t skipped_in_row = 0;
-  double seconds = 0;  ///< spent training, over all restarts
-
-  int64_t stage = 0;        ///< stages of the curriculum that are behind it; all of them once the last is learned
-  int64_t stage_steps = 0;  ///< steps done in the one it is in
-  double stage_loss = 0;    ///< running average over its batches of full length; 0: none yet
-
-  double loss = 0;       ///< the last one that was a number, nats per token
-  double mean_loss = 0;  ///< running average of it; 0: none yet
-  double best_loss = 0;  ///< the smallest that this average was; 0: none yet
-  bool sound = true;     ///< weights that learn (train/soundness.h), not what a diverged run leaves behind
-};
+/// The two numbers of a saved state that mean something here. "step", the optimizer steps done, names its checkpoint;
+/// "sound" is false of what a diverged run leaves behind, which never pushes out weights that learn.
+int64_t step_of(const NamedNumbers& state);
+bool is_sound(const NamedNumbers& state);
 
 /// One rank's part of what is saved or loaded: its shard [begin, end) of the model's flat buffers. All three views have
 /// one data type, fp32 or fp64.
@@ -45,7 +31,7 @@ struct CheckpointData {
   Range shard;
   View<> weights;  ///< [layout.size]: whole on every rank
   View<> m, v;     ///< [shard.size()]
-  TrainState state;
+  NamedNumbers state;
   Progress* progress = nullptr;  ///< advances with every block written, checked or read: a large checkpoint is no hang
 };
 
@@ -64,7 +50,7 @@ struct WriterOptions {
   /// The checkpoint of this step calls itself sound and has proved not to be; -1: none.
   int64_t doubted = -1;
   /// On rank 0, in the writer's thread, behind each commit.
-  std::function<void(const TrainState&)> committed = {};
+  std::function<void(const NamedNumbers& state)> committed = {};
 };
 
 /// Writes in the background: save() copies this rank's shard into a private buffer taken at construction and returns; a
@@ -104,8 +90,9 @@ class CheckpointWriter {
 struct CheckpointSummary {
   std::string path;
   int64_t step = 0;
+  bool sound = true;  ///< as its state says, unless a later start has found otherwise
   CheckpointInfo info;
-  TrainState state;
+  NamedNumbers state;
   FlatBuffer layout;
   DType stored = DType::F32;  ///< data type of the tensors in the file
   int64_t bytes = 0;          ///< of the file
@@ -123,12 +110,6 @@ std::vector<std::string> verify_checkpoint(const std::string& path, Progress* pr
 /// Reads and checks the manifest in a checkpoint's directory. Throws Error(Data) with what is wrong.
 CheckpointSummary read_manifest(const std::string& path);
 
-/// Which checkpoint to take: the newest, the newest sound one, or that of a step and no other.
-struct ResumeFrom {
-  enum class What : uint8_t { Newest, Sound, Step } what = What::Newest;
-  int64_t step = 0;  ///< of What::Step
-};
-
 /// Loads the newest good checkpoint, of those that `from` allows. A damaged one is named in `warnings` (the same on
 /// every rank) and the one before it is taken; where one is removed while it is read (a run prunes), the newest that is
 /// there then; one that the system refuses to read is Error(Io). Fills weights (all), m and v (the shard; left alone
@@ -142,30 +123,5 @@ std::optional<CheckpointSummary> load_newest(Communicator& world, const std::str
                                              std::vector<std::string>& warnings, const ResumeFrom& from = {});
 /// One checkpoint by the path of its directory (for `eval`). Throws Error(Data) when it is not good. Collective.
 CheckpointSummary load_checkpoint(Communicator& world, const std::string& path, CheckpointData& data);
-
-/// `here`: the holder is a living process of this host; otherwise it may be one that its host has lost.
-class RunInUse : public Error {
- public:
-  RunInUse(const std::string& message, const std::string& hint, bool here)
-      : Error(ExitCode::Usage, message, hint), here_(here) {}
-  bool here() const { return here_; }
-
- private:
-  bool here_;
-};
-
-/// Keeps a second job out of a run directory: an exclusively locked file, <run>/lock, that names the holder's host and
-/// process. The lock is the system's and ends with the process, so a file left behind blocks nobody. For rank 0.
-class RunLock {
- public:
-  /// Creates the directory when missing. Never waits: throws RunInUse naming the holder.
-  explicit RunLock(const std::string& run_directory);
-  ~RunLock();
-  RunLock(const RunLock&) = delete;
-  RunLock& operator=(const RunLock&) = delete;
-
- private:
-  int fd_ = -1;
-};
 
 }  // namespace memring

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "io/checkpoint_part.h"
+#include "checkpoint/part.h"
 
 #include <fcntl.h>
 #include <fmt/core.h>
@@ -13,7 +13,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "io/checkpoint_files.h"
+#include "checkpoint/files.h"
 #include "io/hdf5.h"
 
 namespace memring {
@@ -100,18 +100,13 @@ void lay_out(Manifest& manifest, const std::string& path) {
   Hdf5Writer file = create_nameless(name);
   file.write_attribute("format", std::string("memring-checkpoint-1"));
   file.create_group("state");
-  file.write_attribute("step", manifest.state.step, "state");
-  file.write_attribute("tokens", manifest.state.tokens, "state");
-  file.write_attribute("skipped", manifest.state.skipped, "state");
-  file.write_attribute("skipped_in_row", manifest.state.skipped_in_row, "state");
-  file.write_attribute("seconds", manifest.state.seconds, "state");
-  file.write_attribute("stage", manifest.state.stage, "state");
-  file.write_attribute("stage_steps", manifest.state.stage_steps, "state");
-  file.write_attribute("stage_loss", manifest.state.stage_loss, "state");
-  file.write_attribute("loss", manifest.state.loss, "state");
-  file.write_attribute("mean_loss", manifest.state.mean_loss, "state");
-  file.write_attribute("best_loss", manifest.state.best_loss, "state");
-  file.write_attribute("sound", int64_t{manifest.state.sound}, "state");
+  for (const NamedNumbers::Entry& entry : manifest.state)
+    std::visit(
+        [&](auto number) {
+          using Stored = std::conditional_t<std::is_same_v<decltype(number), double>, double, int64_t>;
+          file.write_attribute(entry.name, Stored{number}, "state");
+        },
+        entry.value);
   // Group by group: in the file too a shard is then a few long runs of bytes.
   for (size_t group = 0; group < kGroups.size(); ++group)
     for (size_t i = 0; i < manifest.places.size(); ++i) {

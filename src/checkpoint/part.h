@@ -5,7 +5,7 @@
 #include <array>
 #include <string>
 
-#include "io/manifest.h"
+#include "checkpoint/manifest.h"
 
 namespace memring {
 

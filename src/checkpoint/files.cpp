@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "io/checkpoint_files.h"
+#include "checkpoint/files.h"
 
 #include <fcntl.h>
 #include <fmt/core.h>
@@ -17,8 +17,8 @@
 
 #include "base/error.h"
 #include "base/machine.h"
+#include "checkpoint/manifest.h"
 #include "io/file.h"
-#include "io/manifest.h"
 
 namespace memring {
 namespace fs = std::filesystem;
@@ -181,7 +181,7 @@ void prune(const std::string& directory, int64_t keep, int64_t doubted, std::map
   int64_t good = 0;
   bool sound = false;  // one that stays
   for (const CheckpointSummary& checkpoint : list_checkpoints(directory)) {
-    const bool counts_as_sound = checkpoint.state.sound && checkpoint.step != doubted;
+    const bool counts_as_sound = checkpoint.sound && checkpoint.step != doubted;
     if (good >= keep && (sound || !counts_as_sound)) {
       // Renamed first: a removal that is cut short leaves no half of a checkpoint under a checkpoint's name.
       const std::string aside = directory + "/" + temporary_name(checkpoint.step);

@@ -1,13 +1,16 @@
 // Checkpoints at rest: list, check, describe.
 // SPDX-License-Identifier: Apache-2.0
-#include "io/checkpoint.h"
+#include "checkpoint/checkpoint.h"
 
 #include <fmt/core.h>
 
-#include "io/checkpoint_files.h"
-#include "io/manifest.h"
+#include "checkpoint/files.h"
+#include "checkpoint/manifest.h"
 
 namespace memring {
+
+int64_t step_of(const NamedNumbers& state) { return state.get<int64_t>("step"); }
+bool is_sound(const NamedNumbers& state) { return state.get<bool>("sound"); }
 
 CheckpointSummary read_manifest(const std::string& path) {
   return summary_of(parse_manifest(manifest_text(path), path + "/" + kManifestFile), path);

@@ -17,11 +17,11 @@
 #include <thread>
 
 #include "base/arena.h"
-#include "io/agreement.h"
-#include "io/checkpoint.h"
-#include "io/checkpoint_files.h"
-#include "io/checkpoint_part.h"
-#include "io/manifest.h"
+#include "checkpoint/agreement.h"
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/files.h"
+#include "checkpoint/manifest.h"
+#include "checkpoint/part.h"
 
 namespace memring {
 namespace {
@@ -123,7 +123,7 @@ void CheckpointWriter::State::lay_out_everywhere(const CheckpointData& data, con
   manifest = Manifest{info, data.state, dtype, layout, std::vector<Places>(layout.entries.size()), 0, {}};
   std::optional<Failure> failure;
   if (rank == 0) {
-    temporary = directory + "/" + temporary_name(data.state.step);
+    temporary = directory + "/" + temporary_name(step_of(data.state));
     failure = failure_of([&] {
       if (folder_id(directory) != folder)
         throw Error(ExitCode::Io, fmt::format("{} is another folder now than when this run began", directory),
@@ -142,7 +142,7 @@ void CheckpointWriter::State::lay_out_everywhere(const CheckpointData& data, con
   failure = first_failure(world, failure);
   if (failure)
     throw Error(ExitCode::Io,
-                fmt::format("the checkpoint of step {} cannot be saved: {}", data.state.step, failure->text),
+                fmt::format("the checkpoint of step {} cannot be saved: {}", step_of(data.state), failure->text),
                 failure->hint);
   broadcast_text(world, temporary);
   world.broadcast(View<int64_t>(&manifest.file_bytes, {1}), 0);
@@ -231,18 +231,18 @@ void CheckpointWriter::State::commit() {
     complete_digests(manifest, temporary + "/" + kStateFile, progress);
     write_text_file(temporary + "/" + kManifestFile, render_manifest(manifest));
     sync_folder(temporary);
-    replaced = publish(temporary, directory + "/" + checkpoint_name(manifest.state.step));
+    replaced = publish(temporary, directory + "/" + checkpoint_name(step_of(manifest.state)));
   } catch (...) {
     remove_quietly(temporary);
     throw;
   }
   took = seconds_since(start);
-  committed = manifest.state.step;
-  verified[manifest.state.step] = true;  // every rank compared its bytes with its copy
+  committed = step_of(manifest.state);
+  verified[step_of(manifest.state)] = true;  // every rank compared its bytes with its copy
   // From here on nothing takes it back.
   if (const auto failure = clean_up(replaced)) {
     const std::lock_guard lock(mutex);
-    warning = fmt::format("the checkpoint of step {} is saved, but {}. {}", manifest.state.step, failure->text,
+    warning = fmt::format("the checkpoint of step {} is saved, but {}. {}", step_of(manifest.state), failure->text,
                           failure->hint);
   }
 }
@@ -289,7 +289,7 @@ void CheckpointWriter::State::finish() {
   took = seconds;
   if (!failure) return;
   throw Error(ExitCode::Io,
-              fmt::format("the checkpoint of step {} ({} bytes) was not saved: {}", manifest.state.step,
+              fmt::format("the checkpoint of step {} ({} bytes) was not saved: {}", step_of(manifest.state),
                           manifest.file_bytes, failure->text),
               failure->hint.empty() ? "Check the disk and the folder." : failure->hint);
 }

@@ -1,0 +1,113 @@
+// Choices that a user writes as a word: an enum each, and one table of its names, which parsing, help, printing and
+// messages share.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+#include "base/ids.h"
+
+namespace memring {
+
+/// `words(E)` gives all of an enum, in the order of help.
+template <class E>
+struct Word {
+  E value;
+  std::string_view name;
+};
+
+/// run.deterministic: what gives the same bits.
+enum class Determinism : uint8_t { Mesh, Strict };
+constexpr auto words(Determinism) {
+  return std::to_array<Word<Determinism>>({{Determinism::Mesh, "mesh"}, {Determinism::Strict, "strict"}});
+}
+
+/// run.on_usr1: what a run does on SIGUSR1.
+enum class OnUsr1 : uint8_t { Stop, Continue };
+constexpr auto words(OnUsr1) {
+  return std::to_array<Word<OnUsr1>>({{OnUsr1::Stop, "stop"}, {OnUsr1::Continue, "continue"}});
+}
+
+/// device.kind
+enum class DeviceKind : uint8_t { Auto, Cpu };
+constexpr auto words(DeviceKind) {
+  return std::to_array<Word<DeviceKind>>({{DeviceKind::Auto, "auto"}, {DeviceKind::Cpu, "cpu"}});
+}
+
+/// device.dtype: operands of matrix products.
+enum class Precision : uint8_t { Auto, Fp32, Bf16, Fp64 };
+constexpr auto words(Precision) {
+  return std::to_array<Word<Precision>>(
+      {{Precision::Auto, "auto"}, {Precision::Fp32, "fp32"}, {Precision::Bf16, "bf16"}, {Precision::Fp64, "fp64"}});
+}
+
+/// device.isa: of our own loops.
+enum class LoopIsa : uint8_t { Auto, Baseline, Avx2, Avx512 };
+constexpr auto words(LoopIsa) {
+  return std::to_array<Word<LoopIsa>>(
+      {{LoopIsa::Auto, "auto"}, {LoopIsa::Baseline, "baseline"}, {LoopIsa::Avx2, "avx2"}, {LoopIsa::Avx512, "avx512"}});
+}
+
+constexpr auto words(MemoryKind) {
+  return std::to_array<Word<MemoryKind>>(
+      {{MemoryKind::None, "none"}, {MemoryKind::Rmt, "rmt"}, {MemoryKind::Armt, "armt"}});
+}
+
+/// memory.reset: where a memory starts anew.
+enum class MemoryReset : uint8_t { Sequence, Segment };
+constexpr auto words(MemoryReset) {
+  return std::to_array<Word<MemoryReset>>({{MemoryReset::Sequence, "sequence"}, {MemoryReset::Segment, "segment"}});
+}
+
+constexpr auto words(MemoryMask) {
+  return std::to_array<Word<MemoryMask>>({{MemoryMask::Causal, "causal"}, {MemoryMask::Block, "block"}});
+}
+
+/// tbptt.mode
+enum class TbpttMode : uint8_t { Full, Window, Unbiased };
+constexpr auto words(TbpttMode) {
+  return std::to_array<Word<TbpttMode>>(
+      {{TbpttMode::Full, "full"}, {TbpttMode::Window, "window"}, {TbpttMode::Unbiased, "unbiased"}});
+}
+
+/// tbptt.recompute
+enum class RecomputeWhen : uint8_t { Auto, Always, Never };
+constexpr auto words(RecomputeWhen) {
+  return std::to_array<Word<RecomputeWhen>>(
+      {{RecomputeWhen::Auto, "auto"}, {RecomputeWhen::Always, "always"}, {RecomputeWhen::Never, "never"}});
+}
+
+/// data.kind: a token file, or a memory task.
+enum class DataKind : uint8_t { Tokens, Memorize, Detect, Reasoning, Associative, Copy };
+constexpr auto words(DataKind) {
+  return std::to_array<Word<DataKind>>({{DataKind::Tokens, "tokens"},
+                                        {DataKind::Memorize, "memorize"},
+                                        {DataKind::Detect, "detect"},
+                                        {DataKind::Reasoning, "reasoning"},
+                                        {DataKind::Associative, "associative"},
+                                        {DataKind::Copy, "copy"}});
+}
+
+/// optimizer.schedule: the course of the learning rate.
+enum class RateSchedule : uint8_t { Cosine, Linear, Constant };
+constexpr auto words(RateSchedule) {
+  return std::to_array<Word<RateSchedule>>(
+      {{RateSchedule::Cosine, "cosine"}, {RateSchedule::Linear, "linear"}, {RateSchedule::Constant, "constant"}});
+}
+
+/// checkpoint.resume; a step is written as its number.
+constexpr auto words(ResumeFrom::What) {
+  return std::to_array<Word<ResumeFrom::What>>(
+      {{ResumeFrom::What::Newest, "newest"}, {ResumeFrom::What::Sound, "sound"}});
+}
+
+template <class E>
+constexpr std::string_view word_of(E value) {
+  for (const Word<E>& word : words(value))
+    if (word.value == value) return word.name;
+  return {};
+}
+
+}  // namespace memring
