@@ -10,6 +10,7 @@ SPDX-License-Identifier: Apache-2.0
 import argparse
 import itertools
 import json
+import os
 import pathlib
 import random
 import subprocess
@@ -57,7 +58,8 @@ def cases():
 
 
 def run(*command, codes=(0,)):
-    result = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=600, check=False)
+    result = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=600,
+                            check=False, env={**os.environ, "OMP_WAIT_POLICY": "passive"})  # threads may outnumber free cores
     if result.returncode not in codes:
         print(f"compare_bits.py: `{' '.join(map(str, command))}` ended with {result.returncode}:\n{result.stderr.strip()[-800:]}",
               file=sys.stderr)
