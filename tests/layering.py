@@ -44,6 +44,14 @@ LIBRARIES = {
     r"(.*/)?dnnl\w*\.h(pp)?": ["kernels/*", "src/app/doctor.cpp"],
 }
 
+# Header of kernels (a regular expression): the files that may include it. An operator's front, <op>/<op>.cpp, alone knows
+# its backends, and alone checks its contract. {op}: the header's folder, {folder}: that of the file that includes it.
+PRIVATE = {
+    r"kernels/(?P<op>\w+)/cpu\.h": ["kernels/{op}/{op}.cpp", "kernels/{op}/cpu.cpp"],
+    r"kernels/(?P<op>\w+)/ref\.h": ["kernels/{op}/{op}.cpp", "kernels/*/ref.cpp"],
+    r"kernels/common/checks\.h": ["kernels/{folder}/{folder}.cpp", "kernels/common/checks.cpp"],
+}
+
 INCLUDE = re.compile(r'\s*#\s*include\s*([<"])([^">]+)[">]')
 CONDITIONAL = re.compile(r"\s*#\s*(if|ifdef|ifndef|elif|else)\b")
 SOURCES = {".h", ".cpp", ".cu", ".cuh"}
@@ -66,6 +74,15 @@ def included_folder(include):
     return f"src/{first}" if slash and f"src/{first}" in ALLOWED else None
 
 
+def private_places(path, include):
+    """The files that may include this header when it is one of PRIVATE, as `path` would; else None."""
+    for pattern, places in PRIVATE.items():
+        header = re.fullmatch(pattern, include)
+        if header:
+            return [place.format(folder=path.split("/")[1], **header.groupdict()) for place in places]
+    return None
+
+
 def check_include(path, quote, include):
     folder = folder_of(path)
     if quote == "<":
@@ -73,6 +90,9 @@ def check_include(path, quote, include):
             if re.fullmatch(pattern, include) and not any(fnmatch.fnmatch(path, place) for place in places):
                 return f"includes <{include}>, which only {' and '.join(places)} may"
         return None
+    places = private_places(path, include)
+    if places and not any(fnmatch.fnmatch(path, place) for place in places):
+        return f'includes "{include}", which only {" and ".join(places)} may'
     target = included_folder(include)
     if target is None:
         return f'includes "{include}"; an include is written from the root and starts with the name of a folder'
@@ -151,11 +171,17 @@ def self_test():
         "src/engine/good.cpp": licence + '#include "dist/mesh.h"\n#include "memory/memory.h"\n#include "engine/own.h"\n',
         "dist/good.cpp": licence + '#include <mpi.h>\n// #include "train/loop.h"\n#if 1\n#endif\n',
         "tests/unit/good.cpp": licence + '#include "app/command.h"\n#include <hdf5.h>\n',
+        "kernels/norm/norm.cpp": licence + '#include "kernels/norm/cpu.h"\n#include "kernels/norm/ref.h"\n'
+                                           '#include "kernels/common/checks.h"\n',
+        "kernels/norm/ref.cpp": licence + '#include "kernels/norm/ref.h"\n#include "kernels/linear/ref.h"\n',
         "launch/good.sh": "#!/bin/sh\n# " + LICENCE + "\n",
         "src/base/upward.h": licence + '#pragma once\n\n#include "kernels/linear/linear.h"\n',
         "src/model/rank.cpp": licence + '  #  include "dist/mesh.h"\n',
         "src/train/app.cpp": licence + '#include "app/command.h"\n',
         "kernels/linear/mpi.cpp": licence + "#include <mpi.h>\n",
+        "kernels/norm/cpu.cpp": licence + '#include "kernels/norm/cpu.h"\n#include "kernels/norm/ref.h"\n'
+                                          '#include "kernels/linear/cpu.h"\n#include "kernels/common/checks.h"\n',
+        "src/model/backend.cpp": licence + '#include "kernels/linear/linear.h"\n#include "kernels/linear/cpu.h"\n',
         "dist/mpi.h": licence + "#pragma once\n#include <mpi.h>\n",
         "src/data/hdf5.cpp": licence + "#include <H5public.h>\n",
         "src/engine/dnnl.cpp": licence + "#include <oneapi/dnnl/dnnl.hpp>\n",
@@ -168,6 +194,7 @@ def self_test():
         "tests/e2e/licence.py": "print()\n",
     }
     expected = {"src/base/upward.h:4", "src/model/rank.cpp:2", "src/train/app.cpp:2", "kernels/linear/mpi.cpp:2",
+                "kernels/norm/cpu.cpp:3", "kernels/norm/cpu.cpp:4", "kernels/norm/cpu.cpp:5", "src/model/backend.cpp:3",
                 "dist/mpi.h:3", "src/data/hdf5.cpp:2", "src/engine/dnnl.cpp:2", "kernels/relative.cpp:2",
                 "src/io/rank.cpp:2", "src/helpers/new.cpp:1", "src/io/switch.h:3", "src/io/twice.h:1",
                 "tests/e2e/licence.py:1"}

@@ -1,16 +1,13 @@
-// AdamW: checks, the choice of reference or fast path, and the fast path in fp32.
+// AdamW: the fast path in fp32.
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/adamw/adamw.h"
+#include "kernels/adamw/cpu.h"
 
 #include <cmath>
 
-#include "base/profile.h"
 #include "kernels/adamw/loops.h"
-#include "kernels/adamw/ref.h"
-#include "kernels/common/checks.h"
 #include "kernels/common/dispatch.h"
 
-namespace memring {
+namespace memring::cpu {
 namespace {
 
 AdamWFactors factors_of(const AdamW::Settings& s) {
@@ -30,24 +27,13 @@ AdamWFactors factors_of(const AdamW::Settings& s) {
 
 }  // namespace
 
-void AdamW::step(Queue& queue, View<> w, View<> m, View<> v, ConstView<> grad, const Settings& settings) {
-  const DType dtype = expect_float(w, 1, "AdamW w");
-  expect(m, dtype, w.shape(), "AdamW m");
-  expect(v, dtype, w.shape(), "AdamW v");
-  expect(grad, dtype, w.shape(), "AdamW grad");
-  check(settings.step >= 1, fmt::format("AdamW counts steps from 1, found {}", settings.step));
-  const Timed timed(queue, "AdamW step", 0, w, m, v, grad, w, m, v);
-  if (queue.reference(dtype))
-    return by_float_type(dtype, [&]<class T>() {
-      reference::adamw_step(w.as<T>(), m.as<T>(), v.as<T>(), grad.as<T>(), w.size(), settings);
-    });
+void adamw_step(const Queue& queue, float* w, float* m, float* v, const float* grad, int64_t count,
+                const AdamW::Settings& settings) {
   const AdamWLoops& loops = MEMRING_LOOPS(queue, adamw_loops);
   const AdamWFactors factors = factors_of(settings);
-  float *const weights = w.as<float>(), *const first = m.as<float>(), *const second = v.as<float>();
-  const float* const gradient = grad.as<float>();
-  parallel_flat(queue, w.size(), [&](int64_t begin, int64_t end) {
-    loops.step(weights + begin, first + begin, second + begin, gradient + begin, end - begin, factors);
+  parallel_flat(queue, count, [&](int64_t begin, int64_t end) {
+    loops.step(w + begin, m + begin, v + begin, grad + begin, end - begin, factors);
   });
 }
 
-}  // namespace memring
+}  // namespace memring::cpu

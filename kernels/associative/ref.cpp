@@ -1,4 +1,4 @@
-// Feature map and associative memory, reference. A state's A [keys, dim] is stored as a linear layer stores weights of
+// Associative memory, reference. A state's A [keys, dim] is stored as a linear layer stores weights of
 // `keys` outputs and `dim` inputs, so the three products of that layer's reference serve here.
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/associative/ref.h"
@@ -7,7 +7,6 @@
 #include <cmath>
 #include <vector>
 
-#include "kernels/associative/associative.h"
 #include "kernels/linear/ref.h"
 
 namespace memring::reference {
@@ -25,7 +24,7 @@ T dot(const T* a, const T* b, int64_t count) {
 
 /// k · z + eps
 template <class T>
-T denominator(const T* k, MemoryState<const T> state, int64_t keys) {
+T denominator(const T* k, AssociativeState<const T> state, int64_t keys) {
   return (state.z ? dot(k, state.z, keys) : T(0)) + kEps<T>;
 }
 
@@ -41,19 +40,19 @@ T sigmoid(T x) {
 
 /// y [rows, dim] = (+=) x [rows, keys] A
 template <class T>
-void through_memory(T* y, Write write, const T* x, const T* A, MemoryExtent e) {
+void through_memory(T* y, Write write, const T* x, const T* A, AssociativeExtents e) {
   linear_input_gradient(y, write, x, A, e.rows, e.dim, e.keys, e.products);
 }
 
 /// y [rows, keys] = (+=) x [rows, dim] Aᵀ
 template <class T>
-void back_through_memory(T* y, Write write, const T* x, const T* A, MemoryExtent e) {
+void back_through_memory(T* y, Write write, const T* x, const T* A, AssociativeExtents e) {
   linear_forward(y, write, x, A, e.rows, e.dim, e.keys, e.products);
 }
 
 /// A += kᵀ v
 template <class T>
-void outer_products(T* A, const T* k, const T* v, MemoryExtent e) {
+void outer_products(T* A, const T* k, const T* v, AssociativeExtents e) {
   linear_weight_gradient(A, k, v, e.rows, e.dim, e.keys, e.products);
 }
 
@@ -65,53 +64,12 @@ void copy_or_zero(T* y, const T* x, int64_t count) {
     std::fill_n(y, count, T(0));
 }
 
-/// u = [relu(x); relu(-x)]
-template <class T>
-std::vector<T> halves(const T* x, int64_t key_dim) {
-  std::vector<T> u(static_cast<size_t>(2 * key_dim));
-  for (int64_t i = 0; i < key_dim; ++i) {
-    u[static_cast<size_t>(i)] = std::max(x[i], T(0));
-    u[static_cast<size_t>(i + key_dim)] = std::max(-x[i], T(0));
-  }
-  return u;
-}
-
 }  // namespace
-
-template <class T>
-void dpfp_forward(T* phi, const T* x, int64_t rows, int64_t key_dim, int64_t nu) {
-  const int64_t width = 2 * key_dim;
-  for (int64_t r = 0; r < rows; ++r, x += key_dim) {
-    const std::vector<T> u = halves(x, key_dim);
-    for (int64_t j = 1; j <= nu; ++j, phi += width)
-      for (int64_t i = 0; i < width; ++i)
-        phi[i] = u[static_cast<size_t>(i)] * u[static_cast<size_t>((i - j % width + width) % width)];
-  }
-}
-
-// Feature i of block j is u_i u_{i-j}: it sends a gradient to both.
-template <class T>
-void dpfp_backward(T* dx, const T* d_phi, const T* x, int64_t rows, int64_t key_dim, int64_t nu) {
-  const int64_t width = 2 * key_dim;
-  for (int64_t r = 0; r < rows; ++r, x += key_dim, dx += key_dim) {
-    const std::vector<T> u = halves(x, key_dim);
-    std::vector<T> du(u.size(), T(0));
-    for (int64_t j = 1; j <= nu; ++j, d_phi += width)
-      for (int64_t i = 0; i < width; ++i) {
-        const auto here = static_cast<size_t>(i), there = static_cast<size_t>((i - j % width + width) % width);
-        du[here] += d_phi[i] * u[there];
-        du[there] += d_phi[i] * u[here];
-      }
-    for (int64_t i = 0; i < key_dim; ++i) {
-      const T positive = du[static_cast<size_t>(i)], negative = du[static_cast<size_t>(i + key_dim)];
-      dx[i] = x[i] > 0 ? positive : x[i] < 0 ? -negative : T(0);
-    }
-  }
-}
 
 // With p = phi / den:  y += p A.
 template <class T>
-void memory_read(T* y, T* phi, MemoryState<const T> state, Associative::Smallest& smallest, MemoryExtent e) {
+void associative_read(T* y, T* phi, AssociativeState<const T> state, Associative::Smallest& smallest,
+                      AssociativeExtents e) {
   for (int64_t r = 0; r < e.rows; ++r) {
     T* const p = phi + r * e.keys;
     const T den = denominator<T>(p, state, e.keys);
@@ -124,8 +82,8 @@ void memory_read(T* y, T* phi, MemoryState<const T> state, Associative::Smallest
 // dp = A dy;  dA += p dyᵀ;  d_den = -(dp · p) / den, and den = phi · z + eps:
 //     dz += d_den phi = -(dp · p) p,   d_phi = dp / den + d_den z = (dp - (dp · p) z) / den
 template <class T>
-void memory_read_backward(T* d_phi, MemoryState<T> d_state, const T* dy, T* phi, MemoryState<const T> state,
-                          MemoryExtent e) {
+void associative_read_backward(T* d_phi, AssociativeState<T> d_state, const T* dy, T* phi,
+                               AssociativeState<const T> state, AssociativeExtents e) {
   if (!state.A) return std::fill_n(d_phi, e.rows * e.keys, T(0)), void();
   std::vector<T> den(static_cast<size_t>(e.rows));
   for (int64_t r = 0; r < e.rows; ++r) {
@@ -145,8 +103,8 @@ void memory_read_backward(T* d_phi, MemoryState<T> d_state, const T* dy, T* phi,
 }
 
 template <class T>
-void memory_write(MemoryState<T> new_state, MemoryRows<const T> rows, MemoryState<const T> state, T* delta,
-                  Associative::Smallest& smallest, MemoryExtent e) {
+void associative_write(AssociativeState<T> new_state, AssociativeRows<const T> rows, AssociativeState<const T> state,
+                       T* delta, Associative::Smallest& smallest, AssociativeExtents e) {
   copy_or_zero(new_state.A, state.A, e.keys * e.dim);
   copy_or_zero(new_state.z, state.z, e.keys);
   std::fill_n(delta, e.rows * e.dim, T(0));
@@ -169,8 +127,9 @@ void memory_write(MemoryState<T> new_state, MemoryRows<const T> rows, MemoryStat
 //     d_beta = (k G) · w,   dv = beta (k G),   d_old = -dv,   d_num = d_old / den,   d_den = -(d_old · old) / den
 //     dk = beta G w + gamma g + A d_num + d_den z,   dA = G + sum of k d_numᵀ,   dz = g + sum of d_den k
 template <class T>
-void memory_write_backward(MemoryRows<T> d, MemoryState<T> d_state, MemoryState<const T> d_new,
-                           MemoryRows<const T> rows, MemoryState<const T> state, T* old, T* d_den, MemoryExtent e) {
+void associative_write_backward(AssociativeRows<T> d, AssociativeState<T> d_state, AssociativeState<const T> d_new,
+                                AssociativeRows<const T> rows, AssociativeState<const T> state, T* old, T* d_den,
+                                AssociativeExtents e) {
   std::fill_n(old, e.rows * e.dim, T(0));
   if (state.A) through_memory(old, Write::Overwrite, rows.k, state.A, e);
   through_memory(d.v, Write::Overwrite, rows.k, d_new.A, e);
@@ -205,24 +164,23 @@ void memory_write_backward(MemoryRows<T> d, MemoryState<T> d_state, MemoryState<
     for (int64_t i = 0; i < e.keys; ++i) d_state.z[i] += d_den[r] * rows.k[r * e.keys + i];
 }
 
-template void dpfp_forward(float*, const float*, int64_t, int64_t, int64_t);
-template void dpfp_backward(float*, const float*, const float*, int64_t, int64_t, int64_t);
-template void memory_read(float*, float*, MemoryState<const float>, Associative::Smallest&, MemoryExtent);
-template void memory_read_backward(float*, MemoryState<float>, const float*, float*, MemoryState<const float>,
-                                   MemoryExtent);
-template void memory_write(MemoryState<float>, MemoryRows<const float>, MemoryState<const float>, float*,
-                           Associative::Smallest&, MemoryExtent);
-template void memory_write_backward(MemoryRows<float>, MemoryState<float>, MemoryState<const float>,
-                                    MemoryRows<const float>, MemoryState<const float>, float*, float*, MemoryExtent);
-template void dpfp_forward(double*, const double*, int64_t, int64_t, int64_t);
-template void dpfp_backward(double*, const double*, const double*, int64_t, int64_t, int64_t);
-template void memory_read(double*, double*, MemoryState<const double>, Associative::Smallest&, MemoryExtent);
-template void memory_read_backward(double*, MemoryState<double>, const double*, double*, MemoryState<const double>,
-                                   MemoryExtent);
-template void memory_write(MemoryState<double>, MemoryRows<const double>, MemoryState<const double>, double*,
-                           Associative::Smallest&, MemoryExtent);
-template void memory_write_backward(MemoryRows<double>, MemoryState<double>, MemoryState<const double>,
-                                    MemoryRows<const double>, MemoryState<const double>, double*, double*,
-                                    MemoryExtent);
+template void associative_read(float*, float*, AssociativeState<const float>, Associative::Smallest&,
+                               AssociativeExtents);
+template void associative_read_backward(float*, AssociativeState<float>, const float*, float*,
+                                        AssociativeState<const float>, AssociativeExtents);
+template void associative_write(AssociativeState<float>, AssociativeRows<const float>, AssociativeState<const float>,
+                                float*, Associative::Smallest&, AssociativeExtents);
+template void associative_write_backward(AssociativeRows<float>, AssociativeState<float>, AssociativeState<const float>,
+                                         AssociativeRows<const float>, AssociativeState<const float>, float*, float*,
+                                         AssociativeExtents);
+template void associative_read(double*, double*, AssociativeState<const double>, Associative::Smallest&,
+                               AssociativeExtents);
+template void associative_read_backward(double*, AssociativeState<double>, const double*, double*,
+                                        AssociativeState<const double>, AssociativeExtents);
+template void associative_write(AssociativeState<double>, AssociativeRows<const double>, AssociativeState<const double>,
+                                double*, Associative::Smallest&, AssociativeExtents);
+template void associative_write_backward(AssociativeRows<double>, AssociativeState<double>,
+                                         AssociativeState<const double>, AssociativeRows<const double>,
+                                         AssociativeState<const double>, double*, double*, AssociativeExtents);
 
 }  // namespace memring::reference

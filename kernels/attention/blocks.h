@@ -11,7 +11,7 @@
 
 #include "base/queue.h"
 #include "kernels/attention/loops.h"
-#include "kernels/attention/ref.h"
+#include "kernels/attention/operands.h"
 #include "kernels/common/gemm.h"
 
 namespace memring::attention {
@@ -80,9 +80,9 @@ struct QueryBounds {
 struct Problem {
   const Queue& queue;  // of one thread: products run inside tasks
   const AttentionLoops& loops;
-  reference::AttentionExtents e;
+  AttentionExtents e;
   std::span<const Row> rows;
-  const std::vector<reference::AttentionKeys<float>>& spans;
+  const std::vector<AttentionKeys<float>>& spans;
   Blocks blocks;
   const std::vector<KeyBlock>& key_blocks;
   float scale;
@@ -91,14 +91,13 @@ struct Problem {
 };
 
 /// Where keys [first, ...) of a (batch, kv_head) begin.
-inline int64_t key_offset(const reference::AttentionKeys<float>& span, int64_t kv_matrix, int64_t first,
-                          int64_t head_dim) {
+inline int64_t key_offset(const AttentionKeys<float>& span, int64_t kv_matrix, int64_t first, int64_t head_dim) {
   return (kv_matrix * static_cast<int64_t>(span.rows.size()) + first) * head_dim;
 }
 
 /// Keys that a block of queries takes at a time; `masked`: not every query sees every one.
 struct Piece {
-  const reference::AttentionKeys<float>& span;
+  const AttentionKeys<float>& span;
   int64_t first, count;
   bool masked;
 };
@@ -147,9 +146,9 @@ class QueryBlock {
   Write next(Write write) const { return fresh ? write : Write::Accumulate; }
 
   /// What some query sees of a key block; nothing when that is empty.
-  std::optional<Piece> piece(const KeyBlock& block) {
+  std::optional<Piece> piece(const KeyBlock& block) const {
     if (!bounds_.may_see(block.order)) return std::nullopt;
-    const reference::AttentionKeys<float>& span = p_.spans[static_cast<size_t>(block.span)];
+    const AttentionKeys<float>& span = p_.spans[static_cast<size_t>(block.span)];
     if (bounds_.see_all(block.order)) return Piece{span, block.begin, block.count, false};
     const Row* const keys = span.rows.data() + block.begin;
     int64_t first = 0, last = block.count;
@@ -158,13 +157,15 @@ class QueryBlock {
       while (first < last && !bounds_.may_see(keys[last - 1].order)) --last;
     }
     if (first == last) return std::nullopt;
-    for (int64_t j = first; j < last; ++j) s_.key_order[j - first] = keys[j].order;
     return Piece{span, block.begin + first, last - first, true};
   }
 
-  /// -inf in the scores [keys, padded] that a query does not see; right behind piece(), which knows the keys.
+  /// -inf in the scores [keys, padded] that a query does not see.
   void mask(const Piece& piece) {
-    if (piece.masked) p_.loops.mask(s_.scores, piece.count, padded_, s_.key_order, rows_);
+    if (!piece.masked) return;
+    for (int64_t j = 0; j < piece.count; ++j)
+      s_.key_order[j] = piece.span.rows[static_cast<size_t>(piece.first + j)].order;
+    p_.loops.mask(s_.scores, piece.count, padded_, s_.key_order, rows_);
   }
 
   /// Query-side operand [count, head_dim], kept transposed: all of it if head_dim allows, else a part at a time.

@@ -1,25 +1,23 @@
-// Attention on the CPU: checks, the choice of the reference, and the blocked fp32 version (Dao et al. 2022). Blocks of
-// scores lie transposed, [keys, queries] (loops.h); a block pair is skipped, taken whole or masked by the extremes of
-// its rows, and no sum is shared between tasks, so bits do not depend on threads.
+// Attention on the CPU: the blocked fp32 version (Dao et al. 2022). Blocks of scores lie transposed, [keys, queries]
+// (loops.h); a block pair is skipped, taken whole or masked by the extremes of its rows, and each sum has one order, so
+// bits do not depend on threads.
 // SPDX-License-Identifier: Apache-2.0
+#include "kernels/attention/cpu.h"
+
 #include <algorithm>
 #include <cmath>
-#include <vector>
 
-#include "base/profile.h"
-#include "kernels/attention/attention.h"
 #include "kernels/attention/blocks.h"
-#include "kernels/attention/ref.h"
-#include "kernels/common/checks.h"
-#include "kernels/common/dispatch.h"
+#include "kernels/common/pipelines.h"
 
-namespace memring {
+namespace memring::cpu {
 namespace {
 
 using attention::Blocks, attention::KeyBlock;
 using attention::kInfinity, attention::Problem, attention::QueryBlock, attention::Scratch;
-using reference::AttentionExtents;
-using reference::AttentionKeys;
+
+/// Key blocks between two polls: 16K keys, beside a run of queries tens of milliseconds.
+constexpr int64_t kBetweenPolls = 64;
 
 /// The blocks of queries [begin, begin + queries), in order.
 std::vector<QueryBlock> blocks_of(const Problem& p, int64_t begin, int64_t queries) {
@@ -31,8 +29,9 @@ std::vector<QueryBlock> blocks_of(const Problem& p, int64_t begin, int64_t queri
 
 // o, q [rows, head_dim] and lse [rows] of one (batch, head); o holds the sum of exp(score - max) v until the last
 // block of keys. What is there to accumulate to is such a sum with max = lse and a denominator of 1.
+template <class Pause>
 void forward_run(const Problem& p, float* o, float* lse, Write write, const float* q, int64_t kv_matrix, int64_t begin,
-                 int64_t queries) {
+                 int64_t queries, const Pause& pause) {
   const int64_t head_dim = p.e.head_dim;
   Scratch& s = attention::scratch();
   std::vector<QueryBlock> blocks = blocks_of(p, begin, queries);
@@ -45,7 +44,8 @@ void forward_run(const Problem& p, float* o, float* lse, Write write, const floa
       block.sum()[i] = block.max()[i] == -kInfinity ? 0.0f : 1.0f;
     }
   }
-  for (const KeyBlock& keys : p.key_blocks)
+  int64_t taken = 0;
+  for (const KeyBlock& keys : p.key_blocks) {
     for (QueryBlock& block : blocks) {
       const auto piece = block.piece(keys);
       if (!piece) continue;
@@ -60,6 +60,8 @@ void forward_run(const Problem& p, float* o, float* lse, Write write, const floa
       block.weigh_keys(out, block.next(write), s.scores, piece->span.v + at, piece->count);
       block.fresh = false;
     }
+    if (++taken % kBetweenPolls == 0) pause();
+  }
   for (const QueryBlock& block : blocks) {
     float *const out = o + block.begin() * head_dim, *const correction = block.correction();
     if (block.fresh && write == Write::Accumulate) continue;
@@ -72,45 +74,73 @@ void forward_run(const Problem& p, float* o, float* lse, Write write, const floa
   }
 }
 
-// dq, d_o, o, q [rows, head_dim] and lse [rows] of one (batch, head)
-void backward_run(const Problem& p, float* dq, Write write, const float* d_o, const float* o, const float* lse,
-                  const float* q, int64_t kv_matrix, int64_t begin, int64_t queries) {
+/// Operands of backward at one (batch, head): dq, d_o, o, q [rows, head_dim] and lse [rows]. dq may be null.
+struct Backward {
+  float* dq;
+  Write write;
+  const float *d_o, *o, *lse, *q;
+};
+
+/// Brings a block's queries to the scratch, when it meets its first key of a range.
+void begin_backward(const Problem& p, const Backward& at, QueryBlock& block) {
+  const int64_t head_dim = p.e.head_dim, offset = block.begin() * head_dim;
+  block.queries = {at.q + offset, block.packed_q()};
+  block.d_outputs = {at.d_o + offset, block.packed_d_o()};
+  p.loops.dot_rows(block.delta(), at.d_o + offset, at.o + offset, block.count(), head_dim);
+  // A query that sees nothing has only masked scores, -inf: 0 in place of its lse gives exp(-inf) = 0, not NaN.
+  for (int64_t i = 0; i < block.count(); ++i) {
+    const float value = at.lse[block.begin() + i];
+    block.lse()[i] = value == -kInfinity ? 0.0f : value;
+  }
+  std::fill(block.lse() + block.count(), block.lse() + block.padded(), 0.0f);
+  std::fill(block.delta() + block.count(), block.delta() + block.padded(), 0.0f);
+}
+
+/// A run of queries with a range of the key blocks. What the range gives is added to what those before it gave.
+void backward_run(const Problem& p, const Backward& at, int64_t kv_matrix, int64_t begin, Range range) {
   const int64_t head_dim = p.e.head_dim;
   Scratch& s = attention::scratch();
-  std::vector<QueryBlock> blocks = blocks_of(p, begin, queries);
-  for (QueryBlock& block : blocks) {
-    const int64_t at = block.begin() * head_dim;
-    block.queries = {q + at, block.packed_q()};
-    block.d_outputs = {d_o + at, block.packed_d_o()};
-    p.loops.dot_rows(block.delta(), d_o + at, o + at, block.count(), head_dim);
-    // A query that sees nothing has only masked scores, -inf: 0 in place of its lse gives exp(-inf) = 0, not NaN.
-    for (int64_t i = 0; i < block.count(); ++i) {
-      const float value = lse[block.begin() + i];
-      block.lse()[i] = value == -kInfinity ? 0.0f : value;
-    }
-    std::fill(block.lse() + block.count(), block.lse() + block.padded(), 0.0f);
-    std::fill(block.delta() + block.count(), block.delta() + block.padded(), 0.0f);
-  }
-  for (const KeyBlock& keys : p.key_blocks)
+  const std::span<const KeyBlock> all = p.key_blocks;
+  const auto before = all.first(static_cast<size_t>(range.begin));
+  const auto met_before = [&](const QueryBlock& block) {
+    return std::any_of(before.rbegin(), before.rend(),
+                       [&](const KeyBlock& keys) { return block.piece(keys).has_value(); });
+  };
+  std::vector<QueryBlock> blocks = blocks_of(p, begin, p.blocks.run);
+  for (const KeyBlock& keys : all.subspan(static_cast<size_t>(range.begin), static_cast<size_t>(range.size())))
     for (QueryBlock& block : blocks) {
       const auto piece = block.piece(keys);
       if (!piece) continue;
+      if (!block.queries.rows) {
+        begin_backward(p, at, block);
+        block.fresh = !met_before(block);
+      }
       const AttentionKeys<float>& span = piece->span;
-      const int64_t at = attention::key_offset(span, kv_matrix, piece->first, head_dim), count = piece->count;
-      block.dot_keys(s.scores, span.k + at, count, block.queries);
+      const int64_t first = attention::key_offset(span, kv_matrix, piece->first, head_dim), count = piece->count;
+      block.dot_keys(s.scores, span.k + first, count, block.queries);
       block.mask(*piece);
-      block.dot_keys(s.d_scores, span.v + at, count, block.d_outputs);
+      block.dot_keys(s.d_scores, span.v + first, count, block.d_outputs);
       p.loops.gradient(s.scores, s.d_scores, count, block.padded(), p.scale, block.lse(), block.delta());
-      if (dq) block.weigh_keys(dq + block.begin() * head_dim, block.next(write), s.d_scores, span.k + at, count);
+      if (at.dq)
+        block.weigh_keys(at.dq + block.begin() * head_dim, block.next(at.write), s.d_scores, span.k + first, count);
       if (span.dk) {
-        block.weigh_queries(span.dk + at, s.d_scores, count, block.queries.rows);
-        block.weigh_queries(span.dv + at, s.scores, count, block.d_outputs.rows);
+        block.weigh_queries(span.dk + first, s.d_scores, count, block.queries.rows);
+        block.weigh_queries(span.dv + first, s.scores, count, block.d_outputs.rows);
       }
       block.fresh = false;
     }
+  if (!at.dq || at.write == Write::Accumulate || range.end < std::ssize(all)) return;
   for (const QueryBlock& block : blocks)
-    if (dq && block.fresh && write == Write::Overwrite)
-      std::fill_n(dq + block.begin() * head_dim, block.count() * head_dim, 0.0f);
+    if (block.fresh && !met_before(block))
+      std::fill_n(at.dq + block.begin() * head_dim, block.count() * head_dim, 0.0f);
+}
+
+/// In how many ranges backward takes the keys: one where threads share the (batch, kv_head) evenly, else so many as
+/// leave each thread a few, and as polls ask for. No sum depends on it.
+int64_t ranges_for(int64_t key_blocks, int64_t lines, int threads) {
+  const int64_t wanted = lines % threads == 0 ? 1 : (4 * threads + lines - 1) / lines;
+  const int64_t least = (key_blocks + kBetweenPolls - 1) / kBetweenPolls;
+  return std::clamp<int64_t>(std::max(wanted, least), 1, std::max<int64_t>(key_blocks, 1));
 }
 
 /// Cuts the spans into key blocks and calls run(problem, threads).
@@ -138,126 +168,41 @@ void with_problem(const Queue& queue, std::span<const Row> rows, const std::vect
   run(problem, threads_for(queue, e.batch * e.heads * e.rows * keys));
 }
 
-void forward_f32(const Queue& queue, float* o, float* lse, Write write, const float* q, std::span<const Row> rows,
-                 const std::vector<AttentionKeys<float>>& spans, AttentionExtents e) {
+}  // namespace
+
+void attention_forward(const Queue& queue, float* o, float* lse, Write write, const float* q, std::span<const Row> rows,
+                       const std::vector<AttentionKeys<float>>& spans, AttentionExtents e) {
   with_problem(queue, rows, spans, e, [&](const Problem& p, int threads) {
     const int64_t matrices = e.batch * e.heads, group = e.heads / e.kv_heads;
     int64_t queries = p.blocks.run;  // or so many as leave each thread a few runs
     while (queries > p.blocks.queries && matrices * ((e.rows + queries - 1) / queries) < 4 * threads) queries /= 2;
     const int64_t runs = (e.rows + queries - 1) / queries;
-    parallel_tasks(queue, threads, matrices * runs, [&](int64_t task, const auto&) {
+    parallel_tasks(queue, threads, matrices * runs, [&](int64_t task, const auto& pause) {
       const int64_t matrix = task / runs, kv_matrix = matrix / e.heads * e.kv_heads + matrix % e.heads / group;
       // First, last, second, last but one, ...: under a causal mask each thread's range then holds as much work.
       const int64_t i = task % runs, run = i % 2 == 0 ? i / 2 : runs - 1 - i / 2;
       forward_run(p, o + matrix * e.rows * e.head_dim, lse + matrix * e.rows, write, q + matrix * e.rows * e.head_dim,
-                  kv_matrix, run * queries, queries);
+                  kv_matrix, run * queries, queries, pause);
     });
   });
 }
 
-void backward_f32(const Queue& queue, float* dq, Write write, const float* d_o, const float* o, const float* lse,
-                  const float* q, std::span<const Row> rows, const std::vector<AttentionKeys<float>>& spans,
-                  AttentionExtents e) {
+// dk and dv of a range of keys are sums over queries, dq sums over ranges: so each (batch, kv_head) is a pipeline whose
+// stages are ranges, and whose items are runs of queries, all heads of the group one behind the other.
+void attention_backward(const Queue& queue, float* dq, Write write, const float* d_o, const float* o, const float* lse,
+                        const float* q, std::span<const Row> rows, const std::vector<AttentionKeys<float>>& spans,
+                        AttentionExtents e) {
   with_problem(queue, rows, spans, e, [&](const Problem& p, int threads) {
-    const int64_t group = e.heads / e.kv_heads;
-    // A task owns dk and dv of its (batch, kv_head): all heads of the group, one behind the other.
-    parallel_tasks(queue, threads, e.batch * e.kv_heads, [&](int64_t kv_matrix, const auto& pause) {
-      for (int64_t matrix = kv_matrix * group; matrix < (kv_matrix + 1) * group; ++matrix) {
-        const int64_t at = matrix * e.rows * e.head_dim;
-        for (int64_t begin = 0; begin < e.rows; begin += p.blocks.run, pause())
-          backward_run(p, dq ? dq + at : nullptr, write, d_o + at, o + at, lse + matrix * e.rows, q + at, kv_matrix,
-                       begin, p.blocks.run);
-      }
+    const int64_t group = e.heads / e.kv_heads, runs = (e.rows + p.blocks.run - 1) / p.blocks.run;
+    const int64_t lines = e.batch * e.kv_heads, key_blocks = std::ssize(p.key_blocks);
+    const int64_t ranges = ranges_for(key_blocks, lines, threads);
+    pipelines(queue, threads, lines, ranges, group * runs, [&](int64_t kv_matrix, int64_t range, int64_t item) {
+      const int64_t matrix = kv_matrix * group + item / runs, at = matrix * e.rows * e.head_dim;
+      const Backward operands{dq ? dq + at : nullptr, write, d_o + at, o + at, lse + matrix * e.rows, q + at};
+      backward_run(p, operands, kv_matrix, item % runs * p.blocks.run,
+                   {key_blocks * range / ranges, key_blocks * (range + 1) / ranges});
     });
   });
 }
 
-/// Checks q, o [batch, heads, rows, head_dim], lse [batch, heads, rows], the rows and the spans.
-AttentionExtents extents_of(ConstView<> q, ConstView<> o, ConstView<> lse, std::span<const Row> rows,
-                            std::span<const KeySpan> spans) {
-  const DType dtype = expect_float(q, 4, "Attention q");
-  AttentionExtents e{q.dim(0), q.dim(1), q.dim(1), q.dim(2), q.dim(3)};
-  if (e.head_dim < 1) throw ShapeError(fmt::format("Attention: head_dim must be positive, found q {}", q.text()));
-  expect(o, dtype, q.shape(), "Attention o");
-  expect(lse, dtype, {e.batch, e.heads, e.rows}, "Attention lse");
-  if (static_cast<int64_t>(rows.size()) != e.rows)
-    throw ShapeError(fmt::format("Attention: {} rows describe q {}", rows.size(), q.text()));
-  for (size_t s = 0; s < spans.size(); ++s) {
-    const KeySpan& span = spans[s];
-    expect_float(span.k, 4, "Attention k");
-    if (s == 0) e.kv_heads = span.k.dim(1);
-    if (e.kv_heads < 1 || e.heads % e.kv_heads != 0)
-      throw ShapeError(fmt::format("Attention: {} heads are no multiple of {} kv_heads", e.heads, e.kv_heads));
-    const Shape shape{e.batch, e.kv_heads, static_cast<int64_t>(span.rows.size()), e.head_dim};
-    expect(span.k, dtype, shape, "Attention k");
-    expect(span.v, dtype, shape, "Attention v");
-    if (!span.dk != !span.dv) throw ShapeError(fmt::format("Attention: span {} wants only one of dk and dv", s));
-    if (span.dk) expect(span.dk, dtype, shape, "Attention dk");
-    if (span.dv) expect(span.dv, dtype, shape, "Attention dv");
-  }
-  return e;
-}
-
-template <class T>
-std::vector<AttentionKeys<T>> typed(std::span<const KeySpan> spans) {
-  std::vector<AttentionKeys<T>> keys;
-  for (const KeySpan& span : spans)
-    keys.push_back({span.k.as<T>(), span.v.as<T>(), span.dk ? span.dk.as<T>() : nullptr,
-                    span.dv ? span.dv.as<T>() : nullptr, span.rows});
-  return keys;
-}
-
-/// Of so many products over all visible pairs; counted for a profile only. What backward computes again does not count.
-double flops_of(const Queue& queue, AttentionExtents e, std::span<const Row> rows, std::span<const KeySpan> spans,
-                int products) {
-  if (!queue.profile()) return 0;
-  int64_t pairs = 0;
-  for (const KeySpan& span : spans) pairs += visible_pairs(rows, span.rows);
-  return 2.0 * products * static_cast<double>(e.batch * e.heads * e.head_dim * pairs);
-}
-
-}  // namespace
-
-int64_t visible_pairs(std::span<const Row> rows, std::span<const Row> keys) {
-  std::vector<int32_t> orders;
-  for (const Row& key : keys) orders.push_back(key.order);
-  std::sort(orders.begin(), orders.end());
-  const auto count = [&](int32_t from, int32_t to) {
-    return std::upper_bound(orders.begin(), orders.end(), to) - std::lower_bound(orders.begin(), orders.end(), from);
-  };
-  int64_t pairs = 0;
-  for (const Row& row : rows) {
-    if (row.from <= row.to) pairs += count(row.from, row.to);
-    if (row.order < row.from || row.to < row.order) pairs += count(row.order, row.order);
-  }
-  return pairs;
-}
-
-void LocalAttention::forward_part(Queue& queue, View<> o, View<> lse, Write write, ConstView<> q,
-                                  std::span<const Row> rows, std::span<const KeySpan> spans) {
-  const AttentionExtents e = extents_of(q, o, lse, rows, spans);
-  const Timed timed(queue, "Attention forward", flops_of(queue, e, rows, spans, 2), q, o);
-  if (!queue.reference(q.dtype()))
-    return forward_f32(queue, o.as<float>(), lse.as<float>(), write, q.as<float>(), rows, typed<float>(spans), e);
-  by_float_type(q.dtype(), [&]<class T>() {
-    reference::attention_forward(o.as<T>(), lse.as<T>(), write, q.as<T>(), rows, typed<T>(spans), e, queue);
-  });
-}
-
-void LocalAttention::backward_part(Queue& queue, View<> dq, Write write, ConstView<> d_o, ConstView<> o,
-                                   ConstView<> lse, ConstView<> q, std::span<const Row> rows,
-                                   std::span<const KeySpan> spans) {
-  const AttentionExtents e = extents_of(q, o, lse, rows, spans);
-  expect(d_o, q.dtype(), q.shape(), "Attention d_o");
-  if (dq) expect(dq, q.dtype(), q.shape(), "Attention dq");
-  const Timed timed(queue, "Attention backward", flops_of(queue, e, rows, spans, 4), q, o, d_o, dq);
-  if (!queue.reference(q.dtype()))
-    return backward_f32(queue, dq ? dq.as<float>() : nullptr, write, d_o.as<float>(), o.as<float>(), lse.as<float>(),
-                        q.as<float>(), rows, typed<float>(spans), e);
-  by_float_type(q.dtype(), [&]<class T>() {
-    reference::attention_backward(dq ? dq.as<T>() : nullptr, write, d_o.as<T>(), o.as<T>(), lse.as<T>(), q.as<T>(),
-                                  rows, typed<T>(spans), e, queue);
-  });
-}
-
-}  // namespace memring
+}  // namespace memring::cpu

@@ -1,4 +1,4 @@
-// What the cpu.cpp files share: the choice of a loop table, and how a pass is split over threads.
+// What the versions of an operator on the CPU share: the choice of a loop table, and how a pass is split over threads.
 // Private to kernels/.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once

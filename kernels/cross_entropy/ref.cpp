@@ -22,8 +22,8 @@ T sum_of_exponentials(const T* logits, T largest, int64_t count) {
 
 // nll = log(sum exp(logits)) - logits[target], shifted by the largest logit so that nothing overflows
 template <class T>
-void cross_entropy_forward(T* nll, const T* hidden, const T* weight, const int32_t* targets, HeadExtent e, T* logits,
-                           Products products) {
+void cross_entropy_forward(T* nll, const T* hidden, const T* weight, const int32_t* targets, CrossEntropyExtents e,
+                           T* logits, Products products) {
   for (int64_t r = 0; r < e.rows; ++r, hidden += e.dim) {
     nll[r] = 0;
     if (targets[r] == kIgnoredTarget) continue;
@@ -36,7 +36,7 @@ void cross_entropy_forward(T* nll, const T* hidden, const T* weight, const int32
 // d nll / d logits = softmax(logits) - onehot(target);  d_hidden = d_logits W,  d_weight += d_logitsᵀ hidden
 template <class T>
 void cross_entropy_forward_backward(T* nll, T* d_hidden, T* d_weight, const T* hidden, const T* weight,
-                                    const int32_t* targets, HeadExtent e, T* logits, Products products) {
+                                    const int32_t* targets, CrossEntropyExtents e, T* logits, Products products) {
   for (int64_t r = 0; r < e.rows; ++r, hidden += e.dim, d_hidden += e.dim) {
     cross_entropy_forward(nll + r, hidden, weight, targets + r, {1, e.dim, e.vocab}, logits, products);
     std::fill_n(d_hidden, e.dim, T(0));
@@ -49,12 +49,13 @@ void cross_entropy_forward_backward(T* nll, T* d_hidden, T* d_weight, const T* h
   }
 }
 
-template void cross_entropy_forward(float*, const float*, const float*, const int32_t*, HeadExtent, float*, Products);
-template void cross_entropy_forward(double*, const double*, const double*, const int32_t*, HeadExtent, double*,
+template void cross_entropy_forward(float*, const float*, const float*, const int32_t*, CrossEntropyExtents, float*,
+                                    Products);
+template void cross_entropy_forward(double*, const double*, const double*, const int32_t*, CrossEntropyExtents, double*,
                                     Products);
 template void cross_entropy_forward_backward(float*, float*, float*, const float*, const float*, const int32_t*,
-                                             HeadExtent, float*, Products);
+                                             CrossEntropyExtents, float*, Products);
 template void cross_entropy_forward_backward(double*, double*, double*, const double*, const double*, const int32_t*,
-                                             HeadExtent, double*, Products);
+                                             CrossEntropyExtents, double*, Products);
 
 }  // namespace memring::reference

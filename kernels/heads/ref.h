@@ -2,17 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstdint>
+#include "kernels/heads/operands.h"
 
 namespace memring::reference {
 
-struct HeadExtents {
-  int64_t batch, heads, rows, head_dim;
-};
-
 template <class T>
-void heads_split(T* out, const T* in, HeadExtents);
+void heads_split(T* out, const T* in, HeadsExtents);
 template <class T>
-void heads_merge(T* out, const T* in, HeadExtents);
+void heads_merge(T* out, const T* in, HeadsExtents);
 
 }  // namespace memring::reference

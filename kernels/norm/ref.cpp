@@ -2,16 +2,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/norm/ref.h"
 
+#include <algorithm>
+
 namespace memring::reference {
 
 template <class T>
-double squared_norm(const T* x, int64_t count) {
-  double sum = 0;
-  for (int64_t i = 0; i < count; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
-  return sum;
+void squared_norms(std::span<double> sums, const T* x, int64_t count, int64_t block) {
+  for (double& sum : sums) {
+    const int64_t size = std::min(block, count);
+    sum = 0;
+    for (int64_t i = 0; i < size; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+    x += size;
+    count -= size;
+  }
 }
 
-template double squared_norm(const float*, int64_t);
-template double squared_norm(const double*, int64_t);
+template void squared_norms(std::span<double>, const float*, int64_t, int64_t);
+template void squared_norms(std::span<double>, const double*, int64_t, int64_t);
 
 }  // namespace memring::reference

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 namespace memring::reference {
 
+// sums: of each `block` elements of x [count] by themselves
 template <class T>
-double squared_norm(const T* x, int64_t count);
+void squared_norms(std::span<double> sums, const T* x, int64_t count, int64_t block);
 
 }  // namespace memring::reference

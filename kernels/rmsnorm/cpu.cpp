@@ -1,26 +1,30 @@
-// RMSNorm: checks, the choice of reference or fast path, and the fast path in fp32.
+// RMSNorm: the fast path in fp32.
 // SPDX-License-Identifier: Apache-2.0
+#include "kernels/rmsnorm/cpu.h"
+
 #include <algorithm>
 #include <vector>
 
-#include "base/profile.h"
-#include "kernels/common/checks.h"
 #include "kernels/common/dispatch.h"
-#include "kernels/common/row_products.h"
+#include "kernels/exact_sum/exact_sum.h"
 #include "kernels/rmsnorm/loops.h"
-#include "kernels/rmsnorm/ref.h"
-#include "kernels/rmsnorm/rmsnorm.h"
 
-namespace memring {
-namespace {
+namespace memring::cpu {
+
+void rmsnorm_forward(const Queue& queue, float* y, float* inv_rms, const float* x, const float* gain, int64_t rows,
+                     int64_t dim, double eps) {
+  const RmsNormLoops& loops = MEMRING_LOOPS(queue, rmsnorm_loops);
+  parallel_ranges(threads_for(queue, rows * dim), rows, [&](int64_t begin, int64_t end, int) {
+    loops.forward(y + begin * dim, inv_rms + begin, x + begin * dim, gain, end - begin, dim, static_cast<float>(eps));
+  });
+}
 
 // dgain is summed in blocks of rows, whose partial sums are then added in ascending order. A group of blocks at a time,
 // so that the partial sums take kGroup rows whatever the number of rows. Exact sums get one term for each block, which
 // must not cross the border of a canonical one.
-constexpr int64_t kMostRows = 64, kGroup = 64;
-
-void backward_fp32(Queue& queue, float* dx, Write write, View<> dgain, const float* dy, const float* x,
-                   const float* gain, const float* inv_rms, int64_t rows, int64_t dim) {
+void rmsnorm_backward(Queue& queue, float* dx, Write write, View<> dgain, const float* dy, const float* x,
+                      const float* gain, const float* inv_rms, int64_t rows, int64_t dim) {
+  constexpr int64_t kMostRows = 64, kGroup = 64;
   const RmsNormLoops& loops = MEMRING_LOOPS(queue, rmsnorm_loops);
   const int64_t block = queue.block() > 0 ? std::min(kMostRows, queue.block()) : kMostRows;
   thread_local std::vector<float> partial_sums;
@@ -45,47 +49,4 @@ void backward_fp32(Queue& queue, float* dx, Write write, View<> dgain, const flo
   }
 }
 
-}  // namespace
-
-void RmsNorm::forward(Queue& queue, View<> y, View<> inv_rms, ConstView<> x, ConstView<> gain, double eps) {
-  const DType dtype = expect_float(x, 2, "RmsNorm x");
-  const int64_t rows = x.dim(0), dim = x.dim(1);
-  expect(y, dtype, {rows, dim}, "RmsNorm y");
-  expect(inv_rms, dtype, {rows}, "RmsNorm inv_rms");
-  expect(gain, dtype, {dim}, "RmsNorm gain");
-  const Timed timed(queue, "RmsNorm forward", 0, y, x);
-  if (queue.reference(dtype))
-    return by_float_type(dtype, [&]<class T>() {
-      reference::rmsnorm_forward(y.as<T>(), inv_rms.as<T>(), x.as<T>(), gain.as<T>(), rows, dim, eps);
-    });
-  const RmsNormLoops& loops = MEMRING_LOOPS(queue, rmsnorm_loops);
-  float *const to = y.as<float>(), *const inv = inv_rms.as<float>();
-  const float *const from = x.as<float>(), *const g = gain.as<float>();
-  parallel_ranges(threads_for(queue, rows * dim), rows, [&](int64_t begin, int64_t end, int) {
-    loops.forward(to + begin * dim, inv + begin, from + begin * dim, g, end - begin, dim, static_cast<float>(eps));
-  });
-}
-
-void RmsNorm::backward(Queue& queue, View<> dx, Write write, View<> dgain, ConstView<> dy, ConstView<> x,
-                       ConstView<> gain, ConstView<> inv_rms) {
-  const DType dtype = expect_float(x, 2, "RmsNorm x");
-  const int64_t rows = x.dim(0), dim = x.dim(1);
-  expect(dx, dtype, {rows, dim}, "RmsNorm dx");
-  expect_sums(dgain, dtype, {dim}, "RmsNorm dgain");
-  expect(dy, dtype, {rows, dim}, "RmsNorm dy");
-  expect(gain, dtype, {dim}, "RmsNorm gain");
-  expect(inv_rms, dtype, {rows}, "RmsNorm inv_rms");
-  const Timed timed(queue, "RmsNorm backward", 0, dx, dy, x);
-  if (queue.reference(dtype))
-    return by_float_type(dtype, [&]<class T>() {
-      add_rows<T>(queue, dgain, rows, 0, [&](T* terms, int64_t begin, int64_t count) {
-        const int64_t at = begin * dim;
-        reference::rmsnorm_backward(dx.as<T>() + at, write, terms, dy.as<T>() + at, x.as<T>() + at, gain.as<T>(),
-                                    inv_rms.as<T>() + begin, count, dim);
-      });
-    });
-  backward_fp32(queue, dx.as<float>(), write, dgain, dy.as<float>(), x.as<float>(), gain.as<float>(),
-                inv_rms.as<float>(), rows, dim);
-}
-
-}  // namespace memring
+}  // namespace memring::cpu

@@ -2,7 +2,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/rope/ref.h"
 
+#include <cmath>
+
 namespace memring::reference {
+
+template <class T>
+void rope_table(T* cos, T* sin, std::span<const Row> rows, int64_t half, double theta) {
+  for (int64_t i = 0; i < half; ++i) {
+    const double frequency = std::pow(theta, -static_cast<double>(i) / static_cast<double>(half));
+    for (int64_t r = 0; r < std::ssize(rows); ++r) {
+      const double angle = rows[static_cast<size_t>(r)].position * frequency;
+      cos[r * half + i] = static_cast<T>(std::cos(angle));
+      sin[r * half + i] = static_cast<T>(std::sin(angle));
+    }
+  }
+}
 
 // out [batch, heads, rows, 2 half] · in [batch, rows, heads, 2 half]
 template <class T>
@@ -35,6 +49,8 @@ void rope_backward(T* d_in, const T* d_out, const T* cos, const T* sin, RopeExte
       }
 }
 
+template void rope_table(float*, float*, std::span<const Row>, int64_t, double);
+template void rope_table(double*, double*, std::span<const Row>, int64_t, double);
 template void rope_forward(float*, const float*, const float*, const float*, RopeExtents);
 template void rope_forward(double*, const double*, const double*, const double*, RopeExtents);
 template void rope_backward(float*, const float*, const float*, const float*, RopeExtents);

@@ -2,14 +2,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstdint>
+#include <span>
+
+#include "base/ids.h"
+#include "kernels/rope/operands.h"
 
 namespace memring::reference {
 
-struct RopeExtents {
-  int64_t batch, heads, rows, half;
-};
-
+template <class T>
+void rope_table(T* cos, T* sin, std::span<const Row> rows, int64_t half, double theta);
 template <class T>
 void rope_forward(T* out, const T* in, const T* cos, const T* sin, RopeExtents);
 template <class T>

@@ -8,6 +8,11 @@
 
 namespace memring {
 
+/// Cosines and sines of rows' angles: [rows, half] each.
+struct RopeAngles {
+  ConstView<> cos, sin;
+};
+
 /// Rotary position embedding (Su et al. 2021), Llama's "rotate_half" form: with half = head_dim / 2 and
 /// a_i = position · theta^(-i/half):   (x_i, x_{i+half}) -> (x_i cos a_i - x_{i+half} sin a_i, x_{i+half} cos a_i + x_i
 /// sin a_i).

@@ -114,6 +114,13 @@ class View {
     slice.shape_ = Shape(shape_.extents().subspan(1));
     return slice;
   }
+  /// The first elements, in another shape.
+  View first(Shape shape) const {
+    if (shape.elements() > size()) throw ShapeError(fmt::format("shape {} within {}", shape.text(), shape_.text()));
+    View result = *this;
+    result.shape_ = shape;
+    return result;
+  }
   /// The same elements in another shape.
   View reshaped(Shape shape) const {
     if (shape.elements() != size()) throw ShapeError(fmt::format("shape {} seen as {}", shape_.text(), shape.text()));

@@ -96,6 +96,7 @@ struct CurriculumConfig {
   double promote_loss = 0;  ///< next stage once the average loss is below; 0 = off
   int64_t min_steps = 100;  ///< of a stage before it may be left early
   int64_t max_steps = 0;    ///< of a stage but the last; 0 = no limit
+  double lr_power = 0;      ///< the learning rate is divided by a stage's segments to this power
   int64_t after = 0;        ///< the run ends so many steps after the last stage was learned; 0 = off
 };
 

@@ -298,6 +298,12 @@ std::vector<Option> table() {
               "learning rate falls to min_lr; 0 = off.",
               "500")
           .when({kStages, kPromotes}),
+      real("curriculum.lr_power", curriculum<&CurriculumConfig::lr_power>, {0, 1},
+           "Divide the learning rate by the stage's number of segments to this power: gradients through many segments "
+           "are "
+           "noisier.",
+           "0.5")
+          .when({kStages}),
 
       real("optimizer.lr", optimizer<&OptimizerConfig::lr>, at_least(0), "Peak learning rate of AdamW.", "3e-4"),
       real("optimizer.min_lr", optimizer<&OptimizerConfig::min_lr>, at_least(0),

@@ -9,6 +9,7 @@
 #include "kernels/linear/linear.h"
 #include "kernels/rmsnorm/rmsnorm.h"
 #include "kernels/rope/rope.h"
+#include "kernels/rows/rows.h"
 
 namespace memring {
 namespace {
@@ -39,14 +40,12 @@ ConstView<int32_t> view_of(std::span<const int32_t> ids) { return {ids.data(), {
 CellRunner::CellRunner(Queue& queue, const Params& params, const Llama& llama, Memory& memory, TokenAxis& axis)
     : queue_(queue), params_(params), llama_(llama), memory_(memory), axis_(axis) {}
 
-int64_t CellRunner::layout_rows(int64_t text) const { return std::ssize(memory_.rows(Pass::Decode, 0, text)); }
-
-CellExtent CellRunner::extent(int64_t batch, int64_t text) const { return {batch, axis_.count(layout_rows(text))}; }
+CellExtent CellRunner::extent(int64_t batch, int64_t text) const { return {batch, axis_.count(layout(text).rows())}; }
 
 std::array<Range, 2> CellRunner::own_text(int64_t text) const {
-  const int64_t begin = memory_.text_begin();
-  std::array<Range, 2> own = axis_.within(layout_rows(text), {begin, begin + text});
-  for (Range& range : own) range = {range.begin - begin, range.end - begin};
+  const Layout rows = layout(text);
+  std::array<Range, 2> own = axis_.within(rows.rows(), rows.text_rows());
+  for (Range& range : own) range = {range.begin - rows.front, range.end - rows.front};
   return own;
 }
 
@@ -79,13 +78,16 @@ int64_t CellRunner::scratch_bytes(DType dtype, int64_t batch, int64_t text, bool
     HeadScratch::carve(head, dtype, e, own, dim);
   else if (own != e.rows)
     head.take(dtype, {batch * own, dim});
-  return std::max({head.peak() + CrossEntropy::scratch_bytes(dtype, batch * own, llama_.shape().vocab),
-                   Layer::scratch_bytes(llama_.shape(), dtype, e, backward),
-                   memory_.scratch_bytes(dtype, e, backward)});
+  head.take(dtype, {batch * own});  // losses, where not all rows have one
+  Arena angles;
+  for (int table = 0; table < 2; ++table) angles.take(dtype, {e.rows / 2, llama_.shape().head_dim / 2});
+  return angles.peak() + std::max({head.peak() + CrossEntropy::scratch_bytes(dtype, batch * own, llama_.shape().vocab),
+                                   Layer::scratch_bytes(llama_.shape(), dtype, e, backward),
+                                   memory_.scratch_bytes(dtype, e, backward)});
 }
 
 int64_t CellRunner::ring_bytes(DType dtype, int64_t batch, int64_t text, bool backward) const {
-  return axis_.buffer_bytes(llama_.shape(), dtype, batch, layout_rows(text), backward);
+  return axis_.buffer_bytes(llama_.shape(), dtype, batch, layout(text).rows(), backward);
 }
 
 int64_t CellRunner::angle_bytes(DType dtype, int64_t text) const {
@@ -109,14 +111,16 @@ int64_t CellRunner::state_numbers(const Cell& cell) const {
 }
 int64_t CellRunner::numbers_below(const Cell& cell) const { return numbers_of({0, decoder_layers(cell).begin}); }
 
-CellContext CellRunner::context(const CellText& text, Cell cell, Arena& scratch) {
+CellContext CellRunner::enter(const CellText& text, Cell cell, Arena& scratch) {
+  const Layout rows = memory_.layout(cell.pass, cell.segment, text.text);
+  axis_.enter(rows);
   return {.queue = queue_,
           .axis = axis_,
           .scratch = scratch,
           .params = params_,
           .cell = cell,
           .batch = text.batch,
-          .text = text.text,
+          .layout = rows,
           .rows = axis_.numbers(),
           .hidden = {},
           .d_hidden = {},
@@ -158,91 +162,168 @@ RopeAngles CellRunner::angles(DType dtype, std::span<const Row> rows) {
   return {cos_.rows(0, count), sin_.rows(0, count)};
 }
 
-void CellRunner::forward(const CellText& text, Cell cell, const CellSaved& saved, ConstView<> state_in,
-                         View<> state_out, Arena& scratch) {
+LayerRows CellRunner::layer_rows(DType dtype) {
+  const RopeAngles rope = angles(dtype, axis_.rows());
+  return {axis_.rows(), rope, axis_.rows(), {}};
+}
+
+LayerRows CellRunner::last_layer_rows(const CellSaved& saved, const LayerRows& all, Arena& scratch) {
+  if (saved.wanted.empty()) return all;
+  const auto count = std::ssize(saved.wanted);
+  const int64_t half = llama_.shape().head_dim / 2;
+  queries_.clear();
+  for (const int32_t row : saved.wanted) queries_.push_back(all.keys[static_cast<size_t>(row)]);
+  const auto taken = [&](ConstView<> table) {
+    const View<> some = scratch.take(table.dtype(), {1, count, half});
+    MoveRows::run(queue_, some, ascending(saved.wanted.size()), Write::Overwrite, table, saved.wanted);
+    return some.reshaped({count, half});
+  };
+  const View<> cos = taken(all.angles.cos), sin = taken(all.angles.sin);
+  return {all.keys, all.angles, queries_, {saved.wanted, {cos, sin}}};
+}
+
+std::vector<int32_t> CellRunner::wanted_rows(const CellText& text, const Layout& layout) const {
+  // Canonical blocks of rows stay whole, and so do the parts of a layout that ranks share.
+  if (text.every_row || queue_.block() > 0 || axis_.shared()) return {};
+  std::vector<int32_t> wanted;
+  for (int64_t i = 0; i < layout.text && 2 * std::ssize(wanted) <= layout.rows(); ++i)
+    for (int64_t b = 0; b < text.batch; ++b)
+      if (text.targets[static_cast<size_t>(b * text.own + i)] != kIgnoredTarget) {
+        wanted.push_back(static_cast<int32_t>(layout.front + i));
+        break;
+      }
+  for (int64_t row = layout.back_rows().begin; row < layout.rows(); ++row) wanted.push_back(static_cast<int32_t>(row));
+  if (wanted.empty()) wanted.push_back(0);  // nobody looks at it
+  if (2 * std::ssize(wanted) > layout.rows()) wanted.clear();
+  return wanted;
+}
+
+void CellRunner::forward(const CellText& text, Cell cell, CellSaved& saved, ConstView<> state_in, View<> state_out,
+                         Arena& scratch) {
   const CellExtent e = extent(text.batch, text.text);
   const int64_t dim = llama_.shape().dim, layers = llama_.shape().layers;
-  axis_.enter(memory_.rows(cell.pass, cell.segment, text.text));
-  const RopeAngles rope = angles(saved.top.dtype(), axis_.rows());
-
-  CellContext c = context(text, cell, scratch);
+  CellContext c = enter(text, cell, scratch);
+  if (has_head(cell)) saved.wanted = wanted_rows(text, c.layout);
+  const LayerRows all = layer_rows(saved.top.dtype()), last = last_layer_rows(saved, all, scratch);
+  const int64_t top = saved.wanted.empty() ? e.total() : e.batch * std::ssize(saved.wanted);
   c.initial = !state_in;
   c.state_in = state_in;
   c.state_out = state_out;
   if (embeds(cell)) {
     c.hidden = saved.layer(0).input.reshaped({e.batch, e.rows, dim});
     for (int64_t b = 0; b < text.batch; ++b)
-      Embedding::forward(queue_, c.hidden.at(b).rows(axis_.first_from(memory_.text_begin()), text.own),
-                         params_.weight(llama_.embedding()), view_of(sequence_of(text.tokens, b, text.own)));
+      Embedding::forward(queue_, c.hidden.at(b).rows(axis_.first_text(), text.own), params_.weight(llama_.embedding()),
+                         view_of(sequence_of(text.tokens, b, text.own)));
     memory_.compose(c);
   }
 
   const auto [begin, end] = decoder_layers(cell);
   for (int64_t l = begin; l < end; ++l) {
-    const View<> output = l + 1 < layers ? saved.layer(l + 1).input : saved.top;
+    const bool is_last = l + 1 == layers;
+    const View<> output = is_last ? saved.top.rows(0, top) : saved.layer(l + 1).input;
     enter_layer(c, saved, l);
     c.hidden = saved.layer(l).input.reshaped({e.batch, e.rows, dim});
     memory_.before_layer(c);
-    llama_.layer(l).forward(queue_, params_, axis_.attention(), saved.layer(l), output, e, axis_.rows(), rope,
+    llama_.layer(l).forward(queue_, params_, axis_.attention(), layer_saved(saved, l), output, e, is_last ? last : all,
                             memory_.keys(c), scratch);
-    c.hidden = output.reshaped({e.batch, e.rows, dim});
+    if (is_last && !saved.wanted.empty()) c.rows = saved.wanted;
+    c.hidden = output.reshaped({e.batch, std::ssize(c.rows), dim});
     memory_.after_layer(c);
   }
 
   if (!has_head(cell)) return;
   note(layers);
-  RmsNorm::forward(queue_, saved.normed, saved.inv_rms, saved.top, params_.weight(llama_.final_norm()),
-                   llama_.shape().norm_eps);
+  RmsNorm::forward(queue_, saved.normed.rows(0, top), saved.inv_rms.rows(0, top), saved.top.rows(0, top),
+                   params_.weight(llama_.final_norm()), llama_.shape().norm_eps);
   c.cell.layer = static_cast<int16_t>(layers);
-  c.hidden = saved.normed.reshaped({e.batch, e.rows, dim});
+  c.hidden = saved.normed.rows(0, top).reshaped({e.batch, std::ssize(c.rows), dim});
   memory_.after_norm(c);
 }
 
-View<> CellRunner::text_rows(const CellText& text, View<> hidden, Arena& scratch) {
-  const CellExtent e = extent(text.batch, text.text);
-  const int64_t dim = llama_.shape().dim;
-  if (e.rows == text.own) return hidden.reshaped({e.total(), dim});
-  const View<> dense = scratch.take(hidden.dtype(), {text.batch, text.own, dim});
-  const View<> all = hidden.reshaped({e.batch, e.rows, dim});
+LayerSaved CellRunner::layer_saved(const CellSaved& saved, int64_t layer) const {
+  const bool fewer = layer + 1 == llama_.shape().layers && !saved.wanted.empty();
+  return fewer ? saved.layer(layer).with_queries(std::ssize(saved.wanted)) : saved.layer(layer);
+}
+
+HeadRows CellRunner::head_rows(const CellText& text, const CellSaved& saved) {
+  const Layout rows = layout(text.text);
+  if (saved.wanted.empty())
+    return {extent(1, text.text).rows, axis_.first_text(), text.own, text.targets, std::nullopt};
+  HeadRows head{std::ssize(saved.wanted), 0, 0, {}, std::vector<int32_t>()};
+  for (const int32_t row : saved.wanted) {
+    if (row < rows.text_rows().begin) ++head.first;
+    if (row >= rows.text_rows().begin && row < rows.text_rows().end)
+      head.of_text->push_back(static_cast<int32_t>(row - rows.text_rows().begin));
+  }
+  head.count = std::ssize(*head.of_text);
+  targets_.clear();
   for (int64_t b = 0; b < text.batch; ++b)
-    Elementwise::copy(queue_, dense.at(b), all.at(b).rows(axis_.first_from(memory_.text_begin()), text.own));
-  return dense.reshaped({text.batch * text.own, dim});
+    for (const int32_t i : *head.of_text) targets_.push_back(text.targets[static_cast<size_t>(b * text.own + i)]);
+  head.targets = targets_;
+  return head;
+}
+
+View<> CellRunner::text_rows(const CellText& text, const HeadRows& head, View<> hidden, Arena& scratch) {
+  const int64_t dim = llama_.shape().dim;
+  const View<> all = hidden.first({text.batch, head.rows, dim});
+  if (head.rows == head.count) return all.reshaped({text.batch * head.rows, dim});
+  const View<> dense = scratch.take(hidden.dtype(), {text.batch, head.count, dim});
+  for (int64_t b = 0; b < text.batch; ++b)
+    Elementwise::copy(queue_, dense.at(b), all.at(b).rows(head.first, head.count));
+  return dense.reshaped({text.batch * head.count, dim});
+}
+
+template <class F>
+void CellRunner::with_nll(const CellText& text, const HeadRows& head, View<> nll, Arena& scratch, const F& f) {
+  if (!head.of_text) return f(nll);
+  const View<> some = scratch.take(nll.dtype(), {text.batch, head.count, 1});
+  f(some.reshaped({text.batch * head.count}));
+  Elementwise::fill(queue_, nll, 0);
+  MoveRows::run(queue_, nll.reshaped({text.batch, text.own, 1}), *head.of_text, Write::Overwrite, some,
+                ascending(head.of_text->size()));
 }
 
 void CellRunner::loss(const CellText& text, const CellSaved& saved, View<> nll, Arena& scratch) {
   ArenaScope scope(scratch);
-  const View<> hidden = text_rows(text, saved.normed, scratch);
-  CrossEntropy::forward(queue_, nll, hidden, params_.weight(llama_.head()), view_of(text.targets), scratch,
-                        axis_.first_from(memory_.text_begin()));
+  const HeadRows head = head_rows(text, saved);
+  const View<> hidden = text_rows(text, head, saved.normed, scratch);
+  with_nll(text, head, nll, scratch, [&](View<> of_head) {
+    CrossEntropy::forward(queue_, of_head, hidden, params_.weight(llama_.head()), view_of(head.targets), scratch,
+                          head.first);
+  });
 }
 
 void CellRunner::logits(const CellText& text, const CellSaved& saved, View<> logits, Arena& scratch) {
   ArenaScope scope(scratch);
-  Linear::forward(queue_, logits, Write::Overwrite, text_rows(text, saved.normed, scratch),
+  Linear::forward(queue_, logits, Write::Overwrite, text_rows(text, head_rows(text, saved), saved.normed, scratch),
                   params_.weight(llama_.head()));
 }
 
-void CellRunner::head_backward(const CellText& text, const CellSaved& saved, CellContext& c, View<> d_hidden,
-                               View<> nll, Arena& scratch) {
+void CellRunner::head_backward(const CellText& text, const CellSaved& saved, CellContext& c, View<> d_top, View<> nll,
+                               Arena& scratch) {
   ArenaScope scope(scratch);
   note(llama_.shape().layers);
-  const CellExtent e = extent(text.batch, text.text);
-  const int64_t dim = llama_.shape().dim, begin = axis_.first_from(memory_.text_begin());
-  const HeadScratch s = HeadScratch::carve(scratch, saved.top.dtype(), e, text.own, dim);
+  const HeadRows head = head_rows(text, saved);
+  const CellExtent e{text.batch, head.rows};
+  const int64_t dim = llama_.shape().dim;
+  const HeadScratch s = HeadScratch::carve(scratch, saved.top.dtype(), e, head.count, dim);
   // Forward and backward together, once per segment.
-  const View<> normed = saved.normed.reshaped({e.batch, e.rows, dim});
-  const auto head = [&](View<> d_text, ConstView<> rows) {
-    CrossEntropy::forward_backward(queue_, nll, d_text, params_.grad(llama_.head()), rows,
-                                   params_.weight(llama_.head()), view_of(text.targets), scratch, begin);
+  const View<> normed = saved.normed.first({e.batch, e.rows, dim});
+  const auto losses = [&](View<> d_text, ConstView<> rows) {
+    with_nll(text, head, nll, scratch, [&](View<> of_head) {
+      CrossEntropy::forward_backward(queue_, of_head, d_text, params_.grad(llama_.head()), rows,
+                                     params_.weight(llama_.head()), view_of(head.targets), scratch, head.first);
+    });
   };
   if (s.text) {
     for (int64_t b = 0; b < e.batch; ++b)
-      Elementwise::copy(queue_, s.text.rows(b * text.own, text.own), normed.at(b).rows(begin, text.own));
-    head(s.d_text, s.text);
+      Elementwise::copy(queue_, s.text.rows(b * head.count, head.count), normed.at(b).rows(head.first, head.count));
+    losses(s.d_text, s.text);
     for (int64_t b = 0; b < e.batch; ++b)
-      Elementwise::copy(queue_, s.d_normed.at(b).rows(begin, text.own), s.d_text.rows(b * text.own, text.own));
+      Elementwise::copy(queue_, s.d_normed.at(b).rows(head.first, head.count),
+                        s.d_text.rows(b * head.count, head.count));
   } else {
-    head(s.d_normed.reshaped({e.total(), dim}), saved.normed);
+    losses(s.d_normed.reshaped({e.total(), dim}), normed.reshaped({e.total(), dim}));
   }
   queue_.poll();
 
@@ -250,35 +331,42 @@ void CellRunner::head_backward(const CellText& text, const CellSaved& saved, Cel
   c.hidden = normed;
   c.d_hidden = s.d_normed;
   memory_.after_norm_backward(c);
-  RmsNorm::backward(queue_, d_hidden, Write::Overwrite, params_.grad(llama_.final_norm()),
-                    s.d_normed.reshaped({e.total(), dim}), saved.top, params_.weight(llama_.final_norm()),
-                    saved.inv_rms);
+  RmsNorm::backward(queue_, d_top, Write::Overwrite, params_.grad(llama_.final_norm()),
+                    s.d_normed.reshaped({e.total(), dim}), saved.top.rows(0, e.total()),
+                    params_.weight(llama_.final_norm()), saved.inv_rms.rows(0, e.total()));
 }
 
 void CellRunner::backward(const CellText& text, Cell cell, const CellSaved& saved, View<> d_hidden, bool initial,
                           ConstView<> d_state_out, View<> d_state_in, View<> nll, Arena& scratch,
                           const LayerObserver& layer_done) {
   const CellExtent e = extent(text.batch, text.text);
-  axis_.enter(memory_.rows(cell.pass, cell.segment, text.text));
-  const int64_t dim = llama_.shape().dim;
-  const RopeAngles rope = angles(saved.top.dtype(), axis_.rows());
-
-  CellContext c = context(text, cell, scratch);
+  const int64_t dim = llama_.shape().dim, layers = llama_.shape().layers;
+  CellContext c = enter(text, cell, scratch);
+  const std::span<const int32_t> numbers = c.rows;
+  const LayerRows all = layer_rows(saved.top.dtype()), last = last_layer_rows(saved, all, scratch);
+  // Fewer rows behind the last layer leave the other half of `top` free for their gradient.
+  const int64_t fewer = has_head(cell) ? e.batch * std::ssize(saved.wanted) : 0;
+  const View<> d_top = fewer > 0 ? saved.top.rows(fewer, fewer) : d_hidden;
+  if (fewer > 0) c.rows = saved.wanted;
   c.initial = initial;
   c.d_state_out = d_state_out;
   c.d_state_in = d_state_in;
-  if (has_head(cell)) head_backward(text, saved, c, d_hidden, nll, scratch);
+  if (has_head(cell)) head_backward(text, saved, c, d_top, nll, scratch);
 
-  c.d_hidden = d_hidden.reshaped({e.batch, e.rows, dim});
   const auto [begin, end] = decoder_layers(cell);
   for (int64_t l = end - 1; l >= begin; --l) {
-    const View<> output = l + 1 < llama_.shape().layers ? saved.layer(l + 1).input : saved.top;
+    const bool is_last = l + 1 == layers;
+    const View<> d_output = is_last ? d_top : d_hidden;
+    const View<> output = is_last ? saved.top.rows(0, d_output.dim(0)) : saved.layer(l + 1).input;
     enter_layer(c, saved, l);
-    c.hidden = output.reshaped({e.batch, e.rows, dim});
+    c.hidden = output.reshaped({e.batch, std::ssize(c.rows), dim});
+    c.d_hidden = d_output.reshaped({e.batch, std::ssize(c.rows), dim});
     memory_.after_layer_backward(c);
-    llama_.layer(l).backward(queue_, params_, axis_.attention(), saved.layer(l), d_hidden, e, axis_.rows(), rope,
-                             memory_.keys(c), scratch);
+    llama_.layer(l).backward(queue_, params_, axis_.attention(), layer_saved(saved, l), d_output, d_hidden, e,
+                             is_last ? last : all, memory_.keys(c), scratch);
+    c.rows = numbers;
     c.hidden = saved.layer(l).input.reshaped({e.batch, e.rows, dim});
+    c.d_hidden = d_hidden.reshaped({e.batch, e.rows, dim});
     memory_.before_layer_backward(c);
     if (layer_done) layer_done();
   }
@@ -287,7 +375,7 @@ void CellRunner::backward(const CellText& text, Cell cell, const CellSaved& save
   note(-1);
   c.cell.layer = -1;
   memory_.compose_backward(c);
-  const int64_t text_begin = axis_.first_from(memory_.text_begin());
+  const int64_t text_begin = axis_.first_text();
   for (int64_t b = 0; b < e.batch; ++b)
     Embedding::backward(queue_, params_.grad(llama_.embedding()), c.d_hidden.at(b).rows(text_begin, text.own),
                         view_of(sequence_of(text.tokens, b, text.own)));

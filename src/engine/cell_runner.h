@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -18,6 +19,16 @@ namespace memring {
 struct CellText {
   int64_t batch = 0, text = 0, own = 0;  ///< sequences; text rows of the segment; those on this rank
   std::span<const int32_t> tokens, targets;
+  bool every_row = false;  ///< logits of every row are wanted, and not only of those whose target counts
+};
+
+/// The rows that the head sees: text rows, of those behind the last layer.
+struct HeadRows {
+  int64_t rows = 0;                  ///< of a sequence, behind the last layer
+  int64_t first = 0, count = 0;      ///< which of them
+  std::span<const int32_t> targets;  ///< theirs, [batch * count]; until the next cell
+  /// Their numbers in a sequence's own text; none: all of it in turn.
+  std::optional<std::vector<int32_t>> of_text;
 };
 
 /// Called behind a decoder layer; may be empty.
@@ -54,12 +65,14 @@ class CellRunner {
   int64_t state_numbers(const Cell&) const;  ///< of the cell's layers
   int64_t numbers_below(const Cell&) const;  ///< of the layers below it
 
-  /// state_in [batch, state_numbers(cell)] is empty for the initial state, state_out where nobody reads it.
-  void forward(const CellText&, Cell, const CellSaved&, ConstView<> state_in, View<> state_out, Arena& scratch);
+  /// state_in [batch, state_numbers(cell)] is empty for the initial state, state_out where nobody reads it. Decides
+  /// which rows the last layer computes (CellSaved::wanted).
+  void forward(const CellText&, Cell, CellSaved&, ConstView<> state_in, View<> state_out, Arena& scratch);
   /// nll [batch * own] of a cell with the head that was run forward; no gradient.
   void loss(const CellText&, const CellSaved&, View<> nll, Arena& scratch);
-  /// Logits [batch * own, vocab] of such a cell.
+  /// Logits [batch * count, vocab] of such a cell's head rows.
   void logits(const CellText&, const CellSaved&, View<> logits, Arena& scratch);
+  HeadRows head_rows(const CellText&, const CellSaved&);
   /// Head and loss, where the cell has them, and its layers, back to the embeddings where it has them: parameter
   /// gradients of sum(nll) + <d_state_out, state_out> are accumulated. d_hidden [batch * rows, dim]: of the cell's
   /// output in (none above the head), of its input out. d_state_out is empty where it is zero, d_state_in where it is
@@ -68,19 +81,31 @@ class CellRunner {
                 View<> d_state_in, View<> nll, Arena& scratch, const LayerObserver& layer_done);
 
  private:
-  int64_t layout_rows(int64_t text) const;
+  /// Of any segment with so much text: what its sizes follow from.
+  Layout layout(int64_t text) const { return memory_.layout(Pass::Decode, 0, text); }
   Range decoder_layers(const Cell&) const;
   int64_t numbers_of(Range layers) const;
+  /// The rows of which the last layer's output is wanted: those that the memory reads behind it, and those whose
+  /// target counts in a sequence of the batch. Empty: all, as where these are more than half of them.
+  std::vector<int32_t> wanted_rows(const CellText&, const Layout&) const;
+  /// f(nll of the head's rows); the others' in `nll` [batch * own] become 0.
+  template <class F>
+  void with_nll(const CellText&, const HeadRows&, View<> nll, Arena& scratch, const F& f);
   /// Head and loss on the text rows, and the final norm: writes d_hidden.
   void head_backward(const CellText&, const CellSaved&, CellContext&, View<> d_hidden, View<> nll, Arena& scratch);
-  CellContext context(const CellText&, Cell, Arena& scratch);
+  /// The cell's layout becomes the axis' own.
+  CellContext enter(const CellText&, Cell, Arena& scratch);
   /// Sets what the context says about a layer.
   void enter_layer(CellContext&, const CellSaved&, int64_t layer) const;
+  /// What the layers see of the entered cell, and what the last one does (angles of its own come from `scratch`).
+  LayerRows layer_rows(DType);
+  LayerSaved layer_saved(const CellSaved&, int64_t layer) const;
+  LayerRows last_layer_rows(const CellSaved&, const LayerRows& all, Arena& scratch);
   /// Work on a layer begins; -1 and the number of layers are the two ends.
   void note(int64_t layer) const;
   RopeAngles angles(DType, std::span<const Row> rows);
-  /// The text rows of `hidden` as one dense block: itself where the layout has no other rows, else a copy in scratch.
-  View<> text_rows(const CellText&, View<> hidden, Arena& scratch);
+  /// The head's rows of `hidden` as one dense block: itself where there are no others, else a copy in scratch.
+  View<> text_rows(const CellText&, const HeadRows&, View<> hidden, Arena& scratch);
 
   Queue& queue_;
   const Params& params_;
@@ -88,7 +113,8 @@ class CellRunner {
   Memory& memory_;
   TokenAxis& axis_;
   Progress* progress_ = nullptr;
-  std::vector<Row> angle_rows_;
+  std::vector<Row> angle_rows_, queries_;
+  std::vector<int32_t> targets_;  ///< of the head's rows, where these are not all
   Arena angles_;
   View<> cos_, sin_;
 };

@@ -136,7 +136,7 @@ CellText Executor::read_text(const Stream& stream, const TokenSource& batch, con
   const int32_t segment = cell.segment;
   const int64_t text = shape_.text_of(segment);
   if (!CellRunner::embeds(cell) && !runner_.has_head(cell))
-    return {stream.count, text, runner_.own_text_rows(text), {}, {}};
+    return {.batch = stream.count, .text = text, .own = runner_.own_text_rows(text), .tokens = {}, .targets = {}};
   const std::array<Range, 2> own = runner_.own_text(text);
   size_t count = 0;
   for (int64_t b = 0; b < stream.count; ++b)
@@ -148,8 +148,12 @@ CellText Executor::read_text(const Stream& stream, const TokenSource& batch, con
       count += size;
       queue_.poll();  // what is read for the first time is checked
     }
-  return {stream.count, text, runner_.own_text_rows(text), std::span(tokens_).first(count),
-          std::span(targets_).first(count)};
+  return {.batch = stream.count,
+          .text = text,
+          .own = runner_.own_text_rows(text),
+          .tokens = std::span(tokens_).first(count),
+          .targets = std::span(targets_).first(count),
+          .every_row = workload_.logits == Workload::Logits::All};
 }
 
 /// f(sequence of the stream, position in the segment, first row of [batch * own], rows, their targets) for each run of
@@ -200,7 +204,7 @@ void Executor::compute(const Action& a, const TokenSource& batch, const Boundary
   }
 
   CellSaved passing;
-  const CellSaved* saved = &passing;
+  CellSaved* saved = &passing;
   if (a.saved == kNoSlot) {
     passing = runner_.carve_passing(scratch_, dtype_, own.count, text.text, hidden_view(a.hidden, own, text.text));
   } else {
@@ -243,11 +247,19 @@ void Executor::deliver_head(const Cell& cell, const Stream& own, const CellText&
   if (!sink || workload_.logits == Workload::Logits::None) return;
   // (A rank of a token axis may hold no counted target of a segment that has some.)
   if (workload_.logits == Workload::Logits::Counted && !counted && mesh_.shape().token == 1) return;
-  const View<> logits = scratch_.take(dtype_, {own.count * text.own, llama_.shape().vocab});
+  const HeadRows head = runner_.head_rows(text, saved);
+  const View<> logits = scratch_.take(dtype_, {own.count * head.count, llama_.shape().vocab});
   runner_.logits(text, saved, logits, scratch_);
-  for_pieces(text, [&](int64_t b, int64_t position, int64_t first, int64_t count, std::span<const int32_t> targets) {
-    sink->logits(own.first + b, cell.segment * shape_.segment_length + position, logits.rows(first, count), targets);
-  });
+  const int64_t segment = cell.segment * shape_.segment_length;
+  if (!head.of_text) {
+    for_pieces(text, [&](int64_t b, int64_t position, int64_t first, int64_t count, std::span<const int32_t> targets) {
+      sink->logits(own.first + b, segment + position, logits.rows(first, count), targets);
+    });
+    return;
+  }
+  for (int64_t i = 0; i < own.count * head.count; ++i)
+    sink->logits(own.first + i / head.count, segment + (*head.of_text)[static_cast<size_t>(i % head.count)],
+                 logits.rows(i, 1), head.targets.subspan(static_cast<size_t>(i), 1));
 }
 
 StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights, ResultSink* sink) {

@@ -2,6 +2,7 @@
 #include "engine/token_axis.h"
 
 #include "kernels/elementwise/elementwise.h"
+#include "kernels/rows/rows.h"
 
 namespace memring {
 
@@ -11,14 +12,15 @@ int64_t TokenAxis::buffer_bytes(const ModelShape& m, DType dtype, int64_t batch,
   return RingAttention::buffer_bytes(dtype, batch, m.kv_heads, m.head_dim, plan(rows), backward);
 }
 
-void TokenAxis::enter(std::vector<Row> layout) {
+void TokenAxis::enter(const Layout& layout) {
   if (layout == layout_) return;
-  layout_ = std::move(layout);
-  const RingPlan split = plan(std::ssize(layout_));
+  layout_ = layout;
+  const RingPlan split = plan(layout.rows());
+  const std::vector<Row> all = layout.table();
   numbers_ = split.rows_of(token_.rank());
-  rows_ = rows_at(layout_, numbers_);
+  rows_ = rows_at(all, numbers_);
   if (token_.size() == 1) return;
-  block_ > 0 ? gathered_.enter(split, layout_) : ring_.enter(split, layout_);
+  block_ > 0 ? gathered_.enter(split, all) : ring_.enter(split, all);
 }
 
 int64_t TokenAxis::first_from(int64_t number) const {
@@ -32,14 +34,15 @@ AttentionExecutor& TokenAxis::attention() {
 }
 
 // A row is on one rank, so the sum over ranks only moves it.
-void TokenAxis::collect(Queue& queue, View<> all, ConstView<> mine, std::span<const int32_t> wanted) {
-  Elementwise::fill(queue, all, 0);
-  for (size_t i = 0; i < wanted.size(); ++i) {
-    const int64_t here = first_from(wanted[i]);
-    if (here == std::ssize(numbers_) || numbers_[static_cast<size_t>(here)] != wanted[i]) continue;
-    for (int64_t b = 0; b < mine.dim(0); ++b)
-      Elementwise::copy(queue, all.at(b).at(static_cast<int64_t>(i)), mine.at(b).at(here));
+void TokenAxis::collect(Queue& queue, View<> all, Range wanted, ConstView<> mine, std::span<const int32_t> numbers) {
+  std::vector<int32_t> to, from;
+  for (auto at = std::lower_bound(numbers.begin(), numbers.end(), wanted.begin);
+       at != numbers.end() && *at < wanted.end; ++at) {
+    to.push_back(static_cast<int32_t>(*at - wanted.begin));
+    from.push_back(static_cast<int32_t>(at - numbers.begin()));
   }
+  if (std::ssize(to) < wanted.size()) Elementwise::fill(queue, all, 0);
+  MoveRows::run(queue, all, to, Write::Overwrite, mine, from);
   sum(queue, all);
 }
 

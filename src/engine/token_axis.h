@@ -11,6 +11,7 @@
 #include "dist/gather_attention.h"
 #include "dist/mesh_arithmetic.h"
 #include "dist/ring_attention.h"
+#include "memory/layout.h"
 #include "memory/row_axis.h"
 #include "model/shape.h"
 
@@ -22,6 +23,7 @@ class TokenAxis final : public RowAxis {
   TokenAxis(Communicator& token, int64_t block) : token_(token), block_(block), ring_(token), gathered_(token) {}
 
   RingPlan plan(int64_t rows) const { return RingPlan(rows, token_.size(), std::max<int64_t>(block_, 1)); }
+  bool shared() const { return token_.size() > 1; }
   /// How many rows of a layout of `rows` are here, and which rows of [begin, end) of it: two ranges, either may be
   /// empty.
   int64_t count(int64_t rows) const { return plan(rows).count(token_.rank()); }
@@ -34,13 +36,14 @@ class TokenAxis final : public RowAxis {
   void note_in(Progress& progress) { ring_.note_in(progress); }
 
   /// The layout of the cell that comes next.
-  void enter(std::vector<Row> layout);
+  void enter(const Layout& layout);
   std::span<const Row> rows() const { return rows_; }            ///< those that are here, in order
   std::span<const int32_t> numbers() const { return numbers_; }  ///< theirs in the layout, ascending
   int64_t first_from(int64_t number) const;                      ///< the first row here with this number or more
+  int64_t first_text() const { return first_from(layout_.front); }
   AttentionExecutor& attention();
 
-  void collect(Queue&, View<> all, ConstView<> mine, std::span<const int32_t> wanted) override;
+  void collect(Queue&, View<> all, Range wanted, ConstView<> mine, std::span<const int32_t> numbers) override;
   void sum(Queue&, View<> partial) override { token_.all_reduce_sum(partial); }
   /// Each rank has its near-equal part of the flat `data`; afterwards all have all of it. (States travel that way.)
   void gather(View<> data);
@@ -52,7 +55,8 @@ class TokenAxis final : public RowAxis {
   RingAttention ring_;
   GatherAttention gathered_;
   LocalAttention local_;
-  std::vector<Row> layout_, rows_;
+  Layout layout_;
+  std::vector<Row> rows_;
   std::vector<int32_t> numbers_;
 };
 

@@ -4,12 +4,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <utility>
 
 #include "kernels/associative/associative.h"
+#include "kernels/dpfp/dpfp.h"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/linear/linear.h"
+#include "kernels/rows/rows.h"
 #include "memory/mechanisms.h"
 
 namespace memring {
@@ -38,8 +39,11 @@ struct Saved {
   View<> states;   // [batch, state]: as they entered
 
   static Saved carve(Arena& arena, const ArmtShape& s, DType dtype, CellExtent e) {
-    return {arena.take(dtype, {e.batch, e.rows, s.dim}), arena.take(dtype, {e.batch, s.tokens, s.dim}),
-            arena.take(dtype, {e.batch, s.state()})};
+    Saved saved;
+    saved.vectors = arena.take(dtype, {e.batch, s.tokens, s.dim});
+    saved.states = arena.take(dtype, {e.batch, s.state()});
+    saved.input = arena.take(dtype, {e.batch, e.rows, s.dim});  // last: behind the last layer there are fewer rows
+    return saved;
   }
 };
 
@@ -112,7 +116,7 @@ class Armt final : public Memory {
 
   Dependency dependency() const override { return reset_ ? Dependency::None : Dependency::LayerLocal; }
   int64_t state_numbers(int64_t layer) const override { return layer < shape_.layers && !reset_ ? shape_.state() : 0; }
-  int64_t text_begin() const override { return 0; }
+  Layout layout(Pass, int32_t, int64_t text) const override { return {.text = text, .back = shape_.tokens}; }
   int64_t saved_bytes(DType dtype, CellExtent e) const override {
     if (reset_) return 0;
     Arena arena;
@@ -131,25 +135,13 @@ class Armt final : public Memory {
                                  : Associative::write_scratch_bytes(dtype, m, shape_.dim)));
   }
 
-  std::vector<Row> rows(Pass, int32_t, int64_t text) const override {
-    std::vector<Row> rows;
-    const auto total = static_cast<int32_t>(text + shape_.tokens);
-    rows.reserve(static_cast<size_t>(total));
-    for (int32_t i = 0; i < total; ++i) rows.push_back({.position = i, .order = i, .from = 0, .to = i});
-    return rows;
-  }
-
   void compose(CellContext& c) override {
-    for_memory_rows(c, [&](int64_t row, int64_t i) {
-      for (int64_t b = 0; b < c.batch; ++b)
-        Elementwise::copy(c.queue, c.hidden.at(b).at(row), c.params.weight(tokens_).at(i));
-    });
+    const PartRows tokens = memory_rows(c);
+    MoveRows::run(c.queue, c.hidden, tokens.here, Write::Overwrite, c.params.weight(tokens_), tokens.number);
   }
   void compose_backward(CellContext& c) override {
-    for_memory_rows(c, [&](int64_t row, int64_t i) {
-      const View<> d_token = c.params.grad(tokens_).at(i);
-      for (int64_t b = 0; b < c.batch; ++b) Elementwise::add(c.queue, d_token, d_token, c.d_hidden.at(b).at(row));
-    });
+    const PartRows tokens = memory_rows(c);
+    MoveRows::sum(c.queue, c.params.grad(tokens_), tokens.number, c.d_hidden, tokens.here);
   }
 
   // Reading the initial state adds 0 / eps = 0 and sends no gradient: it is left out.
@@ -210,9 +202,7 @@ class Armt final : public Memory {
     const int64_t m = shape_.tokens;
     const WriteScratch s = WriteScratch::carve(c.scratch, shape_, c.hidden.dtype(), c.batch, false);
     const View<> vectors = c.saved ? carve_saved(c).vectors : s.vectors.reshaped({c.batch, m, shape_.dim});
-    std::vector<int32_t> wanted(static_cast<size_t>(m));
-    std::iota(wanted.begin(), wanted.end(), static_cast<int32_t>(c.text));
-    c.axis.collect(c.queue, vectors, c.hidden, wanted);
+    c.axis.collect(c.queue, vectors, c.layout.back_rows(), c.hidden, c.rows);
     if (!c.state_out) return;
     project(c, s, vectors.reshaped({c.batch * m, shape_.dim}));
     for (int64_t b = 0; b < c.batch; ++b) {
@@ -249,13 +239,11 @@ class Armt final : public Memory {
     Linear::input_gradient(c.queue, s.d_vectors, Write::Accumulate, s.d_value, c.params.weight(t.value));
     Linear::input_gradient(c.queue, s.d_vectors, Write::Accumulate, s.d_gate, c.params.weight(t.beta));
     const View<> d_bias = c.params.grad(t.beta_bias);
-    for_memory_rows(c, [&](int64_t row, int64_t i) {
-      for (int64_t b = 0; b < c.batch; ++b) {
-        const View<> d_row = c.d_hidden.at(b).at(row);
-        Elementwise::add(c.queue, d_row, d_row, of(s.d_vectors, b).at(i));
-        Elementwise::add(c.queue, d_bias, d_bias, of(s.d_gate, b).at(i));
-      }
-    });
+    const PartRows rows = memory_rows(c);
+    MoveRows::run(c.queue, c.d_hidden, rows.here, Write::Accumulate,
+                  s.d_vectors.reshaped({c.batch, shape_.tokens, shape_.dim}), rows.number);
+    for (const int32_t i : rows.number)
+      for (int64_t b = 0; b < c.batch; ++b) Elementwise::add(c.queue, d_bias, d_bias, of(s.d_gate, b).at(i));
     keep_own_rows(c, s);
     Linear::weight_gradient(c.queue, c.params.grad(t.key), s.d_key, vectors);
     Linear::weight_gradient(c.queue, c.params.grad(t.value), s.d_value, vectors);
@@ -264,11 +252,7 @@ class Armt final : public Memory {
 
   Associative::Smallest take_smallest() override { return std::exchange(smallest_, {}); }
 
-  void after_norm_backward(CellContext& c) override {
-    for_memory_rows(c, [&](int64_t row, int64_t) {
-      for (int64_t b = 0; b < c.batch; ++b) Elementwise::fill(c.queue, c.d_hidden.at(b).at(row), 0);
-    });
-  }
+  void after_norm_backward(CellContext& c) override { clear_rows(c, c.layout.back_rows()); }
 
  private:
   struct Tensors {
@@ -298,12 +282,7 @@ class Armt final : public Memory {
     return Saved::carve(block, shape_, c.params.dtype(), {c.batch, std::ssize(c.rows)});
   }
 
-  /// f(row here, number of its memory token) for each memory row that is here.
-  template <class F>
-  void for_memory_rows(const CellContext& c, const F& f) const {
-    for (int64_t row = 0; row < std::ssize(c.rows); ++row)
-      if (const int64_t number = c.rows[static_cast<size_t>(row)]; number >= c.text) f(row, number - c.text);
-  }
+  static PartRows memory_rows(const CellContext& c) { return c.part(c.layout.back_rows()); }
   /// f(sequence, first row, rows), a few rows of one sequence at a time.
   template <class F>
   void for_chunks(CellExtent e, const F& f) const {
@@ -334,7 +313,7 @@ class Armt final : public Memory {
   /// takes all rows as one term, on the rank of the first.
   void keep_own_rows(CellContext& c, const WriteScratch& s) const {
     std::vector<bool> here(static_cast<size_t>(shape_.tokens));
-    for_memory_rows(c, [&](int64_t, int64_t i) { here[static_cast<size_t>(i)] = true; });
+    for (const int32_t i : memory_rows(c).number) here[static_cast<size_t>(i)] = true;
     if (shape_.exact_sums) here.assign(here.size(), here[0]);
     for (int64_t i = 0; i < shape_.tokens; ++i)
       for (int64_t b = 0; b < c.batch && !here[static_cast<size_t>(i)]; ++b)

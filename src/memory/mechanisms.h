@@ -6,6 +6,9 @@
 
 namespace memring {
 
+/// Zeros in the rows of d_hidden that stand in a part of the layout.
+void clear_rows(CellContext&, Range numbers);
+
 std::unique_ptr<Memory> make_no_memory();
 std::unique_ptr<Memory> make_armt(const MemorySettings&, const ModelShape&, Params&);
 std::unique_ptr<Memory> make_rmt(const MemorySettings&, const ModelShape&, Params&);

@@ -13,6 +13,7 @@
 #include "base/queue.h"
 #include "kernels/associative/associative.h"
 #include "kernels/attention/attention.h"
+#include "memory/layout.h"
 #include "memory/row_axis.h"
 #include "model/layer.h"
 #include "model/params.h"
@@ -20,25 +21,44 @@
 
 namespace memring {
 
-/// What a hook sees of its cell. Which views are set depends on the hook; an empty view means: not there, or not
-/// wanted.
+/// Rows of one part of a layout that are on this rank: where among those here, and which of the part.
+struct PartRows {
+  std::vector<int32_t> here, number;
+};
+
+/// What a hook sees of its cell. n: the rows of the layout that are on this rank (behind the last layer: those of them
+/// that are wanted, among which are all of the back); numbers: those of a sequence's state
+/// in the cell's layers. What a hook finds set, and what it may find empty because it is not there or not wanted:
+///
+/// | hook                  | hidden [batch, n, dim]    | d_hidden, same shape | states [batch, numbers] |
+/// |-----------------------|---------------------------|----------------------|----------------------------------------|
+/// | compose               | embeddings: writes memory | -                    | state_in: read | | before_layer | the
+/// layer's input         | -                    | state_in: read                         | | after_layer           |
+/// the layer's output        | -                    | state_in: read, state_out: written     | | after_norm | output of
+/// the final norm  | -                    | state_out: written                     | | after_norm_backward   | as there
+/// | writes memory rows   | d_state_out: read                      | | after_layer_backward  | the layer's output | of
+/// it                | d_state_out: read, d_state_in: written | | before_layer_backward | the layer's input         |
+/// of it: accumulated   | d_state_in: accumulated                | | compose_backward      | - | of the embeddings    |
+/// d_state_in: written                    |
 struct CellContext {
   Queue& queue;
   RowAxis& axis;
   Arena& scratch;  ///< of a hook's own; given back by its end
   const Params& params;
   Cell cell;
-  int64_t batch = 0, text = 0;    ///< sequences; text rows of this segment, on all ranks
-  std::span<const int32_t> rows;  ///< which rows of the layout (Memory::rows) are on this rank, ascending
-  View<> hidden;                  ///< [batch, rows, dim]: those rows
-  View<> d_hidden;                ///< gradient of `hidden`, same shape
-  bool initial = false;           ///< the state that enters is the mechanism's initial one
-  int64_t state_layer = 0;        ///< the first layer of those whose states the views below hold
-  ConstView<> state_in;           ///< [batch, state_numbers of the layers]; forward only, empty when initial
-  View<> state_out;               ///< empty: nobody reads it
-  ConstView<> d_state_out;        ///< empty: zero
-  View<> d_state_in;              ///< empty: not wanted (first segment, or the boundary is closed to gradients)
-  View<uint8_t> saved;            ///< what this layer's hooks keep for their backward; empty: nothing is kept
+  int64_t batch = 0;              ///< sequences
+  Layout layout;                  ///< of the segment, on all ranks
+  std::span<const int32_t> rows;  ///< which of its rows are on this rank, ascending
+  View<> hidden, d_hidden;
+  bool initial = false;     ///< the state that enters is the mechanism's initial one
+  int64_t state_layer = 0;  ///< the first layer of those whose states the views below hold
+  ConstView<> state_in;     ///< empty: initial
+  View<> state_out;         ///< empty: nobody reads it
+  ConstView<> d_state_out;  ///< empty: zero
+  View<> d_state_in;        ///< empty: not wanted (first segment, or the boundary is closed to gradients)
+  View<uint8_t> saved;      ///< of the layer's hooks: what they keep for their backward; empty: nothing is kept
+
+  PartRows part(Range numbers) const;
 };
 
 /// Each hook has its backward beside it; hooks that a mechanism does not need do nothing.
@@ -48,10 +68,8 @@ class Memory {
   virtual Dependency dependency() const = 0;
   /// Numbers of a sequence's state at a boundary, of layer `layer` (RMT: at layer L only), in the accumulation type.
   virtual int64_t state_numbers(int64_t layer) const = 0;
-  /// The layout of a segment with `text` text rows.
-  virtual std::vector<Row> rows(Pass, int32_t segment, int64_t text) const = 0;
-  /// Number of the first text row in that layout; text rows are contiguous.
-  virtual int64_t text_begin() const = 0;
+  /// Of a segment with `text` text rows. How many rows it has in front and behind is the same for every segment.
+  virtual Layout layout(Pass, int32_t segment, int64_t text) const = 0;
   /// What the hooks of one layer keep (CellContext::saved), and the most that any hook takes from `scratch`. The extent
   /// is that of the rows here.
   virtual int64_t saved_bytes(DType, CellExtent) const { return 0; }

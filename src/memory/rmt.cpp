@@ -2,9 +2,8 @@
 // blocks are the memory M_s as input embeddings; the final-normed output at the write rows is M_{s+1}. Conventions:
 // tests/golden/README.md.
 // SPDX-License-Identifier: Apache-2.0
-#include <numeric>
-
 #include "kernels/elementwise/elementwise.h"
+#include "kernels/rows/rows.h"
 #include "memory/mechanisms.h"
 
 namespace memring {
@@ -24,73 +23,50 @@ class Rmt final : public Memory {
   int64_t state_numbers(int64_t layer) const override {
     return layer == shape_.layers && !settings_.reset_each_segment ? m_ * shape_.dim : 0;
   }
-  int64_t text_begin() const override { return m_; }
-
-  std::vector<Row> rows(Pass, int32_t, int64_t text) const override {
-    const auto m = static_cast<int32_t>(m_), total = static_cast<int32_t>(text + 2 * m_);
-    std::vector<Row> rows;
-    rows.reserve(static_cast<size_t>(total));
-    for (int32_t i = 0; i < total; ++i) {
-      Row row{.position = i, .order = i, .from = 0, .to = i};
-      if (settings_.mask == MemoryMask::Block && i < m) row.to = m - 1;
-      if (settings_.mask == MemoryMask::Block && i >= total - m) row.to = total - 1;
-      rows.push_back(row);
-    }
-    return rows;
+  Layout layout(Pass, int32_t, int64_t text) const override {
+    return {.front = m_, .text = text, .back = m_, .mask = settings_.mask};
   }
 
   void compose(CellContext& c) override {
-    for (int64_t b = 0; b < c.batch; ++b) {
-      const ConstView<> memory = c.initial ? c.params.weight(tokens_) : vectors(c.state_in, b);
-      for_memory_rows(
-          c, [&](int64_t row, int64_t i, bool) { Elementwise::copy(c.queue, c.hidden.at(b).at(row), memory.at(i)); });
-    }
+    const PartRows rows = memory_rows(c);
+    const ConstView<> memory = c.initial ? c.params.weight(tokens_) : vectors(c.state_in);
+    MoveRows::run(c.queue, c.hidden, rows.here, Write::Overwrite, memory, rows.number);
   }
   // The read and the write block hold the same vectors: the gradient of M_s is the sum of both.
   void compose_backward(CellContext& c) override {
-    if (!c.d_state_in && !c.initial) return;
-    if (c.d_state_in) Elementwise::fill(c.queue, c.d_state_in, 0);
-    for (int64_t b = 0; b < c.batch; ++b) {
-      const View<> d_memory = c.d_state_in ? vectors(c.d_state_in, b) : c.params.grad(tokens_);
-      for_memory_rows(c, [&](int64_t row, int64_t i, bool) {
-        Elementwise::add(c.queue, d_memory.at(i), d_memory.at(i), c.d_hidden.at(b).at(row));
-      });
+    const PartRows rows = memory_rows(c);
+    if (c.d_state_in) {
+      Elementwise::fill(c.queue, c.d_state_in, 0);
+      MoveRows::run(c.queue, vectors(c.d_state_in), rows.number, Write::Accumulate, c.d_hidden, rows.here);
+      c.axis.sum(c.queue, c.d_state_in);
+    } else if (c.initial) {
+      MoveRows::sum(c.queue, c.params.grad(tokens_), rows.number, c.d_hidden, rows.here);
     }
-    if (c.d_state_in) c.axis.sum(c.queue, c.d_state_in);
   }
 
   void after_norm(CellContext& c) override {
-    if (!c.state_out) return;
-    std::vector<int32_t> wanted(static_cast<size_t>(m_));
-    std::iota(wanted.begin(), wanted.end(), static_cast<int32_t>(m_ + c.text));
-    c.axis.collect(c.queue, c.state_out.reshaped({c.batch, m_, shape_.dim}), c.hidden, wanted);
+    if (c.state_out) c.axis.collect(c.queue, vectors(c.state_out), c.layout.back_rows(), c.hidden, c.rows);
   }
   void after_norm_backward(CellContext& c) override {
-    for (int64_t b = 0; b < c.batch; ++b)
-      for_memory_rows(c, [&](int64_t row, int64_t i, bool write) {
-        const View<> d_row = c.d_hidden.at(b).at(row);
-        if (write && c.d_state_out)
-          Elementwise::copy(c.queue, d_row, vectors(c.d_state_out, b).at(i));
-        else
-          Elementwise::fill(c.queue, d_row, 0);
-      });
+    clear_rows(c, c.layout.front_rows());
+    if (!c.d_state_out) return clear_rows(c, c.layout.back_rows());
+    const PartRows write = c.part(c.layout.back_rows());
+    MoveRows::run(c.queue, c.d_hidden, write.here, Write::Overwrite, vectors(c.d_state_out), write.number);
   }
 
  private:
-  /// f(row here, number of its memory vector, is it a write row) for each memory row that is here.
-  template <class F>
-  void for_memory_rows(const CellContext& c, const F& f) const {
-    const int64_t write = m_ + c.text;
-    for (int64_t row = 0; row < std::ssize(c.rows); ++row) {
-      const int64_t number = c.rows[static_cast<size_t>(row)];
-      if (number < m_) f(row, number, false);
-      if (number >= write) f(row, number - write, true);
-    }
+  /// The memory rows that are here, with the numbers of their vectors: the read block, then the write block.
+  static PartRows memory_rows(const CellContext& c) {
+    PartRows all = c.part(c.layout.front_rows());
+    const PartRows write = c.part(c.layout.back_rows());
+    all.here.insert(all.here.end(), write.here.begin(), write.here.end());
+    all.number.insert(all.number.end(), write.number.begin(), write.number.end());
+    return all;
   }
-  /// The memory of one sequence, [m, dim].
+  /// The memories of all sequences, [batch, m, dim].
   template <class V>
-  V vectors(V states, int64_t b) const {
-    return states.at(b).reshaped({m_, shape_.dim});
+  V vectors(V states) const {
+    return states.reshaped({states.dim(0), m_, shape_.dim});
   }
 
   MemorySettings settings_;

@@ -5,6 +5,7 @@
 
 #include <span>
 
+#include "base/ids.h"
 #include "base/queue.h"
 
 namespace memring {
@@ -12,9 +13,9 @@ namespace memring {
 class RowAxis {
  public:
   virtual ~RowAxis() = default;
-  /// all [batch, wanted, dim]: the rows numbered `wanted` in the cell's whole layout, the same on every rank ·
-  /// mine [batch, rows, dim]: the rows that this rank holds
-  virtual void collect(Queue&, View<> all, ConstView<> mine, std::span<const int32_t> wanted) = 0;
+  /// all [batch, size of `wanted`, dim]: those rows of the cell's whole layout, numbered from wanted.begin on, the same
+  /// on every rank · mine [batch, any, dim]: rows that this rank holds, with their numbers, ascending
+  virtual void collect(Queue&, View<> all, Range wanted, ConstView<> mine, std::span<const int32_t> numbers) = 0;
   /// Sums `partial` over the ranks of the axis, in fixed order.
   virtual void sum(Queue&, View<> partial) = 0;
 };

@@ -5,11 +5,12 @@
 #include <vector>
 
 #include "kernels/elementwise/elementwise.h"
+#include "kernels/gated_unit/gated_unit.h"
 #include "kernels/heads/heads.h"
 #include "kernels/linear/linear.h"
+#include "kernels/projections/projections.h"
 #include "kernels/rmsnorm/rmsnorm.h"
-#include "kernels/rope/rope.h"
-#include "kernels/swiglu/swiglu.h"
+#include "kernels/rows/rows.h"
 
 namespace memring {
 namespace {
@@ -21,22 +22,34 @@ std::vector<KeySpan> with_own_keys(std::span<const KeySpan> before, KeySpan own)
   return spans;
 }
 
-/// Buffers that live during one branch of the layer only (n = batch * rows).
-struct AttentionScratch {
-  View<> wide, narrow;               // [n, heads * head_dim], [n, kv_heads * head_dim]
-  View<> d_o, dq, dk, dv, d_normed;  // backward only; shapes of o, q, k, v and [n, dim]
+Projections::ConstParts projection_weights(const Params& params, const LayerTensors& t) {
+  return {params.weight(t.q), params.weight(t.k), params.weight(t.v)};
+}
 
-  static AttentionScratch carve(Arena& arena, const ModelShape& m, DType dtype, CellExtent e, bool backward) {
+GatedUnit::ConstParts gated_weights(const Params& params, const LayerTensors& t) {
+  return {params.weight(t.gate), params.weight(t.up)};
+}
+
+/// [batch * any, dim] by sequences.
+View<> by_sequence(View<> all, CellExtent e) { return all.reshaped({e.batch, all.dim(0) / e.batch, all.dim(1)}); }
+
+/// o [m, heads * head_dim] as the output projection takes it, or its gradient (m = batch * queries). It does not live
+/// at the same time as the scratch of the projections.
+View<> take_row_major_o(Arena& arena, const ModelShape& m, DType dtype, int64_t queries) {
+  return arena.take(dtype, {queries, m.heads * m.head_dim});
+}
+
+/// Buffers that live during backward of one branch of the layer only.
+struct AttentionScratch {
+  View<> d_o, dq, dk, dv, d_normed;  // shapes of o, q, k, v and [n, dim]
+
+  static AttentionScratch carve(Arena& arena, const ModelShape& m, DType dtype, CellExtent e, int64_t queries) {
     AttentionScratch s;
-    const int64_t n = e.total();
-    s.wide = arena.take(dtype, {n, m.heads * m.head_dim});
-    s.narrow = arena.take(dtype, {n, m.kv_heads * m.head_dim});
-    if (!backward) return s;
-    s.d_o = arena.take(dtype, {e.batch, m.heads, e.rows, m.head_dim});
-    s.dq = arena.take(dtype, {e.batch, m.heads, e.rows, m.head_dim});
+    s.d_o = arena.take(dtype, {e.batch, m.heads, queries, m.head_dim});
+    s.dq = arena.take(dtype, {e.batch, m.heads, queries, m.head_dim});
     s.dk = arena.take(dtype, {e.batch, m.kv_heads, e.rows, m.head_dim});
     s.dv = arena.take(dtype, {e.batch, m.kv_heads, e.rows, m.head_dim});
-    s.d_normed = arena.take(dtype, {n, m.dim});
+    s.d_normed = arena.take(dtype, {e.total(), m.dim});
     return s;
   }
 };
@@ -57,10 +70,19 @@ struct MlpScratch {
 }  // namespace
 
 int64_t Layer::scratch_bytes(const ModelShape& shape, DType dtype, CellExtent extent, bool backward) {
-  Arena attention, mlp;
-  AttentionScratch::carve(attention, shape, dtype, extent, backward);
+  Arena mlp;
   MlpScratch::carve(mlp, shape, dtype, extent.total(), backward);
-  return std::max(attention.peak(), mlp.peak());
+  int64_t most = mlp.peak();
+  for (const int64_t queries : {extent.rows, extent.rows / 2}) {  // each row asks, or at most half of them
+    Arena attention, row_major_o;
+    if (backward) AttentionScratch::carve(attention, shape, dtype, extent, queries);
+    take_row_major_o(row_major_o, shape, dtype, extent.batch * queries);
+    const int64_t projections =
+        Projections::scratch_bytes(dtype, extent.total(), extent.batch * queries,
+                                   {shape.dim, shape.heads, shape.kv_heads, shape.head_dim}, backward);
+    most = std::max(most, attention.peak() + std::max(row_major_o.peak(), projections));
+  }
+  return most;
 }
 
 LayerSaved LayerSaved::carve(Arena& arena, const ModelShape& m, DType dtype, CellExtent e, View<> input) {
@@ -82,32 +104,44 @@ LayerSaved LayerSaved::carve(Arena& arena, const ModelShape& m, DType dtype, Cel
   return saved;
 }
 
+LayerSaved LayerSaved::with_queries(int64_t queries) const {
+  const int64_t batch = q.dim(0), heads = q.dim(1), m = batch * queries, chunk = std::min(m, gate.dim(0));
+  LayerSaved fewer = *this;
+  fewer.q = q.first({batch, heads, queries, q.dim(3)});
+  fewer.o = o.first({batch, heads, queries, o.dim(3)});
+  fewer.lse = lse.first({batch, heads, queries});
+  fewer.middle = middle.rows(0, m);
+  fewer.middle_normed = middle_normed.rows(0, m);
+  fewer.middle_inv = middle_inv.rows(0, m);
+  fewer.gate = gate.rows(0, chunk);
+  fewer.up = up.rows(0, chunk);
+  return fewer;
+}
+
 void Layer::forward(Queue& queue, const Params& params, AttentionExecutor& attention, const LayerSaved& saved,
-                    View<> output, CellExtent extent, std::span<const Row> rows, RopeAngles angles,
-                    std::span<const KeySpan> before, Arena& scratch) const {
-  const DType dtype = saved.input.dtype();
+                    View<> output, CellExtent extent, const LayerRows& rows, std::span<const KeySpan> before,
+                    Arena& scratch) const {
   {
     ArenaScope scope(scratch);
     RmsNorm::forward(queue, saved.normed, saved.inv_rms, saved.input, params.weight(tensors_.input_norm),
                      shape_.norm_eps);
-
-    const AttentionScratch branch = AttentionScratch::carve(scratch, shape_, dtype, extent, false);
-    const View<> wide = branch.wide, narrow = branch.narrow;
-    Linear::forward(queue, wide, Write::Overwrite, saved.normed, params.weight(tensors_.q));
-    Rope::forward(queue, saved.q, wide, angles.cos, angles.sin);
-    Linear::forward(queue, narrow, Write::Overwrite, saved.normed, params.weight(tensors_.k));
-    Rope::forward(queue, saved.k, narrow, angles.cos, angles.sin);
-    Linear::forward(queue, narrow, Write::Overwrite, saved.normed, params.weight(tensors_.v));
-    Heads::split(queue, saved.v, narrow);
+    Projections::forward(queue, {saved.q, saved.k, saved.v}, saved.normed, projection_weights(params, tensors_),
+                         rows.angles, rows.asking, scratch);
     queue.poll();
 
-    const auto spans = with_own_keys(before, {.k = saved.k, .v = saved.v, .dk = {}, .dv = {}, .rows = rows});
-    attention.forward(queue, saved.o, saved.lse, saved.q, rows, spans);
+    const auto spans = with_own_keys(before, {.k = saved.k, .v = saved.v, .dk = {}, .dv = {}, .rows = rows.keys});
+    attention.forward(queue, saved.o, saved.lse, saved.q, rows.queries, spans);
     queue.poll();
 
-    Heads::merge(queue, wide, saved.o);
-    Elementwise::copy(queue, saved.middle, saved.input);
-    Linear::forward(queue, saved.middle, Write::Accumulate, wide, params.weight(tensors_.o));
+    const View<> o = take_row_major_o(scratch, shape_, saved.o.dtype(), saved.middle.dim(0));
+    Heads::merge(queue, o, saved.o);
+    const std::span<const int32_t> asking = rows.asking.rows;
+    if (asking.empty())
+      Elementwise::copy(queue, saved.middle, saved.input);
+    else
+      MoveRows::run(queue, by_sequence(saved.middle, extent), ascending(asking.size()), Write::Overwrite,
+                    by_sequence(saved.input, extent), asking);
+    Linear::forward(queue, saved.middle, Write::Accumulate, o, params.weight(tensors_.o));
   }
   RmsNorm::forward(queue, saved.middle_normed, saved.middle_inv, saved.middle, params.weight(tensors_.post_norm),
                    shape_.norm_eps);
@@ -116,37 +150,40 @@ void Layer::forward(Queue& queue, const Params& params, AttentionExecutor& atten
 }
 
 void Layer::backward(Queue& queue, const Params& params, AttentionExecutor& attention, const LayerSaved& saved,
-                     View<> d_hidden, CellExtent extent, std::span<const Row> rows, RopeAngles angles,
+                     View<> d_output, View<> d_input, CellExtent extent, const LayerRows& rows,
                      std::span<const KeySpan> before, Arena& scratch) const {
-  mlp_backward(queue, params, saved, d_hidden, scratch);
+  mlp_backward(queue, params, saved, d_output, scratch);
   queue.poll();
 
   ArenaScope scope(scratch);
-  const DType dtype = d_hidden.dtype();
-  const auto [wide, narrow, d_o, dq, dk, dv, d_normed] = AttentionScratch::carve(scratch, shape_, dtype, extent, true);
-
-  // d_hidden is now the gradient of `middle`: of the residual stream, and of o_proj's output alike.
-  Heads::merge(queue, wide, saved.o);
-  Linear::weight_gradient(queue, params.grad(tensors_.o), d_hidden, wide);
-  Linear::input_gradient(queue, wide, Write::Overwrite, d_hidden, params.weight(tensors_.o));
-  Heads::split(queue, d_o, wide);
-
+  const DType dtype = d_output.dtype();
+  // d_output is now the gradient of `middle`: of the residual stream, and of o_proj's output alike.
+  const View<> d_middle = d_output;
+  const auto [d_o, dq, dk, dv, d_normed] =
+      AttentionScratch::carve(scratch, shape_, dtype, extent, std::ssize(rows.queries));
+  {
+    ArenaScope merged(scratch);
+    const View<> o = take_row_major_o(scratch, shape_, dtype, d_middle.dim(0));
+    Heads::merge(queue, o, saved.o);
+    Linear::weight_gradient(queue, params.grad(tensors_.o), d_middle, o);
+    Linear::input_gradient(queue, o, Write::Overwrite, d_middle, params.weight(tensors_.o));
+    Heads::split(queue, d_o, o);
+  }
   Elementwise::fill(queue, dk, 0);
   Elementwise::fill(queue, dv, 0);
-  const auto spans = with_own_keys(before, {.k = saved.k, .v = saved.v, .dk = dk, .dv = dv, .rows = rows});
-  attention.backward(queue, dq, d_o, saved.o, saved.lse, saved.q, rows, spans);
+  const auto spans = with_own_keys(before, {.k = saved.k, .v = saved.v, .dk = dk, .dv = dv, .rows = rows.keys});
+  attention.backward(queue, dq, d_o, saved.o, saved.lse, saved.q, rows.queries, spans);
   queue.poll();
 
-  Rope::backward(queue, wide, dq, angles.cos, angles.sin);
-  Linear::weight_gradient(queue, params.grad(tensors_.q), wide, saved.normed);
-  Linear::input_gradient(queue, d_normed, Write::Overwrite, wide, params.weight(tensors_.q));
-  Rope::backward(queue, narrow, dk, angles.cos, angles.sin);
-  Linear::weight_gradient(queue, params.grad(tensors_.k), narrow, saved.normed);
-  Linear::input_gradient(queue, d_normed, Write::Accumulate, narrow, params.weight(tensors_.k));
-  Heads::merge(queue, narrow, dv);
-  Linear::weight_gradient(queue, params.grad(tensors_.v), narrow, saved.normed);
-  Linear::input_gradient(queue, d_normed, Write::Accumulate, narrow, params.weight(tensors_.v));
-  RmsNorm::backward(queue, d_hidden, Write::Accumulate, params.grad(tensors_.input_norm), d_normed, saved.input,
+  Projections::backward(queue, d_normed, {params.grad(tensors_.q), params.grad(tensors_.k), params.grad(tensors_.v)},
+                        {dq, dk, dv}, saved.normed, projection_weights(params, tensors_), rows.angles, rows.asking,
+                        scratch);
+  if (const std::span<const int32_t> asking = rows.asking.rows; !asking.empty()) {
+    Elementwise::fill(queue, d_input, 0);
+    MoveRows::run(queue, by_sequence(d_input, extent), asking, Write::Overwrite, by_sequence(d_middle, extent),
+                  ascending(asking.size()));
+  }
+  RmsNorm::backward(queue, d_input, Write::Accumulate, params.grad(tensors_.input_norm), d_normed, saved.input,
                     params.weight(tensors_.input_norm), saved.inv_rms);
   queue.poll();
 }
@@ -160,10 +197,9 @@ void Layer::mlp_forward(Queue& queue, const Params& params, const LayerSaved& sa
   for (int64_t begin = 0; begin < n; begin += chunk) {
     const int64_t count = std::min(chunk, n - begin);
     const ConstView<> x = saved.middle_normed.rows(begin, count);
-    const View<> gate = saved.gate.rows(0, count), up = saved.up.rows(0, count), y = activated.rows(0, count);
-    Linear::forward(queue, gate, Write::Overwrite, x, params.weight(tensors_.gate));
-    Linear::forward(queue, up, Write::Overwrite, x, params.weight(tensors_.up));
-    SwiGlu::forward(queue, y, gate, up);
+    const View<> y = activated.rows(0, count);
+    GatedUnit::forward(queue, y, {saved.gate.rows(0, count), saved.up.rows(0, count)}, x,
+                       gated_weights(params, tensors_));
     Linear::forward(queue, output.rows(begin, count), Write::Accumulate, y, params.weight(tensors_.down));
   }
 }
@@ -176,21 +212,14 @@ void Layer::mlp_backward(Queue& queue, const Params& params, const LayerSaved& s
   for (int64_t begin = 0; begin < n; begin += chunk) {
     const int64_t count = std::min(chunk, n - begin);
     const ConstView<> x = saved.middle_normed.rows(begin, count), dy = d_hidden.rows(begin, count);
-    const View<> gate = saved.gate.rows(0, count), up = saved.up.rows(0, count), y = activated.rows(0, count);
-    if (n > chunk) {
-      Linear::forward(queue, gate, Write::Overwrite, x, params.weight(tensors_.gate));
-      Linear::forward(queue, up, Write::Overwrite, x, params.weight(tensors_.up));
-    }
+    const View<> y = activated.rows(0, count);
+    const GatedUnit::Parts parts{saved.gate.rows(0, count), saved.up.rows(0, count)};
+    const GatedUnit::ConstParts weights = gated_weights(params, tensors_);
+    if (n > chunk) GatedUnit::products(queue, parts, x, weights);
     Linear::input_gradient(queue, y, Write::Overwrite, dy, params.weight(tensors_.down));
-    // In one pass y turns from its gradient into itself, and gate and up into their gradients.
-    const View<> d_gate = gate, d_up = up;
-    SwiGlu::backward(queue, d_gate, d_up, y, y, gate, up);
+    GatedUnit::backward(queue, d_normed.rows(begin, count), {params.grad(tensors_.gate), params.grad(tensors_.up)}, y,
+                        parts, x, weights);
     Linear::weight_gradient(queue, params.grad(tensors_.down), dy, y);
-    Linear::weight_gradient(queue, params.grad(tensors_.gate), d_gate, x);
-    Linear::weight_gradient(queue, params.grad(tensors_.up), d_up, x);
-    const View<> dx = d_normed.rows(begin, count);
-    Linear::input_gradient(queue, dx, Write::Overwrite, d_gate, params.weight(tensors_.gate));
-    Linear::input_gradient(queue, dx, Write::Accumulate, d_up, params.weight(tensors_.up));
   }
   RmsNorm::backward(queue, d_hidden, Write::Accumulate, params.grad(tensors_.post_norm), d_normed, saved.middle,
                     params.weight(tensors_.post_norm), saved.middle_inv);

@@ -8,6 +8,7 @@
 #include "base/arena.h"
 #include "base/ids.h"
 #include "kernels/attention/attention.h"
+#include "kernels/projections/projections.h"
 #include "model/params.h"
 #include "model/shape.h"
 
@@ -24,24 +25,30 @@ struct LayerTensors {
   int input_norm = 0, q = 0, k = 0, v = 0, o = 0, post_norm = 0, gate = 0, up = 0, down = 0;
 };
 
-/// What a layer's forward leaves for its backward (n = batch * rows).
+/// What a layer's forward leaves for its backward (n = batch * rows; m = batch * queries).
 struct LayerSaved {
-  View<> input, normed, inv_rms;  // [n, dim], [n, dim], [n]
-  View<> q, k, v, o,
-      lse;  // head-major: [batch, heads, rows, head_dim], k and v with kv_heads; lse [batch, heads, rows]
-  View<> middle, middle_normed, middle_inv;  // after the attention branch: [n, dim], [n, dim], [n]
-  View<> gate, up;                           // [min(n, kMlpRows), ffn]
+  View<> input, normed, inv_rms;             // [n, dim], [n, dim], [n]
+  View<> k, v;                               // head-major: [batch, kv_heads, rows, head_dim]
+  View<> q, o, lse;                          // head-major: [batch, heads, queries, head_dim]; lse without head_dim
+  View<> middle, middle_normed, middle_inv;  // after the attention branch: [m, dim], [m, dim], [m]
+  View<> gate, up;                           // [min(m, kMlpRows), ffn]
 
+  /// For as many queries as rows.
   static LayerSaved carve(Arena&, const ModelShape&, DType, CellExtent, View<> input);
+  /// The same memory for fewer queries.
+  LayerSaved with_queries(int64_t queries) const;
 };
 
 /// The MLP runs in chunks of this many rows. A cell of one chunk keeps gate and up for backward; a longer one rebuilds
 /// them chunk by chunk, so that nothing of the size ffn x sequence is ever stored.
 inline constexpr int64_t kMlpRows = 8192;
 
-/// Rotary angles of a cell's rows: [rows, head_dim / 2] each.
-struct RopeAngles {
-  ConstView<> cos, sin;
+/// The rows of a cell as a layer sees them: all of them are keys, and those whose output is wanted ask.
+struct LayerRows {
+  std::span<const Row> keys;
+  RopeAngles angles;
+  std::span<const Row> queries;
+  Projections::Queries asking;  ///< which of the keys the queries are
 };
 
 class Layer {
@@ -53,15 +60,15 @@ class Layer {
   /// What forward, or forward and backward, take from `scratch` at the most.
   static int64_t scratch_bytes(const ModelShape&, DType, CellExtent, bool backward);
 
-  /// output [n, dim] may be saved.input when nothing is kept for backward. `before`: key spans that the memory puts in
-  /// front of the segment's own. Scratch comes from the arena and is given back.
+  /// output [m, dim] may be saved.input when nothing is kept for backward and each row asks. `before`: key spans that
+  /// the memory puts in front of the segment's own. Scratch comes from the arena and is given back.
   void forward(Queue&, const Params&, AttentionExecutor&, const LayerSaved& saved, View<> output, CellExtent,
-               std::span<const Row> rows, RopeAngles, std::span<const KeySpan> before, Arena& scratch) const;
+               const LayerRows&, std::span<const KeySpan> before, Arena& scratch) const;
 
-  /// d_hidden [n, dim]: gradient of the output in, of the input out. Parameter gradients are accumulated. Spends what
-  /// is saved of gate and up: once only.
-  void backward(Queue&, const Params&, AttentionExecutor&, const LayerSaved& saved, View<> d_hidden, CellExtent,
-                std::span<const Row> rows, RopeAngles, std::span<const KeySpan> before, Arena& scratch) const;
+  /// d_output [m, dim]: gradient of the output in, spent. d_input [n, dim]: of the input out; d_output itself where
+  /// each row asks. Parameter gradients are accumulated. Spends what is saved of gate and up: once only.
+  void backward(Queue&, const Params&, AttentionExecutor&, const LayerSaved& saved, View<> d_output, View<> d_input,
+                CellExtent, const LayerRows&, std::span<const KeySpan> before, Arena& scratch) const;
 
  private:
   void mlp_forward(Queue&, const Params&, const LayerSaved&, View<> output, Arena& scratch) const;

@@ -15,6 +15,9 @@ struct CellSaved {
   std::vector<LayerSaved> layers;
   View<> top, inv_rms, normed;        ///< output of the last layer [n, dim]; final norm [n], [n, dim]
   std::vector<View<uint8_t>> memory;  ///< what the memory keeps of each layer; empty: nothing is kept
+  /// The rows of a sequence of which the last layer's output is wanted, ascending; empty: all of them. Then the last
+  /// layer's queries, and top, inv_rms and normed, are of these rows only, at the start of their memory.
+  std::vector<int32_t> wanted;
 
   const LayerSaved& layer(int64_t index) const { return layers[static_cast<size_t>(index) % layers.size()]; }
   static CellSaved carve(Arena&, const ModelShape&, DType, CellExtent);

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <utility>
 
 #include "base/random.h"
@@ -59,6 +60,10 @@ bool Curriculum::over(const TrainState& state) const {
 double Curriculum::left(const TrainState& state) const {
   if (config_.after == 0 || !learned(state)) return 1;
   return std::max(0.0, 1 - static_cast<double>(state.stage_steps) / static_cast<double>(config_.after));
+}
+
+double Curriculum::rate(const TrainState& state) const {
+  return std::pow(static_cast<double>(stage(state).segments()), -config_.lr_power);
 }
 
 }  // namespace memring

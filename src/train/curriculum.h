@@ -40,6 +40,8 @@ class Curriculum {
   bool over(const TrainState&) const;
   /// The share of those steps that is left; 1 until they begin.
   double left(const TrainState&) const;
+  /// What the stage makes of the learning rate (curriculum.lr_power): a factor.
+  double rate(const TrainState&) const;
 
  private:
   std::vector<SequenceShape> stages_;

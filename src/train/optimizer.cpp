@@ -42,8 +42,9 @@ double falling_with(double left, const OptimizerConfig& c, double lr) {
 }
 
 double next_rate(const Config& config, const Curriculum& curriculum, const TrainState& state) {
-  return falling_with(curriculum.left(state), config.optimizer,
-                      learning_rate(config.optimizer, config.run, state.step, state.tokens));
+  const double rate = falling_with(curriculum.left(state), config.optimizer,
+                                   learning_rate(config.optimizer, config.run, state.step, state.tokens));
+  return rate * curriculum.rate(state);
 }
 
 int64_t Optimizer::bytes(DType dtype, int64_t shard) {

@@ -20,7 +20,7 @@ double learning_rate(const OptimizerConfig&, const RunConfig&, int64_t step, int
 /// `lr`, but no more than the line from the peak to min_lr allows on which the share `left` is still to go.
 double falling_with(double left, const OptimizerConfig&, double lr);
 
-/// The rate that the next step takes: both of the above.
+/// The rate that the next step takes: both of the above, times what the stage makes of it.
 double next_rate(const Config&, const Curriculum&, const TrainState&);
 
 class Optimizer {

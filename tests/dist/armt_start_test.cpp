@@ -7,6 +7,7 @@
 
 #include "engine/engine.h"
 #include "kernels/associative/associative.h"
+#include "kernels/dpfp/dpfp.h"
 #include "kernels/linear/linear.h"
 #include "ranks.h"
 

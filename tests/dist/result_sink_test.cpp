@@ -80,6 +80,57 @@ TEST(ResultSink, GetsEveryLossAndTheLogitsItAsksFor) {
         }
 }
 
+/// Random tokens with two targets in all: one in the second sequence, one at the end of the last.
+class TwoTargets final : public RandomTokens {
+ public:
+  using RandomTokens::RandomTokens;
+  void read(int64_t sequence, int64_t begin, std::span<int32_t> tokens, std::span<int32_t> targets) const override {
+    RandomTokens::read(sequence, begin, tokens, targets);
+    for (size_t i = 0; i < targets.size(); ++i) {
+      const int64_t position = begin + static_cast<int64_t>(i);
+      const bool counts = sequence == 1 ? position == 7 : sequence + 1 == sequences() && position + 2 == shape().length;
+      if (!counts) targets[i] = kIgnoredTarget;
+    }
+  }
+};
+
+// Asking for all logits makes the last layer compute all rows.
+TEST(LastLayer, LeavesOutTheRowsThatNobodyReadsAndNothingElse) {
+  for (const MemoryKind kind : {MemoryKind::None, MemoryKind::Rmt, MemoryKind::Armt})
+    for (const RecomputeWhen recompute : {RecomputeWhen::Never, RecomputeWhen::Always})
+      for (const int64_t micro_batch : {1, 3}) {
+        SCOPED_TRACE(
+            fmt::format("memory {}, recompute {}, micro batch {}", word_of(kind), word_of(recompute), micro_batch));
+        Config config = small_config();
+        config.memory.kind = kind;
+        config.memory.mask = MemoryMask::Block;
+        config.tbptt.recompute = recompute;
+        config.data.micro_batch = micro_batch;
+        config.segment.length = 9;
+        const SequenceShape shape = sequence_shape(config);
+        const TwoTargets tokens(config.data.batch, shape, config.model.vocab);
+        const auto run = [&](Logits wanted) {
+          Mesh mesh(world(), resolve_mesh(1, world().size(), 1, world().size()));
+          Workload workload = workload_of(config, config.data.batch, {shape}, true);
+          workload.logits = wanted;
+          Engine engine(config, mesh, NodeShare{}, workload, [](const FlatBuffer&, DType) { return int64_t{0}; });
+          engine.allocate();
+          engine.params().initialise(7, Queue{});
+          make_memory_matter(engine.params());
+          Positions found(shape.length);
+          double nll = engine.executor().run(tokens, engine.executor().draw(0, shape), &found).nll;
+          engine.sum_gradients(world());
+          world().all_reduce_sum(View<double>(&nll, {1}));
+          const double* g = engine.params().gradients().as<double>();
+          return Result{nll, 0, std::vector<double>(g, g + engine.params().layout().size)};
+        };
+        const Result few = run(Logits::None), all = run(Logits::All);
+        EXPECT_GT(all.nll, 0);
+        EXPECT_NEAR(few.nll / all.nll, 1, 1e-12);
+        EXPECT_LT(relative(few.gradients, all.gradients), 1e-12);
+      }
+}
+
 // A cell a layer would need more message tags than there are.
 TEST(DeepModel, RunsOnAWavefrontWhoseCellsHoldSeveralLayers) {
   if (world().size() != 2) return;

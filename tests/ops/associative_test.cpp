@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/associative/associative.h"
+#include "kernels/dpfp/dpfp.h"
 
 #include <algorithm>
 #include <cmath>

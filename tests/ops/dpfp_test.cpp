@@ -1,7 +1,7 @@
 // The feature map of associative memories: what it is, and its gradient. (associative_test.cpp holds it against the
 // double reference, with the memory.)
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/associative/associative.h"
+#include "kernels/dpfp/dpfp.h"
 #include "op_test.h"
 
 namespace memring::test {

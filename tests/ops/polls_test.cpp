@@ -60,6 +60,28 @@ TEST(Polls, ComeFromInsideAttention) {
   }
 }
 
+TEST(Polls, ComeFromBetweenTheKeysOfOneRunOfQueries) {
+  constexpr int64_t kQueries = 3, kKeys = 40000, kMostKeys = 16384;
+  const Shape of_queries{1, 1, kQueries, 8}, of_keys{1, 1, kKeys, 8};
+  const Tensor<float> q = random<float>(of_queries, 1), k = random<float>(of_keys, 2), v = random<float>(of_keys, 3);
+  Tensor<float> o(of_queries), lse(Shape{1, 1, kQueries}), dq(of_queries), dk(of_keys), dv(of_keys);
+  const Rows keys = causal(kKeys).rows, rows(keys.end() - kQueries, keys.end());
+  const KeySpan span{k, v, dk, dv, keys};
+  const int64_t least = (kKeys + kMostKeys - 1) / kMostKeys;
+  expect_polls(
+      "forward",
+      [&](Queue& queue) {
+        LocalAttention::forward_part(queue, o, lse, Write::Overwrite, q, rows, {&span, 1});
+      },
+      Backend::Cpu, least);
+  expect_polls(
+      "backward",
+      [&](Queue& queue) {
+        LocalAttention::backward_part(queue, dq, Write::Overwrite, q, o, lse, q, rows, {&span, 1});
+      },
+      Backend::Cpu, least);
+}
+
 TEST(Polls, ComeFromInsideTheHeadAndBehindLinearLayers) {
   constexpr int64_t kDim = 8, kVocab = 16;
   const Tensor<float> x = random<float>(Shape{kRows, kDim}, 1), w = random<float>(Shape{kVocab, kDim}, 2);

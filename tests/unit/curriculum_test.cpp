@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <map>
 
 #include "files.h"
@@ -197,6 +198,19 @@ TEST(Curriculum, ListsThatLeadNowhereAreRefused) {
 
 TEST(Curriculum, SetsTheLengthOfASequence) {
   EXPECT_EQ(curriculum_config({"curriculum.max_steps=500"}).data.length, 7 * 16);
+}
+
+TEST(Curriculum, TheRateFallsWithTheSegmentsOfAStage) {
+  const Config config = curriculum_config(
+      {"curriculum.lr_power=0.5", "curriculum.max_steps=9", "optimizer.lr=1", "optimizer.schedule=constant"});
+  const Curriculum curriculum(config, 1);
+  TrainState state;
+  for (const double expected : {1.0, 1 / std::sqrt(2.0), 1 / std::sqrt(3.0), 1 / std::sqrt(7.0)}) {
+    EXPECT_DOUBLE_EQ(next_rate(config, curriculum, state), expected) << "stage " << state.stage;
+    ++state.stage;
+  }
+  EXPECT_DOUBLE_EQ(next_rate(config, curriculum, state), 1 / std::sqrt(7.0))
+      << "the last stage was learned, and goes on";
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Exact sums: checks, and the loops over elements; Exact itself is the reference.
+// Exact sums: checks, the choice of backend, and both: Exact itself is the reference, and only its addition has loops
+// of its own. So there is neither cpu.cpp nor ref.cpp.
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/exact_sum/exact_sum.h"
 

@@ -1,4 +1,5 @@
-// The reference's loops on several threads: memory is the limit, wider instructions gain nothing.
+// Copy, fill, scaling and residual addition: checks and the choice of backend. There is no cpu.cpp: the fast path is
+// the reference's loops on several threads, since memory is the limit and wider instructions gain nothing.
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/elementwise/elementwise.h"
 

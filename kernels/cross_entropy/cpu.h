@@ -1,0 +1,21 @@
+// Output head and loss: the fast path. Private to kernels/cross_entropy.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "base/queue.h"
+#include "kernels/cross_entropy/operands.h"
+
+namespace memring::cpu {
+
+/// Rows whose logits exist at a time, of so many.
+int64_t cross_entropy_chunk(int64_t rows);
+
+// logits [cross_entropy_chunk(rows), vocab] is scratch
+void cross_entropy_forward(Queue&, float* nll, const float* hidden, const float* weight, const int32_t* targets,
+                           CrossEntropyExtents, float* logits, int64_t first);
+// d_weight [vocab, dim] of fp32 or exact sums
+void cross_entropy_forward_backward(Queue&, float* nll, float* d_hidden, View<> d_weight, const float* hidden,
+                                    const float* weight, const int32_t* targets, CrossEntropyExtents, float* logits,
+                                    int64_t first);
+
+}  // namespace memring::cpu

@@ -1,0 +1,99 @@
+// Output head and loss: checks, scratch, and the choice of backend.
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cross_entropy/cross_entropy.h"
+
+#include <algorithm>
+
+#include "base/profile.h"
+#include "kernels/common/checks.h"
+#include "kernels/common/dispatch.h"
+#include "kernels/common/row_products.h"
+#include "kernels/cross_entropy/cpu.h"
+#include "kernels/cross_entropy/ref.h"
+
+namespace memring {
+namespace {
+
+/// logits of as many rows as exist at a time (the reference needs those of one)
+View<> take_logits(Arena& scratch, DType dtype, int64_t rows, int64_t vocab) {
+  return scratch.take(dtype,
+                      {dtype == DType::F64 ? std::min<int64_t>(rows, 1) : cpu::cross_entropy_chunk(rows), vocab});
+}
+
+CrossEntropyExtents extents_of(ConstView<> nll, ConstView<> hidden, ConstView<> weight, ConstView<int32_t> targets) {
+  const DType dtype = expect_float(hidden, 2, "CrossEntropy hidden");
+  expect_float(weight, 2, "CrossEntropy weight");
+  const CrossEntropyExtents e{hidden.dim(0), hidden.dim(1), weight.dim(0)};
+  expect(weight, dtype, {e.vocab, e.dim}, "CrossEntropy weight");
+  expect(nll, dtype, {e.rows}, "CrossEntropy nll");
+  expect_shape(targets, {e.rows}, "CrossEntropy targets");
+  expect_ids(targets, e.vocab, kIgnoredTarget, "target");
+  return e;
+}
+
+// The references, in pieces.
+
+template <class T>
+void reference_forward(const Queue& queue, T* nll, const T* hidden, const T* weight, const int32_t* targets,
+                       CrossEntropyExtents e, T* logits) {
+  in_pieces(queue, e.rows, [&](int64_t begin, int64_t count) {
+    reference::cross_entropy_forward(nll + begin, hidden + begin * e.dim, weight, targets + begin,
+                                     {count, e.dim, e.vocab}, logits, queue.products());
+  });
+}
+
+template <class T>
+void reference_forward_backward(Queue& queue, T* nll, T* d_hidden, View<> d_weight, const T* hidden, const T* weight,
+                                const int32_t* targets, CrossEntropyExtents e, T* logits, int64_t first) {
+  add_rows<T>(queue, d_weight, e.rows, first, [&](T* terms, int64_t begin, int64_t count) {
+    in_pieces(queue, count, [&](int64_t piece, int64_t rows) {
+      const int64_t row = begin + piece, at = row * e.dim;
+      reference::cross_entropy_forward_backward(nll + row, d_hidden + at, terms, hidden + at, weight, targets + row,
+                                                {rows, e.dim, e.vocab}, logits, queue.products());
+    });
+  });
+}
+
+}  // namespace
+
+int64_t CrossEntropy::scratch_bytes(DType dtype, int64_t rows, int64_t vocab) {
+  Arena measure;
+  take_logits(measure, dtype, rows, vocab);
+  return measure.peak();
+}
+
+void CrossEntropy::forward(Queue& queue, View<> nll, ConstView<> hidden, ConstView<> weight, ConstView<int32_t> targets,
+                           Arena& scratch, int64_t first) {
+  const CrossEntropyExtents e = extents_of(nll, hidden, weight, targets);
+  const DType dtype = hidden.dtype();
+  const Timed timed(queue, "CrossEntropy forward", e.flops(), hidden, weight);
+  const ArenaScope scope(scratch);
+  const View<> logits = take_logits(scratch, dtype, e.rows, e.vocab);
+  if (queue.reference(dtype))
+    return by_float_type(dtype, [&]<class T>() {
+      reference_forward(queue, nll.as<T>(), hidden.as<T>(), weight.as<T>(), targets.data(), e, logits.as<T>());
+    });
+  cpu::cross_entropy_forward(queue, nll.as<float>(), hidden.as<float>(), weight.as<float>(), targets.data(), e,
+                             logits.as<float>(), first);
+}
+
+void CrossEntropy::forward_backward(Queue& queue, View<> nll, View<> d_hidden, View<> d_weight, ConstView<> hidden,
+                                    ConstView<> weight, ConstView<int32_t> targets, Arena& scratch, int64_t first) {
+  const CrossEntropyExtents e = extents_of(nll, hidden, weight, targets);
+  const DType dtype = hidden.dtype();
+  expect(d_hidden, dtype, {e.rows, e.dim}, "CrossEntropy d_hidden");
+  expect_sums(d_weight, dtype, {e.vocab, e.dim}, "CrossEntropy d_weight");
+  if (e.rows > 0 && e.dim > 0) check(d_hidden.data() != hidden.data(), "CrossEntropy: d_hidden must not be hidden");
+  const Timed timed(queue, "CrossEntropy forward and backward", 3 * e.flops(), hidden, weight, d_hidden, d_weight);
+  const ArenaScope scope(scratch);
+  const View<> logits = take_logits(scratch, dtype, e.rows, e.vocab);
+  if (queue.reference(dtype))
+    return by_float_type(dtype, [&]<class T>() {
+      reference_forward_backward(queue, nll.as<T>(), d_hidden.as<T>(), d_weight, hidden.as<T>(), weight.as<T>(),
+                                 targets.data(), e, logits.as<T>(), first);
+    });
+  cpu::cross_entropy_forward_backward(queue, nll.as<float>(), d_hidden.as<float>(), d_weight, hidden.as<float>(),
+                                      weight.as<float>(), targets.data(), e, logits.as<float>(), first);
+}
+
+}  // namespace memring

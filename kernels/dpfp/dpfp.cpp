@@ -1,0 +1,46 @@
+// Feature map: checks, and the choice of backend.
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/dpfp/dpfp.h"
+
+#include "base/profile.h"
+#include "kernels/common/checks.h"
+#include "kernels/dpfp/cpu.h"
+#include "kernels/dpfp/ref.h"
+
+namespace memring {
+namespace {
+
+struct Extents {
+  int64_t rows, key_dim;
+};
+
+Extents extents_of(ConstView<> x, ConstView<> phi, int64_t nu, const char* what) {
+  const DType dtype = expect_float(x, 2, "Dpfp x");
+  const Extents e{x.dim(0), x.dim(1)};
+  expect(phi, dtype, {e.rows, 2 * nu * e.key_dim}, what);
+  return e;
+}
+
+}  // namespace
+
+void Dpfp::forward(Queue& queue, View<> phi, ConstView<> x, int64_t nu) {
+  const Extents e = extents_of(x, phi, nu, "Dpfp phi");
+  const Timed timed(queue, "Dpfp forward", 0, phi, x);
+  if (queue.reference(x.dtype()))
+    return by_float_type(x.dtype(),
+                         [&]<class T>() { reference::dpfp_forward(phi.as<T>(), x.as<T>(), e.rows, e.key_dim, nu); });
+  cpu::dpfp_forward(queue, phi.as<float>(), x.as<float>(), e.rows, e.key_dim, nu);
+}
+
+void Dpfp::backward(Queue& queue, View<> dx, ConstView<> d_phi, ConstView<> x, int64_t nu) {
+  const Extents e = extents_of(x, d_phi, nu, "Dpfp d_phi");
+  expect(dx, x.dtype(), x.shape(), "Dpfp dx");
+  const Timed timed(queue, "Dpfp backward", 0, dx, d_phi, x);
+  if (queue.reference(x.dtype()))
+    return by_float_type(x.dtype(), [&]<class T>() {
+      reference::dpfp_backward(dx.as<T>(), d_phi.as<T>(), x.as<T>(), e.rows, e.key_dim, nu);
+    });
+  cpu::dpfp_backward(queue, dx.as<float>(), d_phi.as<float>(), x.as<float>(), e.rows, e.key_dim, nu);
+}
+
+}  // namespace memring

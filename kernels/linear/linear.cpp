@@ -1,0 +1,86 @@
+// Linear layer: checks, and the choice of backend.
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/linear/linear.h"
+
+#include "base/profile.h"
+#include "kernels/common/checks.h"
+#include "kernels/common/dispatch.h"
+#include "kernels/common/row_products.h"
+#include "kernels/linear/cpu.h"
+#include "kernels/linear/ref.h"
+
+namespace memring {
+namespace {
+
+struct Extents {
+  int64_t rows, in, out;
+  double flops() const { return 2.0 * static_cast<double>(rows * in * out); }
+};
+
+/// Checks x [rows, in], w [out, in], y [rows, out], or the gradients in their places (that of w may be exact sums).
+Extents extents_of(ConstView<> x, ConstView<> w, ConstView<> y, const char* x_name, const char* w_name,
+                   const char* y_name) {
+  const DType dtype = expect_float(x, 2, x_name);
+  if (w.dtype() != DType::Exact) expect_float(w, 2, w_name);
+  const Extents e{x.dim(0), x.dim(1), w.dim(0)};
+  expect_sums(w, dtype, {e.out, e.in}, w_name);
+  expect(y, dtype, {e.rows, e.out}, y_name);
+  return e;
+}
+
+// The references, in pieces.
+
+template <class T>
+void reference_forward(const Queue& queue, T* y, Write write, const T* x, const T* w, Extents e) {
+  in_pieces(queue, e.rows, [&](int64_t begin, int64_t count) {
+    reference::linear_forward(y + begin * e.out, write, x + begin * e.in, w, count, e.in, e.out, queue.products());
+  });
+}
+
+template <class T>
+void reference_input_gradient(const Queue& queue, T* dx, Write write, const T* dy, const T* w, Extents e) {
+  in_pieces(queue, e.rows, [&](int64_t begin, int64_t count) {
+    reference::linear_input_gradient(dx + begin * e.in, write, dy + begin * e.out, w, count, e.in, e.out,
+                                     queue.products());
+  });
+}
+
+template <class T>
+void reference_weight_gradient(Queue& queue, View<> dw, const T* dy, const T* x, Extents e) {
+  add_rows<T>(queue, dw, e.rows, 0, [&](T* terms, int64_t begin, int64_t count) {
+    in_pieces(queue, count, [&](int64_t piece, int64_t rows) {
+      const int64_t at = begin + piece;
+      reference::linear_weight_gradient(terms, dy + at * e.out, x + at * e.in, rows, e.in, e.out, queue.products());
+    });
+  });
+}
+
+}  // namespace
+
+void Linear::forward(Queue& queue, View<> y, Write write, ConstView<> x, ConstView<> w) {
+  const Extents e = extents_of(x, w, y, "Linear x", "Linear w", "Linear y");
+  const Timed timed(queue, "Linear forward", e.flops(), x, w, y);
+  if (queue.reference(x.dtype()))
+    return by_float_type(x.dtype(),
+                         [&]<class T>() { reference_forward(queue, y.as<T>(), write, x.as<T>(), w.as<T>(), e); });
+  cpu::linear_forward(queue, y.as<float>(), write, x.as<float>(), w.as<float>(), e.rows, e.in, e.out);
+}
+
+void Linear::input_gradient(Queue& queue, View<> dx, Write write, ConstView<> dy, ConstView<> w) {
+  const Extents e = extents_of(dx, w, dy, "Linear dx", "Linear w", "Linear dy");
+  const Timed timed(queue, "Linear input gradient", e.flops(), dx, w, dy);
+  if (queue.reference(dx.dtype()))
+    return by_float_type(
+        dx.dtype(), [&]<class T>() { reference_input_gradient(queue, dx.as<T>(), write, dy.as<T>(), w.as<T>(), e); });
+  cpu::linear_input_gradient(queue, dx.as<float>(), write, dy.as<float>(), w.as<float>(), e.rows, e.in, e.out);
+}
+
+void Linear::weight_gradient(Queue& queue, View<> dw, ConstView<> dy, ConstView<> x) {
+  const Extents e = extents_of(x, dw, dy, "Linear x", "Linear dw", "Linear dy");
+  const Timed timed(queue, "Linear weight gradient", e.flops(), x, dw, dy);
+  if (queue.reference(x.dtype()))
+    return by_float_type(x.dtype(), [&]<class T>() { reference_weight_gradient(queue, dw, dy.as<T>(), x.as<T>(), e); });
+  cpu::linear_weight_gradient(queue, dw, dy.as<float>(), x.as<float>(), e.rows, e.in, e.out);
+}
+
+}  // namespace memring

@@ -1,0 +1,29 @@
+// Sum of squares: the choice of backend.
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/norm/norm.h"
+
+#include "base/profile.h"
+#include "kernels/norm/cpu.h"
+#include "kernels/norm/ref.h"
+
+namespace memring {
+
+double SquaredNorm::of(Queue& queue, ConstView<> x) {
+  constexpr int64_t kBlock = 65536;
+  double sum = 0;
+  for (const double block : of_blocks(queue, x, queue.reference(x.dtype()) ? x.size() : kBlock)) sum += block;
+  return sum;
+}
+
+std::vector<double> SquaredNorm::of_blocks(Queue& queue, ConstView<> x, int64_t block) {
+  const Timed timed(queue, "SquaredNorm", 0, x);
+  if (x.size() == 0) return {};
+  std::vector<double> sums(static_cast<size_t>((x.size() + block - 1) / block));
+  if (queue.reference(x.dtype()))
+    by_float_type(x.dtype(), [&]<class T>() { reference::squared_norms<T>(sums, x.as<T>(), x.size(), block); });
+  else
+    cpu::squared_norms(queue, sums, x.as<float>(), x.size(), block);
+  return sums;
+}
+
+}  // namespace memring

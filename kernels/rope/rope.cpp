@@ -1,0 +1,53 @@
+// Rotary position embedding: checks, and the choice of backend.
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/rope/rope.h"
+
+#include "base/profile.h"
+#include "kernels/common/checks.h"
+#include "kernels/rope/cpu.h"
+#include "kernels/rope/ref.h"
+
+namespace memring {
+namespace {
+
+/// Checks `by_head` [batch, heads, rows, head_dim], `by_row` [batch * rows, heads * head_dim] and the table.
+RopeExtents extents_of(ConstView<> by_head, ConstView<> by_row, ConstView<> cos, ConstView<> sin) {
+  const DType dtype = expect_float(by_head, 4, "Rope head-major view");
+  const RopeExtents e{by_head.dim(0), by_head.dim(1), by_head.dim(2), by_head.dim(3) / 2};
+  if (by_head.dim(3) % 2 != 0) throw ShapeError(fmt::format("Rope: head_dim must be even, found {}", by_head.text()));
+  expect(by_row, dtype, {e.batch * e.rows, e.heads * 2 * e.half}, "Rope row-major view");
+  expect(cos, dtype, {e.rows, e.half}, "Rope cos");
+  expect(sin, dtype, {e.rows, e.half}, "Rope sin");
+  return e;
+}
+
+}  // namespace
+
+void Rope::table(View<> cos, View<> sin, std::span<const Row> rows, double theta) {
+  const DType dtype = expect_float(cos, 2, "Rope cos");
+  const int64_t half = cos.dim(1);
+  expect(cos, dtype, {std::ssize(rows), half}, "Rope cos");
+  expect(sin, dtype, {std::ssize(rows), half}, "Rope sin");
+  by_float_type(dtype, [&]<class T>() { reference::rope_table(cos.as<T>(), sin.as<T>(), rows, half, theta); });
+}
+
+void Rope::forward(Queue& queue, View<> out, ConstView<> in, ConstView<> cos, ConstView<> sin) {
+  const RopeExtents e = extents_of(out, in, cos, sin);
+  const Timed timed(queue, "Rope forward", 0, out, in);
+  if (queue.reference(out.dtype()))
+    return by_float_type(
+        out.dtype(), [&]<class T>() { reference::rope_forward(out.as<T>(), in.as<T>(), cos.as<T>(), sin.as<T>(), e); });
+  cpu::rope_forward(queue, out.as<float>(), in.as<float>(), cos.as<float>(), sin.as<float>(), e);
+}
+
+void Rope::backward(Queue& queue, View<> d_in, ConstView<> d_out, ConstView<> cos, ConstView<> sin) {
+  const RopeExtents e = extents_of(d_out, d_in, cos, sin);
+  const Timed timed(queue, "Rope backward", 0, d_in, d_out);
+  if (queue.reference(d_in.dtype()))
+    return by_float_type(d_in.dtype(), [&]<class T>() {
+      reference::rope_backward(d_in.as<T>(), d_out.as<T>(), cos.as<T>(), sin.as<T>(), e);
+    });
+  cpu::rope_backward(queue, d_in.as<float>(), d_out.as<float>(), cos.as<float>(), sin.as<float>(), e);
+}
+
+}  // namespace memring

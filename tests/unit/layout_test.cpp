@@ -1,0 +1,38 @@
+// The layout of a segment: its parts follow each other, and who sees whom follows from the mask.
+// SPDX-License-Identifier: Apache-2.0
+#include "memory/layout.h"
+
+#include <gtest/gtest.h>
+
+namespace memring {
+namespace {
+
+TEST(Layout, ItsPartsFollowEachOther) {
+  const Layout layout{.front = 2, .text = 5, .back = 3};
+  EXPECT_EQ(layout.rows(), 10);
+  EXPECT_EQ(layout.front_rows(), (Range{0, 2}));
+  EXPECT_EQ(layout.text_rows(), (Range{2, 7}));
+  EXPECT_EQ(layout.back_rows(), (Range{7, 10}));
+  EXPECT_EQ(std::ssize(layout.table()), 10);
+  EXPECT_TRUE(Layout{}.table().empty());
+}
+
+/// How far each row sees from row 0 on.
+std::vector<int32_t> horizon(const Layout& layout) {
+  std::vector<int32_t> seen;
+  for (const Row& row : layout.table()) {
+    EXPECT_EQ(row.from, 0);
+    EXPECT_EQ(row.position, row.order);
+    seen.push_back(row.to);
+  }
+  return seen;
+}
+
+TEST(Layout, CausalRowsSeeUpToThemselvesAndBlocksOfMemoryAllOfTheirPart) {
+  EXPECT_EQ(horizon({.front = 2, .text = 3, .back = 2}), (std::vector<int32_t>{0, 1, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(horizon({.front = 2, .text = 3, .back = 2, .mask = MemoryMask::Block}),
+            (std::vector<int32_t>{1, 1, 2, 3, 4, 6, 6}));
+}
+
+}  // namespace
+}  // namespace memring
