@@ -94,12 +94,12 @@ void CellOrder::complete(const CellTask& task, int64_t end) {
   const int32_t place = task.place;
   Stream& b = streams_[place];
   Sweep& sweep = b.of(task.run);
-  ++sweep.done;
+  const bool last = ++sweep.done == depth_;
   sweep.end = end;
   woken_.clear();
   woken_.swap(sweep.waiting);
   for (const CellRun& run : woken_) consider(place, run);
-  if (sweep.done < depth_) return propose(place, verb, pass, segment);
+  if (!last) return propose(place, verb, pass, segment);
 
   if (verb == Verb::Forward && segment + ranks_ < b.opened) propose(place, verb, pass, segment + ranks_);
   if (rules_->policy().backward && verb == rules_->rows_from(segment)) propose(place, Verb::Backward, pass, segment);

@@ -3,8 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <queue>
 #include <tuple>
@@ -44,7 +44,7 @@ class CellOrder {
     std::vector<CellRun> waiting;
   };
   /// By segment; those that nothing asks for any more are forgotten, so that a schedule does not grow with the sequence
-  /// where its memory does not.
+  /// where its memory does not. A reference lasts until the next one is asked for.
   class Sweeps {
    public:
     Sweep& operator[](int32_t segment) {
@@ -52,13 +52,15 @@ class CellOrder {
       return sweeps_[static_cast<size_t>(segment - begin_)];
     }
     void forget_before(int32_t segment) {
-      for (; begin_ < segment; ++begin_)
-        if (!sweeps_.empty()) sweeps_.pop_front();
+      const int64_t old = segment - begin_, all = std::ssize(sweeps_);
+      if (old <= 0 || 2 * old < all) return;  // the rest moves down: once, on the average
+      sweeps_.erase(sweeps_.begin(), sweeps_.begin() + std::min(old, all));
+      begin_ = segment;
     }
     bool forgot(int32_t segment) const { return segment < begin_; }
 
    private:
-    std::deque<Sweep> sweeps_;
+    std::vector<Sweep> sweeps_;
     int32_t begin_ = 0;
   };
   static constexpr int kSweeps = 4, kPasses = 2;

@@ -19,10 +19,10 @@
 namespace memring {
 namespace {
 
-// Every third also with its messages in order: those alone are replayed in lanes, which takes as long again.
+// Every seventh also with its messages in order, whose lists are replayed in lanes as well: that takes as long again.
 void expect_valid(const Case& c, int64_t& cases) {
   for (const Messages messages : {Messages::Buffered, Messages::InOrder}) {
-    if (messages == Messages::InOrder && (c.ranks == 1 || cases % 3 != 0)) continue;
+    if (messages == Messages::InOrder && (c.ranks == 1 || cases % 7 != 0)) continue;
     Case with = c;
     with.policy.messages = messages;
     auto schedules = derive_all(with);
