@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <queue>
@@ -69,9 +70,9 @@ class CellOrder {
     int32_t number = -1;
     int32_t opened = 0, next_window = 0;  ///< windows up to this segment, and this number, have been opened
     int32_t oldest = 0;                   ///< segments before it are done
-    Sweeps sweeps[kSweeps][kPasses];
+    std::array<std::array<Sweeps, kPasses>, kSweeps> sweeps;
 
-    Sweeps& of(Verb verb, Pass pass) { return sweeps[static_cast<int>(verb)][static_cast<int>(pass)]; }
+    Sweeps& of(Verb verb, Pass pass) { return sweeps[static_cast<size_t>(verb)][static_cast<size_t>(pass)]; }
     Sweep& of(const CellRun& run) { return of(run.verb, run.pass)[run.segment]; }
   };
 

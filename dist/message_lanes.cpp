@@ -72,6 +72,7 @@ class LaneRank {
 
 std::vector<std::string> replay_in_lanes(std::vector<ActionSource> sources) {
   std::vector<LaneRank> ranks;
+  ranks.reserve(sources.size());
   for (ActionSource& source : sources) ranks.emplace_back(std::move(source));
   std::vector<std::string> faults;
   for (bool moved = true; moved;) {

@@ -43,15 +43,17 @@ void check_input(Dependency dependency, const Extent& extent, const std::vector<
                   policy.in_flight, policy.windows, extent.depth, Schedule::most_cells_under_way(), cells));
 }
 
+/// What a whole walk finds.
+struct Totals {
+  std::array<int32_t, kSlotKinds> slots{};
+  double efficiency = 1;
+};
+
 }  // namespace
 
 int32_t Schedule::most_cells_under_way() { return Communicator::kTags / RankActions::kSentKinds; }
 
 struct Schedule::Simulation {
-  struct Totals {
-    std::array<int32_t, kSlotKinds> slots{};
-    double efficiency = 1;
-  };
   const Precedence rules;
   const std::vector<bool> closed;
   const MeshShape mesh;

@@ -169,7 +169,7 @@ class Replay : private SlotReplay {
   void descend(const Action& action, bool begins, bool ends) {
     const int32_t stream = action.cell.stream;
     for (int32_t i = 0; i < action.cell.layers; ++i)
-      --me().backward_left[static_cast<size_t>(action.cell.layer + 1 + i)];
+      --me().backward_left[static_cast<size_t>(int64_t{action.cell.layer} + 1 + i)];
     const bool top = run_.at + 1 == task_.extent.depth;
     const int32_t below = ends ? run_.at : run_.at + 1;
     const auto value = [&](SlotKind kind, int32_t depth) {

@@ -6,7 +6,7 @@
 #
 # Usage: launch/tasks.sh [--seeds FIRST-LAST] [--jobs N] [--out DIR] [--long] [--longest] [TASK...]
 #   TASK: detect memorize reasoning associative (default: all); a run that is complete is not repeated
-#   --seeds FIRST-LAST  default 7-16: the ten of docs/memory_tasks.md, with which no recipe was tuned; one number: that seed
+#   --seeds FIRST-LAST  default 17-26: the ten of docs/memory_tasks.md, with which no recipe was tuned; one number: that seed
 #   --jobs N            so many runs side by side, each on one core (default: as many as there are cores)
 #   --out DIR           runs, table and picture go there (default runs/tasks)
 #   --long              detect and memorize also at 1,024 and 4,096 segments, 64 samples in one batch (detect: 2 million tokens
@@ -17,12 +17,12 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-first=7 last=16 jobs=$(nproc) out=runs/tasks long='' longest='' tasks=()
+first=17 last=26 jobs=$(nproc) out=runs/tasks long='' longest='' tasks=()
 while (($#)); do
   case $1 in
     --seeds)
       if [[ ! ${2:-} =~ ^([0-9]+)(-([0-9]+))?$ ]]; then
-        echo "launch: --seeds ${2:-} is neither a number nor FIRST-LAST, for example 7-16" >&2
+        echo "launch: --seeds ${2:-} is neither a number nor FIRST-LAST, for example 17-26" >&2
         exit 2
       fi
       first=${BASH_REMATCH[1]} last=${BASH_REMATCH[3]:-${BASH_REMATCH[1]}}
