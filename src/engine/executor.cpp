@@ -234,7 +234,8 @@ void Executor::backward(const Action& a, const Stream& own, const CellText& text
   const View<> d_state_in = state_view(SlotKind::Adjoint, a.out, own, whole);
   runner_.backward(text, a.cell, whole, *slot(SlotKind::Saved, a.saved).saved, hidden_view(a.hidden, own, text.text),
                    initial, state_view(SlotKind::Adjoint, a.in, own, whole), d_state_in, nll, scratch_);
-  if (d_state_in) weigh(d_state_in, own, a.cell.segment, weights);
+  // Behind the lowest part: only then is all of it there.
+  if (d_state_in && a.cell.layer == whole.layer) weigh(d_state_in, own, a.cell.segment, weights);
   if (runner_.has_head(a.cell)) deliver(own, a.cell.segment, text, nll, sink, sums);
 }
 
