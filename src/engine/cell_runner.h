@@ -88,8 +88,8 @@ class CellRunner {
   /// f(nll of the head's rows); the others' in `nll` [batch * own] become 0.
   template <class F>
   void with_nll(const CellText&, const HeadRows&, View<> nll, Arena& scratch, const F& f);
-  /// Head and loss on the text rows, and the final norm: writes d_hidden.
-  void head_backward(const CellText&, const CellSaved&, CellContext&, View<> d_hidden, View<> nll, Arena& scratch);
+  /// Head and loss on the text rows, and the final norm: writes d_top, of the rows behind the last layer.
+  void head_backward(const CellText&, const CellSaved&, CellContext&, View<> d_top, View<> nll, Arena& scratch);
   /// The cell's layout becomes the axis' own.
   CellContext enter(const CellText&, Cell, Arena& scratch);
   /// Sets what the context says about a layer.

@@ -35,13 +35,6 @@ Params::Gradients gradients_of(const Config& config, const Workload& workload) {
                             : Params::Gradients::Plain;
 }
 
-Recompute recompute_of(const TbpttConfig& config) {
-  return {config.recompute == RecomputeWhen::Always  ? Recompute::Always
-          : config.recompute == RecomputeWhen::Never ? Recompute::Never
-                                                     : Recompute::Auto,
-          static_cast<int32_t>(config.boundaries)};
-}
-
 }  // namespace
 
 ModelShape model_shape(const ModelConfig& m) {
@@ -135,7 +128,7 @@ Engine::Engine(const Config& config, Mesh& mesh, const NodeShare& node, const Wo
   params_.allocate(measure, numerics_.dtype, gradients_);
   const int64_t own = measure.peak(), others = fixed_bytes(params_.layout(), numerics_.dtype);
   limit_ = limit ? *limit : memory_limit(config.device, node);
-  executor_->fit(recompute_of(config.tbptt), limit_, own + others);
+  executor_->fit({config.tbptt.recompute, static_cast<int32_t>(config.tbptt.boundaries)}, limit_, own + others);
   queue_.poll();  // schedules were tried
   plan_ = executor_->plan();
   plan_.parts.insert(plan_.parts.begin(),

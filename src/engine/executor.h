@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/memory_limits.h"
+#include "config/words.h"
 #include "data/token_source.h"
 #include "dist/gradient_sync.h"
 #include "dist/mesh.h"
@@ -34,7 +35,7 @@ struct Workload {
 
 /// What backward has of the forward sweep: whether it recomputes, and from how many states (Policy::boundaries).
 struct Recompute {
-  enum When : uint8_t { Auto, Always, Never } when = Auto;
+  RecomputeWhen when = RecomputeWhen::Auto;
   int32_t boundaries = 0;
 };
 

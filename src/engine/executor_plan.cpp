@@ -98,8 +98,8 @@ void Executor::fit(Recompute recompute, const MemoryLimit& limit, int64_t fixed)
     return fits();
   };
   for (;;) {
-    if (recompute.when != Recompute::Always && choose(false)) return;
-    if (recompute.when != Recompute::Never && choose(true)) return;
+    if (recompute.when != RecomputeWhen::Always && choose(false)) return;
+    if (recompute.when != RecomputeWhen::Never && choose(true)) return;
     if (workload_.micro_batch > 0 || micro_batch_ == 1) break;
     split((micro_batch_ + 1) / 2);
   }
@@ -111,7 +111,7 @@ void Executor::fit(Recompute recompute, const MemoryLimit& limit, int64_t fixed)
       fmt::format("this run needs {:.1f} MiB on a rank, and {} allows {:.1f} MiB: parameters and optimizer {:.1f}, {}",
                   mib(last.total() + fixed), limit.name, mib(limit.available), mib(fixed), text_of(last)),
       workload_.micro_batch > 1 ? "Lower data.micro_batch, or set it to 0 (automatic)."
-      : recompute.when == Recompute::Never
+      : recompute.when == RecomputeWhen::Never
           ? "Set tbptt.recompute = auto."
           : "Use a shorter segment.length, tbptt.boundaries, tbptt.mode = window, a smaller model, or more memory.");
 }
