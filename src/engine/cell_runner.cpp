@@ -157,7 +157,7 @@ RopeAngles CellRunner::angles(DType dtype, std::span<const Row> rows) {
     angles_.rewind(0);
     cos_ = angles_.take(dtype, {count, half});
     sin_ = angles_.take(dtype, {count, half});
-    Rope::table(cos_, sin_, rows, llama_.shape().rope_theta);
+    Rope::table(queue_, cos_, sin_, rows, llama_.shape().rope_theta);
   }
   return {cos_.rows(0, count), sin_.rows(0, count)};
 }

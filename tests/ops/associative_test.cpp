@@ -52,8 +52,8 @@ State<T> state_of(const Extents& e) {
 }
 
 template <class T>
-Arena scratch_of(const Extents& e) {
-  return Arena(Associative::read_backward_scratch_bytes(dtype_of<T>(), e.rows) +
+Scratch scratch_of(const Extents& e) {
+  return Scratch(Associative::read_backward_scratch_bytes(dtype_of<T>(), e.rows) +
                Associative::write_backward_scratch_bytes(dtype_of<T>(), e.rows, e.dim) +
                Associative::write_scratch_bytes(dtype_of<T>(), e.rows, e.dim));
 }
@@ -74,7 +74,7 @@ Results<T> run(Queue& queue, const Extents& e, bool with_state) {
   const Tensor<T> k = features<T>(e, 8);
   const State<T> state = state_of<T>(e);
   const ConstView<> A = with_state ? state.A.view() : ConstView<T>(), z = with_state ? state.z.view() : ConstView<T>();
-  Arena scratch = scratch_of<T>(e);
+  Scratch scratch = scratch_of<T>(e);
 
   // What is written starts as something else.
   Results<T> r{random<T>(by_key, 31),  random<T>(x.shape, 32), random<T>(wide, 33),     random<T>(by_key, 34),
@@ -162,7 +162,7 @@ TEST(Associative, SameBitsForAnyThreadCountOfOurOwnLoops) {
 TEST(Associative, GradientOfAReadMatchesFiniteDifferences) {
   for (const Extents& e : {Extents{1, 1, 1, 1}, {3, 2, 2, 5}, {7, 3, 1, 2}}) {
     Queue queue = reference_queue();
-    Arena scratch = scratch_of<double>(e);
+    Scratch scratch = scratch_of<double>(e);
     const Differentiable read{[&](const Tensors& in) {
                                 Tensor<double> y = in[0], phi = in[1];
                                 Associative::read(queue, y, phi, in[2], in[3], unread);
@@ -183,7 +183,7 @@ TEST(Associative, GradientOfAReadMatchesFiniteDifferences) {
 TEST(Associative, GradientOfAWriteMatchesFiniteDifferences) {
   for (const Extents& e : {Extents{1, 1, 1, 1}, {3, 2, 2, 5}, {7, 3, 1, 2}}) {
     Queue queue = reference_queue();
-    Arena scratch = scratch_of<double>(e);
+    Scratch scratch = scratch_of<double>(e);
     const Differentiable write{[&](const Tensors& in) {
                                  Tensor<double> A(in[3].shape), z(in[4].shape);
                                  Associative::write(queue, A, z, {in[0], in[1], in[2]}, in[3], in[4], unread, scratch);
@@ -206,7 +206,7 @@ TEST(Associative, GradientOfAWriteMatchesFiniteDifferences) {
 TEST(Associative, GammaIsAConstantForTheGradient) {
   const Extents e{3, 2, 2, 5};
   on_queues(every_queue(), [&](Queue& queue) {
-    Arena scratch = scratch_of<float>(e);
+    Scratch scratch = scratch_of<float>(e);
     const auto k = features<float>(e, 1), v = random<float>({e.rows, e.dim}, 2), gate = random<float>({e.rows}, 3);
     const Tensor<float> d_A(Shape{e.keys(), e.dim});
     const auto d_z = random<float>({e.keys()}, 4);
@@ -233,7 +233,7 @@ struct Memory {
   void write(const Tensor<float>& k, const Tensor<float>& v) {
     Tensor<float> new_A(A.shape), new_z(z.shape), gate(Shape{k.shape[0]});
     std::fill(gate.data.begin(), gate.data.end(), 100.0f);  // beta = 1
-    Arena scratch(Associative::write_scratch_bytes(DType::F32, k.shape[0], A.shape[1]));
+    Scratch scratch(Associative::write_scratch_bytes(DType::F32, k.shape[0], A.shape[1]));
     Associative::write(queue, new_A, new_z, {k, v, gate}, empty ? ConstView<>() : A, empty ? ConstView<>() : z, unread,
                        scratch);
     A = new_A, z = new_z, empty = false;
@@ -273,7 +273,7 @@ TEST(Associative, OrthogonalKeysAreRecalledExactly) {
 TEST(Associative, AnEmptyStateIsZero) {
   const Extents e{6, 5, 2, 9};
   on_queues(every_queue(), [&](Queue& queue) {
-    Arena scratch = scratch_of<float>(e);
+    Scratch scratch = scratch_of<float>(e);
     const Tensor<float> A(Shape{e.keys(), e.dim}), z(Shape{e.keys()});
     const auto k = features<float>(e, 1), v = random<float>({e.rows, e.dim}, 2), gate = random<float>({e.rows}, 3);
     Tensor<float> A_empty(A.shape), A_zero(A.shape), z_empty(z.shape), z_zero(z.shape);
@@ -304,7 +304,7 @@ TEST(Associative, NoRowsLeaveTheStateAsItIs) {
 TEST(Associative, TheOrderOfTheRowsDoesNotMatter) {
   const Extents e{5, 3, 3, 4};
   Queue queue = reference_queue();
-  Arena scratch = scratch_of<double>(e);
+  Scratch scratch = scratch_of<double>(e);
   const State<double> state = state_of<double>(e);
   auto k = features<double>(e, 1), v = random<double>({e.rows, e.dim}, 2), gate = random<double>({e.rows}, 3);
   Tensor<double> A(state.A.shape), z(state.z.shape), A_reversed(A.shape), z_reversed(z.shape);
@@ -339,7 +339,7 @@ void expect_smallest(Queue& queue, const Extents& e) {
   const auto expect = [&](double found, double expected, const char* what) {
     EXPECT_TRUE(found == expected || std::abs(found - expected) <= 1e-5 * expected) << what << " " << found;
   };
-  Arena scratch = scratch_of<T>(e);
+  Scratch scratch = scratch_of<T>(e);
   Tensor<T> new_A(state.A.shape), new_z(state.z.shape);
   Associative::Smallest of_read, of_write, of_first;
   Associative::write(queue, new_A, new_z, {k, v, gate}, state.A, state.z, of_write, scratch);
@@ -362,7 +362,7 @@ TEST(Associative, NotesTheSmallestKeyAndDenominator) {
 
 TEST(Associative, RefusesShapesThatDoNotFit) {
   Queue queue;
-  Arena scratch(1024);
+  Scratch scratch(1024);
   Tensor<float> y(Shape{3, 4}), phi(Shape{3, 6}), A(Shape{6, 4}), z(Shape{6}), gate(Shape{3}), wrong(Shape{6, 5});
   EXPECT_THROW(Associative::read(queue, y, phi, wrong, z, unread), ShapeError);
   EXPECT_THROW(Associative::read(queue, y, phi, A, ConstView<>(), unread), ShapeError);

@@ -35,7 +35,7 @@ template <class T>
 Results<T> run(Queue& queue, const Tensor<T>& hidden, const Tensor<T>& weight, const Tensor<int32_t>& targets) {
   const int64_t rows = hidden.shape[0], vocab = weight.shape[0];
   Results<T> r{random<T>({rows}, 5), random<T>({rows}, 6), random<T>(hidden.shape, 7), random<T>(weight.shape, 8)};
-  Arena scratch(CrossEntropy::scratch_bytes(dtype_of<T>(), rows, vocab));  // exactly what it says it needs
+  Scratch scratch(CrossEntropy::scratch_bytes(dtype_of<T>(), rows, vocab));  // exactly what it says it needs
   CrossEntropy::forward(queue, r.nll_alone, hidden, weight, targets.view(), scratch);
   CrossEntropy::forward_backward(queue, r.nll, r.d_hidden, r.d_weight, hidden, weight, targets.view(), scratch);
   EXPECT_EQ(scratch.used(), 0);
@@ -146,7 +146,7 @@ TEST(CrossEntropy, NamesTheFirstTargetOutsideTheVocabulary) {
     Tensor<float> hidden(Shape{4, 2}), weight(Shape{11, 2}), nll(Shape{4});
     Tensor<int32_t> targets(Shape{4});
     targets[0] = kIgnoredTarget, targets[1] = -1, targets[2] = 11;
-    Arena scratch(1 << 12);
+    Scratch scratch(1 << 12);
     EXPECT_EQ(message_of([&] { CrossEntropy::forward(queue, nll, hidden, weight, targets.view(), scratch); }),
               "target -1 at row 1 is outside the model's vocabulary (vocab = 11)");
   });
@@ -154,7 +154,7 @@ TEST(CrossEntropy, NamesTheFirstTargetOutsideTheVocabulary) {
 
 TEST(CrossEntropy, RefusesShapesThatDoNotFit) {
   Queue queue;
-  Arena scratch(1 << 12);
+  Scratch scratch(1 << 12);
   Tensor<float> hidden(Shape{4, 2}), weight(Shape{11, 2}), nll(Shape{4}), wrong(Shape{11, 3});
   Tensor<int32_t> targets(Shape{4});
   EXPECT_THROW(CrossEntropy::forward(queue, nll, hidden, wrong, targets.view(), scratch), ShapeError);

@@ -13,6 +13,17 @@
 
 namespace memring::test {
 
+// What a program's queues are, by host.cpp or, where the device is the twin, by twin.cpp:
+
+/// The queues that operators are tried on, the reference first.
+std::vector<Queue::Options> every_queue();
+/// Fast paths only.
+std::vector<Queue::Options> fast_queues();
+/// Where the operators of the queue that runs now want their tensors.
+Space space_of_tensors();
+void enter(const Queue&);  ///< this queue runs from now on
+void settle();             ///< what operators were asked for has happened
+
 /// A dense tensor that owns its numbers; zeros at first.
 template <class T>
 struct Tensor {
@@ -24,13 +35,36 @@ struct Tensor {
   template <class U>
   explicit Tensor(const Tensor<U>& other) : shape(other.shape), data(other.data.begin(), other.data.end()) {}
 
-  View<T> view() { return {data.data(), shape}; }
-  ConstView<T> view() const { return {data.data(), shape}; }
+  // Operators may still be at work on it.
+  ~Tensor() { settle(); }
+  Tensor(Tensor&&) = default;
+  Tensor& operator=(Tensor&&) = default;
+  Tensor(const Tensor& other) { *this = other; }
+  Tensor& operator=(const Tensor& other) {
+    settle();
+    shape = other.shape;
+    data = other.data;
+    return *this;
+  }
+
+  View<T> view() { return {data.data(), shape, space_of_tensors()}; }
+  ConstView<T> view() const { return {data.data(), shape, space_of_tensors()}; }
   operator View<>() { return view(); }
   operator ConstView<>() const { return view(); }
   T& operator[](int64_t i) { return data[static_cast<size_t>(i)]; }
   const T& operator[](int64_t i) const { return data[static_cast<size_t>(i)]; }
   int64_t size() const { return shape.elements(); }
+};
+
+/// Scratch where the queue that runs now wants it.
+class Scratch {
+ public:
+  explicit Scratch(int64_t bytes) : bytes_(Shape{bytes}), arena_(bytes_.view()) {}
+  operator Arena&() { return arena_; }
+
+ private:
+  Tensor<uint8_t> bytes_;
+  Arena arena_;
 };
 
 /// Reproducible normal numbers of this standard deviation; equal (shape, stream) give equal numbers, in fp32 the
@@ -49,11 +83,6 @@ void expect_close(const Tensor<T>& found, const Tensor<double>& expected, double
 template <class T>
 void expect_same_bits(const Tensor<T>& found, const Tensor<T>& expected, const std::string& what);
 
-/// The reference first, then the fast path on every instruction set of this CPU with 1 and 2 threads; products in fp32.
-/// (Under ThreadSanitizer only the reference: oneDNN and its threads are not instrumented.)
-std::vector<Queue::Options> every_queue();
-/// Fast paths only.
-std::vector<Queue::Options> fast_queues();
 std::string text(const Queue::Options&);
 /// The oracle: reference kernels, one thread.
 Queue reference_queue();

@@ -1,0 +1,31 @@
+// Operators on the twin of a device: what a test's tensors hold, the device sees at its own addresses.
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cuda/twin/device.h"
+#include "op_test.h"
+
+namespace memring::test {
+namespace {
+
+struct Opened {
+  std::unique_ptr<Device> device = open_device(0);
+  bool runs = false;  ///< the queue that runs now is the device's
+  Opened() { twin().share_host_memory(); }
+};
+
+Opened& opened() {
+  static Opened one;
+  return one;
+}
+
+}  // namespace
+
+std::vector<Queue::Options> fast_queues() { return every_queue(); }
+std::vector<Queue::Options> every_queue() {
+  return {{.backend = Backend::Cuda, .device = opened().device.get(), .stream = opened().device->stream(Priority::Normal)}};
+}
+
+Space space_of_tensors() { return opened().runs ? Space::Device : Space::Host; }
+void enter(const Queue& queue) { opened().runs = queue.device() != nullptr; }
+void settle() { twin().settle(); }
+
+}  // namespace memring::test
