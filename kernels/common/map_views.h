@@ -53,6 +53,7 @@ struct Mapped<std::span<const KeySpan>> {
   }
   template <class F>
   std::span<const KeySpan> with(const F& f) {
+    mapped.clear();
     for (size_t i = 0; i < kept.size(); ++i) {
       const KeySpan& s = kept[i];
       mapped.push_back({f(s.k), f(s.v), f(s.dk), f(s.dv), rows[i], s.replicated});
@@ -88,7 +89,8 @@ struct Mapped<TokenIds> {
   explicit Mapped(const TokenIds& ids) : kept(ids.ids) {}
   template <class F>
   TokenIds with(const F& f) {
-    return {f(kept)};
+    const ConstView<int32_t> ids = f(kept);
+    return ids.space() == Space::Device ? TokenIds(ids, {}) : TokenIds(ids);
   }
 };
 

@@ -21,6 +21,17 @@ std::string place(const Shape& shape, int64_t index) {
   return fmt::format("{} at [{}]", shape.text(), text);
 }
 
+/// This queue runs in a scope.
+struct Entered {
+  explicit Entered(const Queue& queue) { enter(queue); }
+  ~Entered() {
+    settle();
+    enter(reference_queue());
+  }
+  Entered(const Entered&) = delete;
+  Entered& operator=(const Entered&) = delete;
+};
+
 }  // namespace
 
 template <class T>
@@ -94,11 +105,9 @@ void on_queues(const std::vector<Queue::Options>& queues, const std::function<vo
   for (const Queue::Options& options : queues) {
     SCOPED_TRACE("on queue: " + text(options));
     Queue queue(options);
-    enter(queue);
+    const Entered entered(queue);
     body(queue);
-    settle();
   }
-  enter(reference_queue());
 }
 
 void expect_gradient(const Differentiable& op, const Tensors& inputs, double tolerance) {

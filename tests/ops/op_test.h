@@ -7,9 +7,11 @@
 
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/queue.h"
+#include "kernels/common/token_ids.h"
 
 namespace memring::test {
 
@@ -38,7 +40,12 @@ struct Tensor {
   // Operators may still be at work on it.
   ~Tensor() { settle(); }
   Tensor(Tensor&&) = default;
-  Tensor& operator=(Tensor&&) = default;
+  Tensor& operator=(Tensor&& other) noexcept {
+    settle();
+    shape = other.shape;
+    data = std::move(other.data);
+    return *this;
+  }
   Tensor(const Tensor& other) { *this = other; }
   Tensor& operator=(const Tensor& other) {
     settle();
@@ -51,16 +58,25 @@ struct Tensor {
   ConstView<T> view() const { return {data.data(), shape, space_of_tensors()}; }
   operator View<>() { return view(); }
   operator ConstView<>() const { return view(); }
-  T& operator[](int64_t i) { return data[static_cast<size_t>(i)]; }
-  const T& operator[](int64_t i) const { return data[static_cast<size_t>(i)]; }
+  T& operator[](int64_t i) {
+    settle();
+    return data[static_cast<size_t>(i)];
+  }
+  const T& operator[](int64_t i) const {
+    settle();
+    return data[static_cast<size_t>(i)];
+  }
   int64_t size() const { return shape.elements(); }
 };
+
+inline TokenIds token_ids(const Tensor<int32_t>& ids) { return {ids.view(), ids.data}; }
 
 /// Scratch where the queue that runs now wants it.
 class Scratch {
  public:
   explicit Scratch(int64_t bytes) : bytes_(Shape{bytes}), arena_(bytes_.view()) {}
   operator Arena&() { return arena_; }
+  int64_t used() const { return arena_.used(); }
 
  private:
   Tensor<uint8_t> bytes_;

@@ -58,6 +58,7 @@ struct Inputs {
         d_out(e.queries(), e.keys(), 20) {
     std::vector<Row> rows(static_cast<size_t>(e.rows));
     for (size_t r = 0; r < rows.size(); ++r) rows[r].position = static_cast<int32_t>(3 * r + 1);
+    Queue queue = reference_queue();
     Rope::table(queue, cos, sin, rows, 100);
     std::vector<Row> queries;
     for (const int32_t row : e.asking) queries.push_back(rows[static_cast<size_t>(row)]);

@@ -65,9 +65,9 @@ TEST(Rope, MovesEachPairByItsAngle) {
   // One row at position 3, two heads of head_dim 4: pairs (0, 2) and (1, 3) turn by 3 and 3 / sqrt(theta).
   const Row row{.position = 3};
   Tensor<double> cos(Shape{1, 2}), sin(Shape{1, 2}), in(Shape{1, 8}), out(Shape{1, 2, 1, 4});
+  Queue queue;
   Rope::table(queue, cos, sin, {&row, 1}, 100);
   for (int64_t i = 0; i < 8; ++i) in[i] = static_cast<double>(i + 1);
-  Queue queue;
   Rope::forward(queue, out, in, cos, sin);
   for (int64_t h = 0; h < 2; ++h)
     for (int64_t i = 0; i < 2; ++i) {
@@ -80,6 +80,7 @@ TEST(Rope, MovesEachPairByItsAngle) {
 TEST(Rope, TheTableIsExactFarFromTheStart) {
   const Row row{.position = 1000003};
   Tensor<float> cos(Shape{1, 64}), sin(Shape{1, 64});
+  Queue queue;
   Rope::table(queue, cos, sin, {&row, 1}, 10000);
   for (int64_t i = 0; i < 64; ++i) {
     const long double angle = 1000003.0L * std::pow(10000.0L, -static_cast<long double>(i) / 64);

@@ -70,9 +70,9 @@ TwinDevice& twin();
 /// The same memory where work finds it.
 template <class T>
 View<T> on_host(View<T> view) {
-  if (!view || view.space() != Space::Device) return view;
+  if (view.space() != Space::Device) return view;
   using Byte = std::conditional_t<std::is_const_v<T>, const std::byte, std::byte>;
-  auto* const host = reinterpret_cast<T*>(const_cast<Byte*>(twin().on_host(view.data())));
+  auto* const host = reinterpret_cast<T*>(const_cast<Byte*>(view ? twin().on_host(view.data()) : nullptr));
   if constexpr (std::is_void_v<T>)
     return View<T>(host, view.dtype(), view.shape());
   else

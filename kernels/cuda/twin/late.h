@@ -18,6 +18,12 @@ template <class... A, void (*Front)(Queue&, A...)>
 struct Late<Front> {
   static void call(Queue& queue, A... arguments) {
     const auto kept = std::make_shared<std::tuple<Mapped<std::remove_cvref_t<A>>...>>(arguments...);
+    const auto there = [](auto view) {
+      if (view && view.space() != Space::Device)
+        throw ShapeError(fmt::format("{} on the host was given to an operator of a device", view.text()));
+      return view;
+    };
+    std::apply([&](auto&... argument) { (static_cast<void>(argument.with(there)), ...); }, *kept);
     twin().enqueue(queue.stream(), [products = queue.products(), kept] {
       Queue host({.backend = Backend::Reference, .isa = Isa::Baseline, .products = products});
       const auto here = [](auto view) { return on_host(view); };
