@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "base/arena.h"
+#include "base/diagnostics.h"
 #include "base/ids.h"
 #include "base/queue.h"
-#include "kernels/associative/associative.h"
 #include "kernels/attention/attention.h"
 #include "memory/layout.h"
 #include "memory/row_axis.h"
@@ -50,13 +50,14 @@ struct CellContext {
   Layout layout;                  ///< of the segment, on all ranks
   std::span<const int32_t> rows;  ///< which of its rows are on this rank, ascending
   View<> hidden, d_hidden;
-  bool initial = false;     ///< the state that enters is the mechanism's initial one
-  int64_t state_layer = 0;  ///< the first layer of those whose states the views below hold
-  ConstView<> state_in;     ///< empty: initial
-  View<> state_out;         ///< empty: nobody reads it
-  ConstView<> d_state_out;  ///< empty: zero
-  View<> d_state_in;        ///< empty: not wanted (first segment, or the boundary is closed to gradients)
-  View<uint8_t> saved;      ///< of the layer's hooks: what they keep for their backward; empty: nothing is kept
+  bool initial = false;      ///< the state that enters is the mechanism's initial one
+  int64_t state_layer = 0;   ///< the first layer of those whose states the views below hold
+  ConstView<> state_in;      ///< empty: initial
+  View<> state_out;          ///< empty: nobody reads it
+  ConstView<> d_state_out;   ///< empty: zero
+  View<> d_state_in;         ///< empty: not wanted (first segment, or the boundary is closed to gradients)
+  View<uint8_t> saved;       ///< of the layer's hooks: what they keep for their backward; empty: nothing is kept
+  View<double> diagnostics;  ///< one number for each of the memory's: forward hooks reduce theirs into it
 
   PartRows part(Range numbers) const;
 };
@@ -74,6 +75,8 @@ class Memory {
   /// is that of the rows here.
   virtual int64_t saved_bytes(DType, CellExtent) const { return 0; }
   virtual int64_t scratch_bytes(DType, CellExtent, bool /*backward*/) const { return 0; }
+  /// What it tells of a step (CellContext::diagnostics): of static storage.
+  virtual std::span<const Diagnostic> diagnostics() const { return {}; }
 
   /// Fills the memory rows of the input embeddings (text rows are there already).
   virtual void compose(CellContext&) {}
@@ -89,9 +92,6 @@ class Memory {
   virtual void before_layer_backward(CellContext&) {}
   virtual void after_layer(CellContext&) {}  ///< ARMT writes, UIO keeps
   virtual void after_layer_backward(CellContext&) {}
-
-  /// How alive an associative memory is: of the forward hooks since the last call.
-  virtual Associative::Smallest take_smallest() { return {}; }
 
   /// `hidden` is the output of the final norm: writes state_out.
   virtual void after_norm(CellContext&) {}
