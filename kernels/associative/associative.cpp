@@ -41,6 +41,11 @@ AssociativeExtents extents_of(const Queue& queue, const Associative::Rows& rows)
   return e;
 }
 
+AssociativeSmallest smallest_of(View<double> smallest) {
+  expect_shape(smallest, {2}, "Associative smallest");
+  return {smallest.data(), smallest.data() + 1};
+}
+
 template <class T>
 AssociativeState<T> state_of(View<> A, View<> z) {
   return {A ? A.as<T>() : nullptr, z ? z.as<T>() : nullptr};
@@ -80,15 +85,16 @@ void reference_read_backward(Queue& queue, View<> d_phi, View<> dA, View<> dz, C
 
 }  // namespace
 
-void Associative::read(Queue& queue, View<> y, View<> phi, ConstView<> A, ConstView<> z, Smallest& smallest) {
+void Associative::read(Queue& queue, View<> y, View<> phi, ConstView<> A, ConstView<> z, View<double> smallest) {
   const AssociativeExtents e = extents_of(queue, phi, y, "Associative phi, y");
+  const AssociativeSmallest noted = smallest_of(smallest);
   expect_state(A, z, y.dtype(), e, "Associative state");
   const Timed timed(queue, "Associative read", flops(e, A ? 1 : 0), y, phi, A, z);
   if (queue.reference(y.dtype()))
     return by_float_type(y.dtype(), [&]<class T>() {
-      reference::associative_read(y.as<T>(), phi.as<T>(), state_of<T>(A, z), smallest, e);
+      reference::associative_read(y.as<T>(), phi.as<T>(), state_of<T>(A, z), noted, e);
     });
-  cpu::associative_read(queue, y.as<float>(), phi.as<float>(), state_of<float>(A, z), smallest, e);
+  cpu::associative_read(queue, y.as<float>(), phi.as<float>(), state_of<float>(A, z), noted, e);
 }
 
 int64_t Associative::read_backward_scratch_bytes(DType dtype, int64_t rows) {
@@ -121,9 +127,10 @@ int64_t Associative::write_scratch_bytes(DType dtype, int64_t rows, int64_t dim)
 }
 
 void Associative::write(Queue& queue, View<> new_A, View<> new_z, const Rows& rows, ConstView<> A, ConstView<> z,
-                        Smallest& smallest, Arena& scratch) {
+                        View<double> smallest, Arena& scratch) {
   const DType dtype = rows.k.dtype();
   const AssociativeExtents e = extents_of(queue, rows);
+  const AssociativeSmallest noted = smallest_of(smallest);
   expect(new_A, dtype, {e.keys, e.dim}, "Associative new A");
   expect(new_z, dtype, {e.keys}, "Associative new z");
   expect_state(A, z, dtype, e, "Associative state");
@@ -132,11 +139,11 @@ void Associative::write(Queue& queue, View<> new_A, View<> new_z, const Rows& ro
   const View<> delta = scratch.take(dtype, {e.rows, e.dim});
   if (queue.reference(dtype))
     return by_float_type(dtype, [&]<class T>() {
-      reference::associative_write(state_of<T>(new_A, new_z), rows_of<T>(rows), state_of<T>(A, z), delta.as<T>(),
-                                   smallest, e);
+      reference::associative_write(state_of<T>(new_A, new_z), rows_of<T>(rows), state_of<T>(A, z), delta.as<T>(), noted,
+                                   e);
     });
   cpu::associative_write(queue, state_of<float>(new_A, new_z), rows_of<float>(rows), state_of<float>(A, z),
-                         delta.as<float>(), smallest, e);
+                         delta.as<float>(), noted, e);
 }
 
 int64_t Associative::write_backward_scratch_bytes(DType dtype, int64_t rows, int64_t dim) {

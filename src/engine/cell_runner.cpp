@@ -38,7 +38,7 @@ ConstView<int32_t> view_of(std::span<const int32_t> ids) { return {ids.data(), {
 }  // namespace
 
 CellRunner::CellRunner(Queue& queue, const Params& params, const Llama& llama, Memory& memory, TokenAxis& axis)
-    : queue_(queue), params_(params), llama_(llama), memory_(memory), axis_(axis) {}
+    : queue_(queue), params_(params), llama_(llama), memory_(memory), axis_(axis), diagnostics_(memory.diagnostics()) {}
 
 CellExtent CellRunner::extent(int64_t batch, int64_t text) const { return {batch, axis_.count(layout(text).rows())}; }
 
@@ -130,7 +130,8 @@ CellContext CellRunner::enter(const CellText& text, Cell cell, Arena& scratch) {
           .state_out = {},
           .d_state_out = {},
           .d_state_in = {},
-          .saved = {}};
+          .saved = {},
+          .diagnostics = {diagnostics_.values.data(), {std::ssize(diagnostics_.values)}}};
 }
 
 void CellRunner::enter_layer(CellContext& c, const CellSaved& saved, int64_t layer) const {

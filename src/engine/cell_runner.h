@@ -38,6 +38,8 @@ class CellRunner {
 
   /// Where to note the layer that is worked on.
   void note_in(Progress& progress) { progress_ = &progress; }
+  /// The memory's, of all cells since they were cleared.
+  Diagnostics& diagnostics() { return diagnostics_; }
 
   /// The rows on this rank.
   CellExtent extent(int64_t batch, int64_t text) const;
@@ -110,6 +112,7 @@ class CellRunner {
   Memory& memory_;
   TokenAxis& axis_;
   Progress* progress_ = nullptr;
+  Diagnostics diagnostics_;
   std::vector<Row> angle_rows_, queries_;
   std::vector<int32_t> targets_;  ///< of the head's rows, where these are not all
   Arena angles_;

@@ -285,6 +285,7 @@ StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights,
     cut = derive(std::move(closed));
   Schedule& plan = cut ? *cut : usual;
   plan.restart();
+  runner_.diagnostics().clear();
   progress_->enter(Phase::Schedule);
 
   const int64_t segments = shape_.segments(), ranks = mesh_.shape().segment;
@@ -318,9 +319,7 @@ StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights,
       }
     }
   }
-  const Associative::Smallest smallest = memory_.take_smallest();
-  sums.smallest_key = smallest.key;
-  sums.smallest_denominator = smallest.denominator;
+  sums.diagnostics = runner_.diagnostics();
   return sums;
 }
 

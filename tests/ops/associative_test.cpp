@@ -11,7 +11,8 @@
 namespace memring::test {
 namespace {
 
-Associative::Smallest unread;
+Tensor<double> nobodys(Shape{2});
+const View<double> unread = nobodys.view();
 
 struct Extents {
   int64_t rows, key_dim, nu, dim;
@@ -341,14 +342,20 @@ void expect_smallest(Queue& queue, const Extents& e) {
   };
   Scratch scratch = scratch_of<T>(e);
   Tensor<T> new_A(state.A.shape), new_z(state.z.shape);
-  Associative::Smallest of_read, of_write, of_first;
-  Associative::write(queue, new_A, new_z, {k, v, gate}, state.A, state.z, of_write, scratch);
-  Associative::write(queue, new_A, new_z, {k, v, gate}, {}, {}, of_first, scratch);
-  Associative::read(queue, y, phi, state.A, state.z, of_read);
-  expect(of_write.key, key, "key");
-  expect(of_write.denominator, denominator, "denominator of a write");
-  expect(of_read.denominator, denominator, "denominator of a read");
-  EXPECT_TRUE(std::isinf(of_first.denominator)) << "the initial state has no denominator but eps";
+  Tensor<double> of_read(Shape{2}), of_write(Shape{2}), of_first(Shape{2}), lower(Shape{2});
+  for (Tensor<double>* smallest : {&of_read, &of_write, &of_first})
+    smallest->data.assign(2, std::numeric_limits<double>::infinity());
+  Associative::write(queue, new_A, new_z, {k, v, gate}, state.A, state.z, of_write.view(), scratch);
+  Associative::write(queue, new_A, new_z, {k, v, gate}, {}, {}, of_first.view(), scratch);
+  Associative::read(queue, y, phi, state.A, state.z, of_read.view());
+  expect(of_write[0], key, "key");
+  expect(of_write[1], denominator, "denominator of a write");
+  expect(of_read[1], denominator, "denominator of a read");
+  EXPECT_TRUE(std::isinf(of_read[0])) << "a read writes no key";
+  EXPECT_TRUE(std::isinf(of_first[1])) << "the initial state has no denominator but eps";
+  Associative::write(queue, new_A, new_z, {k, v, gate}, state.A, state.z, lower.view(), scratch);
+  expect(lower[0], 0, "a key below what was noted before");
+  expect(lower[1], 0, "a denominator below what was noted before");
 }
 
 TEST(Associative, NotesTheSmallestKeyAndDenominator) {
@@ -366,6 +373,7 @@ TEST(Associative, RefusesShapesThatDoNotFit) {
   Tensor<float> y(Shape{3, 4}), phi(Shape{3, 6}), A(Shape{6, 4}), z(Shape{6}), gate(Shape{3}), wrong(Shape{6, 5});
   EXPECT_THROW(Associative::read(queue, y, phi, wrong, z, unread), ShapeError);
   EXPECT_THROW(Associative::read(queue, y, phi, A, ConstView<>(), unread), ShapeError);
+  EXPECT_THROW(Associative::read(queue, y, phi, A, z, View<double>()), ShapeError);
   EXPECT_THROW(Associative::write(queue, A, z, {phi, y, y}, {}, {}, unread, scratch), ShapeError);
   EXPECT_THROW(Associative::write(queue, wrong, z, {phi, y, gate}, {}, {}, unread, scratch), ShapeError);
   EXPECT_THROW(Dpfp::forward(queue, phi, y, 3), ShapeError);

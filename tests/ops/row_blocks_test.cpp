@@ -213,9 +213,9 @@ TEST(RowBlocks, AssociativeReads) {
         std::fill(y.data.begin(), y.data.end(), 1.0f);
       },
       [&](Queue& queue, Part part) {
-        Associative::Smallest smallest;
+        Tensor<double> smallest(Shape{2});
         Tensor<float> phi = features;
-        Associative::read(queue, part_of(y, part), part_of(phi, part), A, z, smallest);
+        Associative::read(queue, part_of(y, part), part_of(phi, part), A, z, smallest.view());
         phi = features;
         Arena scratch(Associative::read_backward_scratch_bytes(DType::F32, part.count));
         Associative::read_backward(queue, part_of(d_phi, part), dA.view(), dz.view(), part_of(dy, part),
