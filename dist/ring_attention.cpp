@@ -95,18 +95,13 @@ class RingAttention::KeyRing {
 
 void RingAttention::wait(Queue& queue, Request& request, int peer) {
   const Timed timed(queue, "waiting for a rank", 0);
-  if (!progress_) return request.wait();
-  const Verb verb = progress_->verb.exchange(Verb::Wait);
-  const int other = progress_->peer.exchange(peer);
+  const NotedWait noted(progress_, peer);
   request.wait();
-  progress_->peer = other;
-  progress_->verb = verb;
 }
 
-int64_t RingAttention::buffer_bytes(DType dtype, int64_t batch, int64_t kv_heads, int64_t head_dim,
-                                    const RingPlan& plan, bool backward) {
+int64_t RingAttention::buffer_bytes(DType dtype, const AttentionHeads& h, const RingPlan& plan, bool backward) const {
   Arena arena;
-  RingBuffers::carve(arena, dtype, {batch, kv_heads, 0, head_dim}, plan.most(), backward);
+  RingBuffers::carve(arena, dtype, {h.batch, h.kv_heads, 0, h.head_dim}, plan.most(), backward);
   return arena.peak();
 }
 

@@ -163,7 +163,7 @@ void expect_equal_to_one_rank(const test::Pattern& pattern, Extents e, double to
   mine.k = of_kv_heads(all.k);
   mine.v = of_kv_heads(all.v);
   RingAttention ring(world());
-  ring.allocate(RingAttention::buffer_bytes(dtype_of<T>(), e.batch, e.kv_heads, e.dim, plan, true));
+  ring.allocate(ring.buffer_bytes(dtype_of<T>(), {e.batch, e.heads, e.kv_heads, e.dim}, plan, true));
   ring.enter(plan, layout);
   const std::vector<Row> rows = rows_at(layout, numbers);
   run(ring, queue, mine, rows, e);
