@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "base/profile.h"
-
 namespace memring {
 namespace {
 
@@ -39,9 +37,8 @@ View<> GatherAttention::gather(Queue& queue, ConstView<> mine) {
   std::memcpy(message.data() + bounds[static_cast<size_t>(token_.rank())], mine.data(),
               static_cast<size_t>(mine.bytes()));
   {
-    const Timed timed(queue, "waiting for a rank", 0);
     const NotedWait noted(progress_);
-    token_.all_gather_shards(message, bounds);
+    token_.all_gather_shards(queue, message, bounds).join(queue);
   }
   // A rank's part is [matrices, its rows]: the low chunk, and behind it the high one.
   auto* const to = static_cast<uint8_t*>(all.data());

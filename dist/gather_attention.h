@@ -18,7 +18,7 @@ namespace memring {
 /// A call has one span of keys.
 class GatherAttention final : public TokenAttention {
  public:
-  explicit GatherAttention(Communicator& token) : token_(token) {}
+  explicit GatherAttention(Transport& token) : token_(token) {}
 
   int64_t buffer_bytes(DType, const AttentionHeads&, const RingPlan&, bool backward) const override;
   void enter(const RingPlan&, const std::vector<Row>& layout) override;
@@ -32,7 +32,7 @@ class GatherAttention final : public TokenAttention {
   /// width].
   View<> gather(Queue&, ConstView<> mine);
 
-  Communicator& token_;
+  Transport& token_;
   RingPlan plan_{0, 1};
   std::vector<Row> layout_;
 };

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <optional>
 
-#include "base/profile.h"
 #include "kernels/elementwise/elementwise.h"
 
 namespace memring {
@@ -77,8 +76,8 @@ class RingAttention::KeyRing {
   void exchange() {
     if (hop_ + 1 >= plan_.ranks()) return;
     const View<> next = block(hop_ + 1).all, here = block(hop_).all;
-    if (next.size() > 0) received_ = token_.receive(next, before(), kKeysTag);
-    if (here.size() > 0) sent_ = token_.send(here, behind(), kKeysTag);
+    if (next.size() > 0) received_ = token_.receive(queue_, next, before(), kKeysTag);
+    if (here.size() > 0) sent_ = token_.send(queue_, here, behind(), kKeysTag);
   }
 
   int before() const { return plan_.owner(token_.rank(), 1); }
@@ -86,17 +85,16 @@ class RingAttention::KeyRing {
 
   RingAttention& ring_;
   Queue& queue_;
-  Communicator& token_;
+  Transport& token_;
   const RingPlan& plan_;
   const Buffers& buffers_;
   int hop_ = 0;
-  Request received_, sent_;
+  Transfer received_, sent_;
 };
 
-void RingAttention::wait(Queue& queue, Request& request, int peer) {
-  const Timed timed(queue, "waiting for a rank", 0);
+void RingAttention::wait(Queue& queue, Transfer& transfer, int peer) {
   const NotedWait noted(progress_, peer);
-  request.wait();
+  transfer.join(queue);
 }
 
 int64_t RingAttention::buffer_bytes(DType dtype, const AttentionHeads& h, const RingPlan& plan, bool backward) const {
@@ -135,7 +133,7 @@ void RingAttention::backward(Queue& queue, View<> dq, ConstView<> d_o, ConstView
   const ArenaScope scope(buffers_);
   const KeySpan& mine = spans.back();
   const RingBuffers buffers = RingBuffers::carve(buffers_, q.dtype(), mine.k.shape(), plan_.most(), true);
-  Request sent[2], received[2];
+  Transfer sent[2], received[2];
   const auto add_received = [&](int hop) {
     wait(queue, received[hop % 2], plan_.reader(token_.rank(), hop));
     const Block part = buffers.own->at(hop, mine.k.dim(2));
@@ -151,7 +149,7 @@ void RingAttention::backward(Queue& queue, View<> dq, ConstView<> d_o, ConstView
     }
     const Block part = buffers.own->at(hop, mine.k.dim(2));
     if (part.all.size() > 0)
-      received[hop % 2] = token_.receive(part.all, plan_.reader(token_.rank(), hop), kGradientTag);
+      received[hop % 2] = token_.receive(queue, part.all, plan_.reader(token_.rank(), hop), kGradientTag);
     const Block block = ring.current(), gradient = buffers.others->at(hop, block.all.dim(3));
     wait(queue, sent[hop % 2], plan_.owner(token_.rank(), hop - 2));
     Elementwise::fill(queue, gradient.all, 0);
@@ -161,7 +159,7 @@ void RingAttention::backward(Queue& queue, View<> dq, ConstView<> d_o, ConstView
                          .dv = gradient.v(),
                          .rows = rows_[static_cast<size_t>(ring.owner())]};
     LocalAttention::backward_part(queue, dq, Write::Accumulate, d_o, o, lse, q, rows, {&theirs, 1});
-    if (gradient.all.size() > 0) sent[hop % 2] = token_.send(gradient.all, ring.owner(), kGradientTag);
+    if (gradient.all.size() > 0) sent[hop % 2] = token_.send(queue, gradient.all, ring.owner(), kGradientTag);
     if (hop > 1) add_received(hop - 1);
   }
   if (plan_.ranks() > 1) add_received(plan_.ranks() - 1);

@@ -18,7 +18,7 @@ namespace memring {
 /// Key blocks that no query sees are not computed on.
 class RingAttention final : public TokenAttention {
  public:
-  explicit RingAttention(Communicator& token) : token_(token) {}
+  explicit RingAttention(Transport& token) : token_(token) {}
 
   int64_t buffer_bytes(DType, const AttentionHeads&, const RingPlan&, bool backward) const override;
   void enter(const RingPlan&, const std::vector<Row>& layout) override;
@@ -29,9 +29,9 @@ class RingAttention final : public TokenAttention {
 
  private:
   class KeyRing;
-  void wait(Queue&, Request&, int peer);
+  void wait(Queue&, Transfer&, int peer);
 
-  Communicator& token_;
+  Transport& token_;
   RingPlan plan_{0, 1};
   std::vector<std::vector<Row>> rows_;  ///< by rank
 };

@@ -27,7 +27,7 @@ class OneRankAttention final : public TokenAttention {
 
 }  // namespace
 
-std::unique_ptr<TokenAttention> token_attention(Communicator& token, bool strict) {
+std::unique_ptr<TokenAttention> token_attention(Transport& token, bool strict) {
   if (token.size() == 1) return std::make_unique<OneRankAttention>();
   if (strict) return std::make_unique<GatherAttention>(token);
   return std::make_unique<RingAttention>(token);

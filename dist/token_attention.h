@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "base/arena.h"
-#include "dist/communicator.h"
 #include "dist/progress.h"
 #include "dist/ring_plan.h"
+#include "dist/transport.h"
 #include "kernels/attention/attention.h"
 
 namespace memring {
@@ -41,6 +41,6 @@ class TokenAttention : public AttentionExecutor {
 
 /// On one rank nothing is sent; on several the ring (RingAttention), or, `strict`, what has the bits of one rank
 /// (GatherAttention). `token` must outlive it.
-std::unique_ptr<TokenAttention> token_attention(Communicator& token, bool strict);
+std::unique_ptr<TokenAttention> token_attention(Transport& token, bool strict);
 
 }  // namespace memring

@@ -37,11 +37,11 @@ void TokenAxis::collect(Queue& queue, View<> all, Range wanted, ConstView<> mine
   sum(queue, all);
 }
 
-void TokenAxis::gather(View<> data) {
+void TokenAxis::gather(Queue& queue, View<> data) {
   if (token_.size() == 1) return;
   std::vector<int64_t> bounds{0};
   for (int rank = 0; rank < token_.size(); ++rank) bounds.push_back(part_of(data.size(), token_.size(), rank).end);
-  token_.all_gather_shards(data.reshaped({data.size()}), bounds);
+  token_.all_gather_shards(queue, data.reshaped({data.size()}), bounds).join(queue);
 }
 
 }  // namespace memring

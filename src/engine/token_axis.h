@@ -20,7 +20,7 @@ namespace memring {
 class TokenAxis final : public RowAxis {
  public:
   /// `block`: rows of a canonical block (Queue::Options::block), or 0.
-  TokenAxis(Communicator& token, int64_t block)
+  TokenAxis(Transport& token, int64_t block)
       : token_(token), block_(block), attention_(token_attention(token, block > 0)) {}
 
   RingPlan plan(int64_t rows) const { return RingPlan(rows, token_.size(), std::max<int64_t>(block_, 1)); }
@@ -45,13 +45,13 @@ class TokenAxis final : public RowAxis {
   AttentionExecutor& attention() { return *attention_; }
 
   void collect(Queue&, View<> all, Range wanted, ConstView<> mine, std::span<const int32_t> numbers) override;
-  void sum(Queue&, View<> partial) override { token_.all_reduce_sum(partial); }
+  void sum(Queue& queue, View<> partial) override { token_.all_reduce_sum(queue, partial); }
   /// Each rank has its near-equal part of the flat `data`; afterwards all have all of it. (States travel that way.)
-  void gather(View<> data);
+  void gather(Queue&, View<> data);
   Range share(int64_t size) const { return part_of(size, token_.size(), token_.rank()); }
 
  private:
-  Communicator& token_;
+  Transport& token_;
   int64_t block_;
   std::unique_ptr<TokenAttention> attention_;
   Layout layout_;

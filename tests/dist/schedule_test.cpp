@@ -13,7 +13,7 @@
 #include <tuple>
 
 #include "base/error.h"
-#include "dist/communicator.h"
+#include "dist/transport.h"
 #include "schedule_cases.h"
 
 namespace memring {
@@ -414,8 +414,8 @@ TEST(Schedule, UsesTheTagsThatThereAreAndNoMore) {
       for (const Action& action : window) highest = std::max(highest, action.tag);
     EXPECT_THROW(derive_with(most + 1), Error);
   }
-  EXPECT_LT(highest, Communicator::kTags);
-  EXPECT_GE(highest, Communicator::kTags - 3);
+  EXPECT_LT(highest, Transport::kTags);
+  EXPECT_GE(highest, Transport::kTags - 3);
 }
 
 TEST(Schedule, WhatIsNotBuiltIsAUsageError) {
