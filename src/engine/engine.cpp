@@ -143,8 +143,8 @@ void Engine::allocate(Arena weights) {
   executor_->allocate();
 }
 
-void Engine::sum_gradients(Communicator& group) {
-  group.all_reduce_sum(params_.sums());
+void Engine::sum_gradients(Transport& group) {
+  group.all_reduce_sum(queue_, params_.sums());
   if (params_.sums().dtype() == DType::Exact)
     ExactSum::round(queue_, params_.gradients(), Write::Overwrite, params_.sums());
 }

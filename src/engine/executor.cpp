@@ -30,7 +30,7 @@ Executor::Executor(Queue& queue, const Params& params, const Llama& llama, Memor
       dtype_(dtype),
       workload_(std::move(workload)),
       tbptt_(tbptt),
-      axis_(mesh.token(), queue.block()),
+      axis_(mesh.token_transport(), queue.block()),
       runner_(queue, params, llama, memory, axis_) {
   policy_.backward = workload_.backward;
   policy_.final_state = workload_.final_state;
@@ -108,8 +108,8 @@ void Executor::allocate() {
   targets_.resize(tokens_.size());
   if (mesh_.shape().segment * mesh_.shape().token > 1)
     queue_.add_poll([this] {
-      mesh_.segment().progress();
-      mesh_.token().progress();
+      mesh_.segment_transport().progress();
+      mesh_.token_transport().progress();
     });
 }
 
@@ -335,7 +335,7 @@ void Executor::reduce(const Cell& cell) {
   if (!sync_) return;
   for (int64_t layer = std::min<int64_t>(cell.layer + cell.layers, llama_.shape().layers) - 1;
        layer >= std::max<int64_t>(cell.layer, 0); --layer)
-    sync_->start(params_.sums(), llama_.parameters(params_.layout(), layer));
+    sync_->start(queue_, params_.sums(), llama_.parameters(params_.layout(), layer));
 }
 
 // The ranks of a token axis all hold a state, so each sends its part of it, and the parts meet at the other end.
@@ -345,15 +345,15 @@ void Executor::exchange(const Action& a) {
   const View<> all = states.reshaped({states.size()});
   const Range part = axis_.share(all.size());
   if (a.verb == Verb::Wait) {
-    const Timed timed(queue_, "waiting for a rank", 0);
-    s.request.wait();
-    if (s.arriving) axis_.gather(all);
+    s.transfer.join(queue_);
+    if (s.arriving) axis_.gather(queue_, all);
     return;
   }
   s.arriving = a.verb == Verb::PostReceive;
   const View<> mine = all.rows(part.begin, part.size());
   if (mine.size() == 0) return;
-  s.request = s.arriving ? mesh_.segment().receive(mine, a.peer, a.tag) : mesh_.segment().send(mine, a.peer, a.tag);
+  Transport& segment = mesh_.segment_transport();
+  s.transfer = s.arriving ? segment.receive(queue_, mine, a.peer, a.tag) : segment.send(queue_, mine, a.peer, a.tag);
 }
 
 }  // namespace memring

@@ -5,12 +5,12 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
 #include <span>
 #include <vector>
 
-#include "dist/gather_attention.h"
 #include "dist/mesh_arithmetic.h"
-#include "dist/ring_attention.h"
+#include "dist/token_attention.h"
 #include "memory/layout.h"
 #include "memory/row_axis.h"
 #include "model/shape.h"
@@ -20,7 +20,8 @@ namespace memring {
 class TokenAxis final : public RowAxis {
  public:
   /// `block`: rows of a canonical block (Queue::Options::block), or 0.
-  TokenAxis(Communicator& token, int64_t block) : token_(token), block_(block), ring_(token), gathered_(token) {}
+  TokenAxis(Transport& token, int64_t block)
+      : token_(token), block_(block), attention_(token_attention(token, block > 0)) {}
 
   RingPlan plan(int64_t rows) const { return RingPlan(rows, token_.size(), std::max<int64_t>(block_, 1)); }
   bool shared() const { return token_.size() > 1; }
@@ -31,9 +32,9 @@ class TokenAxis final : public RowAxis {
 
   /// Message buffers for cells of `batch` sequences and layouts of up to `rows` rows.
   int64_t buffer_bytes(const ModelShape&, DType, int64_t batch, int64_t rows, bool backward) const;
-  void allocate(int64_t bytes) { block_ > 0 ? gathered_.allocate(bytes) : ring_.allocate(bytes); }
+  void allocate(int64_t bytes) { attention_->allocate(bytes); }
 
-  void note_in(Progress& progress) { ring_.note_in(progress); }
+  void note_in(Progress& progress) { attention_->note_in(progress); }
 
   /// The layout of the cell that comes next.
   void enter(const Layout& layout);
@@ -41,20 +42,18 @@ class TokenAxis final : public RowAxis {
   std::span<const int32_t> numbers() const { return numbers_; }  ///< theirs in the layout, ascending
   int64_t first_from(int64_t number) const;                      ///< the first row here with this number or more
   int64_t first_text() const { return first_from(layout_.front); }
-  AttentionExecutor& attention();
+  AttentionExecutor& attention() { return *attention_; }
 
   void collect(Queue&, View<> all, Range wanted, ConstView<> mine, std::span<const int32_t> numbers) override;
-  void sum(Queue&, View<> partial) override { token_.all_reduce_sum(partial); }
+  void sum(Queue& queue, View<> partial) override { token_.all_reduce_sum(queue, partial); }
   /// Each rank has its near-equal part of the flat `data`; afterwards all have all of it. (States travel that way.)
-  void gather(View<> data);
+  void gather(Queue&, View<> data);
   Range share(int64_t size) const { return part_of(size, token_.size(), token_.rank()); }
 
  private:
-  Communicator& token_;
+  Transport& token_;
   int64_t block_;
-  RingAttention ring_;
-  GatherAttention gathered_;
-  LocalAttention local_;
+  std::unique_ptr<TokenAttention> attention_;
   Layout layout_;
   std::vector<Row> rows_;
   std::vector<int32_t> numbers_;

@@ -15,7 +15,7 @@ TrainingRun::TrainingRun(const Config& config, Communicator& ranks, const NodeSh
       mesh_(ranks, resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, ranks.size())) {
   engine_.emplace(config, mesh_, node, workload_of(config, config.data.batch, std::move(shapes), true),
                   [&](const FlatBuffer& layout, DType dtype) {
-                    sync_.emplace(ranks, layout.size, gradient_order(config));
+                    sync_.emplace(mesh_, layout.size, gradient_order(config));
                     const CheckpointData saved{.layout = layout,
                                                .shard = shard(),
                                                .weights = View<>(nullptr, dtype, {layout.size}),
@@ -52,7 +52,7 @@ ReducedStep TrainingRun::step(const TokenSource& batch, int64_t number, const st
   enter(Phase::Update);
   if (!update) return reduced;
   optimizer_->step(update->lr, update->number, optimizer_->clipping(reduced.norm) / reduced.sums.targets);
-  sync_->gather(params.weights());
+  sync_->gather(engine_->queue(), params.weights());
   return reduced;
 }
 
