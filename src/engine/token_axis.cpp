@@ -1,26 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/token_axis.h"
 
+#include <algorithm>
+
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/rows/rows.h"
 
 namespace memring {
 
-int64_t TokenAxis::buffer_bytes(const ModelShape& m, DType dtype, int64_t batch, int64_t rows, bool backward) const {
-  if (token_.size() == 1) return 0;
-  if (block_ > 0) return GatherAttention::buffer_bytes(dtype, batch, m.heads, m.kv_heads, m.head_dim, rows, backward);
-  return RingAttention::buffer_bytes(dtype, batch, m.kv_heads, m.head_dim, plan(rows), backward);
-}
-
 void TokenAxis::enter(const Layout& layout) {
   if (layout == layout_) return;
   layout_ = layout;
-  const RingPlan split = plan(layout.rows());
+  const RingPlan split = split_.plan(layout.rows());
   const std::vector<Row> all = layout.table();
   numbers_ = split.rows_of(token_.rank());
   rows_ = rows_at(all, numbers_);
   if (token_.size() == 1) return;
-  block_ > 0 ? gathered_.enter(split, all) : ring_.enter(split, all);
+  split_.block > 0 ? gathered_.enter(split, all) : ring_.enter(split, all);
 }
 
 int64_t TokenAxis::first_from(int64_t number) const {
@@ -29,7 +25,7 @@ int64_t TokenAxis::first_from(int64_t number) const {
 
 AttentionExecutor& TokenAxis::attention() {
   if (token_.size() == 1) return local_;
-  if (block_ > 0) return gathered_;
+  if (split_.block > 0) return gathered_;
   return ring_;
 }
 

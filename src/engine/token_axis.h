@@ -3,35 +3,27 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
-#include <array>
 #include <span>
 #include <vector>
 
 #include "dist/gather_attention.h"
 #include "dist/mesh_arithmetic.h"
 #include "dist/ring_attention.h"
+#include "engine/token_split.h"
 #include "memory/layout.h"
 #include "memory/row_axis.h"
-#include "model/shape.h"
 
 namespace memring {
 
 class TokenAxis final : public RowAxis {
  public:
   /// `block`: rows of a canonical block (Queue::Options::block), or 0.
-  TokenAxis(Communicator& token, int64_t block) : token_(token), block_(block), ring_(token), gathered_(token) {}
+  TokenAxis(Communicator& token, int64_t block)
+      : token_(token), split_{token.size(), token.rank(), block}, ring_(token), gathered_(token) {}
 
-  RingPlan plan(int64_t rows) const { return RingPlan(rows, token_.size(), std::max<int64_t>(block_, 1)); }
+  const TokenSplit& split() const { return split_; }
   bool shared() const { return token_.size() > 1; }
-  /// How many rows of a layout of `rows` are here, and which rows of [begin, end) of it: two ranges, either may be
-  /// empty.
-  int64_t count(int64_t rows) const { return plan(rows).count(token_.rank()); }
-  std::array<Range, 2> within(int64_t rows, Range wanted) const { return plan(rows).within(token_.rank(), wanted); }
-
-  /// Message buffers for cells of `batch` sequences and layouts of up to `rows` rows.
-  int64_t buffer_bytes(const ModelShape&, DType, int64_t batch, int64_t rows, bool backward) const;
-  void allocate(int64_t bytes) { block_ > 0 ? gathered_.allocate(bytes) : ring_.allocate(bytes); }
+  void allocate(int64_t bytes) { split_.block > 0 ? gathered_.allocate(bytes) : ring_.allocate(bytes); }
 
   void note_in(Progress& progress) { ring_.note_in(progress); }
 
@@ -51,7 +43,7 @@ class TokenAxis final : public RowAxis {
 
  private:
   Communicator& token_;
-  int64_t block_;
+  TokenSplit split_;
   RingAttention ring_;
   GatherAttention gathered_;
   LocalAttention local_;
