@@ -7,6 +7,7 @@
 
 #include "base/profile.h"
 #include "kernels/associative/cpu.h"
+#include "kernels/associative/cuda.h"
 #include "kernels/associative/ref.h"
 #include "kernels/common/checks.h"
 #include "kernels/common/row_products.h"
@@ -90,6 +91,7 @@ void Associative::read(Queue& queue, View<> y, View<> phi, ConstView<> A, ConstV
   const AssociativeSmallest noted = smallest_of(smallest);
   expect_state(A, z, y.dtype(), e, "Associative state");
   const Timed timed(queue, "Associative read", flops(e, A ? 1 : 0), y, phi, A, z);
+  if (queue.device()) return associative_cuda->read(queue, y, phi, A, z, smallest);
   if (queue.reference(y.dtype()))
     return by_float_type(y.dtype(), [&]<class T>() {
       reference::associative_read(y.as<T>(), phi.as<T>(), state_of<T>(A, z), noted, e);
@@ -112,6 +114,7 @@ void Associative::read_backward(Queue& queue, View<> d_phi, View<> dA, View<> dz
   expect_state(dA, dz, dA.dtype() == DType::Exact ? DType::Exact : dtype, e, "Associative dA, dz");
   const Timed timed(queue, "Associative read backward", flops(e, (A ? 1 : 0) + (A && dA ? 1 : 0)), d_phi, dA, dz, dy,
                     phi, A, z);
+  if (queue.device()) return associative_cuda->read_backward(queue, d_phi, dA, dz, dy, phi, A, z, scratch);
   const ArenaScope scope(scratch);
   const View<> row_scratch = scratch.take(dtype, {2, e.rows});
   if (queue.reference(dtype))
@@ -135,6 +138,7 @@ void Associative::write(Queue& queue, View<> new_A, View<> new_z, const Rows& ro
   expect(new_z, dtype, {e.keys}, "Associative new z");
   expect_state(A, z, dtype, e, "Associative state");
   const Timed timed(queue, "Associative write", flops(e, A ? 2 : 1), new_A, new_z, rows.k, rows.v, A, z);
+  if (queue.device()) return associative_cuda->write(queue, new_A, new_z, rows, A, z, smallest, scratch);
   const ArenaScope scope(scratch);
   const View<> delta = scratch.take(dtype, {e.rows, e.dim});
   if (queue.reference(dtype))
@@ -166,6 +170,7 @@ void Associative::write_backward(Queue& queue, const RowGradients& d, View<> dA,
   expect_state(dA, dz, dtype, e, "Associative dA, dz");
   const Timed timed(queue, "Associative write backward", flops(e, 2 + (A ? 2 : 0) + (dA ? 1 : 0)), d.k, d.v, dA, dz,
                     d_new_A, d_new_z, rows.k, rows.v, A, z);
+  if (queue.device()) return associative_cuda->write_backward(queue, d, dA, dz, d_new_A, d_new_z, rows, A, z, scratch);
   const ArenaScope scope(scratch);
   const View<> old = scratch.take(dtype, {e.rows, e.dim}), d_den = scratch.take(dtype, {e.rows});
   if (queue.reference(dtype))

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/error.h"
 #include "kernels/adamw/cuda.h"
+#include "kernels/associative/cuda.h"
 #include "kernels/attention/cuda.h"
 #include "kernels/cross_entropy/cuda.h"
 #include "kernels/dpfp/cuda.h"
@@ -22,6 +23,7 @@ std::unique_ptr<Device> open_device(int) {
 }
 
 const AdamWKernels* const adamw_cuda = nullptr;
+const AssociativeKernels* const associative_cuda = nullptr;
 const AttentionKernels* const attention_cuda = nullptr;
 const CrossEntropyKernels* const cross_entropy_cuda = nullptr;
 const DpfpKernels* const dpfp_cuda = nullptr;

@@ -1,6 +1,7 @@
 // The twin's kernels: each operator's reference, called when its stream comes to it.
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/adamw/cuda.h"
+#include "kernels/associative/cuda.h"
 #include "kernels/attention/cuda.h"
 #include "kernels/cross_entropy/cuda.h"
 #include "kernels/dpfp/cuda.h"
@@ -19,6 +20,8 @@ namespace memring {
 namespace {
 
 const AdamWKernels late_adamw{late<&AdamW::step>};
+const AssociativeKernels late_associative{late<&Associative::read>, late<&Associative::read_backward>,
+                                          late<&Associative::write>, late<&Associative::write_backward>};
 const AttentionKernels late_attention{late<&LocalAttention::forward_part>, late<&LocalAttention::backward_part>};
 const CrossEntropyKernels late_cross_entropy{late<&CrossEntropy::forward>, late<&CrossEntropy::forward_backward>};
 const DpfpKernels late_dpfp{late<&Dpfp::forward>, late<&Dpfp::backward>};
@@ -35,6 +38,7 @@ const SwiGluKernels late_swiglu{late<&SwiGlu::forward>, late<&SwiGlu::backward>}
 }  // namespace
 
 const AdamWKernels* const adamw_cuda = &late_adamw;
+const AssociativeKernels* const associative_cuda = &late_associative;
 const AttentionKernels* const attention_cuda = &late_attention;
 const CrossEntropyKernels* const cross_entropy_cuda = &late_cross_entropy;
 const DpfpKernels* const dpfp_cuda = &late_dpfp;
