@@ -12,7 +12,7 @@ namespace memring::test {
 namespace {
 
 Tensor<double> nobodys(Shape{2});
-const View<double> unread = nobodys.view();
+View<double> unread() { return nobodys.view(); }
 
 struct Extents {
   int64_t rows, key_dim, nu, dim;
@@ -27,6 +27,7 @@ const Extents kExtents[] = {{1, 1, 1, 1}, {3, 7, 2, 5},    {5, 2, 9, 3},    {131
 template <class T>
 Tensor<T> features(const Extents& e, uint64_t stream) {
   Queue queue = reference_queue();
+  const Entered entered(queue);
   const auto x = random<double>({e.rows, e.key_dim}, stream);
   Tensor<double> phi(Shape{e.rows, e.keys()});
   Dpfp::forward(queue, phi, x, e.nu);
@@ -85,11 +86,11 @@ Results<T> run(Queue& queue, const Extents& e, bool with_state) {
   Dpfp::forward(queue, r.phi, x, e.nu);
   Dpfp::backward(queue, r.dx, d_phi, x, e.nu);
   Tensor<T> query = features<T>(e, 9);
-  Associative::read(queue, r.y, query, A, z, unread);
+  Associative::read(queue, r.y, query, A, z, unread());
   query = features<T>(e, 9);
   Associative::read_backward(queue, r.d_phi, r.dA, r.dz, dy, query, A, z, scratch);
   const Associative::Rows rows{k, v, gate};
-  Associative::write(queue, r.new_A, r.new_z, rows, A, z, unread, scratch);
+  Associative::write(queue, r.new_A, r.new_z, rows, A, z, unread(), scratch);
   Associative::write_backward(queue, {r.dk, r.dv, r.d_gate}, with_state ? r.old_dA.view() : View<T>(),
                               with_state ? r.old_dz.view() : View<T>(), d_new_A, d_new_z, rows, A, z, scratch);
   return r;
@@ -166,7 +167,7 @@ TEST(Associative, GradientOfAReadMatchesFiniteDifferences) {
     Scratch scratch = scratch_of<double>(e);
     const Differentiable read{[&](const Tensors& in) {
                                 Tensor<double> y = in[0], phi = in[1];
-                                Associative::read(queue, y, phi, in[2], in[3], unread);
+                                Associative::read(queue, y, phi, in[2], in[3], unread());
                                 return Tensors{y};
                               },
                               [&](const Tensors& in, const Tensors& d) {
@@ -187,7 +188,7 @@ TEST(Associative, GradientOfAWriteMatchesFiniteDifferences) {
     Scratch scratch = scratch_of<double>(e);
     const Differentiable write{[&](const Tensors& in) {
                                  Tensor<double> A(in[3].shape), z(in[4].shape);
-                                 Associative::write(queue, A, z, {in[0], in[1], in[2]}, in[3], in[4], unread, scratch);
+                                 Associative::write(queue, A, z, {in[0], in[1], in[2]}, in[3], in[4], unread(), scratch);
                                  return Tensors{A, z};
                                },
                                [&](const Tensors& in, const Tensors& d) {
@@ -235,13 +236,13 @@ struct Memory {
     Tensor<float> new_A(A.shape), new_z(z.shape), gate(Shape{k.shape[0]});
     std::fill(gate.data.begin(), gate.data.end(), 100.0f);  // beta = 1
     Scratch scratch(Associative::write_scratch_bytes(DType::F32, k.shape[0], A.shape[1]));
-    Associative::write(queue, new_A, new_z, {k, v, gate}, empty ? ConstView<>() : A, empty ? ConstView<>() : z, unread,
+    Associative::write(queue, new_A, new_z, {k, v, gate}, empty ? ConstView<>() : A, empty ? ConstView<>() : z, unread(),
                        scratch);
     A = new_A, z = new_z, empty = false;
   }
   Tensor<float> read(Tensor<float> k) const {
     Tensor<float> y(Shape{k.shape[0], A.shape[1]});
-    Associative::read(queue, y, k, A, z, unread);
+    Associative::read(queue, y, k, A, z, unread());
     return y;
   }
 };
@@ -278,13 +279,13 @@ TEST(Associative, AnEmptyStateIsZero) {
     const Tensor<float> A(Shape{e.keys(), e.dim}), z(Shape{e.keys()});
     const auto k = features<float>(e, 1), v = random<float>({e.rows, e.dim}, 2), gate = random<float>({e.rows}, 3);
     Tensor<float> A_empty(A.shape), A_zero(A.shape), z_empty(z.shape), z_zero(z.shape);
-    Associative::write(queue, A_empty, z_empty, {k, v, gate}, {}, {}, unread, scratch);
-    Associative::write(queue, A_zero, z_zero, {k, v, gate}, A, z, unread, scratch);
+    Associative::write(queue, A_empty, z_empty, {k, v, gate}, {}, {}, unread(), scratch);
+    Associative::write(queue, A_zero, z_zero, {k, v, gate}, A, z, unread(), scratch);
     expect_close(A_empty, Tensor<double>(A_zero), 1e-6, "A");
     expect_same_bits(z_empty, z_zero, "z");
     const auto before = random<float>({e.rows, e.dim}, 4);
     Tensor<float> y = before, phi = k;
-    Associative::read(queue, y, phi, {}, {}, unread);
+    Associative::read(queue, y, phi, {}, {}, unread());
     expect_same_bits(y, before, "a read");
   });
 }
@@ -309,14 +310,14 @@ TEST(Associative, TheOrderOfTheRowsDoesNotMatter) {
   const State<double> state = state_of<double>(e);
   auto k = features<double>(e, 1), v = random<double>({e.rows, e.dim}, 2), gate = random<double>({e.rows}, 3);
   Tensor<double> A(state.A.shape), z(state.z.shape), A_reversed(A.shape), z_reversed(z.shape);
-  Associative::write(queue, A, z, {k, v, gate}, state.A, state.z, unread, scratch);
+  Associative::write(queue, A, z, {k, v, gate}, state.A, state.z, unread(), scratch);
   for (int64_t r = 0; r < e.rows / 2; ++r) {
     const int64_t other = e.rows - 1 - r;
     std::swap_ranges(&k[r * e.keys()], &k[r * e.keys()] + e.keys(), &k[other * e.keys()]);
     std::swap_ranges(&v[r * e.dim], &v[r * e.dim] + e.dim, &v[other * e.dim]);
     std::swap(gate[r], gate[other]);
   }
-  Associative::write(queue, A_reversed, z_reversed, {k, v, gate}, state.A, state.z, unread, scratch);
+  Associative::write(queue, A_reversed, z_reversed, {k, v, gate}, state.A, state.z, unread(), scratch);
   expect_close(A_reversed, A, 1e-14, "A");
   expect_close(z_reversed, z, 1e-14, "z");
 }
@@ -371,11 +372,11 @@ TEST(Associative, RefusesShapesThatDoNotFit) {
   Queue queue;
   Scratch scratch(1024);
   Tensor<float> y(Shape{3, 4}), phi(Shape{3, 6}), A(Shape{6, 4}), z(Shape{6}), gate(Shape{3}), wrong(Shape{6, 5});
-  EXPECT_THROW(Associative::read(queue, y, phi, wrong, z, unread), ShapeError);
-  EXPECT_THROW(Associative::read(queue, y, phi, A, ConstView<>(), unread), ShapeError);
+  EXPECT_THROW(Associative::read(queue, y, phi, wrong, z, unread()), ShapeError);
+  EXPECT_THROW(Associative::read(queue, y, phi, A, ConstView<>(), unread()), ShapeError);
   EXPECT_THROW(Associative::read(queue, y, phi, A, z, View<double>()), ShapeError);
-  EXPECT_THROW(Associative::write(queue, A, z, {phi, y, y}, {}, {}, unread, scratch), ShapeError);
-  EXPECT_THROW(Associative::write(queue, wrong, z, {phi, y, gate}, {}, {}, unread, scratch), ShapeError);
+  EXPECT_THROW(Associative::write(queue, A, z, {phi, y, y}, {}, {}, unread(), scratch), ShapeError);
+  EXPECT_THROW(Associative::write(queue, wrong, z, {phi, y, gate}, {}, {}, unread(), scratch), ShapeError);
   EXPECT_THROW(Dpfp::forward(queue, phi, y, 3), ShapeError);
 }
 

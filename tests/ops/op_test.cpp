@@ -21,17 +21,6 @@ std::string place(const Shape& shape, int64_t index) {
   return fmt::format("{} at [{}]", shape.text(), text);
 }
 
-/// This queue runs in a scope.
-struct Entered {
-  explicit Entered(const Queue& queue) { enter(queue); }
-  ~Entered() {
-    settle();
-    enter(reference_queue());
-  }
-  Entered(const Entered&) = delete;
-  Entered& operator=(const Entered&) = delete;
-};
-
 }  // namespace
 
 template <class T>

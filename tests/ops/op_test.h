@@ -23,8 +23,25 @@ std::vector<Queue::Options> every_queue();
 std::vector<Queue::Options> fast_queues();
 /// Where the operators of the queue that runs now want their tensors.
 Space space_of_tensors();
-void enter(const Queue&);  ///< this queue runs from now on
-void settle();             ///< what operators were asked for has happened
+void set_space_of_tensors(Space);
+void settle();  ///< what operators were asked for has happened
+
+/// This queue runs in a scope.
+class Entered {
+ public:
+  explicit Entered(const Queue& queue) : before_(space_of_tensors()) {
+    set_space_of_tensors(queue.device() ? Space::Device : Space::Host);
+  }
+  ~Entered() {
+    settle();
+    set_space_of_tensors(before_);
+  }
+  Entered(const Entered&) = delete;
+  Entered& operator=(const Entered&) = delete;
+
+ private:
+  Space before_;
+};
 
 /// A dense tensor that owns its numbers; zeros at first.
 template <class T>
@@ -35,7 +52,10 @@ struct Tensor {
   Tensor() = default;
   explicit Tensor(Shape s) : shape(s), data(static_cast<size_t>(s.elements())) {}
   template <class U>
-  explicit Tensor(const Tensor<U>& other) : shape(other.shape), data(other.data.begin(), other.data.end()) {}
+  explicit Tensor(const Tensor<U>& other) : shape(other.shape) {
+    settle();
+    data.assign(other.data.begin(), other.data.end());
+  }
 
   // Operators may still be at work on it.
   ~Tensor() { settle(); }

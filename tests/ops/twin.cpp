@@ -8,7 +8,7 @@ namespace {
 
 struct Opened {
   std::unique_ptr<Device> device = open_device(0);
-  bool runs = false;  ///< the queue that runs now is the device's
+  Space space = Space::Host;
   Opened() { twin().share_host_memory(); }
 };
 
@@ -24,8 +24,8 @@ std::vector<Queue::Options> every_queue() {
   return {{.backend = Backend::Cuda, .device = opened().device.get(), .stream = opened().device->stream(Priority::Normal)}};
 }
 
-Space space_of_tensors() { return opened().runs ? Space::Device : Space::Host; }
-void enter(const Queue& queue) { opened().runs = queue.device() != nullptr; }
+Space space_of_tensors() { return opened().space; }
+void set_space_of_tensors(Space space) { opened().space = space; }
 void settle() {
   opened();
   twin().settle();
