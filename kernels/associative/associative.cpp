@@ -11,6 +11,7 @@
 #include "kernels/associative/ref.h"
 #include "kernels/common/checks.h"
 #include "kernels/common/row_products.h"
+#include "kernels/common/wide.h"
 
 namespace memring {
 namespace {
@@ -29,8 +30,8 @@ void expect_state(ConstView<> A, ConstView<> z, DType dtype, const AssociativeEx
 
 /// Checks keys [rows, keys] and vectors [rows, dim].
 AssociativeExtents extents_of(const Queue& queue, ConstView<> keys, ConstView<> vectors, const char* what) {
-  const DType dtype = expect_float(keys, 2, what);
-  expect_float(vectors, 2, what);
+  const DType dtype = expect_stored(keys, 2, what);
+  expect_stored(vectors, 2, what);
   const AssociativeExtents e{keys.dim(0), keys.dim(1), vectors.dim(1), queue.products()};
   expect(vectors, dtype, {e.rows, e.dim}, what);
   return e;
@@ -89,9 +90,10 @@ void reference_read_backward(Queue& queue, View<> d_phi, View<> dA, View<> dz, C
 void Associative::read(Queue& queue, View<> y, View<> phi, ConstView<> A, ConstView<> z, View<double> smallest) {
   const AssociativeExtents e = extents_of(queue, phi, y, "Associative phi, y");
   const AssociativeSmallest noted = smallest_of(smallest);
-  expect_state(A, z, y.dtype(), e, "Associative state");
+  expect_state(A, z, sums_type(y.dtype()), e, "Associative state");
   const Timed timed(queue, "Associative read", flops(e, A ? 1 : 0), y, phi, A, z);
   if (queue.device()) return associative_cuda->read(queue, y, phi, A, z, smallest);
+  if (y.dtype() == DType::BF16) return wide<&Associative::read>(queue, y, phi, A, z, smallest);
   if (queue.reference(y.dtype()))
     return by_float_type(y.dtype(), [&]<class T>() {
       reference::associative_read(y.as<T>(), phi.as<T>(), state_of<T>(A, z), noted, e);
@@ -101,7 +103,7 @@ void Associative::read(Queue& queue, View<> y, View<> phi, ConstView<> A, ConstV
 
 int64_t Associative::read_backward_scratch_bytes(DType dtype, int64_t rows) {
   Arena arena;
-  arena.take(dtype, {2, rows});
+  arena.take(sums_type(dtype), {2, rows});
   return arena.peak();
 }
 
@@ -110,11 +112,12 @@ void Associative::read_backward(Queue& queue, View<> d_phi, View<> dA, View<> dz
   const DType dtype = dy.dtype();
   const AssociativeExtents e = extents_of(queue, phi, dy, "Associative phi, dy");
   expect(d_phi, dtype, {e.rows, e.keys}, "Associative d_phi");
-  expect_state(A, z, dtype, e, "Associative state");
-  expect_state(dA, dz, dA.dtype() == DType::Exact ? DType::Exact : dtype, e, "Associative dA, dz");
+  expect_state(A, z, sums_type(dtype), e, "Associative state");
+  expect_state(dA, dz, dA.dtype() == DType::Exact ? DType::Exact : sums_type(dtype), e, "Associative dA, dz");
   const Timed timed(queue, "Associative read backward", flops(e, (A ? 1 : 0) + (A && dA ? 1 : 0)), d_phi, dA, dz, dy,
                     phi, A, z);
   if (queue.device()) return associative_cuda->read_backward(queue, d_phi, dA, dz, dy, phi, A, z, scratch);
+  if (dtype == DType::BF16) return wide<&Associative::read_backward>(queue, d_phi, dA, dz, dy, phi, A, z, scratch);
   const ArenaScope scope(scratch);
   const View<> row_scratch = scratch.take(dtype, {2, e.rows});
   if (queue.reference(dtype))
@@ -125,7 +128,7 @@ void Associative::read_backward(Queue& queue, View<> d_phi, View<> dA, View<> dz
 
 int64_t Associative::write_scratch_bytes(DType dtype, int64_t rows, int64_t dim) {
   Arena arena;
-  arena.take(dtype, {rows, dim});
+  arena.take(sums_type(dtype), {rows, dim});
   return arena.peak();
 }
 
@@ -134,11 +137,12 @@ void Associative::write(Queue& queue, View<> new_A, View<> new_z, const Rows& ro
   const DType dtype = rows.k.dtype();
   const AssociativeExtents e = extents_of(queue, rows);
   const AssociativeSmallest noted = smallest_of(smallest);
-  expect(new_A, dtype, {e.keys, e.dim}, "Associative new A");
-  expect(new_z, dtype, {e.keys}, "Associative new z");
-  expect_state(A, z, dtype, e, "Associative state");
+  expect(new_A, sums_type(dtype), {e.keys, e.dim}, "Associative new A");
+  expect(new_z, sums_type(dtype), {e.keys}, "Associative new z");
+  expect_state(A, z, sums_type(dtype), e, "Associative state");
   const Timed timed(queue, "Associative write", flops(e, A ? 2 : 1), new_A, new_z, rows.k, rows.v, A, z);
   if (queue.device()) return associative_cuda->write(queue, new_A, new_z, rows, A, z, smallest, scratch);
+  if (dtype == DType::BF16) return wide<&Associative::write>(queue, new_A, new_z, rows, A, z, smallest, scratch);
   const ArenaScope scope(scratch);
   const View<> delta = scratch.take(dtype, {e.rows, e.dim});
   if (queue.reference(dtype))
@@ -152,8 +156,8 @@ void Associative::write(Queue& queue, View<> new_A, View<> new_z, const Rows& ro
 
 int64_t Associative::write_backward_scratch_bytes(DType dtype, int64_t rows, int64_t dim) {
   Arena arena;
-  arena.take(dtype, {rows, dim});
-  arena.take(dtype, {rows});
+  arena.take(sums_type(dtype), {rows, dim});
+  arena.take(sums_type(dtype), {rows});
   return arena.peak();
 }
 
@@ -164,13 +168,15 @@ void Associative::write_backward(Queue& queue, const RowGradients& d, View<> dA,
   expect(d.k, dtype, {e.rows, e.keys}, "Associative dk");
   expect(d.v, dtype, {e.rows, e.dim}, "Associative dv");
   expect(d.gate, dtype, {e.rows}, "Associative d_gate");
-  expect(d_new_A, dtype, {e.keys, e.dim}, "Associative new dA");
-  expect(d_new_z, dtype, {e.keys}, "Associative new dz");
-  expect_state(A, z, dtype, e, "Associative state");
-  expect_state(dA, dz, dtype, e, "Associative dA, dz");
+  expect(d_new_A, sums_type(dtype), {e.keys, e.dim}, "Associative new dA");
+  expect(d_new_z, sums_type(dtype), {e.keys}, "Associative new dz");
+  expect_state(A, z, sums_type(dtype), e, "Associative state");
+  expect_state(dA, dz, sums_type(dtype), e, "Associative dA, dz");
   const Timed timed(queue, "Associative write backward", flops(e, 2 + (A ? 2 : 0) + (dA ? 1 : 0)), d.k, d.v, dA, dz,
                     d_new_A, d_new_z, rows.k, rows.v, A, z);
   if (queue.device()) return associative_cuda->write_backward(queue, d, dA, dz, d_new_A, d_new_z, rows, A, z, scratch);
+  if (dtype == DType::BF16)
+    return wide<&Associative::write_backward>(queue, d, dA, dz, d_new_A, d_new_z, rows, A, z, scratch);
   const ArenaScope scope(scratch);
   const View<> old = scratch.take(dtype, {e.rows, e.dim}), d_den = scratch.take(dtype, {e.rows});
   if (queue.reference(dtype))

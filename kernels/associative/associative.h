@@ -10,9 +10,9 @@ namespace memring {
 /// al. 2024, "Associative recurrent memory transformer"; tests/golden/README.md fixes the conventions).
 ///
 /// A state is A [keys, dim] and z [keys]. Empty views stand for the initial state, which is zero and takes no gradient;
-/// the formulas are the same. fp32 or fp64, all views alike, sums too; with Products::Bf16 the operands of the products
-/// with `dim` in them are rounded, denominators never. rows == 0 is legal: nothing is read or written, the state stays.
-/// `scratch` is taken for the call and given back.
+/// the formulas are the same. fp32 or fp64, all views alike, sums too, or bf16 rows with an fp32 state; with
+/// Products::Bf16 the operands of the products with `dim` in them are rounded, denominators never. rows == 0 is legal:
+/// nothing is read or written, the state stays. `scratch` is taken for the call and given back.
 struct Associative {
   static constexpr double kEps = 1e-5;
 

@@ -10,6 +10,7 @@
 #include "kernels/attention/cuda.h"
 #include "kernels/attention/ref.h"
 #include "kernels/common/checks.h"
+#include "kernels/common/wide.h"
 
 namespace memring {
 namespace {
@@ -17,16 +18,16 @@ namespace {
 /// Checks q, o [batch, heads, rows, head_dim], lse [batch, heads, rows], the rows and the spans.
 AttentionExtents extents_of(ConstView<> q, ConstView<> o, ConstView<> lse, std::span<const Row> rows,
                             std::span<const KeySpan> spans) {
-  const DType dtype = expect_float(q, 4, "Attention q");
+  const DType dtype = expect_stored(q, 4, "Attention q");
   AttentionExtents e{q.dim(0), q.dim(1), q.dim(1), q.dim(2), q.dim(3)};
   if (e.head_dim < 1) throw ShapeError(fmt::format("Attention: head_dim must be positive, found q {}", q.text()));
-  expect(o, dtype, q.shape(), "Attention o");
-  expect(lse, dtype, {e.batch, e.heads, e.rows}, "Attention lse");
+  expect_stored_or_sums(o, dtype, q.shape(), "Attention o");
+  expect(lse, sums_type(dtype), {e.batch, e.heads, e.rows}, "Attention lse");
   if (static_cast<int64_t>(rows.size()) != e.rows)
     throw ShapeError(fmt::format("Attention: {} rows describe q {}", rows.size(), q.text()));
   for (size_t s = 0; s < spans.size(); ++s) {
     const KeySpan& span = spans[s];
-    expect_float(span.k, 4, "Attention k");
+    expect_stored(span.k, 4, "Attention k");
     if (s == 0) e.kv_heads = span.k.dim(1);
     if (e.kv_heads < 1 || e.heads % e.kv_heads != 0)
       throw ShapeError(fmt::format("Attention: {} heads are no multiple of {} kv_heads", e.heads, e.kv_heads));
@@ -34,8 +35,8 @@ AttentionExtents extents_of(ConstView<> q, ConstView<> o, ConstView<> lse, std::
     expect(span.k, dtype, shape, "Attention k");
     expect(span.v, dtype, shape, "Attention v");
     if (!span.dk != !span.dv) throw ShapeError(fmt::format("Attention: span {} wants only one of dk and dv", s));
-    if (span.dk) expect(span.dk, dtype, shape, "Attention dk");
-    if (span.dv) expect(span.dv, dtype, shape, "Attention dv");
+    if (span.dk) expect_stored_or_sums(span.dk, dtype, shape, "Attention dk");
+    if (span.dv) expect_stored_or_sums(span.dv, dtype, shape, "Attention dv");
   }
   return e;
 }
@@ -80,6 +81,7 @@ void LocalAttention::forward_part(Queue& queue, View<> o, View<> lse, Write writ
   const AttentionExtents e = extents_of(q, o, lse, rows, spans);
   const Timed timed(queue, "Attention forward", flops_of(queue, e, rows, spans, 2), q, o);
   if (queue.device()) return attention_cuda->forward_part(queue, o, lse, write, q, rows, spans);
+  if (q.dtype() == DType::BF16) return wide<&LocalAttention::forward_part>(queue, o, lse, write, q, rows, spans);
   if (queue.reference(q.dtype()))
     return by_float_type(q.dtype(), [&]<class T>() {
       reference::attention_forward(o.as<T>(), lse.as<T>(), write, q.as<T>(), rows, typed<T>(spans), e, queue);
@@ -92,9 +94,11 @@ void LocalAttention::backward_part(Queue& queue, View<> dq, Write write, ConstVi
                                    std::span<const KeySpan> spans) {
   const AttentionExtents e = extents_of(q, o, lse, rows, spans);
   expect(d_o, q.dtype(), q.shape(), "Attention d_o");
-  if (dq) expect(dq, q.dtype(), q.shape(), "Attention dq");
+  if (dq) expect_stored_or_sums(dq, q.dtype(), q.shape(), "Attention dq");
   const Timed timed(queue, "Attention backward", flops_of(queue, e, rows, spans, 4), q, o, d_o, dq);
   if (queue.device()) return attention_cuda->backward_part(queue, dq, write, d_o, o, lse, q, rows, spans);
+  if (q.dtype() == DType::BF16)
+    return wide<&LocalAttention::backward_part>(queue, dq, write, d_o, o, lse, q, rows, spans);
   if (queue.reference(q.dtype()))
     return by_float_type(q.dtype(), [&]<class T>() {
       reference::attention_backward(dq ? dq.as<T>() : nullptr, write, d_o.as<T>(), o.as<T>(), lse.as<T>(), q.as<T>(),

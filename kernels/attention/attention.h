@@ -23,7 +23,8 @@ struct KeySpan {
 /// stored).
 ///
 /// Query head j reads key/value head j / (heads / kv_heads). A row that sees no key gets o = 0 and lse = -inf, and
-/// sends no gradient. All views have one type, fp32 or fp64. Same bits for any thread count.
+/// sends no gradient. All views have one type, fp32 or fp64; or bf16, and then lse is fp32, and o, dq, dk
+/// and dv may be. Same bits for any thread count.
 struct AttentionExecutor {
   virtual ~AttentionExecutor() = default;
   // o, q [batch, heads, rows, head_dim] · lse [batch, heads, rows]: log of the softmax denominator, kept for backward

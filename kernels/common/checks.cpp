@@ -9,8 +9,17 @@ DType expect_float(ConstView<> view, int rank, const char* what) {
   return view.dtype();
 }
 
-void expect_sums(ConstView<> view, DType dtype, Shape shape, const char* what) {
-  expect(view, view.dtype() == DType::Exact ? DType::Exact : dtype, shape, what);
+DType expect_stored(ConstView<> view, int rank, const char* what) {
+  if (view.dtype() == DType::BF16 && view.shape().rank() == rank) return DType::BF16;
+  return expect_float(view, rank, what);
+}
+
+void expect_stored_or_sums(ConstView<> view, DType stored, Shape shape, const char* what) {
+  expect(view, view.dtype() == sums_type(stored) ? sums_type(stored) : stored, shape, what);
+}
+
+void expect_sums(ConstView<> view, DType stored, Shape shape, const char* what) {
+  expect(view, view.dtype() == DType::Exact ? DType::Exact : sums_type(stored), shape, what);
 }
 
 void expect_ids(std::span<const int32_t> ids, int64_t vocab, std::optional<int32_t> ignored, const char* what) {

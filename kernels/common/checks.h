@@ -12,8 +12,20 @@ namespace memring {
 /// The type of a float view of this rank; throws ShapeError naming `what` for any other.
 DType expect_float(ConstView<> view, int rank, const char* what);
 
-/// Checks a gradient that is accumulated over rows: of this type, or exact sums of terms of this type.
-void expect_sums(ConstView<> view, DType dtype, Shape shape, const char* what);
+/// The same, or bf16: the type in which an operator's rows are stored.
+DType expect_stored(ConstView<> view, int rank, const char* what);
+
+/// The type of sums and statistics beside rows that are stored in this one.
+constexpr DType sums_type(DType stored) { return stored == DType::BF16 ? DType::F32 : stored; }
+
+/// Checks a view of stored rows that may also be in the type of sums: partial results, which are rounded once at the
+/// end.
+void expect_stored_or_sums(ConstView<> view, DType stored, Shape shape, const char* what);
+
+inline bool either_bf16(ConstView<> a, ConstView<> b) { return a.dtype() == DType::BF16 || b.dtype() == DType::BF16; }
+
+/// Checks a gradient that is accumulated over rows that are stored in this type: of the type of sums, or exact.
+void expect_sums(ConstView<> view, DType stored, Shape shape, const char* what);
 
 /// Throws Error(Data) naming the first id that is neither in [0, vocab) nor `ignored`. `what` is "token" or "target".
 void expect_ids(std::span<const int32_t> ids, int64_t vocab, std::optional<int32_t> ignored, const char* what);

@@ -1,5 +1,5 @@
-// An operator's arguments with other views in the places of its views: for backends that run a front once more, somewhere
-// else or in another type. Private to kernels/.
+// An operator's arguments with other views in the places of its views: for backends that run a front once more,
+// somewhere else or in another type. Private to kernels/.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -19,7 +19,7 @@ struct Mapped {
   A kept;
   explicit Mapped(const A& argument) : kept(argument) {}
   template <class F>
-  const A& with(const F&) {
+  const A& with(F&) {
     return kept;
   }
 };
@@ -29,7 +29,7 @@ struct Mapped<View<T>> {
   View<T> kept;
   explicit Mapped(View<T> view) : kept(view) {}
   template <class F>
-  View<T> with(const F& f) {
+  View<T> with(F& f) {
     return f(kept);
   }
 };
@@ -39,7 +39,7 @@ struct Mapped<std::span<const T>> {
   std::vector<T> kept;
   explicit Mapped(std::span<const T> values) : kept(values.begin(), values.end()) {}
   template <class F>
-  std::span<const T> with(const F&) {
+  std::span<const T> with(F&) {
     return kept;
   }
 };
@@ -52,7 +52,7 @@ struct Mapped<std::span<const KeySpan>> {
     for (const KeySpan& span : spans) rows.emplace_back(span.rows.begin(), span.rows.end());
   }
   template <class F>
-  std::span<const KeySpan> with(const F& f) {
+  std::span<const KeySpan> with(F& f) {
     mapped.clear();
     for (size_t i = 0; i < kept.size(); ++i) {
       const KeySpan& s = kept[i];
@@ -67,7 +67,7 @@ struct Mapped<Associative::Rows> {
   Associative::Rows kept;
   explicit Mapped(const Associative::Rows& rows) : kept(rows) {}
   template <class F>
-  Associative::Rows with(const F& f) {
+  Associative::Rows with(F& f) {
     return {f(kept.k), f(kept.v), f(kept.gate)};
   }
 };
@@ -77,7 +77,7 @@ struct Mapped<Associative::RowGradients> {
   Associative::RowGradients kept;
   explicit Mapped(const Associative::RowGradients& rows) : kept(rows) {}
   template <class F>
-  Associative::RowGradients with(const F& f) {
+  Associative::RowGradients with(F& f) {
     return {f(kept.k), f(kept.v), f(kept.gate)};
   }
 };
@@ -88,7 +88,7 @@ struct Mapped<TokenIds> {
   ConstView<int32_t> kept;
   explicit Mapped(const TokenIds& ids) : kept(ids.ids) {}
   template <class F>
-  TokenIds with(const F& f) {
+  TokenIds with(F& f) {
     const ConstView<int32_t> ids = f(kept);
     return ids.space() == Space::Device ? TokenIds(ids, {}) : TokenIds(ids);
   }
@@ -101,7 +101,7 @@ struct Mapped<Arena> {
   Arena arena;
   explicit Mapped(const Arena& scratch) : kept(scratch.rest()) {}
   template <class F>
-  Arena& with(const F& f) {
+  Arena& with(F& f) {
     arena = Arena(f(kept));
     return arena;
   }

@@ -8,8 +8,8 @@
 
 namespace memring {
 
-/// The same ids twice: where the operator computes, and on the host, which decides by them (which chunks count, which rows
-/// of a table are touched) and checks them.
+/// The same ids twice: where the operator computes, and on the host, which decides by them (which chunks count, which
+/// rows of a table are touched) and checks them.
 struct TokenIds {
   ConstView<int32_t> ids;
   std::span<const int32_t> host;

@@ -8,6 +8,7 @@
 #include "kernels/common/checks.h"
 #include "kernels/common/dispatch.h"
 #include "kernels/common/row_products.h"
+#include "kernels/common/wide.h"
 #include "kernels/cross_entropy/cpu.h"
 #include "kernels/cross_entropy/cuda.h"
 #include "kernels/cross_entropy/ref.h"
@@ -22,11 +23,11 @@ View<> take_logits(Arena& scratch, DType dtype, int64_t rows, int64_t vocab) {
 }
 
 CrossEntropyExtents extents_of(ConstView<> nll, ConstView<> hidden, ConstView<> weight, const TokenIds& targets) {
-  const DType dtype = expect_float(hidden, 2, "CrossEntropy hidden");
-  expect_float(weight, 2, "CrossEntropy weight");
+  const DType dtype = expect_stored(hidden, 2, "CrossEntropy hidden");
+  expect_stored(weight, 2, "CrossEntropy weight");
   const CrossEntropyExtents e{hidden.dim(0), hidden.dim(1), weight.dim(0)};
   expect(weight, dtype, {e.vocab, e.dim}, "CrossEntropy weight");
-  expect(nll, dtype, {e.rows}, "CrossEntropy nll");
+  expect(nll, sums_type(dtype), {e.rows}, "CrossEntropy nll");
   expect_shape(targets.ids, {e.rows}, "CrossEntropy targets");
   expect_ids(targets.host, e.vocab, kIgnoredTarget, "target");
   return e;
@@ -59,7 +60,7 @@ void reference_forward_backward(Queue& queue, T* nll, T* d_hidden, View<> d_weig
 
 int64_t CrossEntropy::scratch_bytes(DType dtype, int64_t rows, int64_t vocab) {
   Arena measure;
-  take_logits(measure, dtype, rows, vocab);
+  take_logits(measure, sums_type(dtype), rows, vocab);
   return measure.peak();
 }
 
@@ -69,6 +70,7 @@ void CrossEntropy::forward(Queue& queue, View<> nll, ConstView<> hidden, ConstVi
   const DType dtype = hidden.dtype();
   const Timed timed(queue, "CrossEntropy forward", e.flops(), hidden, weight);
   if (queue.device()) return cross_entropy_cuda->forward(queue, nll, hidden, weight, targets, scratch, first);
+  if (dtype == DType::BF16) return wide<&CrossEntropy::forward>(queue, nll, hidden, weight, targets, scratch, first);
   const ArenaScope scope(scratch);
   const View<> logits = take_logits(scratch, dtype, e.rows, e.vocab);
   if (queue.reference(dtype))
@@ -88,7 +90,11 @@ void CrossEntropy::forward_backward(Queue& queue, View<> nll, View<> d_hidden, V
   if (e.rows > 0 && e.dim > 0) check(d_hidden.data() != hidden.data(), "CrossEntropy: d_hidden must not be hidden");
   const Timed timed(queue, "CrossEntropy forward and backward", 3 * e.flops(), hidden, weight, d_hidden, d_weight);
   if (queue.device())
-    return cross_entropy_cuda->forward_backward(queue, nll, d_hidden, d_weight, hidden, weight, targets, scratch, first);
+    return cross_entropy_cuda->forward_backward(queue, nll, d_hidden, d_weight, hidden, weight, targets, scratch,
+                                                first);
+  if (dtype == DType::BF16)
+    return wide<&CrossEntropy::forward_backward>(queue, nll, d_hidden, d_weight, hidden, weight, targets, scratch,
+                                                 first);
   const ArenaScope scope(scratch);
   const View<> logits = take_logits(scratch, dtype, e.rows, e.vocab);
   if (queue.reference(dtype))

@@ -11,10 +11,10 @@ namespace memring {
 /// Output head and loss in one: logits = hidden Wᵀ, nll = log(sum exp(logits)) - logits[target]. The logits exist for a
 /// chunk of rows at a time only. A target of kIgnoredTarget is not counted: its nll is 0 and it sends no gradient.
 ///
-/// fp32 or fp64, all float views alike; d_weight may be exact sums, which get one term for each canonical block of
-/// rows. `first`: the number of the first row in the rows that canonical blocks are counted by. Throws Error(Data)
-/// naming the first target outside [0, vocab). `scratch` is taken for the call and given back; `scratch_bytes` says how
-/// much of it.
+/// fp32 or fp64, all float views alike, or bf16 with nll and d_weight in fp32; d_weight may be exact sums, which get
+/// one term for each canonical block of rows. `first`: the number of the first row in the rows that canonical blocks
+/// are counted by. Throws Error(Data) naming the first target outside [0, vocab). `scratch` is taken for the call and
+/// given back; `scratch_bytes` says how much of it.
 struct CrossEntropy {
   static int64_t scratch_bytes(DType, int64_t rows, int64_t vocab);
 

@@ -4,6 +4,7 @@
 
 #include "base/profile.h"
 #include "kernels/common/checks.h"
+#include "kernels/common/wide.h"
 #include "kernels/dpfp/cpu.h"
 #include "kernels/dpfp/cuda.h"
 #include "kernels/dpfp/ref.h"
@@ -16,7 +17,7 @@ struct Extents {
 };
 
 Extents extents_of(ConstView<> x, ConstView<> phi, int64_t nu, const char* what) {
-  const DType dtype = expect_float(x, 2, "Dpfp x");
+  const DType dtype = expect_stored(x, 2, "Dpfp x");
   const Extents e{x.dim(0), x.dim(1)};
   expect(phi, dtype, {e.rows, 2 * nu * e.key_dim}, what);
   return e;
@@ -28,6 +29,7 @@ void Dpfp::forward(Queue& queue, View<> phi, ConstView<> x, int64_t nu) {
   const Extents e = extents_of(x, phi, nu, "Dpfp phi");
   const Timed timed(queue, "Dpfp forward", 0, phi, x);
   if (queue.device()) return dpfp_cuda->forward(queue, phi, x, nu);
+  if (x.dtype() == DType::BF16) return wide<&Dpfp::forward>(queue, phi, x, nu);
   if (queue.reference(x.dtype()))
     return by_float_type(x.dtype(),
                          [&]<class T>() { reference::dpfp_forward(phi.as<T>(), x.as<T>(), e.rows, e.key_dim, nu); });
@@ -39,6 +41,7 @@ void Dpfp::backward(Queue& queue, View<> dx, ConstView<> d_phi, ConstView<> x, i
   expect(dx, x.dtype(), x.shape(), "Dpfp dx");
   const Timed timed(queue, "Dpfp backward", 0, dx, d_phi, x);
   if (queue.device()) return dpfp_cuda->backward(queue, dx, d_phi, x, nu);
+  if (x.dtype() == DType::BF16) return wide<&Dpfp::backward>(queue, dx, d_phi, x, nu);
   if (queue.reference(x.dtype()))
     return by_float_type(x.dtype(), [&]<class T>() {
       reference::dpfp_backward(dx.as<T>(), d_phi.as<T>(), x.as<T>(), e.rows, e.key_dim, nu);

@@ -10,7 +10,7 @@ namespace memring {
 ///
 ///     phi(x) = concat over j = 1 .. nu of  u * roll(u, j),   roll(u, j)_i = u_{(i - j) mod 2 key_dim}
 ///
-/// fp32 or fp64, all views alike; rows are independent, rows == 0 does nothing. The slope of relu at 0 is 0.
+/// fp32, fp64 or bf16, all views alike; rows are independent, rows == 0 does nothing. The slope of relu at 0 is 0.
 struct Dpfp {
   // phi [rows, 2 nu key_dim] · x [rows, key_dim]
   static void forward(Queue&, View<> phi, ConstView<> x, int64_t nu);

@@ -6,6 +6,7 @@
 #include "base/profile.h"
 #include "kernels/common/checks.h"
 #include "kernels/common/dispatch.h"
+#include "kernels/common/wide.h"
 #include "kernels/elementwise/cuda.h"
 #include "kernels/elementwise/ref.h"
 #include "kernels/exact_sum/exact_sum.h"
@@ -27,9 +28,13 @@ void in_ranges(Queue& queue, DType dtype, int64_t size, const Body& body) {
 }  // namespace
 
 void Elementwise::copy(Queue& queue, View<> y, ConstView<> x) {
-  expect(x, y.dtype(), y.shape(), "Elementwise x");
+  if (either_bf16(x, y) && (x.dtype() == DType::F32 || y.dtype() == DType::F32))
+    expect_shape(x, y.shape(), "Elementwise x");
+  else
+    expect(x, y.dtype(), y.shape(), "Elementwise x");
   const Timed timed(queue, "Elementwise copy", 0, y, x);
   if (queue.device()) return elementwise_cuda->copy(queue, y, x);
+  if (either_bf16(y, x)) return wide<&Elementwise::copy>(queue, y, x);
   in_ranges(queue, y.dtype(), y.size(), [&]<class T>(int64_t begin, int64_t end) {
     reference::copy(y.as<T>() + begin, x.as<T>() + begin, end - begin);
   });
@@ -42,6 +47,7 @@ void Elementwise::fill(Queue& queue, View<> y, double value) {
   }
   const Timed timed(queue, "Elementwise fill", 0, y);
   if (queue.device()) return elementwise_cuda->fill(queue, y, value);
+  if (y.dtype() == DType::BF16) return wide<&Elementwise::fill>(queue, y, value);
   in_ranges(queue, y.dtype(), y.size(), [&]<class T>(int64_t begin, int64_t end) {
     reference::fill(y.as<T>() + begin, static_cast<T>(value), end - begin);
   });
@@ -50,6 +56,7 @@ void Elementwise::fill(Queue& queue, View<> y, double value) {
 void Elementwise::scale(Queue& queue, View<> y, double factor) {
   const Timed timed(queue, "Elementwise scale", 0, y);
   if (queue.device()) return elementwise_cuda->scale(queue, y, factor);
+  if (y.dtype() == DType::BF16) return wide<&Elementwise::scale>(queue, y, factor);
   in_ranges(queue, y.dtype(), y.size(), [&]<class T>(int64_t begin, int64_t end) {
     reference::scale(y.as<T>() + begin, static_cast<T>(factor), end - begin);
   });
@@ -64,6 +71,7 @@ void Elementwise::add(Queue& queue, View<> y, ConstView<> a, ConstView<> b) {
   expect(b, y.dtype(), y.shape(), "Elementwise b");
   const Timed timed(queue, "Elementwise add", 0, y, a, b);
   if (queue.device()) return elementwise_cuda->add(queue, y, a, b);
+  if (y.dtype() == DType::BF16) return wide<&Elementwise::add>(queue, y, a, b);
   in_ranges(queue, y.dtype(), y.size(), [&]<class T>(int64_t begin, int64_t end) {
     reference::add(y.as<T>() + begin, a.as<T>() + begin, b.as<T>() + begin, end - begin);
   });

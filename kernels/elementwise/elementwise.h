@@ -5,7 +5,8 @@
 
 namespace memring {
 
-/// Small passes over memory that have no better home. fp32 or fp64, all views alike, shapes equal.
+/// Small passes over memory that have no better home. fp32, fp64 or bf16, all views alike, shapes equal; a copy
+/// converts between fp32 and bf16.
 struct Elementwise {
   static void copy(Queue&, View<> y, ConstView<> x);
   static void fill(Queue&, View<> y, double value);    ///< exact sums: with 0

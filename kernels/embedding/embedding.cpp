@@ -4,6 +4,7 @@
 
 #include "base/profile.h"
 #include "kernels/common/checks.h"
+#include "kernels/common/wide.h"
 #include "kernels/embedding/cpu.h"
 #include "kernels/embedding/cuda.h"
 #include "kernels/embedding/ref.h"
@@ -15,11 +16,11 @@ namespace {
 /// Checks `rows_view` [rows, dim], `table` [vocab, dim], ids [rows] and every id.
 void expect_operands(ConstView<> rows_view, ConstView<> table, const TokenIds& ids, const char* rows_name,
                      const char* table_name) {
-  const DType dtype = expect_float(rows_view, 2, rows_name);
+  const DType dtype = expect_stored(rows_view, 2, rows_name);
   const Shape shape{table.dim(0), rows_view.dim(1)};
   expect_shape(ids.ids, {std::ssize(ids.host)}, "Embedding ids");
   expect_shape(rows_view, {std::ssize(ids.host), rows_view.dim(1)}, rows_name);
-  expect_sums(table, dtype, shape, table_name);
+  if (table.dtype() != DType::BF16 || dtype != DType::BF16) expect_sums(table, dtype, shape, table_name);
   expect_ids(ids.host, table.dim(0), /*ignored=*/std::nullopt, "token");
 }
 
@@ -37,9 +38,11 @@ void Embedding::forward(Queue& queue, View<> y, ConstView<> table, const TokenId
   const int64_t rows = std::ssize(ids.host), dim = table.dim(1);
   const Timed timed(queue, "Embedding forward", 0, y, y);
   if (queue.device()) return embedding_cuda->forward(queue, y, table, ids);
+  if (y.dtype() == DType::BF16) return wide<&Embedding::forward>(queue, y, table, ids);
   if (queue.reference(y.dtype()))
-    return by_float_type(
-        y.dtype(), [&]<class T>() { reference::embedding_forward(y.as<T>(), table.as<T>(), ids.host.data(), rows, dim); });
+    return by_float_type(y.dtype(), [&]<class T>() {
+      reference::embedding_forward(y.as<T>(), table.as<T>(), ids.host.data(), rows, dim);
+    });
   cpu::embedding_forward(queue, y.as<float>(), table.as<float>(), ids.host.data(), rows, dim);
 }
 
@@ -48,6 +51,7 @@ void Embedding::backward(Queue& queue, View<> d_table, ConstView<> dy, const Tok
   const int64_t rows = std::ssize(ids.host), dim = d_table.dim(1);
   const Timed timed(queue, "Embedding backward", 0, dy, dy);
   if (queue.device()) return embedding_cuda->backward(queue, d_table, dy, ids);
+  if (dy.dtype() == DType::BF16) return wide<&Embedding::backward>(queue, d_table, dy, ids);
   if (queue.reference(dy.dtype()))
     return by_float_type(dy.dtype(),
                          [&]<class T>() { reference_backward<T>(queue, d_table, dy, ids.host.data(), rows, dim); });

@@ -6,7 +6,7 @@
 
 namespace memring {
 
-/// Token embedding: row i of y is row ids[i] of the table. fp32 or fp64.
+/// Token embedding: row i of y is row ids[i] of the table. fp32, fp64, or bf16 with d_table in fp32.
 /// Throws Error(Data) naming the first id outside [0, vocab).
 struct Embedding {
   // y [rows, dim] · table [vocab, dim] · ids [rows]

@@ -8,8 +8,8 @@ namespace memring {
 /// Gated linear unit (Shazeer 2020): y = silu(gate) * up (SwiGlu), gate = x Wᵀ and up = x Vᵀ (Linear), with W and V
 /// [ffn, dim].
 ///
-/// fp32 or fp64, all views alike, but that gradients of weights may be exact sums. No rows are legal: gradients of
-/// weights stay, nothing is written. Throws ShapeError when the shapes below do not hold.
+/// fp32 or fp64, all views alike, but that gradients of weights may be exact sums; or bf16, and those are fp32. No rows
+/// are legal: gradients of weights stay, nothing is written. Throws ShapeError when the shapes below do not hold.
 struct GatedUnit {
   struct Parts {
     View<> gate, up;

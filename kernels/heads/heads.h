@@ -6,7 +6,7 @@
 namespace memring {
 
 /// Moves between the projections' row-major layout and attention's head-major one. Each is the other's backward.
-/// fp32 or fp64; outputs are written.
+/// fp32, fp64 or bf16; outputs are written.
 struct Heads {
   // out [batch, heads, rows, head_dim] · in [batch * rows, heads * head_dim]
   static void split(Queue&, View<> out, ConstView<> in);

@@ -6,6 +6,7 @@
 #include "kernels/common/checks.h"
 #include "kernels/common/dispatch.h"
 #include "kernels/common/row_products.h"
+#include "kernels/common/wide.h"
 #include "kernels/linear/cpu.h"
 #include "kernels/linear/cuda.h"
 #include "kernels/linear/ref.h"
@@ -21,11 +22,11 @@ struct Extents {
 /// Checks x [rows, in], w [out, in], y [rows, out], or the gradients in their places (that of w may be exact sums).
 Extents extents_of(ConstView<> x, ConstView<> w, ConstView<> y, const char* x_name, const char* w_name,
                    const char* y_name) {
-  const DType dtype = expect_float(x, 2, x_name);
-  if (w.dtype() != DType::Exact) expect_float(w, 2, w_name);
+  const DType dtype = expect_stored(x, 2, x_name);
+  if (w.dtype() != DType::Exact) expect_stored(w, 2, w_name);
   const Extents e{x.dim(0), x.dim(1), w.dim(0)};
-  expect_sums(w, dtype, {e.out, e.in}, w_name);
-  expect(y, dtype, {e.rows, e.out}, y_name);
+  if (w.dtype() != DType::BF16 || dtype != DType::BF16) expect_sums(w, dtype, {e.out, e.in}, w_name);
+  expect_stored_or_sums(y, dtype, {e.rows, e.out}, y_name);
   return e;
 }
 
@@ -62,6 +63,7 @@ void Linear::forward(Queue& queue, View<> y, Write write, ConstView<> x, ConstVi
   const Extents e = extents_of(x, w, y, "Linear x", "Linear w", "Linear y");
   const Timed timed(queue, "Linear forward", e.flops(), x, w, y);
   if (queue.device()) return linear_cuda->forward(queue, y, write, x, w);
+  if (x.dtype() == DType::BF16) return wide<&Linear::forward>(queue, y, write, x, w);
   if (queue.reference(x.dtype()))
     return by_float_type(x.dtype(),
                          [&]<class T>() { reference_forward(queue, y.as<T>(), write, x.as<T>(), w.as<T>(), e); });
@@ -72,6 +74,7 @@ void Linear::input_gradient(Queue& queue, View<> dx, Write write, ConstView<> dy
   const Extents e = extents_of(dx, w, dy, "Linear dx", "Linear w", "Linear dy");
   const Timed timed(queue, "Linear input gradient", e.flops(), dx, w, dy);
   if (queue.device()) return linear_cuda->input_gradient(queue, dx, write, dy, w);
+  if (w.dtype() == DType::BF16) return wide<&Linear::input_gradient>(queue, dx, write, dy, w);
   if (queue.reference(dx.dtype()))
     return by_float_type(
         dx.dtype(), [&]<class T>() { reference_input_gradient(queue, dx.as<T>(), write, dy.as<T>(), w.as<T>(), e); });
@@ -82,6 +85,7 @@ void Linear::weight_gradient(Queue& queue, View<> dw, ConstView<> dy, ConstView<
   const Extents e = extents_of(x, dw, dy, "Linear x", "Linear dw", "Linear dy");
   const Timed timed(queue, "Linear weight gradient", e.flops(), x, dw, dy);
   if (queue.device()) return linear_cuda->weight_gradient(queue, dw, dy, x);
+  if (x.dtype() == DType::BF16) return wide<&Linear::weight_gradient>(queue, dw, dy, x);
   if (queue.reference(x.dtype()))
     return by_float_type(x.dtype(), [&]<class T>() { reference_weight_gradient(queue, dw, dy.as<T>(), x.as<T>(), e); });
   cpu::linear_weight_gradient(queue, dw, dy.as<float>(), x.as<float>(), e.rows, e.in, e.out);

@@ -8,8 +8,9 @@ namespace memring {
 
 /// Linear layer without bias, weights stored as in PyTorch: y = x Wᵀ with W [out, in].
 ///
-/// fp32 or fp64, all views alike. With Products::Bf16 the operands of each product are rounded to bf16 (nearest even)
-/// and summed in fp32; results are fp32. rows == 0 is legal: outputs that are accumulated stay, nothing is written.
+/// fp32 or fp64, all views alike; or bf16, and then gradients of weights are fp32, and outputs may be. With
+/// Products::Bf16 the operands of each product are rounded to bf16 (nearest even) and summed in fp32; results are fp32.
+/// rows == 0 is legal: outputs that are accumulated stay, nothing is written.
 struct Linear {
   // y [rows, out] = (+=) x [rows, in] · w [out, in]
   static void forward(Queue&, View<> y, Write write, ConstView<> x, ConstView<> w);

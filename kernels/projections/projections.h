@@ -12,9 +12,9 @@ namespace memring {
 /// From a layer's normed rows to attention's queries, keys and values: a linear layer each (Linear), moved to the
 /// head-major layout; queries and keys rotated there (Rope). Some rows of each sequence may be those of the queries.
 ///
-/// fp32 or fp64, all views alike, but that gradients of weights may be exact sums. No rows are legal: gradients of
-/// weights stay, nothing is written. Throws ShapeError when the shapes below do not hold. `scratch` is taken for the
-/// call and given back; `scratch_bytes` says how much of it.
+/// fp32 or fp64, all views alike, but that gradients of weights may be exact sums; or bf16, and those and angles are
+/// fp32. No rows are legal: gradients of weights stay, nothing is written. Throws ShapeError when the shapes below do
+/// not hold. `scratch` is taken for the call and given back; `scratch_bytes` says how much of it.
 struct Projections {
   struct Parts {
     View<> q, k, v;

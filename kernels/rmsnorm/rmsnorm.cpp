@@ -5,6 +5,7 @@
 #include "base/profile.h"
 #include "kernels/common/checks.h"
 #include "kernels/common/row_products.h"
+#include "kernels/common/wide.h"
 #include "kernels/rmsnorm/cpu.h"
 #include "kernels/rmsnorm/cuda.h"
 #include "kernels/rmsnorm/ref.h"
@@ -24,13 +25,14 @@ void reference_backward(Queue& queue, T* dx, Write write, View<> dgain, const T*
 }  // namespace
 
 void RmsNorm::forward(Queue& queue, View<> y, View<> inv_rms, ConstView<> x, ConstView<> gain, double eps) {
-  const DType dtype = expect_float(x, 2, "RmsNorm x");
+  const DType dtype = expect_stored(x, 2, "RmsNorm x");
   const int64_t rows = x.dim(0), dim = x.dim(1);
   expect(y, dtype, {rows, dim}, "RmsNorm y");
-  expect(inv_rms, dtype, {rows}, "RmsNorm inv_rms");
+  expect(inv_rms, sums_type(dtype), {rows}, "RmsNorm inv_rms");
   expect(gain, dtype, {dim}, "RmsNorm gain");
   const Timed timed(queue, "RmsNorm forward", 0, y, x);
   if (queue.device()) return rmsnorm_cuda->forward(queue, y, inv_rms, x, gain, eps);
+  if (dtype == DType::BF16) return wide<&RmsNorm::forward>(queue, y, inv_rms, x, gain, eps);
   if (queue.reference(dtype))
     return by_float_type(dtype, [&]<class T>() {
       reference::rmsnorm_forward(y.as<T>(), inv_rms.as<T>(), x.as<T>(), gain.as<T>(), rows, dim, eps);
@@ -40,15 +42,16 @@ void RmsNorm::forward(Queue& queue, View<> y, View<> inv_rms, ConstView<> x, Con
 
 void RmsNorm::backward(Queue& queue, View<> dx, Write write, View<> dgain, ConstView<> dy, ConstView<> x,
                        ConstView<> gain, ConstView<> inv_rms) {
-  const DType dtype = expect_float(x, 2, "RmsNorm x");
+  const DType dtype = expect_stored(x, 2, "RmsNorm x");
   const int64_t rows = x.dim(0), dim = x.dim(1);
   expect(dx, dtype, {rows, dim}, "RmsNorm dx");
   expect_sums(dgain, dtype, {dim}, "RmsNorm dgain");
   expect(dy, dtype, {rows, dim}, "RmsNorm dy");
   expect(gain, dtype, {dim}, "RmsNorm gain");
-  expect(inv_rms, dtype, {rows}, "RmsNorm inv_rms");
+  expect(inv_rms, sums_type(dtype), {rows}, "RmsNorm inv_rms");
   const Timed timed(queue, "RmsNorm backward", 0, dx, dy, x);
   if (queue.device()) return rmsnorm_cuda->backward(queue, dx, write, dgain, dy, x, gain, inv_rms);
+  if (dtype == DType::BF16) return wide<&RmsNorm::backward>(queue, dx, write, dgain, dy, x, gain, inv_rms);
   if (queue.reference(dtype))
     return by_float_type(dtype, [&]<class T>() {
       reference_backward(queue, dx.as<T>(), write, dgain, dy.as<T>(), x.as<T>(), gain.as<T>(), inv_rms.as<T>(), rows,

@@ -11,7 +11,7 @@ namespace memring {
 ///
 /// Rows are independent. `inv_rms` is kept for backward, so nothing is recomputed there.
 /// Empty input (rows == 0) is legal and does nothing. Throws ShapeError when the shapes or types below do not hold.
-/// All views have the same type, fp32 or fp64.
+/// All views have the same type, fp32 or fp64; or bf16, with inv_rms and dgain in fp32.
 struct RmsNorm {
   // x, y [rows, dim] (y may be x) · gain [dim] · inv_rms [rows]
   static void forward(Queue&, View<> y, View<> inv_rms, ConstView<> x, ConstView<> gain, double eps);

@@ -4,6 +4,7 @@
 
 #include "base/profile.h"
 #include "kernels/common/checks.h"
+#include "kernels/common/wide.h"
 #include "kernels/rope/cpu.h"
 #include "kernels/rope/cuda.h"
 #include "kernels/rope/ref.h"
@@ -13,12 +14,12 @@ namespace {
 
 /// Checks `by_head` [batch, heads, rows, head_dim], `by_row` [batch * rows, heads * head_dim] and the table.
 RopeExtents extents_of(ConstView<> by_head, ConstView<> by_row, ConstView<> cos, ConstView<> sin) {
-  const DType dtype = expect_float(by_head, 4, "Rope head-major view");
+  const DType dtype = expect_stored(by_head, 4, "Rope head-major view");
   const RopeExtents e{by_head.dim(0), by_head.dim(1), by_head.dim(2), by_head.dim(3) / 2};
   if (by_head.dim(3) % 2 != 0) throw ShapeError(fmt::format("Rope: head_dim must be even, found {}", by_head.text()));
   expect(by_row, dtype, {e.batch * e.rows, e.heads * 2 * e.half}, "Rope row-major view");
-  expect(cos, dtype, {e.rows, e.half}, "Rope cos");
-  expect(sin, dtype, {e.rows, e.half}, "Rope sin");
+  expect(cos, sums_type(dtype), {e.rows, e.half}, "Rope cos");
+  expect(sin, sums_type(dtype), {e.rows, e.half}, "Rope sin");
   return e;
 }
 
@@ -37,6 +38,7 @@ void Rope::forward(Queue& queue, View<> out, ConstView<> in, ConstView<> cos, Co
   const RopeExtents e = extents_of(out, in, cos, sin);
   const Timed timed(queue, "Rope forward", 0, out, in);
   if (queue.device()) return rope_cuda->forward(queue, out, in, cos, sin);
+  if (in.dtype() == DType::BF16) return wide<&Rope::forward>(queue, out, in, cos, sin);
   if (queue.reference(out.dtype()))
     return by_float_type(
         out.dtype(), [&]<class T>() { reference::rope_forward(out.as<T>(), in.as<T>(), cos.as<T>(), sin.as<T>(), e); });
@@ -47,6 +49,7 @@ void Rope::backward(Queue& queue, View<> d_in, ConstView<> d_out, ConstView<> co
   const RopeExtents e = extents_of(d_out, d_in, cos, sin);
   const Timed timed(queue, "Rope backward", 0, d_in, d_out);
   if (queue.device()) return rope_cuda->backward(queue, d_in, d_out, cos, sin);
+  if (d_out.dtype() == DType::BF16) return wide<&Rope::backward>(queue, d_in, d_out, cos, sin);
   if (queue.reference(d_in.dtype()))
     return by_float_type(d_in.dtype(), [&]<class T>() {
       reference::rope_backward(d_in.as<T>(), d_out.as<T>(), cos.as<T>(), sin.as<T>(), e);

@@ -18,7 +18,8 @@ struct RopeAngles {
 /// sin a_i).
 ///
 /// The rotation also moves the projection's rows to the head-major layout that attention wants (dense operands per
-/// head). fp32 or fp64, all views alike. Positions come from the rows, so a layout may place them as it likes.
+/// head). fp32 or fp64, all views alike; or bf16 with the table in fp32. Positions come from the rows, so a layout may
+/// place them as it likes.
 struct Rope {
   // cos, sin [rows, half]: angles are computed in double whatever the type of the table (in fp32 they are off by
   // 0.06 rad at position one million)

@@ -4,6 +4,7 @@
 
 #include "base/profile.h"
 #include "kernels/common/checks.h"
+#include "kernels/common/wide.h"
 #include "kernels/swiglu/cpu.h"
 #include "kernels/swiglu/cuda.h"
 #include "kernels/swiglu/ref.h"
@@ -11,11 +12,12 @@
 namespace memring {
 
 void SwiGlu::forward(Queue& queue, View<> y, ConstView<> gate, ConstView<> up) {
-  const DType dtype = expect_float(gate, 2, "SwiGlu gate");
+  const DType dtype = expect_stored(gate, 2, "SwiGlu gate");
   expect(up, dtype, gate.shape(), "SwiGlu up");
   expect(y, dtype, gate.shape(), "SwiGlu y");
   const Timed timed(queue, "SwiGlu forward", 0, y, gate, up);
   if (queue.device()) return swiglu_cuda->forward(queue, y, gate, up);
+  if (dtype == DType::BF16) return wide<&SwiGlu::forward>(queue, y, gate, up);
   if (queue.reference(dtype))
     return by_float_type(
         dtype, [&]<class T>() { reference::swiglu_forward(y.as<T>(), gate.as<T>(), up.as<T>(), gate.size()); });
@@ -24,7 +26,7 @@ void SwiGlu::forward(Queue& queue, View<> y, ConstView<> gate, ConstView<> up) {
 
 void SwiGlu::backward(Queue& queue, View<> d_gate, View<> d_up, View<> y, ConstView<> dy, ConstView<> gate,
                       ConstView<> up) {
-  const DType dtype = expect_float(gate, 2, "SwiGlu gate");
+  const DType dtype = expect_stored(gate, 2, "SwiGlu gate");
   expect(up, dtype, gate.shape(), "SwiGlu up");
   expect(dy, dtype, gate.shape(), "SwiGlu dy");
   expect(d_gate, dtype, gate.shape(), "SwiGlu d_gate");
@@ -32,6 +34,7 @@ void SwiGlu::backward(Queue& queue, View<> d_gate, View<> d_up, View<> y, ConstV
   expect(y, dtype, gate.shape(), "SwiGlu y");
   const Timed timed(queue, "SwiGlu backward", 0, d_gate, d_up, y, dy, gate, up);
   if (queue.device()) return swiglu_cuda->backward(queue, d_gate, d_up, y, dy, gate, up);
+  if (dtype == DType::BF16) return wide<&SwiGlu::backward>(queue, d_gate, d_up, y, dy, gate, up);
   if (queue.reference(dtype))
     return by_float_type(dtype, [&]<class T>() {
       reference::swiglu_backward(d_gate.as<T>(), d_up.as<T>(), y.as<T>(), dy.as<T>(), gate.as<T>(), up.as<T>(),

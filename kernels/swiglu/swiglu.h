@@ -5,7 +5,7 @@
 
 namespace memring {
 
-/// Gated activation (Shazeer 2020): y = silu(gate) * up, silu(x) = x / (1 + exp(-x)). Element-wise; fp32 or fp64.
+/// Gated activation (Shazeer 2020): y = silu(gate) * up, silu(x) = x / (1 + exp(-x)). Element-wise; fp32, fp64 or bf16.
 struct SwiGlu {
   // y, gate, up [rows, ffn]
   static void forward(Queue&, View<> y, ConstView<> gate, ConstView<> up);

@@ -41,9 +41,7 @@ class Arena {
   int64_t peak() const { return peak_; }
   Space space() const { return space_; }
   /// What has not been taken.
-  View<uint8_t> rest() const {
-    return {reinterpret_cast<uint8_t*>(data_ + used_), {size_ - used_}, space_};
-  }
+  View<uint8_t> rest() const { return {reinterpret_cast<uint8_t*>(data_ + used_), {size_ - used_}, space_}; }
   bool measuring() const { return data_ == nullptr; }
 
  private:

@@ -1,5 +1,5 @@
-// Device: an accelerator's memory and streams of work. The host enqueues and runs ahead; what it enqueued on a stream happens
-// in that order, and streams wait for each other by events. (kernels/cuda has the implementations.)
+// Device: an accelerator's memory and streams of work. The host enqueues and runs ahead; what it enqueued on a stream
+// happens in that order, and streams wait for each other by events. (kernels/cuda has the implementations.)
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

@@ -1,5 +1,6 @@
-// Queue: where operators run. On the CPU an operator has finished when its call returns; on a device it has been enqueued
-// on a stream. It also says how to run: which backend, instruction set, threads, and how products round their operands.
+// Queue: where operators run. On the CPU an operator has finished when its call returns; on a device it has been
+// enqueued on a stream. It also says how to run: which backend, instruction set, threads, and how products round their
+// operands.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

@@ -15,6 +15,8 @@ int64_t bytes_of(DType dtype) {
     case DType::F32:
     case DType::I32:
       return 4;
+    case DType::BF16:
+      return 2;
     case DType::U8:
       return 1;
   }
@@ -35,6 +37,8 @@ const char* name_of(DType dtype) {
       return "uint8";
     case DType::Exact:
       return "exact";
+    case DType::BF16:
+      return "bf16";
   }
   return "?";
 }

@@ -11,12 +11,13 @@
 #include <string>
 #include <type_traits>
 
+#include "base/bf16.h"
 #include "base/error.h"
 #include "base/exact.h"
 
 namespace memring {
 
-enum class DType : uint8_t { F32, F64, I32, I64, U8, Exact };
+enum class DType : uint8_t { F32, F64, I32, I64, U8, Exact, BF16 };
 
 /// Where bytes lie. Pinned memory is host memory that a device copies to and from by itself.
 enum class Space : uint8_t { Host, Pinned, Device };
@@ -37,6 +38,8 @@ constexpr DType dtype_of() {
     return DType::I64;
   else if constexpr (std::is_same_v<U, Exact>)
     return DType::Exact;
+  else if constexpr (std::is_same_v<U, Bf16>)
+    return DType::BF16;
   else {
     static_assert(std::is_same_v<U, uint8_t>, "no DType for this type");
     return DType::U8;
@@ -63,8 +66,8 @@ class Shape {
 };
 
 /// View<float> is typed, View<> carries its type at run time; ConstView is the read-only one. Copies are cheap.
-/// A default view is empty (`!view`): optional buffers are passed that way. The host reads and writes a view on a device
-/// through nothing but operators and copies (base/device.h).
+/// A default view is empty (`!view`): optional buffers are passed that way. The host reads and writes a view on a
+/// device through nothing but operators and copies (base/device.h).
 template <class T = void>
 class View {
  public:

@@ -120,7 +120,8 @@ Hdf5Type hdf5_type(DType dtype) {
       return Hdf5Type::I64;
     case DType::U8:
       return Hdf5Type::U8;
-    case DType::Exact:  // no file holds sums
+    case DType::Exact:  // no file holds sums, or a working copy
+    case DType::BF16:
       break;
   }
   return Hdf5Type::Other;

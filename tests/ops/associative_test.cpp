@@ -56,8 +56,8 @@ State<T> state_of(const Extents& e) {
 template <class T>
 Scratch scratch_of(const Extents& e) {
   return Scratch(Associative::read_backward_scratch_bytes(dtype_of<T>(), e.rows) +
-               Associative::write_backward_scratch_bytes(dtype_of<T>(), e.rows, e.dim) +
-               Associative::write_scratch_bytes(dtype_of<T>(), e.rows, e.dim));
+                 Associative::write_backward_scratch_bytes(dtype_of<T>(), e.rows, e.dim) +
+                 Associative::write_scratch_bytes(dtype_of<T>(), e.rows, e.dim));
 }
 
 template <class T>
@@ -186,18 +186,18 @@ TEST(Associative, GradientOfAWriteMatchesFiniteDifferences) {
   for (const Extents& e : {Extents{1, 1, 1, 1}, {3, 2, 2, 5}, {7, 3, 1, 2}}) {
     Queue queue = reference_queue();
     Scratch scratch = scratch_of<double>(e);
-    const Differentiable write{[&](const Tensors& in) {
-                                 Tensor<double> A(in[3].shape), z(in[4].shape);
-                                 Associative::write(queue, A, z, {in[0], in[1], in[2]}, in[3], in[4], unread(), scratch);
-                                 return Tensors{A, z};
-                               },
-                               [&](const Tensors& in, const Tensors& d) {
-                                 Tensor<double> dk(in[0].shape), dv(in[1].shape), d_gate(in[2].shape), dA(in[3].shape),
-                                     dz(in[4].shape);
-                                 Associative::write_backward(queue, {dk, dv, d_gate}, dA, dz, d[0], d[1],
-                                                             {in[0], in[1], in[2]}, in[3], in[4], scratch);
-                                 return Tensors{dk, dv, d_gate, dA, dz};
-                               }};
+    const Differentiable write{
+        [&](const Tensors& in) {
+          Tensor<double> A(in[3].shape), z(in[4].shape);
+          Associative::write(queue, A, z, {in[0], in[1], in[2]}, in[3], in[4], unread(), scratch);
+          return Tensors{A, z};
+        },
+        [&](const Tensors& in, const Tensors& d) {
+          Tensor<double> dk(in[0].shape), dv(in[1].shape), d_gate(in[2].shape), dA(in[3].shape), dz(in[4].shape);
+          Associative::write_backward(queue, {dk, dv, d_gate}, dA, dz, d[0], d[1], {in[0], in[1], in[2]}, in[3], in[4],
+                                      scratch);
+          return Tensors{dk, dv, d_gate, dA, dz};
+        }};
     State<double> state = state_of<double>(e);
     for (double& value : state.z.data) value += 20;
     expect_gradient(write, {dense_features(e, 1), random<double>({e.rows, e.dim}, 2), random<double>({e.rows}, 3),
@@ -236,8 +236,8 @@ struct Memory {
     Tensor<float> new_A(A.shape), new_z(z.shape), gate(Shape{k.shape[0]});
     std::fill(gate.data.begin(), gate.data.end(), 100.0f);  // beta = 1
     Scratch scratch(Associative::write_scratch_bytes(DType::F32, k.shape[0], A.shape[1]));
-    Associative::write(queue, new_A, new_z, {k, v, gate}, empty ? ConstView<>() : A, empty ? ConstView<>() : z, unread(),
-                       scratch);
+    Associative::write(queue, new_A, new_z, {k, v, gate}, empty ? ConstView<>() : A, empty ? ConstView<>() : z,
+                       unread(), scratch);
     A = new_A, z = new_z, empty = false;
   }
   Tensor<float> read(Tensor<float> k) const {

@@ -25,8 +25,7 @@ TEST(SquaredNorm, SumsSquaresInDouble) {
     for (float value : x.data) expected += static_cast<long double>(value) * static_cast<long double>(value);
     on_queues(every_queue(), [&](Queue& queue) {
       EXPECT_NEAR(norm(queue, x), static_cast<double>(expected), 1e-12 * static_cast<double>(expected)) << shape.text();
-      EXPECT_NEAR(norm(queue, Tensor<double>(x)), static_cast<double>(expected),
-                  1e-12 * static_cast<double>(expected));
+      EXPECT_NEAR(norm(queue, Tensor<double>(x)), static_cast<double>(expected), 1e-12 * static_cast<double>(expected));
     });
   }
 }

@@ -83,7 +83,10 @@ void expect_same_bits(const Tensor<T>& found, const Tensor<T>& expected, const s
 }
 
 std::string text(const Queue::Options& options) {
-  return fmt::format("{}, {}, {} threads{}", options.backend == Backend::Reference ? "reference" : options.device ? "device" : "cpu",
+  return fmt::format("{}, {}, {} threads{}",
+                     options.backend == Backend::Reference ? "reference"
+                     : options.device                      ? "device"
+                                                           : "cpu",
                      name_of(options.isa), options.threads,
                      options.products == Products::Bf16 ? ", bf16 products" : "");
 }

@@ -21,7 +21,8 @@ Opened& opened() {
 
 std::vector<Queue::Options> fast_queues() { return every_queue(); }
 std::vector<Queue::Options> every_queue() {
-  return {{.backend = Backend::Cuda, .device = opened().device.get(), .stream = opened().device->stream(Priority::Normal)}};
+  return {
+      {.backend = Backend::Cuda, .device = opened().device.get(), .stream = opened().device->stream(Priority::Normal)}};
 }
 
 Space space_of_tensors() { return opened().space; }

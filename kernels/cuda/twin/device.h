@@ -14,9 +14,9 @@
 
 namespace memring {
 
-/// Nothing of a stream happens before somebody asks whether an event has been reached; then one piece of work of a stream
-/// drawn at random is done, again and again. Device memory cannot be touched by the host: its addresses are mapped
-/// without any right, and the same pages a second time for the work itself. It is full of NaN when it is taken.
+/// Nothing of a stream happens before somebody asks whether an event has been reached; then one piece of work of a
+/// stream drawn at random is done, again and again. Device memory cannot be touched by the host: its addresses are
+/// mapped without any right, and the same pages a second time for the work itself. It is full of NaN when it is taken.
 class TwinDevice final : public Device {
  public:
   explicit TwinDevice(uint64_t seed);
@@ -39,7 +39,8 @@ class TwinDevice final : public Device {
   const std::byte* on_host(const void* device_address) const;
   /// Does all that has been enqueued.
   void settle();
-  /// Addresses outside its blocks are the host's own, as on devices that share its memory: for operators on plain tensors.
+  /// Addresses outside its blocks are the host's own, as on devices that share its memory: for operators on plain
+  /// tensors.
   void share_host_memory() { shares_ = true; }
 
  private:
@@ -60,8 +61,8 @@ class TwinDevice final : public Device {
   uint32_t drawn_ = 0;
   bool shares_ = false;
   std::vector<std::deque<Work>> streams_{1};
-  std::vector<bool> reached_{true};                // by number of the event
-  std::map<const std::byte*, Block> blocks_;       // device memory, by address
+  std::vector<bool> reached_{true};           // by number of the event
+  std::map<const std::byte*, Block> blocks_;  // device memory, by address
 };
 
 /// The device that this program's kernels run on: the one that open_device opened last.

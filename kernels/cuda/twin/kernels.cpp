@@ -4,6 +4,7 @@
 #include "kernels/associative/cuda.h"
 #include "kernels/attention/cuda.h"
 #include "kernels/cross_entropy/cuda.h"
+#include "kernels/cuda/twin/late.h"
 #include "kernels/dpfp/cuda.h"
 #include "kernels/elementwise/cuda.h"
 #include "kernels/embedding/cuda.h"
@@ -14,7 +15,6 @@
 #include "kernels/rope/cuda.h"
 #include "kernels/rows/cuda.h"
 #include "kernels/swiglu/cuda.h"
-#include "kernels/cuda/twin/late.h"
 
 namespace memring {
 namespace {
@@ -25,7 +25,8 @@ const AssociativeKernels late_associative{late<&Associative::read>, late<&Associ
 const AttentionKernels late_attention{late<&LocalAttention::forward_part>, late<&LocalAttention::backward_part>};
 const CrossEntropyKernels late_cross_entropy{late<&CrossEntropy::forward>, late<&CrossEntropy::forward_backward>};
 const DpfpKernels late_dpfp{late<&Dpfp::forward>, late<&Dpfp::backward>};
-const ElementwiseKernels late_elementwise{late<&Elementwise::copy>, late<&Elementwise::fill>, late<&Elementwise::scale>, late<&Elementwise::add>};
+const ElementwiseKernels late_elementwise{late<&Elementwise::copy>, late<&Elementwise::fill>, late<&Elementwise::scale>,
+                                          late<&Elementwise::add>};
 const EmbeddingKernels late_embedding{late<&Embedding::forward>, late<&Embedding::backward>};
 const HeadsKernels late_heads{late<&Heads::split>, late<&Heads::merge>};
 const LinearKernels late_linear{late<&Linear::forward>, late<&Linear::input_gradient>, late<&Linear::weight_gradient>};

@@ -1,5 +1,5 @@
-// An operator's front as a kernel of the twin: called once more, on a queue of reference kernels, when the stream comes to
-// it.
+// An operator's front as a kernel of the twin: called once more, on a queue of reference kernels, when the stream comes
+// to it.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

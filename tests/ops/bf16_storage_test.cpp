@@ -1,0 +1,178 @@
+// Operators on bf16 storage: what is stored is the fp32 result of the rounded operands, rounded once.
+// SPDX-License-Identifier: Apache-2.0
+#include <cmath>
+#include <deque>
+
+#include "kernels/associative/associative.h"
+#include "kernels/attention/attention.h"
+#include "kernels/cross_entropy/cross_entropy.h"
+#include "kernels/dpfp/dpfp.h"
+#include "kernels/elementwise/elementwise.h"
+#include "kernels/embedding/embedding.h"
+#include "kernels/heads/heads.h"
+#include "kernels/linear/linear.h"
+#include "kernels/rmsnorm/rmsnorm.h"
+#include "kernels/rope/rope.h"
+#include "kernels/rows/rows.h"
+#include "kernels/swiglu/swiglu.h"
+#include "op_test.h"
+
+namespace memring::test {
+namespace {
+
+Tensor<Bf16> stored(const Tensor<float>& x) {
+  settle();
+  Tensor<Bf16> y(x.shape);
+  for (int64_t i = 0; i < x.size(); ++i) y.data[static_cast<size_t>(i)] = Bf16(x.data[static_cast<size_t>(i)]);
+  return y;
+}
+Tensor<float> widened(const Tensor<Bf16>& x) {
+  settle();
+  Tensor<float> y(x.shape);
+  for (int64_t i = 0; i < x.size(); ++i) y.data[static_cast<size_t>(i)] = x.data[static_cast<size_t>(i)].value();
+  return y;
+}
+
+/// An operator's tensors, once stored in bf16 and once the same numbers in fp32.
+class Both {
+ public:
+  /// In bf16 where `wide_` is false: both hold the same numbers.
+  View<> rows(Shape shape) { return add(random<float>(shape, ++number_), true); }
+  /// Sums and statistics: fp32 in either.
+  View<> sums(Shape shape) { return add(random<float>(shape, ++number_), false); }
+  /// None negative.
+  View<> features(Shape shape) { return add(magnitudes(random<float>(shape, ++number_)), true); }
+  View<> sums_of_features(Shape shape) { return add(magnitudes(random<float>(shape, ++number_)), false); }
+
+  /// Runs `op(operands)` on both; compares each tensor afterwards.
+  template <class Op>
+  static void compare(const char* what, const Op& op) {
+    SCOPED_TRACE(what);
+    on_queues(every_queue(), [&](Queue& queue) {
+      Both narrow(false), wide(true);
+      op(queue, narrow);
+      Queue reference = reference_queue();
+      {
+        const Entered entered(reference);
+        op(reference, wide);
+      }
+      settle();
+      ASSERT_EQ(narrow.sums_.size(), wide.sums_.size());
+      for (size_t i = 0; i < wide.sums_.size(); ++i)
+        expect_close(narrow.sums_[i], Tensor<double>(wide.sums_[i]), 1e-5, fmt::format("sums {}", i));
+      for (size_t i = 0; i < wide.rows_.size(); ++i)  // another order of sums may round to the other side
+        expect_close(widened(narrow.stored_[i]), Tensor<double>(widened(stored(wide.rows_[i]))), 4e-3,
+                     fmt::format("rows {}", i));
+    });
+  }
+
+ private:
+  explicit Both(bool wide) : wide_(wide) {}
+  static Tensor<float> magnitudes(Tensor<float> x) {
+    for (float& value : x.data) value = std::abs(value);
+    return x;
+  }
+  View<> add(const Tensor<float>& numbers, bool rows) {
+    if (!rows) return sums_.emplace_back(numbers).view();
+    if (wide_) return rows_.emplace_back(widened(stored(numbers))).view();
+    return stored_.emplace_back(stored(numbers)).view();
+  }
+
+  bool wide_;
+  uint64_t number_ = 0;
+  std::deque<Tensor<float>> sums_, rows_;
+  std::deque<Tensor<Bf16>> stored_;
+};
+
+TEST(Bf16Storage, OfRowsAndProducts) {
+  Both::compare("Linear", [](Queue& queue, Both& t) {
+    const View<> x = t.rows({5, 7}), w = t.rows({3, 7}), dy = t.rows({5, 3});
+    Linear::forward(queue, t.rows({5, 3}), Write::Overwrite, x, w);
+    Linear::forward(queue, t.sums({5, 3}), Write::Accumulate, x, w);
+    Linear::input_gradient(queue, t.rows({5, 7}), Write::Accumulate, dy, w);
+    Linear::weight_gradient(queue, t.sums({3, 7}), dy, x);
+  });
+  Both::compare("RmsNorm", [](Queue& queue, Both& t) {
+    const View<> x = t.rows({5, 7}), gain = t.rows({7}), inv_rms = t.sums({5});
+    RmsNorm::forward(queue, t.rows({5, 7}), inv_rms, x, gain, 1e-5);
+    RmsNorm::backward(queue, t.rows({5, 7}), Write::Accumulate, t.sums({7}), t.rows({5, 7}), x, gain, inv_rms);
+  });
+  Both::compare("SwiGlu", [](Queue& queue, Both& t) {
+    const View<> gate = t.rows({5, 7}), up = t.rows({5, 7}), y = t.rows({5, 7});
+    SwiGlu::forward(queue, y, gate, up);
+    SwiGlu::backward(queue, gate, up, y, t.rows({5, 7}), gate, up);  // in place
+  });
+  Both::compare("Elementwise", [](Queue& queue, Both& t) {
+    const View<> x = t.rows({5, 7});
+    Elementwise::copy(queue, t.sums({5, 7}), x);
+    Elementwise::copy(queue, x, t.sums({5, 7}));
+    Elementwise::add(queue, x, x, t.rows({5, 7}));
+    Elementwise::scale(queue, x, 0.3);
+    Elementwise::fill(queue, t.rows({2}), 0.1);
+  });
+  Both::compare("Embedding", [](Queue& queue, Both& t) {
+    static Tensor<int32_t> ids(Shape{4});
+    ids.data = {2, 0, 2, 1};
+    Embedding::forward(queue, t.rows({4, 6}), t.rows({3, 6}), token_ids(ids));
+    Embedding::backward(queue, t.sums({3, 6}), t.rows({4, 6}), token_ids(ids));
+  });
+  Both::compare("MoveRows", [](Queue& queue, Both& t) {
+    const std::vector<int32_t> to = {3, 0}, from = {1, 1};
+    MoveRows::run(queue, t.sums({2, 4, 3}), to, Write::Accumulate, t.rows({2, 2, 3}), from);
+    MoveRows::run(queue, t.rows({2, 4, 3}), to, Write::Overwrite, t.sums({2, 3}), from);
+    MoveRows::sum(queue, t.sums({4, 3}), to, t.rows({2, 2, 3}), from);
+  });
+}
+
+TEST(Bf16Storage, OfAttention) {
+  Both::compare("Heads", [](Queue& queue, Both& t) {
+    Heads::split(queue, t.rows({2, 3, 4, 2}), t.rows({8, 6}));
+    Heads::merge(queue, t.rows({8, 6}), t.rows({2, 3, 4, 2}));
+  });
+  Both::compare("Rope", [](Queue& queue, Both& t) {
+    std::vector<Row> rows(4);
+    for (int32_t i = 0; i < 4; ++i) rows[static_cast<size_t>(i)].position = 3 * i;
+    const View<> cos = t.sums({4, 1}), sin = t.sums({4, 1});
+    Rope::table(queue, cos, sin, rows, 100);
+    Rope::forward(queue, t.rows({2, 3, 4, 2}), t.rows({8, 6}), cos, sin);
+    Rope::backward(queue, t.rows({8, 6}), t.rows({2, 3, 4, 2}), cos, sin);
+  });
+  Both::compare("Attention", [](Queue& queue, Both& t) {
+    std::vector<Row> rows;
+    for (int32_t i = 0; i < 5; ++i) rows.push_back({i, i, 0, i});
+    const Shape queries{2, 4, 5, 8}, keys{2, 2, 5, 8};
+    const View<> q = t.rows(queries), o = t.sums(queries), lse = t.sums({2, 4, 5});
+    const KeySpan span{t.rows(keys), t.rows(keys), t.sums(keys), t.rows(keys), rows};
+    LocalAttention::forward_part(queue, o, lse, Write::Overwrite, q, rows, {&span, 1});
+    LocalAttention::backward_part(queue, t.rows(queries), Write::Overwrite, t.rows(queries), o, lse, q, rows,
+                                  {&span, 1});
+  });
+}
+
+TEST(Bf16Storage, OfLossAndMemory) {
+  Both::compare("CrossEntropy", [](Queue& queue, Both& t) {
+    static Tensor<int32_t> targets(Shape{4});
+    targets.data = {2, kIgnoredTarget, 5, 1};
+    Scratch scratch(CrossEntropy::scratch_bytes(DType::BF16, 4, 9));
+    const View<> hidden = t.rows({4, 6}), weight = t.rows({9, 6});
+    CrossEntropy::forward(queue, t.sums({4}), hidden, weight, token_ids(targets), scratch);
+    CrossEntropy::forward_backward(queue, t.sums({4}), t.rows({4, 6}), t.sums({9, 6}), hidden, weight,
+                                   token_ids(targets), scratch);
+  });
+  Both::compare("Associative", [](Queue& queue, Both& t) {
+    const int64_t rows = 3, keys = 12, dim = 4;
+    Tensor<double> smallest(Shape{2});
+    Scratch scratch(Associative::write_backward_scratch_bytes(DType::BF16, rows, dim));
+    const View<> x = t.rows({rows, 2}), k = t.features({rows, keys}), v = t.rows({rows, dim}), gate = t.rows({rows}),
+                 A = t.sums({keys, dim}), z = t.sums_of_features({keys});
+    Dpfp::forward(queue, t.rows({rows, keys}), x, 3);
+    Dpfp::backward(queue, t.rows({rows, 2}), t.rows({rows, keys}), x, 3);
+    Associative::write(queue, t.sums({keys, dim}), t.sums({keys}), {k, v, gate}, A, z, smallest.view(), scratch);
+    Associative::write_backward(queue, {t.rows({rows, keys}), t.rows({rows, dim}), t.rows({rows})}, t.sums({keys, dim}),
+                                t.sums({keys}), t.sums({keys, dim}), t.sums({keys}), {k, v, gate}, A, z, scratch);
+    Associative::read(queue, t.rows({rows, dim}), k, A, z, smallest.view());
+  });
+}
+
+}  // namespace
+}  // namespace memring::test
