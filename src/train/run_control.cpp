@@ -37,7 +37,7 @@ PlannedStep RunControl::next() {
   session_.progress().step = state_.step + 1;
   return {state_.step,
           curriculum_.shape(state_),
-          {next_rate(config_, curriculum_, state_), state_.step - state_.skipped + 1}};
+          {next_rate(config_.optimizer, config_.run, curriculum_, state_), state_.step - state_.skipped + 1}};
 }
 
 void RunControl::ask(StepSums& local) {

@@ -2,6 +2,7 @@
 #include "train/started_run.h"
 
 #include "checkpoint/agreement.h"
+#include "config/shapes.h"
 #include "train/run_directory.h"
 #include "train/shared_folder.h"
 #include "train/start_report.h"
@@ -28,7 +29,7 @@ void warn_about_waste(const Config& config, Session& session, TrainingRun& run, 
   warn_about_threads(session.node(), run.engine().numerics().threads, log);
   warn_about_mixed_hosts(session.world(), run.engine(), log);
   warn_about_idle_ranks(run.engine(), run.mesh().shape(), log);
-  warn_about_repeats(config, dataset, log);
+  warn_about_repeats(config.data, dataset, log);
 }
 
 void tell_where_it_goes_on(const Resumed& resumed, bool began_before, RunLog& log) {
@@ -47,7 +48,7 @@ void tell_where_it_goes_on(const Resumed& resumed, bool began_before, RunLog& lo
 StartedRun::StartedRun(const Config& config, Session& session, const SignalWatch& signals,
                        const std::vector<std::pair<std::string, std::string>>& told)
     : dataset(open_same_dataset(config, session.world())),
-      curriculum(config, dataset->fewest_segments()),
+      curriculum(stages_of(config), config.curriculum, config.run.seed, dataset->fewest_segments()),
       run(config, session.world(), session.node(), curriculum.stages(), TrainingRun::Saves::Planned),
       log({.speaks = session.rank() == 0,
            .jsonl = config.log.jsonl ? metrics_file(config.run.dir) : "",

@@ -247,7 +247,7 @@ TEST(StopConditions, ATargetThatWasMetIsMetAtTheNextStart) {
   RunConfig run;
   run.target_loss = 2;
   SignalWatch signals;
-  const Curriculum curriculum(load_config("", {}), 1);
+  const Curriculum curriculum({{}}, {}, 1, 1);
   const StopConditions stop(run, curriculum, signals);
   TrainState state;
   EXPECT_EQ(stop.decide(state), StopReason::None);
