@@ -2,7 +2,6 @@
 #include "bench/operators.h"
 
 #include "base/random.h"
-#include "engine/engine.h"
 #include "kernels/adamw/adamw.h"
 #include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/elementwise/elementwise.h"
@@ -16,15 +15,15 @@
 
 namespace memring {
 
-Operators::Operators(const Config& config)
-    : m_(model_shape(config.model)),
-      batch_(config.data.batch),
-      rows_(sequence_shape(config).text_of(0)),
+Operators::Operators(const ModelShape& model, int64_t batch, int64_t rows)
+    : m_(model),
+      batch_(batch),
+      rows_(rows),
       causal_(static_cast<size_t>(rows_)),
       ids_(static_cast<size_t>(batch_ * rows_)) {
   for (size_t i = 0; i < causal_.size(); ++i) {
-    const auto at = static_cast<int32_t>(i);
-    causal_[i] = {.position = at, .order = at, .from = 0, .to = at};
+    const auto order = static_cast<int32_t>(i);
+    causal_[i] = {.position = order, .order = order, .from = 0, .to = order};
   }
   const Random random(1, Purpose::Test);
   for (size_t i = 0; i < ids_.size(); ++i)
@@ -80,7 +79,7 @@ std::vector<Operators::Case> Operators::passes() {
   const View<> gate = tensor({n, m_.ffn}), up = tensor({n, m_.ffn}), a = tensor({n, m_.ffn}),
                d_gate = tensor({n, m_.ffn}), d_up = tensor({n, m_.ffn});
   const View<> table = tensor({m_.vocab, dim}), d_table = tensor({m_.vocab, dim}), nll = tensor({n});
-  const View<> w = tensor({parameters}), grad = tensor({parameters}), moment = tensor({parameters}),
+  const View<> w = tensor({parameters}), gradient = tensor({parameters}), moment = tensor({parameters}),
                square = tensor({parameters});
   const ConstView<int32_t> ids(ids_.data(), {n});
   const double eps = m_.norm_eps;
@@ -103,7 +102,7 @@ std::vector<Operators::Case> Operators::passes() {
       {"CrossEntropy forward and backward",
        [=](Queue& q) { CrossEntropy::forward_backward(q, nll, z, d_table, x, table, ids, *scratch); }},
       {"SquaredNorm", [=](Queue& q) { SquaredNorm::of(q, w); }},
-      {"AdamW step", [=](Queue& q) { AdamW::step(q, w, moment, square, grad, {}); }},
+      {"AdamW step", [=](Queue& q) { AdamW::step(q, w, moment, square, gradient, {}); }},
   };
 }
 

@@ -8,16 +8,15 @@
 #include <vector>
 
 #include "base/arena.h"
-#include "config/config.h"
 #include "kernels/attention/attention.h"
 #include "model/shape.h"
 
 namespace memring {
 
-/// The operators with a configuration's sizes, on the rows of one segment of data.batch sequences (causal).
+/// The operators of a model of this shape, on `rows` rows of a segment of each of `batch` sequences (causal).
 class Operators {
  public:
-  explicit Operators(const Config&);
+  Operators(const ModelShape&, int64_t batch, int64_t rows);
   Operators(const Operators&) = delete;
   Operators& operator=(const Operators&) = delete;
 

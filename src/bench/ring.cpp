@@ -32,10 +32,10 @@ class RingWork {
     ring_->allocate(
         token_attention_bytes(false, DType::F32, {batch_, m_.heads, m_.kv_heads, m_.head_dim}, plan_, true));
 
-    const int64_t own = plan_.count(token.rank());
-    const Shape queries{batch_, m_.heads, own, m_.head_dim};
+    const int64_t rows = plan_.count(token.rank());
+    const Shape queries{batch_, m_.heads, rows, m_.head_dim};
     for (View<>* view : {&q_, &o_, &d_o_, &dq_}) *view = tensor(queries);
-    lse_ = tensor({batch_, m_.heads, own});
+    lse_ = tensor({batch_, m_.heads, rows});
     for (int owner = 0; owner < token.size(); ++owner) {
       const Shape block{2, batch_, m_.kv_heads, plan_.count(owner), m_.head_dim};
       keys_.push_back(tensor(block));
@@ -92,10 +92,10 @@ class RingWork {
   /// The gradient of a block to its owner, and that of the own one back.
   void give_back(int hop) {
     const int owner = plan_.owner(token_.rank(), hop);
-    const int64_t own = plan_.count(token_.rank());
-    const View<> mine(arrived_.data(), DType::F32, {2, batch_, m_.kv_heads, own, m_.head_dim});
+    const int64_t rows = plan_.count(token_.rank());
+    const View<> mine(arrived_.data(), DType::F32, {2, batch_, m_.kv_heads, rows, m_.head_dim});
     Transfer received = token_.receive(queue_, mine, plan_.reader(token_.rank(), hop), 1);
-    Transfer sent = token_.send(queue_, gradients_[static_cast<size_t>(owner)], owner, 1);
+    Transfer sent = token_.send(queue_, gradients_[static_cast<size_t>(rowser)], rowser, 1);
     received.join(queue_);
     sent.join(queue_);
   }

@@ -8,9 +8,8 @@ namespace {
 
 /// Products with ARMT's state (K x dim) and its projections in one layer and segment: every row of a segment that has a
 /// past reads, and the memory rows write.
-int64_t associative_flops(const Config& config, int64_t segment, int64_t rows) {
-  const MemoryConfig& m = config.memory;
-  const int64_t dim = config.model.dim, keys = 2 * m.nu * m.key_dim, past = segment > 0 ? 1 : 0;
+int64_t associative_flops(const MemoryConfig& m, int64_t dim, int64_t segment, int64_t rows) {
+  const int64_t keys = 2 * m.nu * m.key_dim, past = segment > 0 ? 1 : 0;
   const int64_t read = past * 6 * rows * dim * (m.key_dim + keys);
   return read + 6 * m.tokens * dim * (m.key_dim + dim + (1 + past) * keys);
 }
@@ -29,7 +28,8 @@ double step_flops(const Config& config) {
   for (int64_t s = 0; s < shape.segments(); ++s) {
     const std::vector<Row> rows = memory->layout(Pass::Decode, static_cast<int32_t>(s), shape.text_of(s)).table();
     int64_t layer = 6 * layer_weights * std::ssize(rows) + 12 * m.heads * m.head_dim * visible_pairs(rows, rows);
-    if (memory->dependency() == Dependency::LayerLocal) layer += associative_flops(config, s, std::ssize(rows));
+    if (memory->dependency() == Dependency::LayerLocal)
+      layer += associative_flops(config.memory, m.dim, s, std::ssize(rows));
     flops += static_cast<double>(m.layers * layer + 6 * m.dim * m.vocab * shape.text_of(s));
   }
   return flops * static_cast<double>(config.data.batch);

@@ -9,13 +9,13 @@ namespace memring {
 
 void RandomBatch::read(int64_t sequence, int64_t begin, std::span<int32_t> tokens, std::span<int32_t> targets) const {
   const Random random(config_.run.seed, Purpose::Test, step_, static_cast<uint32_t>(sequence));
-  const auto at = [&](int64_t position) {
+  const auto token_at = [&](int64_t position) {
     return static_cast<int32_t>(
         random.below(static_cast<uint32_t>(position), static_cast<uint64_t>(config_.model.vocab)));
   };
   for (size_t i = 0; i < tokens.size(); ++i) {
-    tokens[i] = at(begin + static_cast<int64_t>(i));
-    targets[i] = at(begin + static_cast<int64_t>(i) + 1);
+    tokens[i] = token_at(begin + static_cast<int64_t>(i));
+    targets[i] = token_at(begin + static_cast<int64_t>(i) + 1);
   }
 }
 

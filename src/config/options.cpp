@@ -22,50 +22,50 @@ constexpr Decides kNumbers = Decides::Numbers;
 using namespace counts;  // the conditions of keys
 
 template <auto Section, auto Key>
-Field at(Config& config) {
-  auto& field = config.*Section.*Key;
-  if constexpr (std::is_enum_v<std::remove_reference_t<decltype(field)>>)
-    return WordField(&field);
+Field field_of(Config& config) {
+  auto& value = config.*Section.*Key;
+  if constexpr (std::is_enum_v<std::remove_reference_t<decltype(value)>>)
+    return WordField(&value);
   else
-    return &field;
+    return &value;
 }
 
-using At = Field (*)(Config&);
+using Getter = Field (*)(Config&);
 using Text = std::string_view;
 
-Option boolean(Text key, At at, Text help, Text example, Decides decides = {}) {
-  return {key, at, ValueKind::Boolean, decides, help, example};
+Option boolean(Text key, Getter get, Text help, Text example, Decides decides = {}) {
+  return {key, get, ValueKind::Boolean, decides, help, example};
 }
-Option integer(Text key, At at, ValueRange range, Text help, Text example, Decides decides = {}) {
-  return {key, at, ValueKind::Integer, decides, help, example, range};
+Option integer(Text key, Getter get, ValueRange range, Text help, Text example, Decides decides = {}) {
+  return {key, get, ValueKind::Integer, decides, help, example, range};
 }
-Option size(Text key, At at, ValueRange range, Text help, Text example, Decides decides = {}) {
-  return {key, at, ValueKind::Size, decides, help, example, range};
+Option size(Text key, Getter get, ValueRange range, Text help, Text example, Decides decides = {}) {
+  return {key, get, ValueKind::Size, decides, help, example, range};
 }
-Option real(Text key, At at, ValueRange range, Text help, Text example, Decides decides = {}) {
-  return {key, at, ValueKind::Real, decides, help, example, range};
+Option real(Text key, Getter get, ValueRange range, Text help, Text example, Decides decides = {}) {
+  return {key, get, ValueKind::Real, decides, help, example, range};
 }
-Option duration(Text key, At at, Text help, Text example) {
-  return {key, at, ValueKind::Duration, {}, help, example, {0, kNoLimit}};
+Option duration(Text key, Getter get, Text help, Text example) {
+  return {key, get, ValueKind::Duration, {}, help, example, {0, kNoLimit}};
 }
-Option text(Text key, At at, Text help, Text example, Decides decides = {}) {
-  return {key, at, ValueKind::Text, decides, help, example};
+Option text(Text key, Getter get, Text help, Text example, Decides decides = {}) {
+  return {key, get, ValueKind::Text, decides, help, example};
 }
-Option path(Text key, At at, Text help, Text example) { return {key, at, ValueKind::Path, {}, help, example}; }
-std::vector<Text> words_at(At at) {
+Option path(Text key, Getter get, Text help, Text example) { return {key, get, ValueKind::Path, {}, help, example}; }
+std::vector<Text> words_of(Getter get) {
   Config any;
-  return std::get<WordField>(at(any)).names();
+  return std::get<WordField>(get(any)).names();
 }
-Option choice(Text key, At at, Text help, Text example, Decides decides = {}) {
-  return {key, at, ValueKind::Choice, decides, help, example, {}, words_at(at)};
+Option choice(Text key, Getter get, Text help, Text example, Decides decides = {}) {
+  return {key, get, ValueKind::Choice, decides, help, example, {}, words_of(get)};
 }
 /// A choice whose `later` names are known to the design but not to this build.
-Option choice(Text key, At at, std::vector<Text> later, Text later_hint, Text help, Text example,
+Option choice(Text key, Getter get, std::vector<Text> later, Text later_hint, Text help, Text example,
               Decides decides = {}) {
-  return {key, at, ValueKind::Choice, decides, help, example, {}, words_at(at), std::move(later), later_hint};
+  return {key, get, ValueKind::Choice, decides, help, example, {}, words_of(get), std::move(later), later_hint};
 }
-Option checkpoint_of(Text key, At at, Text help, Text example) {
-  return {key, at, ValueKind::Checkpoint, {}, help, example};
+Option checkpoint_of(Text key, Getter get, Text help, Text example) {
+  return {key, get, ValueKind::Checkpoint, {}, help, example};
 }
 
 /// A key that means one start of the program, which no later start may repeat by itself.
@@ -79,33 +79,33 @@ constexpr ValueRange above(double low) { return {low, kNoLimit, true, false}; }
 constexpr ValueRange count_from(double low) { return {low, kInt32Max}; }
 
 template <auto Key>
-constexpr At run = at<&Config::run, Key>;
+constexpr Getter run = field_of<&Config::run, Key>;
 template <auto Key>
-constexpr At mesh = at<&Config::mesh, Key>;
+constexpr Getter mesh = field_of<&Config::mesh, Key>;
 template <auto Key>
-constexpr At device = at<&Config::device, Key>;
+constexpr Getter device = field_of<&Config::device, Key>;
 template <auto Key>
-constexpr At model = at<&Config::model, Key>;
+constexpr Getter model = field_of<&Config::model, Key>;
 template <auto Key>
-constexpr At memory = at<&Config::memory, Key>;
+constexpr Getter memory = field_of<&Config::memory, Key>;
 template <auto Key>
-constexpr At segment = at<&Config::segment, Key>;
+constexpr Getter segment = field_of<&Config::segment, Key>;
 template <auto Key>
-constexpr At tbptt = at<&Config::tbptt, Key>;
+constexpr Getter tbptt = field_of<&Config::tbptt, Key>;
 template <auto Key>
-constexpr At data = at<&Config::data, Key>;
+constexpr Getter data = field_of<&Config::data, Key>;
 template <auto Key>
-constexpr At task = at<&Config::task, Key>;
+constexpr Getter task = field_of<&Config::task, Key>;
 template <auto Key>
-constexpr At curriculum = at<&Config::curriculum, Key>;
+constexpr Getter curriculum = field_of<&Config::curriculum, Key>;
 template <auto Key>
-constexpr At optimizer = at<&Config::optimizer, Key>;
+constexpr Getter optimizer = field_of<&Config::optimizer, Key>;
 template <auto Key>
-constexpr At checkpoint = at<&Config::checkpoint, Key>;
+constexpr Getter checkpoint = field_of<&Config::checkpoint, Key>;
 template <auto Key>
-constexpr At log = at<&Config::log, Key>;
+constexpr Getter log = field_of<&Config::log, Key>;
 template <auto Key>
-constexpr At eval = at<&Config::eval, Key>;
+constexpr Getter eval = field_of<&Config::eval, Key>;
 
 std::vector<Option> table() {
   return {

@@ -208,10 +208,10 @@ size_t utf8_length(std::string_view text) {
 
 /// Texts go into HDF5 attributes and JSON, which hold UTF-8, and into messages, which should be one line.
 void check_text(const Option& option, std::string_view text, const std::string& place) {
-  const auto refuse_byte = [&](size_t at, const char* what) {
+  const auto refuse_byte = [&](size_t index, const char* what) {
     throw Error(ExitCode::Usage,
-                fmt::format("{}: byte {} of {} is {} (0x{:02x}); expected printable UTF-8 text", place, at, option.key,
-                            what, static_cast<unsigned char>(text[at])),
+                fmt::format("{}: byte {} of {} is {} (0x{:02x}); expected printable UTF-8 text", place, index,
+                            option.key, what, static_cast<unsigned char>(text[index])),
                 fmt::format("Set {} to printable UTF-8 text, for example {}; rename the file if it must be.",
                             option.key, option.example));
   };

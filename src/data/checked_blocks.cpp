@@ -49,11 +49,11 @@ std::string CheckedBlocks::fault_of(const File& file, int64_t i) const {
   std::array<std::byte, 1 << 16> bytes;
   Digest digest;
   const int64_t begin = i * block_, end = std::min(begin + block_, bytes_);
-  for (int64_t at = begin; at < end;) {
-    const auto piece = std::span(bytes).first(std::min(bytes.size(), static_cast<size_t>(end - at)));
-    file.read_at(offset_ + at, piece);
+  for (int64_t position = begin; position < end;) {
+    const auto piece = std::span(bytes).first(std::min(bytes.size(), static_cast<size_t>(end - position)));
+    file.read_at(offset_ + position, piece);
     digest.add(piece);
-    at += static_cast<int64_t>(piece.size());
+    position += static_cast<int64_t>(piece.size());
   }
   const uint64_t expected = digests_[static_cast<size_t>(i)];
   if (digest.value() == expected) return {};

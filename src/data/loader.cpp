@@ -32,12 +32,12 @@ class FileSequences : public TokenSource {
           fmt::format("positions {} to {} of sequence {} with {} targets, of {} sequences of {}", begin, begin + count,
                       sequence, targets.size(), sequences(), shape_.length));
     if (count == 0) return;
-    const int64_t at = numbers_[static_cast<size_t>(sequence)] * stride_ + begin;
-    file_->read(at, tokens.first(1));
-    file_->read(at + 1, targets);
+    const int64_t first = numbers_[static_cast<size_t>(sequence)] * stride_ + begin;
+    file_->read(first, tokens.first(1));
+    file_->read(first + 1, targets);
     std::copy(targets.begin(), targets.end() - 1, tokens.begin() + 1);
-    expect_known(tokens[0], at);
-    for (int64_t i = 0; i < count; ++i) expect_known(targets[static_cast<size_t>(i)], at + 1 + i);
+    expect_known(tokens[0], first);
+    for (int64_t i = 0; i < count; ++i) expect_known(targets[static_cast<size_t>(i)], first + 1 + i);
   }
 
  private:

@@ -8,7 +8,6 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "config/shapes.h"
 
 namespace memring {
 namespace {
@@ -28,10 +27,10 @@ struct Noise {
       return;
     }
     const int64_t size = text->tokens();
-    int64_t at = (static_cast<int64_t>(draws.below(0, static_cast<uint64_t>(size))) + begin) % size;
-    for (size_t done = 0; done < tokens.size(); at = 0) {
-      const auto piece = tokens.subspan(done, std::min(tokens.size() - done, static_cast<size_t>(size - at)));
-      text->read(at, piece);
+    int64_t position = (static_cast<int64_t>(draws.below(0, static_cast<uint64_t>(size))) + begin) % size;
+    for (size_t done = 0; done < tokens.size(); position = 0) {
+      const auto piece = tokens.subspan(done, std::min(tokens.size() - done, static_cast<size_t>(size - position)));
+      text->read(position, piece);
       done += piece.size();
     }
     for (int32_t& token : tokens) token += first;
@@ -82,46 +81,42 @@ class TaskSamples final : public TokenSource {
   bool held_out_;
 };
 
-void expect_room(const Config& config, const Task& task, int64_t noise_words) {
-  const int64_t vocab = task.vocab() + noise_words;
-  if (vocab > config.model.vocab)
+}  // namespace
+
+TaskData::TaskData(const DataConfig& data, const TaskConfig& task, uint64_t seed)
+    : kind_(data.kind),
+      batch_(data.batch),
+      seed_(seed),
+      training_(make_task(data.kind, task, false)),
+      held_out_(make_task(data.kind, task, true)),
+      noise_words_(task.noise) {
+  if (data.path.empty()) return;
+  text_ = std::make_shared<const TokenFile>(data.path);
+  if (text_->tokens() == 0)
+    throw Error(ExitCode::Data, fmt::format("{} holds no tokens to take noise from", data.path),
+                "Pack some text, or leave data.path empty for random words.");
+  noise_words_ = static_cast<int32_t>(text_->vocab());
+}
+
+void TaskData::expect_room(int64_t vocab, std::span<const SequenceShape> shapes) const {
+  const int64_t used = training_->vocab() + noise_words_;
+  if (used > vocab)
     throw Error(
         ExitCode::Usage,
         fmt::format("data.kind = {} uses {} token ids ({} of them noise), outside the model's vocabulary (vocab "
                     "= {})",
-                    word_of(config.data.kind), grouped(vocab), grouped(noise_words), grouped(config.model.vocab)),
-        fmt::format("Set model.vocab = {}.", vocab));
-  auto shapes = stages_of(config);
-  for (const SequenceShape& shape : eval_shapes(config)) shapes.push_back(shape);
+                    word_of(kind_), grouped(used), grouped(noise_words_), grouped(vocab)),
+        fmt::format("Set model.vocab = {}.", used));
   for (const SequenceShape& shape : shapes) {
     const int64_t last = shape.text_of(shape.segments() - 1);
-    if (last < task.least_text() || shape.segments() < task.fewest_segments())
+    if (last < training_->least_text() || shape.segments() < training_->fewest_segments())
       throw Error(
           ExitCode::Usage,
-          fmt::format("data.kind = {} needs at least {} segments of {} tokens; {} of {} were asked for",
-                      word_of(config.data.kind), task.fewest_segments(), task.least_text(), shape.segments(), last),
+          fmt::format("data.kind = {} needs at least {} segments of {} tokens; {} of {} were asked for", word_of(kind_),
+                      training_->fewest_segments(), training_->least_text(), shape.segments(), last),
           "Set segment.length, and data.length, curriculum.stages or eval.segments, to at least that.");
-    task.expect_enough_for(shape);
+    training_->expect_enough_for(shape);
   }
-}
-
-}  // namespace
-
-TaskData::TaskData(const Config& config)
-    : kind_(word_of(config.data.kind)),
-      batch_(config.data.batch),
-      seed_(config.run.seed),
-      training_(make_task(config, false)),
-      held_out_(make_task(config, true)),
-      noise_words_(config.task.noise) {
-  if (!config.data.path.empty()) {
-    text_ = std::make_shared<const TokenFile>(config.data.path);
-    if (text_->tokens() == 0)
-      throw Error(ExitCode::Data, fmt::format("{} holds no tokens to take noise from", config.data.path),
-                  "Pack some text, or leave data.path empty for random words.");
-    noise_words_ = static_cast<int32_t>(text_->vocab());
-  }
-  expect_room(config, *training_, noise_words_);
 }
 
 std::unique_ptr<TokenSource> TaskData::at(int64_t step, const SequenceShape& shape) const {
@@ -141,7 +136,7 @@ void TaskData::expect_unchanged(const std::function<void()>& progress) const {
 }
 
 std::string TaskData::description() const {
-  return fmt::format("task {}, noise from {}", kind_,
+  return fmt::format("task {}, noise from {}", word_of(kind_),
                      text_ ? text_->path() : fmt::format("{} random words", noise_words_));
 }
 

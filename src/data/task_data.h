@@ -4,6 +4,7 @@
 
 #include <limits>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "data/dataset.h"
@@ -16,9 +17,10 @@ namespace memring {
 /// numbers.
 class TaskData final : public Dataset {
  public:
-  /// Throws Error(Usage) when the vocabulary or a segment is too small for the task, Error(Data) when data.path names
-  /// no usable token file.
-  explicit TaskData(const Config&);
+  /// Throws Error(Data) when data.path names no usable token file.
+  TaskData(const DataConfig&, const TaskConfig&, uint64_t seed);
+  /// Throws Error(Usage) when a model's vocabulary, or a sequence of one of these shapes, is too small for the task.
+  void expect_room(int64_t vocab, std::span<const SequenceShape>) const;
   std::unique_ptr<TokenSource> at(int64_t step, const SequenceShape&) const override;
   std::unique_ptr<TokenSource> in_order(int64_t first, int64_t count, const SequenceShape&) const override;
   std::string digest() const override;
@@ -28,7 +30,7 @@ class TaskData final : public Dataset {
   int64_t fewest_segments() const override { return training_->fewest_segments(); }
 
  private:
-  std::string kind_;
+  DataKind kind_;
   int64_t batch_;
   uint64_t seed_;
   std::shared_ptr<const Task> training_, held_out_;

@@ -16,11 +16,11 @@ constexpr int32_t kQuestion = 0, kAnswer = 1, kSeparator = 2, kWords = 3;
 constexpr int32_t kNames = 4, kActions = 4, kPlaces = 6, kRelations = 4;
 constexpr int32_t kName = kWords, kAction = kName + kNames, kPlace = kAction + kActions, kRelation = kPlace + kPlaces;
 
-/// Writes `piece`, whose first token stands at position `at`, as far as it lies in the range.
-void put(std::span<const int32_t> piece, int64_t at, int64_t begin, std::span<int32_t> tokens) {
+/// Writes `piece`, whose first token stands at `position`, as far as it lies in the range.
+void put(std::span<const int32_t> piece, int64_t position, int64_t begin, std::span<int32_t> tokens) {
   const auto count = static_cast<int64_t>(tokens.size());
   for (int64_t i = 0; i < static_cast<int64_t>(piece.size()); ++i) {
-    const int64_t where = at + i - begin;
+    const int64_t where = position + i - begin;
     if (where >= 0 && where < count) tokens[static_cast<size_t>(where)] = piece[static_cast<size_t>(i)];
   }
 }
@@ -73,11 +73,11 @@ class Reasoning final : public Task {
     const auto [middle, first, second] = three_places(draws);
     const int32_t one = pick(draws, 3, kRelations);
     const int32_t other = (one + 1 + pick(draws, 4, kRelations - 1)) % kRelations;
-    const auto at = static_cast<int64_t>(draws.below(5, segments)),
-               then = static_cast<int64_t>(draws.below(6, segments));
-    put(std::array{first, kRelation + one, middle}, at * shape.segment_length + 1, begin, tokens);
-    put(std::array{second, kRelation + other, middle}, then * shape.segment_length + (then == at ? 4 : 1), begin,
-        tokens);
+    const auto one_segment = static_cast<int64_t>(draws.below(5, segments)),
+               other_segment = static_cast<int64_t>(draws.below(6, segments));
+    put(std::array{first, kRelation + one, middle}, one_segment * shape.segment_length + 1, begin, tokens);
+    put(std::array{second, kRelation + other, middle},
+        other_segment * shape.segment_length + (other_segment == one_segment ? 4 : 1), begin, tokens);
     const bool ask_first = pick(draws, 7, 2) == 0;
     ask(std::array{kQuestion, kRelation + (ask_first ? one : other), middle, kAnswer, ask_first ? first : second},
         shape, begin, tokens);
@@ -198,9 +198,8 @@ class Copy final : public Task {
 
 }  // namespace
 
-std::unique_ptr<Task> make_task(const Config& config, bool held_out) {
-  const TaskConfig& t = config.task;
-  switch (config.data.kind) {
+std::unique_ptr<Task> make_task(DataKind kind, const TaskConfig& t, bool held_out) {
+  switch (kind) {
     case DataKind::Memorize:
       return std::make_unique<Fact>(0, held_out ? 0 : t.random_fact);
     case DataKind::Detect:

@@ -33,6 +33,7 @@ class Task {
 };
 
 /// `held_out` samples always follow the task's definition; training may mix others in (task.random_fact).
-std::unique_ptr<Task> make_task(const Config&, bool held_out);
+/// Null for DataKind::Tokens.
+std::unique_ptr<Task> make_task(DataKind, const TaskConfig&, bool held_out);
 
 }  // namespace memring

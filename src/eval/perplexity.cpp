@@ -50,10 +50,9 @@ class Buckets final : public ResultSink {
 };
 
 /// One pass over the text with the memory as the model has it now.
-Perplexity pass(TrainedModel& model, const Config& config, const Dataset& dataset, const Evaluation& what,
-                Session& session) {
-  const SequenceShape shape = sequence_shape(config);
-  Buckets buckets(shape.length, config.eval.buckets);
+Perplexity pass(TrainedModel& model, const Dataset& dataset, const Evaluation& what, const SequenceShape& shape,
+                int buckets_wanted, Session& session) {
+  Buckets buckets(shape.length, buckets_wanted);
   double seconds = model.run(dataset, {0, what.sequences}, shape, buckets);
   if (what.tail > 0)
     seconds += model.run(dataset, {what.sequences, what.sequences + 1}, {what.tail, shape.segment_length}, buckets);
@@ -126,7 +125,8 @@ Evaluation evaluate(const Config& config, const CheckpointChoice& choice, Sessio
   result.tail = wanted > result.sequences ? dataset->tail() : 0;
 
   const int64_t batch = std::min(config.data.batch, result.sequences);
-  TrainedModel model(config, choice, workload_of(config, batch, {sequence_shape(config)}, false), session);
+  const SequenceShape shape = sequence_shape(config);
+  TrainedModel model(config, choice, workload_of(config, batch, {shape}, false), session);
   result.checkpoint = model.checkpoint().path;
   result.step = model.checkpoint().step;
   result.warnings = model.warnings();
@@ -134,10 +134,10 @@ Evaluation evaluate(const Config& config, const CheckpointChoice& choice, Sessio
   result.text = {config.data.path, dataset->digest(), dataset->sequences() * result.length + dataset->tail() + 1,
                  model.trained_on(*dataset)};
 
-  result.as_trained = pass(model, config, *dataset, result, session);
+  result.as_trained = pass(model, *dataset, result, shape, config.eval.buckets, session);
   if (model.has_control()) {
     model.reset_memory(true);
-    result.reset = pass(model, config, *dataset, result, session);
+    result.reset = pass(model, *dataset, result, shape, config.eval.buckets, session);
   }
   dataset->expect_unchanged([&] { session.progress().advance(); });
   result.peak_memory = static_cast<double>(session.world().all_reduce_max(peak_memory()));

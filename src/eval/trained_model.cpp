@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "config/shapes.h"
 #include "train/curriculum.h"
 #include "train/run_directory.h"
 
@@ -67,7 +68,8 @@ CheckpointSummary TrainedModel::load(const CheckpointChoice& choice) {
 
 std::string TrainedModel::unfinished() const {
   constexpr int64_t kAnyLength = 1;  // of the shorter sequences, which are not drawn here
-  return Curriculum(parse_config(checkpoint_.info.config, "the checkpoint's configuration"), kAnyLength)
+  const Config config = parse_config(checkpoint_.info.config, "the checkpoint's configuration");
+  return Curriculum(stages_of(config), config.curriculum, config.run.seed, kAnyLength)
       .unfinished(train_state(checkpoint_.state));
 }
 

@@ -17,9 +17,9 @@ class FixtureTokens final : public TokenSource {
   int64_t sequences() const override { return fixture_.batch[0]; }
   SequenceShape shape() const override { return shape_; }
   void read(int64_t sequence, int64_t begin, std::span<int32_t> tokens, std::span<int32_t> targets) const override {
-    const int64_t at = sequence * shape_.length + begin;
-    std::copy_n(fixture_.tokens.begin() + at, tokens.size(), tokens.begin());
-    std::copy_n(fixture_.targets.begin() + at, targets.size(), targets.begin());
+    const int64_t first = sequence * shape_.length + begin;
+    std::copy_n(fixture_.tokens.begin() + first, tokens.size(), tokens.begin());
+    std::copy_n(fixture_.targets.begin() + first, targets.size(), targets.begin());
   }
 
  private:

@@ -234,9 +234,9 @@ void RunLog::resumed(int64_t step, const std::string& path, const std::vector<st
 void RunLog::step(const StepRecord& r) {
   if (!options_.speaks) return;
   step_start_ = Clock::now();
-  window_tokens_ += r.step_tokens;
-  window_seconds_ += r.step_seconds;
-  ++window_steps_;
+  line_tokens_ += r.step_tokens;
+  line_seconds_ += r.step_seconds;
+  ++line_steps_;
 
   Json json = record("step");
   json["step"] = r.step;
@@ -255,38 +255,37 @@ void RunLog::step(const StepRecord& r) {
 
   const bool last = r.step == r.steps || (r.tokens_wanted > 0 && r.tokens >= r.tokens_wanted);
   if (r.step % options_.every != 0 && !last) return;
-  const double per_second = window_seconds_ > 0 ? static_cast<double>(window_tokens_) / window_seconds_ : 0;
+  const double per_second = line_seconds_ > 0 ? static_cast<double>(line_tokens_) / line_seconds_ : 0;
   print(fmt::format("step {}{} | loss {:.4f} | lr {:.2e} | norm {:.2f}{} | {} tok/s | {:.0f} MiB{}{}", r.step, done(r),
                     r.loss, r.lr, std::fabs(r.norm), shown(r.diagnostics), rate(per_second),
                     static_cast<double>(r.memory_bytes) / (1 << 20),
                     r.skipped > 0 ? fmt::format(" | skipped {}", r.skipped) : "", left(r)));
-  window_seconds_ = 0;
-  window_steps_ = 0;
-  window_tokens_ = 0;
+  line_seconds_ = 0;
+  line_steps_ = 0;
+  line_tokens_ = 0;
 }
 
 std::string RunLog::left(const StepRecord& r) const {
   if (r.steps == 0 && r.tokens_wanted == 0) return "";
   double seconds = std::numeric_limits<double>::infinity();
-  if (r.steps > 0)
-    seconds = static_cast<double>(r.steps - r.step) * window_seconds_ / static_cast<double>(window_steps_);
-  if (r.tokens_wanted > 0 && window_tokens_ > 0)
-    seconds = std::min(seconds, static_cast<double>(std::max<int64_t>(r.tokens_wanted - r.tokens, 0)) *
-                                    window_seconds_ / static_cast<double>(window_tokens_));
+  if (r.steps > 0) seconds = static_cast<double>(r.steps - r.step) * line_seconds_ / static_cast<double>(line_steps_);
+  if (r.tokens_wanted > 0 && line_tokens_ > 0)
+    seconds = std::min(seconds, static_cast<double>(std::max<int64_t>(r.tokens_wanted - r.tokens, 0)) * line_seconds_ /
+                                    static_cast<double>(line_tokens_));
   return std::isfinite(seconds) ? fmt::format(" | left {}", duration(seconds)) : "";
 }
 
-void RunLog::stage(int64_t step, const StageRecord& at, const SequenceShape& shape, double loss) {
+void RunLog::stage(int64_t step, const StageRecord& stage, const SequenceShape& shape, double loss) {
   if (!options_.speaks) return;
-  if (at.learned)
-    print(fmt::format("stage      {} of {}, the last, is learned after step {} (loss {:.4f})", at.stage, at.stages,
-                      step, loss));
+  if (stage.learned)
+    print(fmt::format("stage      {} of {}, the last, is learned after step {} (loss {:.4f})", stage.stage,
+                      stage.stages, step, loss));
   else
-    print(fmt::format("stage      {} of {} after step {}: {} segments of {} tokens (loss {:.4f} before)", at.stage,
-                      at.stages, step, shape.segments(), shape.text_of(0), loss));
-  Json json = record(at.learned ? "learned" : "stage");
+    print(fmt::format("stage      {} of {} after step {}: {} segments of {} tokens (loss {:.4f} before)", stage.stage,
+                      stage.stages, step, shape.segments(), shape.text_of(0), loss));
+  Json json = record(stage.learned ? "learned" : "stage");
   json["step"] = step;
-  json["stage"] = at.stage;
+  json["stage"] = stage.stage;
   json["segments"] = shape.segments();
   json["segment_tokens"] = shape.text_of(0);
   json["loss_before"] = number(loss);
@@ -326,7 +325,7 @@ void RunLog::warning(const std::string& text) {
 }
 
 void RunLog::end(const std::string& reason, int64_t step, int64_t tokens, double seconds, int exit_code,
-                 const StageRecord& at) {
+                 const StageRecord& stage) {
   if (!options_.speaks) return;
   print(fmt::format("end        {}: step {}, {} tokens, {}", reason, step, tokens, duration(seconds)));
   Json json = record("run_end");
@@ -335,9 +334,9 @@ void RunLog::end(const std::string& reason, int64_t step, int64_t tokens, double
   json["tokens"] = tokens;
   json["seconds"] = seconds;
   json["exit_code"] = exit_code;
-  json["stage"] = at.stage;
-  json["stages"] = at.stages;
-  json["learned"] = at.learned;
+  json["stage"] = stage.stage;
+  json["stages"] = stage.stages;
+  json["learned"] = stage.learned;
   write(json.dump());
 }
 

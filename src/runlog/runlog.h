@@ -89,8 +89,9 @@ class RunLog {
   bool terminal_ = false, bar_ = false;
   bool lost_lines_ = false;  ///< the file could not take the last line
   Clock::time_point step_start_ = Clock::now(), last_bar_ = Clock::now();
-  double window_seconds_ = 0;  ///< since the last line, and so on
-  int64_t window_tokens_ = 0, window_steps_ = 0;
+  // Since the last line of the terminal.
+  double line_seconds_ = 0;
+  int64_t line_tokens_ = 0, line_steps_ = 0;
 };
 
 }  // namespace memring

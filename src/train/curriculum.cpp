@@ -7,12 +7,11 @@
 #include <utility>
 
 #include "base/random.h"
-#include "config/shapes.h"
 
 namespace memring {
 
-Curriculum::Curriculum(const Config& config, int64_t fewest)
-    : stages_(stages_of(config)), config_(config.curriculum), seed_(config.run.seed), fewest_(fewest) {}
+Curriculum::Curriculum(std::vector<SequenceShape> stages, const CurriculumConfig& config, uint64_t seed, int64_t fewest)
+    : stages_(std::move(stages)), config_(config), seed_(seed), fewest_(fewest) {}
 
 SequenceShape Curriculum::shape(const TrainState& state) const {
   const SequenceShape full = stage(state);

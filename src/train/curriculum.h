@@ -18,8 +18,8 @@ namespace memring {
 
 class Curriculum {
  public:
-  /// No sequence has fewer segments than `fewest`, which the dataset knows.
-  Curriculum(const Config&, int64_t fewest);
+  /// `stages`: at least one (stages_of). No sequence has fewer segments than `fewest`, which the dataset knows.
+  Curriculum(std::vector<SequenceShape> stages, const CurriculumConfig&, uint64_t seed, int64_t fewest);
   /// Of the next step's sequences: the stage's, or by chance one of fewer segments. A pure function of seed and state.
   SequenceShape shape(const TrainState&) const;
   /// Counts a step of `shape`. When it was the last of its stage, or the one that learned the last stage: the stage's

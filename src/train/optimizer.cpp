@@ -41,10 +41,10 @@ double falling_with(double left, const OptimizerConfig& c, double lr) {
   return std::min(lr, c.min_lr + (c.lr - c.min_lr) * left);
 }
 
-double next_rate(const Config& config, const Curriculum& curriculum, const TrainState& state) {
-  const double rate = falling_with(curriculum.left(state), config.optimizer,
-                                   learning_rate(config.optimizer, config.run, state.step, state.tokens));
-  return rate * curriculum.rate(state);
+double next_rate(const OptimizerConfig& c, const RunConfig& run, const Curriculum& curriculum,
+                 const TrainState& state) {
+  return falling_with(curriculum.left(state), c, learning_rate(c, run, state.step, state.tokens)) *
+         curriculum.rate(state);
 }
 
 int64_t Optimizer::bytes(DType dtype, int64_t shard) {

@@ -21,7 +21,7 @@ double learning_rate(const OptimizerConfig&, const RunConfig&, int64_t step, int
 double falling_with(double left, const OptimizerConfig&, double lr);
 
 /// The rate that the next step takes: both of the above, times what the stage makes of it.
-double next_rate(const Config&, const Curriculum&, const TrainState&);
+double next_rate(const OptimizerConfig&, const RunConfig&, const Curriculum&, const TrainState&);
 
 class Optimizer {
  public:

@@ -52,8 +52,8 @@ std::string progress_file(const std::string& run) { return run + "/progress"; }
 
 std::string data_line(const std::string& digest) { return fmt::format("{}{}\n", kDigest, digest); }
 std::string data_line_in(const std::string& identity) {
-  const size_t at = identity.rfind(kDigest);
-  return at == std::string::npos ? "" : identity.substr(at);
+  const size_t begin = identity.rfind(kDigest);
+  return begin == std::string::npos ? "" : identity.substr(begin);
 }
 
 std::vector<std::string> differing_lines(const std::string& then, const std::string& now) {

@@ -8,6 +8,7 @@
 
 #include "base/version.h"
 #include "checkpoint/agreement.h"
+#include "config/shapes.h"
 #include "kernels/norm/norm.h"
 #include "train/run_directory.h"
 #include "train/soundness.h"
@@ -41,8 +42,11 @@ std::vector<std::string> changed_settings(const Config& then, const Config& now,
   for (const auto& [key, before, after] : changed_keys(then, now))
     if (!told(key)) lines.push_back(fmt::format("{}: {} then, {} now", key, shown(before), shown(after)));
   constexpr int64_t kAnyLength = 1;  // of the shorter sequences, which are not drawn here
-  const double before = next_rate(then, Curriculum(then, kAnyLength), state),
-               after = next_rate(now, Curriculum(now, kAnyLength), state);
+  const auto rate_by = [&](const Config& config) {
+    const Curriculum curriculum(stages_of(config), config.curriculum, config.run.seed, kAnyLength);
+    return next_rate(config.optimizer, config.run, curriculum, state);
+  };
+  const double before = rate_by(then), after = rate_by(now);
   if (before != after)
     lines.push_back(fmt::format("learning rate of step {}: {:.3g} as it was set then, {:.3g} now{}", state.step + 1,
                                 before, after,

@@ -14,8 +14,8 @@ std::string tbptt_text(const TbpttConfig& config, const Tbptt& tbptt, int64_t se
   return "";
 }
 
-std::string passes_text(const Config& config, const Dataset& dataset) {
-  const double count = config.data.kind == DataKind::Tokens ? passes(config.run, config.data, dataset.sequences()) : 0;
+std::string passes_text(const RunConfig& run, const DataConfig& data, const Dataset& dataset) {
+  const double count = data.kind == DataKind::Tokens ? passes(run, data, dataset.sequences()) : 0;
   return count > 0 ? fmt::format(", {:.3g} passes in this run", count) : "";
 }
 
@@ -56,7 +56,7 @@ StartFacts start_facts(const Config& config, Session& session, Mesh& mesh, Engin
       {"data",
        fmt::format("{}, {} segments each{}{}", dataset.description(), shape.segments(),
                    curriculum.stages().size() > 1 ? fmt::format(", in {} stages", curriculum.stages().size()) : "",
-                   passes_text(config, dataset))},
+                   passes_text(config.run, config.data, dataset))},
       {"schedule", fmt::format("{} streams of {} sequences a rank group, tbptt {}{}, {}, efficiency {:.2f}",
                                plan.streams, plan.micro_batch, word_of(config.tbptt.mode),
                                tbptt_text(config.tbptt, executor.tbptt(), shape.segments()),
@@ -92,23 +92,22 @@ double passes(const RunConfig& run, const DataConfig& data, int64_t sequences) {
   return std::min(steps, tokens);
 }
 
-void warn_about_repeats(const Config& config, const Dataset& dataset, RunLog& log) {
-  if (config.data.batch <= dataset.sequences()) return;
+void warn_about_repeats(const DataConfig& data, const Dataset& dataset, RunLog& log) {
+  if (data.batch <= dataset.sequences()) return;
   log.warning(fmt::format(
       "a batch of {} takes {} of data.path up to {} times: data.batch = {}, or a shorter data.length or more text, has "
       "no repeats",
-      config.data.batch,
-      dataset.sequences() == 1 ? "the one sequence" : fmt::format("the {} sequences", dataset.sequences()),
-      (config.data.batch + dataset.sequences() - 1) / dataset.sequences(), dataset.sequences()));
+      data.batch, dataset.sequences() == 1 ? "the one sequence" : fmt::format("the {} sequences", dataset.sequences()),
+      (data.batch + dataset.sequences() - 1) / dataset.sequences(), dataset.sequences()));
 }
 
 void print_schedule(Executor& executor, int rank) {
   Schedule& schedule = executor.main_schedule();
   schedule.restart();
-  std::vector<Action> window;
+  std::vector<Action> actions;
   Terminal out(1);
-  while (schedule.next_window(window))
-    for (const Action& action : window) out.write(fmt::format("rank {} {}\n", rank, describe(action)));
+  while (schedule.next_window(actions))
+    for (const Action& action : actions) out.write(fmt::format("rank {} {}\n", rank, describe(action)));
 }
 
 void warn_about_idle_ranks(Engine& engine, MeshShape mesh, RunLog& log) {

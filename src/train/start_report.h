@@ -28,7 +28,7 @@ void warn_about_threads(const NodeShare&, const ThreadCount&, RunLog&);
 /// More ranks than sequences or segments, or a schedule with gaps.
 void warn_about_idle_ranks(Engine&, MeshShape, RunLog&);
 /// A batch that holds a sequence of the text more than once.
-void warn_about_repeats(const Config&, const Dataset&, RunLog&);
+void warn_about_repeats(const DataConfig&, const Dataset&, RunLog&);
 /// How often a run of this budget goes over the sequences of its data; 0: no budget of steps or tokens ends it.
 double passes(const RunConfig&, const DataConfig&, int64_t sequences);
 /// log.schedule: this rank's actions of the longest shape.

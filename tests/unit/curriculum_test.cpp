@@ -8,6 +8,7 @@
 #include <cmath>
 #include <map>
 
+#include "config/shapes.h"
 #include "files.h"
 #include "train/optimizer.h"
 
@@ -20,6 +21,10 @@ Config curriculum_config(const std::vector<std::string>& more) {
   std::vector<std::string> settings = {"segment.length=16", "data.kind=detect", "curriculum.stages=1 2 3x32 7"};
   settings.insert(settings.end(), more.begin(), more.end());
   return load_config("", settings);
+}
+
+Curriculum curriculum_of(const Config& config, int64_t fewest) {
+  return {stages_of(config), config.curriculum, config.run.seed, fewest};
 }
 
 ReducedStep step_of(double loss) {
@@ -42,7 +47,7 @@ int64_t steps_in_stage(const Curriculum& curriculum, TrainState& state, double l
 
 TEST(Curriculum, WithoutStagesThereIsOne) {
   const Config config = load_config("", {"segment.length=16", "data.length=100"});
-  const Curriculum curriculum(config, 1);
+  const Curriculum curriculum = curriculum_of(config, 1);
   TrainState state;
   EXPECT_EQ(curriculum.shape(state), (SequenceShape{100, 16}));
   EXPECT_EQ(steps_in_stage(curriculum, state, 0), -1);
@@ -50,7 +55,7 @@ TEST(Curriculum, WithoutStagesThereIsOne) {
 }
 
 TEST(Curriculum, ALowLossPromotesAfterTheLeastStepsAndAHighOneAfterTheMost) {
-  const Curriculum curriculum(
+  const Curriculum curriculum = curriculum_of(
       curriculum_config({"curriculum.promote_loss=0.1", "curriculum.min_steps=20", "curriculum.max_steps=300"}), 1);
   TrainState state;
   EXPECT_EQ(curriculum.stage(state), (SequenceShape{16, 16}));
@@ -66,7 +71,8 @@ TEST(Curriculum, ALowLossPromotesAfterTheLeastStepsAndAHighOneAfterTheMost) {
 }
 
 TEST(Curriculum, SaysWhatWasNotReached) {
-  const Curriculum curriculum(curriculum_config({"curriculum.promote_loss=0.1", "curriculum.min_steps=20"}), 1);
+  const Curriculum curriculum =
+      curriculum_of(curriculum_config({"curriculum.promote_loss=0.1", "curriculum.min_steps=20"}), 1);
   TrainState state;
   for (int i = 0; i < 30; ++i) curriculum.advance(state, curriculum.stage(state), step_of(0.6931));
   EXPECT_EQ(
@@ -80,7 +86,7 @@ TEST(Curriculum, SaysWhatWasNotReached) {
   EXPECT_TRUE(curriculum.learned(state));
   EXPECT_EQ(curriculum.unfinished(state), "");
 
-  const Curriculum by_count(curriculum_config({"curriculum.max_steps=100"}), 1);
+  const Curriculum by_count = curriculum_of(curriculum_config({"curriculum.max_steps=100"}), 1);
   TrainState counted;
   EXPECT_NE(by_count.unfinished(counted), "");
   for (int stage = 0; stage < 3; ++stage) steps_in_stage(by_count, counted, 5);
@@ -88,7 +94,7 @@ TEST(Curriculum, SaysWhatWasNotReached) {
 }
 
 TEST(Curriculum, EndsTheRunSomeStepsAfterTheLastStageWasLearned) {
-  const Curriculum curriculum(
+  const Curriculum curriculum = curriculum_of(
       curriculum_config({"curriculum.promote_loss=0.1", "curriculum.min_steps=20", "curriculum.after=10"}), 1);
   const OptimizerConfig optimizer = load_config("", {"optimizer.lr=1", "optimizer.min_lr=0.2"}).optimizer;
   TrainState state;
@@ -104,7 +110,7 @@ TEST(Curriculum, EndsTheRunSomeStepsAfterTheLastStageWasLearned) {
     curriculum.advance(state, curriculum.shape(state), step_of(5));
   }
   EXPECT_TRUE(curriculum.over(state));
-  const Curriculum open(curriculum_config({"curriculum.promote_loss=0.1"}), 1);
+  const Curriculum open = curriculum_of(curriculum_config({"curriculum.promote_loss=0.1"}), 1);
   EXPECT_FALSE(open.over(state));
   EXPECT_EQ(open.left(state), 1);
 }
@@ -112,17 +118,19 @@ TEST(Curriculum, EndsTheRunSomeStepsAfterTheLastStageWasLearned) {
 TEST(Curriculum, TheNextRateIsWhatTheScheduleAndTheStepsBehindTheLastStageLeave) {
   const Config config = curriculum_config({"curriculum.promote_loss=0.1", "curriculum.after=10", "optimizer.lr=1",
                                            "optimizer.warmup=0", "optimizer.schedule=linear", "run.steps=100"});
-  const Curriculum curriculum(config, 1);
+  const Curriculum curriculum = curriculum_of(config, 1);
   TrainState state{.step = 20};
-  EXPECT_DOUBLE_EQ(next_rate(config, curriculum, state), 0.8);
+  EXPECT_DOUBLE_EQ(next_rate(config.optimizer, config.run, curriculum, state), 0.8);
   state.stage = 4;
-  EXPECT_DOUBLE_EQ(next_rate(config, curriculum, state), 0.8) << "the schedule has fallen further";
+  EXPECT_DOUBLE_EQ(next_rate(config.optimizer, config.run, curriculum, state), 0.8)
+      << "the schedule has fallen further";
   state.stage_steps = 5;
-  EXPECT_DOUBLE_EQ(next_rate(config, curriculum, state), 0.5);
+  EXPECT_DOUBLE_EQ(next_rate(config.optimizer, config.run, curriculum, state), 0.5);
 }
 
 TEST(Curriculum, TellsTheAverageThatEndedAStageAndNotTheOneBefore) {
-  const Curriculum curriculum(curriculum_config({"curriculum.promote_loss=0.1", "curriculum.min_steps=1"}), 1);
+  const Curriculum curriculum =
+      curriculum_of(curriculum_config({"curriculum.promote_loss=0.1", "curriculum.min_steps=1"}), 1);
   TrainState state;
   const SequenceShape shape = curriculum.stage(state);
   EXPECT_EQ(curriculum.advance(state, shape, step_of(0.2)), std::nullopt);
@@ -136,7 +144,8 @@ TEST(Curriculum, TellsTheAverageThatEndedAStageAndNotTheOneBefore) {
 }
 
 TEST(Curriculum, TheAverageOfFullLengthDecidesNotOneGoodBatch) {
-  const Curriculum curriculum(curriculum_config({"curriculum.promote_loss=0.1", "curriculum.min_steps=2"}), 1);
+  const Curriculum curriculum =
+      curriculum_of(curriculum_config({"curriculum.promote_loss=0.1", "curriculum.min_steps=2"}), 1);
   TrainState state;
   const auto advance = [&](double loss, const SequenceShape& shape) {
     return curriculum.advance(state, shape, step_of(loss)).has_value();
@@ -153,7 +162,8 @@ TEST(Curriculum, TheAverageOfFullLengthDecidesNotOneGoodBatch) {
 }
 
 TEST(Curriculum, ShorterSequencesComeInTheirShareAndInEveryLength) {
-  const Curriculum curriculum(curriculum_config({"curriculum.promote_loss=0.1", "curriculum.shorter=0.5"}), 1);
+  const Curriculum curriculum =
+      curriculum_of(curriculum_config({"curriculum.promote_loss=0.1", "curriculum.shorter=0.5"}), 1);
   TrainState state;
   state.stage = 3;
   std::map<int64_t, int> lengths;
@@ -164,9 +174,10 @@ TEST(Curriculum, ShorterSequencesComeInTheirShareAndInEveryLength) {
 }
 
 TEST(Curriculum, NoShorterSequenceHasLessThanTheTaskNeeds) {
-  const Curriculum curriculum(load_config("", {"segment.length=16", "data.kind=associative", "curriculum.stages=2 4",
-                                               "curriculum.max_steps=100", "curriculum.shorter=1"}),
-                              2);
+  const Curriculum curriculum =
+      curriculum_of(load_config("", {"segment.length=16", "data.kind=associative", "curriculum.stages=2 4",
+                                     "curriculum.max_steps=100", "curriculum.shorter=1"}),
+                    2);
   TrainState state;
   for (state.stage = 0; state.stage < 2; ++state.stage)
     for (state.step = 0; state.step < 100; ++state.step) {
@@ -203,13 +214,13 @@ TEST(Curriculum, SetsTheLengthOfASequence) {
 TEST(Curriculum, TheRateFallsWithTheSegmentsOfAStage) {
   const Config config = curriculum_config(
       {"curriculum.lr_power=0.5", "curriculum.max_steps=9", "optimizer.lr=1", "optimizer.schedule=constant"});
-  const Curriculum curriculum(config, 1);
+  const Curriculum curriculum = curriculum_of(config, 1);
   TrainState state;
   for (const double expected : {1.0, 1 / std::sqrt(2.0), 1 / std::sqrt(3.0), 1 / std::sqrt(7.0)}) {
-    EXPECT_DOUBLE_EQ(next_rate(config, curriculum, state), expected) << "stage " << state.stage;
+    EXPECT_DOUBLE_EQ(next_rate(config.optimizer, config.run, curriculum, state), expected) << "stage " << state.stage;
     ++state.stage;
   }
-  EXPECT_DOUBLE_EQ(next_rate(config, curriculum, state), 1 / std::sqrt(7.0))
+  EXPECT_DOUBLE_EQ(next_rate(config.optimizer, config.run, curriculum, state), 1 / std::sqrt(7.0))
       << "the last stage was learned, and goes on";
 }
 

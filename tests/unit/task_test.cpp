@@ -259,9 +259,9 @@ TEST(Task, NoiseMayBeTextThatGoesRoundWhereItEnds) {
     writer.finish();
   }
   for (const Sample& s : held_out(task_config("memorize", {"data.path=" + path}), 20, segments(7))) {
-    const int32_t own = 17, first = s.tokens[3];
+    const int32_t first_noise = 17, first = s.tokens[3];
     std::vector<int32_t> expected;
-    for (int32_t i = 0; i < 112 - 6; ++i) expected.push_back(own + (first - own + i) % 50);
+    for (int32_t i = 0; i < 112 - 6; ++i) expected.push_back(first_noise + (first - first_noise + i) % 50);
     EXPECT_EQ(std::vector<int32_t>(s.tokens.begin() + 3, s.tokens.end() - 3), expected);
   }
   expect_error(ExitCode::Usage, {"67 token ids", "vocab = 66"}, [&] {

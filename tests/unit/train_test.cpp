@@ -11,6 +11,7 @@
 #include "files.h"
 #include "runlog/runlog.h"
 #include "train/curriculum.h"
+#include "train/later_saves.h"
 #include "train/optimizer.h"
 #include "train/run_directory.h"
 #include "train/start_report.h"
@@ -246,7 +247,7 @@ TEST(StopConditions, ATargetThatWasMetIsMetAtTheNextStart) {
   RunConfig run;
   run.target_loss = 2;
   SignalWatch signals;
-  const Curriculum curriculum(load_config("", {}), 1);
+  const Curriculum curriculum({{}}, {}, 1, 1);
   const StopConditions stop(run, curriculum, signals);
   TrainState state;
   EXPECT_EQ(stop.decide(state), StopReason::None);
@@ -254,6 +255,35 @@ TEST(StopConditions, ATargetThatWasMetIsMetAtTheNextStart) {
   EXPECT_EQ(stop.decide(state), StopReason::None);
   state.loss = state.mean_loss = 1.9;
   EXPECT_EQ(stop.decide(state), StopReason::TargetLoss);
+}
+
+TEST(LaterSaves, AreDueEachSoManyStepsOrWhenAnyRankAsked) {
+  CheckpointConfig config;
+  config.every = 3;
+  config.every_minutes = 0;
+  LaterSaves saves(config);
+  std::vector<int64_t> due;
+  for (int64_t step = 1; step <= 7; ++step) {
+    StepSums reduced;
+    saves.ask(reduced, true);
+    EXPECT_FALSE(reduced.save) << "no clock was set";
+    reduced.save = step == 5;
+    saves.plan(step, reduced);
+    if (saves.take_due()) due.push_back(step);
+    EXPECT_FALSE(saves.take_due()) << "twice";
+  }
+  EXPECT_EQ(due, (std::vector<int64_t>{3, 5, 6}));
+}
+
+TEST(LaterSaves, TheClockOfRank0AsksOnceAWhile) {
+  CheckpointConfig config;
+  config.every_minutes = 1e-12;
+  const LaterSaves saves(config);
+  StepSums of_rank0, of_another;
+  saves.ask(of_rank0, true);
+  saves.ask(of_another, false);
+  EXPECT_TRUE(of_rank0.save);
+  EXPECT_FALSE(of_another.save);
 }
 
 TEST(StartReport, NamesHostsAndCountsWhereThereAreMany) {
