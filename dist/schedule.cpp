@@ -61,11 +61,11 @@ struct Schedule::Simulation {
   RankActions actions;
   std::optional<Totals> totals;
 
-  Simulation(Precedence rules_of_all, std::vector<bool> closed_boundaries, MeshShape shape, MeshCoord place)
+  Simulation(Precedence rules_of_all, std::vector<bool> closed_boundaries, MeshShape shape, MeshCoord coordinate)
       : rules(std::move(rules_of_all)),
         closed(std::move(closed_boundaries)),
         mesh(shape),
-        coord(place),
+        coord(coordinate),
         actions(rules, coord.segment) {}
 
   void restart() { actions = RankActions(rules, coord.segment); }
@@ -74,7 +74,7 @@ struct Schedule::Simulation {
   const Totals& found() {
     if (totals) return *totals;
     RankActions walk(rules, coord.segment);
-    for (std::vector<Action> window; walk.next_window(window);) {
+    for (std::vector<Action> some; walk.next_actions(some);) {
     }
     totals.emplace();
     for (int kind = 0; kind < kSlotKinds; ++kind) totals->slots[kind] = walk.used(static_cast<SlotKind>(kind));
@@ -99,7 +99,7 @@ Schedule Schedule::derive(Dependency dependency, Extent extent, std::vector<bool
   return schedule;
 }
 
-bool Schedule::next_window(std::vector<Action>& out) { return simulation_->actions.next_window(out); }
+bool Schedule::next_actions(std::vector<Action>& out) { return simulation_->actions.next_actions(out); }
 void Schedule::restart() { simulation_->restart(); }
 int32_t Schedule::slots(SlotKind kind) const { return slots()[static_cast<size_t>(kind)]; }
 const std::array<int32_t, kSlotKinds>& Schedule::slots() const { return simulation_->found().slots; }
@@ -122,9 +122,9 @@ const char* name_of(SlotKind kind) {
   return kNames[static_cast<int>(kind)];
 }
 
-Cell Extent::cell(int32_t stream, int32_t segment, int32_t at, Pass pass) const {
-  const Range own = part_of(layers, depth, at);
-  const int64_t begin = at == 0 ? -1 : own.begin, end = at + 1 == depth ? layers + 1 : own.end;
+Cell Extent::cell(int32_t stream, int32_t segment, int32_t level, Pass pass) const {
+  const Range own = part_of(layers, depth, level);
+  const int64_t begin = level == 0 ? -1 : own.begin, end = level + 1 == depth ? layers + 1 : own.end;
   return {.stream = stream,
           .segment = segment,
           .layer = static_cast<int16_t>(begin),
@@ -133,8 +133,8 @@ Cell Extent::cell(int32_t stream, int32_t segment, int32_t at, Pass pass) const 
 }
 
 Cell Extent::whole(const Cell& part) const {
-  for (int32_t at = depth - 1; at > 0; --at)
-    if (const Cell whole = cell(part.stream, part.segment, at, part.pass); part.layer >= whole.layer) return whole;
+  for (int32_t level = depth - 1; level > 0; --level)
+    if (const Cell whole = cell(part.stream, part.segment, level, part.pass); part.layer >= whole.layer) return whole;
   return cell(part.stream, part.segment, 0, part.pass);
 }
 

@@ -41,6 +41,6 @@ class TokenAttention : public AttentionExecutor {
 
 /// On one rank nothing is sent; on several the ring (RingAttention), or, `strict`, what has the bits of one rank
 /// (GatherAttention). `token` must outlive it.
-std::unique_ptr<TokenAttention> token_attention(Transport& token, bool strict);
+std::unique_ptr<TokenAttention> make_token_attention(Transport& token, bool strict);
 
 }  // namespace memring

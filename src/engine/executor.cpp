@@ -292,9 +292,9 @@ StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights,
   const int64_t cells = streams_ * own_segments * depth_;
   int64_t cells_done = 0;
 
-  std::vector<Action> window;
-  while (plan.next_window(window)) {
-    for (const Action& a : window) {
+  std::vector<Action> actions;
+  while (plan.next_actions(actions)) {
+    for (const Action& a : actions) {
       progress_->verb = a.verb;
       progress_->peer = a.peer;
       progress_->segment = a.cell.segment;

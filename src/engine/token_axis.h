@@ -21,7 +21,7 @@ class TokenAxis final : public RowAxis {
  public:
   /// `block`: rows of a canonical block (Queue::Options::block), or 0.
   TokenAxis(Transport& token, int64_t block)
-      : token_(token), block_(block), attention_(token_attention(token, block > 0)) {}
+      : token_(token), block_(block), attention_(make_token_attention(token, block > 0)) {}
 
   RingPlan plan(int64_t rows) const { return RingPlan(rows, token_.size(), std::max<int64_t>(block_, 1)); }
   bool shared() const { return token_.size() > 1; }

@@ -108,10 +108,10 @@ void warn_about_repeats(const Config& config, const Dataset& dataset, RunLog& lo
 void print_schedule(Executor& executor, int rank) {
   Schedule& schedule = executor.main_schedule();
   schedule.restart();
-  std::vector<Action> window;
+  std::vector<Action> actions;
   Terminal out(1);
-  while (schedule.next_window(window))
-    for (const Action& action : window) out.write(fmt::format("rank {} {}\n", rank, describe(action)));
+  while (schedule.next_actions(actions))
+    for (const Action& action : actions) out.write(fmt::format("rank {} {}\n", rank, describe(action)));
 }
 
 void warn_about_idle_ranks(Engine& engine, MeshShape mesh, RunLog& log) {
