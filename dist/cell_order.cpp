@@ -33,34 +33,34 @@ bool CellOrder::next(CellTask& task) {
   return false;
 }
 
-bool CellOrder::given(const CellRun& run, int32_t place, int32_t stream) {
-  Stream& b = streams_[place];
-  if (b.number != stream || b.of(run.verb, run.pass).forgot(run.segment)) return true;
-  return b.of(run).done > rules_->number(run);
+bool CellOrder::given(const CellRun& run, int32_t place, int32_t number) {
+  Stream& stream = streams_[place];
+  if (stream.number != number || stream.of(run.verb, run.pass).forgot(run.segment)) return true;
+  return stream.of(run).done > rules_->number(run);
 }
 
 void CellOrder::enter(int32_t place, int64_t time) {
-  Stream& b = streams_[place];
-  b = {};
+  Stream& stream = streams_[place];
+  stream = {};
   if (next_stream_ == rules_->extent().streams) return;
-  b.number = next_stream_++;
+  stream.number = next_stream_++;
   open_windows(place, time);
 }
 
 void CellOrder::open_windows(int32_t place, int64_t time) {
-  Stream& b = streams_[place];
-  const int32_t segments = rules_->extent().segments, begin = b.opened;
-  const int32_t first = b.oldest < b.opened ? rules_->window_of(b.oldest).number : b.next_window;
-  while (b.opened < segments && b.next_window - first < rules_->windows_under_way())
-    b.opened = rules_->window(b.next_window++).end;
+  Stream& stream = streams_[place];
+  const int32_t segments = rules_->extent().segments, begin = stream.opened;
+  const int32_t first = stream.oldest < stream.opened ? rules_->window_of(stream.oldest).number : stream.next_actions;
+  while (stream.opened < segments && stream.next_actions - first < rules_->windows_under_way())
+    stream.opened = rules_->window(stream.next_actions++).end;
   for (const Pass pass : rules_->passes()) {
     // Those of a rank that follow are proposed when the one before them is given out.
-    for (int32_t s = begin; s < std::min(b.opened, begin + ranks_); ++s) {
-      Sweep& sweep = b.of(Verb::Forward, pass)[s];
+    for (int32_t s = begin; s < std::min(stream.opened, begin + ranks_); ++s) {
+      Sweep& sweep = stream.of(Verb::Forward, pass)[s];
       sweep.end = std::max(sweep.end, time);
       propose(place, Verb::Forward, pass, s);
     }
-    for (int32_t s = begin; rules_->thinned() && s < b.opened; ++s)
+    for (int32_t s = begin; rules_->thinned() && s < stream.opened; ++s)
       if (rules_->runs(Verb::Rebuild, s)) propose(place, Verb::Rebuild, pass, s);
   }
 }
@@ -75,25 +75,25 @@ void CellOrder::propose(int32_t place, Verb verb, Pass pass, int32_t segment) {
 
 /// To its rank's queue, or behind the first run that it has to wait for.
 void CellOrder::consider(int32_t place, const CellRun& run) {
-  Stream& b = streams_[place];
-  int64_t ready = b.of(run).end;
+  Stream& stream = streams_[place];
+  int64_t ready = stream.of(run).end;
   for (const Wait& wait : rules_->waits_of(run)) {
-    Sweep& before = b.of(wait.run);
+    Sweep& before = stream.of(wait.run);
     const int32_t count = rules_->number(wait.run) + 1;
     if (before.done < count) return before.waiting.push_back(run);
     if (before.done == count) ready = std::max(ready, before.end);
   }
   const int32_t rank = rules_->rank_of(run.segment);
-  queues_[rank].later.push({run, b.number, place, ready, rules_->chain_from(run)});
+  queues_[rank].later.push({run, stream.number, place, ready, rules_->chain_from(run)});
   wake_.emplace(std::max(ready, queues_[rank].busy_until), rank);
 }
 
 /// `task` ends at `end`: others may go on.
 void CellOrder::complete(const CellTask& task, int64_t end) {
-  const auto [verb, pass, segment, at] = task.run;
+  const auto [verb, pass, segment, level] = task.run;
   const int32_t place = task.place;
-  Stream& b = streams_[place];
-  Sweep& sweep = b.of(task.run);
+  Stream& stream = streams_[place];
+  Sweep& sweep = stream.of(task.run);
   const bool last = ++sweep.done == depth_;
   sweep.end = end;
   woken_.clear();
@@ -101,7 +101,7 @@ void CellOrder::complete(const CellTask& task, int64_t end) {
   for (const CellRun& run : woken_) consider(place, run);
   if (!last) return propose(place, verb, pass, segment);
 
-  if (verb == Verb::Forward && segment + ranks_ < b.opened) propose(place, verb, pass, segment + ranks_);
+  if (verb == Verb::Forward && segment + ranks_ < stream.opened) propose(place, verb, pass, segment + ranks_);
   if (rules_->policy().backward && verb == rules_->rows_from(segment)) propose(place, Verb::Backward, pass, segment);
   if (verb != (rules_->policy().backward ? Verb::Backward : Verb::Forward)) return;
   if (verb == Verb::Backward && segment >= ranks_ && rules_->runs(Verb::Recompute, segment - ranks_))
@@ -109,27 +109,29 @@ void CellOrder::complete(const CellTask& task, int64_t end) {
   close_windows(place, end);
 }
 
-bool CellOrder::done(Stream& b, Verb verb, int32_t segment) {
+bool CellOrder::done(Stream& stream, Verb verb, int32_t segment) {
   const auto passes = rules_->passes();
-  return std::all_of(passes.begin(), passes.end(), [&](Pass pass) { return b.of(verb, pass)[segment].done == depth_; });
+  return std::all_of(passes.begin(), passes.end(),
+                     [&](Pass pass) { return stream.of(verb, pass)[segment].done == depth_; });
 }
 
 /// Windows leave in order, also when a later one is done first: so their numbers, modulo Policy::windows, are theirs.
 void CellOrder::close_windows(int32_t place, int64_t end) {
-  Stream& b = streams_[place];
-  const int32_t before = b.oldest;
+  Stream& stream = streams_[place];
+  const int32_t before = stream.oldest;
   if (rules_->policy().backward) {
-    for (; b.oldest < b.opened && done(b, Verb::Backward, b.oldest); b.oldest = rules_->window_of(b.oldest).end) {
+    for (; stream.oldest < stream.opened && done(stream, Verb::Backward, stream.oldest);
+         stream.oldest = rules_->window_of(stream.oldest).end) {
     }
   } else {
-    for (; b.oldest < b.opened && done(b, Verb::Forward, b.oldest); ++b.oldest) {
+    for (; stream.oldest < stream.opened && done(stream, Verb::Forward, stream.oldest); ++stream.oldest) {
     }
   }
-  if (b.oldest == before) return;
+  if (stream.oldest == before) return;
   // Segments from the oldest on wait for no more than a round of the ranks before it.
-  for (auto& sweeps : b.sweeps)
-    for (Sweeps& pass : sweeps) pass.forget_before(b.oldest - ranks_);
-  if (b.oldest == rules_->extent().segments) return enter(place, end);
+  for (auto& sweeps : stream.sweeps)
+    for (Sweeps& pass : sweeps) pass.forget_before(stream.oldest - ranks_);
+  if (stream.oldest == rules_->extent().segments) return enter(place, end);
   open_windows(place, end);
 }
 

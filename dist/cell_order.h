@@ -1,5 +1,5 @@
 // The order of the cells over all ranks of one segment axis: a greedy simulation in integers (list scheduling), which
-// every rank runs alike. Private to dist/schedule and rank_actions.
+// every rank runs alike.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -30,8 +30,8 @@ class CellOrder {
 
   /// The next task of any rank, by start time; false: all are done. A rank never waits while a task is ready for it.
   bool next(CellTask&);
-  /// Whether `next` has given out this run of a stream.
-  bool given(const CellRun&, int32_t place, int32_t stream);
+  /// Whether `next` has given out this run of stream `number`.
+  bool given(const CellRun&, int32_t place, int32_t number);
 
   int64_t busy() const { return busy_; }
   int64_t makespan() const { return makespan_; }
@@ -68,7 +68,7 @@ class CellOrder {
   /// A stream in flight.
   struct Stream {
     int32_t number = -1;
-    int32_t opened = 0, next_window = 0;  ///< windows up to this segment, and this number, have been opened
+    int32_t opened = 0, next_actions = 0;  ///< windows up to this segment, and this number, have been opened
     int32_t oldest = 0;                   ///< segments before it are done
     std::array<std::array<Sweeps, kPasses>, kSweeps> sweeps;
 

@@ -24,7 +24,7 @@ int Communicator::size() const { return group_->size; }
 const std::string& Communicator::name() const { return group_->name; }
 
 Communicator Communicator::of_all_ranks(const std::string& host) {
-  auto group = std::make_shared<MpiGroup>();
+  auto group = std::make_shared<mpi::Group>();
   group->name = "world";
   group->host = host;
   group->take(MPI_COMM_WORLD, false);
@@ -32,7 +32,7 @@ Communicator Communicator::of_all_ranks(const std::string& host) {
 }
 
 Communicator Communicator::split(int color, int key, const std::string& name) const {
-  auto group = std::make_shared<MpiGroup>();
+  auto group = std::make_shared<mpi::Group>();
   group->name = name;
   group->host = group_->host;
   if (size() > 1) {
@@ -72,14 +72,14 @@ int64_t Communicator::all_reduce_max(int64_t value) {
 }
 
 void Communicator::all_reduce_sum(View<> data) {
-  const Add add = add_of(data.dtype());
+  const mpi::Add add = mpi::add_of(data.dtype());
   const int count = count_of(data.bytes());
   if (size() == 1 || count == 0) return;
   addends_.resize(static_cast<size_t>(size()) * static_cast<size_t>(count));
   group_->require(MPI_Allgather(data.data(), count, MPI_BYTE, addends_.data(), count, MPI_BYTE, group_->comm), "sum",
                   count);
   std::memcpy(data.data(), addends_.data(), static_cast<size_t>(count));
-  for (int64_t r = 1; r < size(); ++r) add(bytes_at(data), addends_.data() + r * count, count);
+  for (int64_t r = 1; r < size(); ++r) add(mpi::bytes_at(data), addends_.data() + r * count, count);
 }
 
 void Communicator::all_gather(View<> all, ConstView<> mine) {
@@ -87,7 +87,7 @@ void Communicator::all_gather(View<> all, ConstView<> mine) {
     throw ShapeError(fmt::format("{} cannot hold {} of each of {} ranks", all.text(), mine.text(), size()));
   const int count = count_of(mine.bytes());
   if (count == 0) return;
-  std::memmove(bytes_at(all) + int64_t{rank()} * count, mine.data(), static_cast<size_t>(count));
+  std::memmove(mpi::bytes_at(all) + int64_t{rank()} * count, mine.data(), static_cast<size_t>(count));
   if (size() == 1) return;
   group_->require(MPI_Allgather(MPI_IN_PLACE, 0, MPI_BYTE, all.data(), count, MPI_BYTE, group_->comm), "all-gather",
                   count);

@@ -13,7 +13,9 @@
 
 namespace memring {
 
-struct MpiGroup;
+namespace mpi {
+struct Group;
+}
 
 /// A handle: copies speak for the same group. Every function throws Error(Internal) that names rank, host, operation,
 /// peer and size when MPI fails, and ShapeError for views and roots outside the contract, or for 2 GiB and more of a
@@ -38,14 +40,14 @@ class Communicator {
   void all_gather(View<> all, ConstView<> mine);  ///< all [size, ...] row r is rank r's `mine`
 
   /// For the transport of the same group.
-  const std::shared_ptr<const MpiGroup>& group() const { return group_; }
+  const std::shared_ptr<const mpi::Group>& group() const { return group_; }
 
  private:
   friend class Session;
-  explicit Communicator(std::shared_ptr<const MpiGroup> group) : group_(std::move(group)) {}
+  explicit Communicator(std::shared_ptr<const mpi::Group> group) : group_(std::move(group)) {}
   static Communicator of_all_ranks(const std::string& host);  ///< MPI must have been started
 
-  std::shared_ptr<const MpiGroup> group_;
+  std::shared_ptr<const mpi::Group> group_;
   std::vector<std::byte> addends_;  ///< of all ranks
 };
 

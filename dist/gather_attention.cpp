@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
-namespace memring {
+namespace memring::over_ranks {
 namespace {
 
 Shape with_rows(ConstView<> x, int64_t rows) { return {x.dim(0), x.dim(1), rows, x.dim(3)}; }
@@ -79,4 +79,4 @@ void GatherAttention::backward(Queue& queue, View<> dq, ConstView<> d_o, ConstVi
                                 all_lse.reshaped({lse.dim(0), lse.dim(1), plan_.rows()}), all_q, layout_, spans);
 }
 
-}  // namespace memring
+}  // namespace memring::over_ranks

@@ -9,7 +9,7 @@
 
 #include "dist/token_attention.h"
 
-namespace memring {
+namespace memring::over_ranks {
 
 /// A query's sums run over keys in their order, those of a key over heads and queries in theirs, one after the other:
 /// LocalAttention's bits do not depend on which other rows a call holds. So forward takes own queries and all keys;
@@ -37,4 +37,4 @@ class GatherAttention final : public TokenAttention {
   std::vector<Row> layout_;
 };
 
-}  // namespace memring
+}  // namespace memring::over_ranks

@@ -23,7 +23,7 @@ class LaneRank {
   /// As far as the compute queue goes; whether it has moved.
   bool compute() {
     const int64_t before = compute_;
-    for (const Action* action; (action = at(compute_)); ++compute_) {
+    for (const Action* action; (action = action_at(compute_)); ++compute_) {
       if (in_lane(*action)) started_[{action->kind, action->slot}] = compute_;
       if (action->verb == Verb::Wait && started_[{action->kind, action->slot}] >= lane_) break;
     }
@@ -36,25 +36,25 @@ class LaneRank {
     return compute_ > lane_ ? action : nullptr;
   }
   void complete() { ++lane_; }
-  bool done() { return !at(compute_) && !next_in_lane(); }
+  bool done() { return !action_at(compute_) && !next_in_lane(); }
 
   std::string standing() {
     const auto text = [](const Action* action) { return action ? describe(*action) : "its end"; };
-    return fmt::format("the lane at {}, the rest at {}", text(next_in_lane()), text(at(compute_)));
+    return fmt::format("the lane at {}, the rest at {}", text(next_in_lane()), text(action_at(compute_)));
   }
 
  private:
-  const Action* at(int64_t index) {
+  const Action* action_at(int64_t index) {
     while (index - base_ >= std::ssize(actions_) && !ended_) {
-      std::vector<Action> window;
-      ended_ = !source_(window);
-      actions_.insert(actions_.end(), window.begin(), window.end());
+      std::vector<Action> more;
+      ended_ = !source_(more);
+      actions_.insert(actions_.end(), more.begin(), more.end());
     }
     return index - base_ < std::ssize(actions_) ? &actions_[static_cast<size_t>(index - base_)] : nullptr;
   }
   const Action* next_in_lane() {
-    const Action* action = at(lane_);
-    for (; action && !in_lane(*action); action = at(lane_)) ++lane_;
+    const Action* action = action_at(lane_);
+    for (; action && !in_lane(*action); action = action_at(lane_)) ++lane_;
     return action;
   }
   void forget() {

@@ -1,5 +1,4 @@
 // Replays schedules as a device with one lane of messages a rank would: what may run ahead there, and what deadlocks.
-// Private to schedule_validator.cpp.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

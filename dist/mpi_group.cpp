@@ -3,7 +3,7 @@
 
 #include <exception>
 
-namespace memring {
+namespace memring::mpi {
 namespace {
 
 template <class T>
@@ -16,14 +16,14 @@ void add(std::byte* sum, const std::byte* other, int64_t bytes) {
 
 }  // namespace
 
-MpiGroup::~MpiGroup() {
+Group::~Group() {
   if (!owned || std::uncaught_exceptions() > 0) return;
   int finalized = 0;
   MPI_Finalized(&finalized);
   if (!finalized) MPI_Comm_free(&comm);
 }
 
-void MpiGroup::take(MPI_Comm taken, bool is_owned) {
+void Group::take(MPI_Comm taken, bool is_owned) {
   comm = taken;
   owned = is_owned;
   MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN);
@@ -31,7 +31,7 @@ void MpiGroup::take(MPI_Comm taken, bool is_owned) {
   require(MPI_Comm_size(comm, &size), "size query");
 }
 
-void MpiGroup::fail(const char* operation, int64_t bytes, int peer, const std::string& finding) const {
+void Group::fail(const char* operation, int64_t bytes, int peer, const std::string& finding) const {
   throw Error(ExitCode::Internal,
               fmt::format("MPI {}{}{} failed on rank {} of {} of \"{}\" ({}): {}", operation,
                           bytes < 0 ? "" : fmt::format(" of {} bytes", bytes),
@@ -39,7 +39,7 @@ void MpiGroup::fail(const char* operation, int64_t bytes, int peer, const std::s
               "If another rank's message came first, start there; otherwise look at that host and the network.");
 }
 
-void MpiGroup::require(int code, const char* operation, int64_t bytes, int peer) const {
+void Group::require(int code, const char* operation, int64_t bytes, int peer) const {
   if (code == MPI_SUCCESS) return;
   char text[MPI_MAX_ERROR_STRING] = "";
   int length = 0;
@@ -62,4 +62,4 @@ Add add_of(DType dtype) {
   }
 }
 
-}  // namespace memring
+}  // namespace memring::mpi

@@ -1,4 +1,4 @@
-// MpiGroup: the MPI communicator of a group of ranks, and how a failure in it is told.
+// Group: the MPI communicator of a group of ranks, and how a failure in it is told.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -10,18 +10,18 @@
 
 #include "base/view.h"
 
-namespace memring {
+namespace memring::mpi {
 
-struct MpiGroup {
+struct Group {
   MPI_Comm comm = MPI_COMM_NULL;  ///< null in a group of one, which sends nothing
   bool owned = false;
   int rank = 0, size = 1;
   std::string name, host;
 
-  MpiGroup() = default;
-  MpiGroup(const MpiGroup&) = delete;
-  MpiGroup& operator=(const MpiGroup&) = delete;
-  ~MpiGroup();
+  Group() = default;
+  Group(const Group&) = delete;
+  Group& operator=(const Group&) = delete;
+  ~Group();
 
   /// Takes a communicator, which it frees at its end if it is `owned`.
   void take(MPI_Comm, bool owned);
@@ -38,4 +38,4 @@ Add add_of(DType);
 
 inline std::byte* bytes_at(View<> view) { return static_cast<std::byte*>(view.data()); }
 
-}  // namespace memring
+}  // namespace memring::mpi

@@ -7,10 +7,10 @@
 
 #include "base/profile.h"
 
-namespace memring {
+namespace memring::mpi {
 
 // Chunk by chunk: Open MPI 4.1's MPI_Waitall spins for ever on a request that had failed before the call.
-bool MpiMessage::advance(bool block) {
+bool Message::advance(bool block) {
   while (!completed()) {
     MPI_Status status;
     int finished = 1, count = 0;
@@ -25,46 +25,46 @@ bool MpiMessage::advance(bool block) {
   return true;
 }
 
-void MpiMessage::verify() const {
-  const MpiGroup& group = all_.group();
+void Message::verify() const {
+  const Group& group = all_.group();
   group.require(code_, operation(), bytes_, peer_);
   if (receives_ && arrived_ != bytes_)
     group.fail(operation(), bytes_, peer_, fmt::format("a message of {} bytes came", arrived_));
 }
 
-bool MpiMessage::test() {
+bool Message::test() {
   if (!advance(false)) return false;
   verify();
   return true;
 }
 
-void MpiMessage::wait() {
+void Message::wait() {
   advance(true);
   verify();
 }
 
-void MpiMessage::join(Queue& queue) {
+void Message::join(Queue& queue) {
   const Timed timed(queue, "waiting for a rank", 0);
   wait();
 }
 
-MpiMessage::~MpiMessage() {
+Message::~Message() {
   if (completed()) return;
   if (std::uncaught_exceptions() == 0) advance(true);
   std::erase(all_.in_flight_, this);
 }
 
-MpiMessages::MpiMessages(std::shared_ptr<const MpiGroup> group, int64_t message_bytes)
+InFlight::InFlight(std::shared_ptr<const Group> group, int64_t message_bytes)
     : group_(std::move(group)), most_bytes_(message_bytes) {
   check(message_bytes > 0 && message_bytes <= kMostMessageBytes,
         fmt::format("a message limit of {} bytes is not in 1..{}", message_bytes, kMostMessageBytes));
 }
 
-std::unique_ptr<MpiMessage> MpiMessages::start(bool receives, std::byte* data, int64_t bytes, int peer, int tag) {
+std::unique_ptr<Message> InFlight::start(bool receives, std::byte* data, int64_t bytes, int peer, int tag) {
   if (peer < 0 || peer >= group_->size || peer == group_->rank)
     throw ShapeError(
         fmt::format("rank {} of {} of \"{}\" has no peer {}", group_->rank, group_->size, group_->name, peer));
-  std::unique_ptr<MpiMessage> message(new MpiMessage(*this, receives, bytes, peer));
+  std::unique_ptr<Message> message(new Message(*this, receives, bytes, peer));
   // An empty view is one empty message: every receive has its send.
   message->chunks_.resize(static_cast<size_t>(std::max<int64_t>(1, (bytes + most_bytes_ - 1) / most_bytes_)),
                           MPI_REQUEST_NULL);
@@ -80,18 +80,18 @@ std::unique_ptr<MpiMessage> MpiMessages::start(bool receives, std::byte* data, i
   return message;
 }
 
-std::unique_ptr<MpiMessage> MpiMessages::send(const std::byte* data, int64_t bytes, int peer, int tag) {
+std::unique_ptr<Message> InFlight::send(const std::byte* data, int64_t bytes, int peer, int tag) {
   return start(false, const_cast<std::byte*>(data), bytes, peer, tag);  // MPI only reads what it sends
 }
 
-std::unique_ptr<MpiMessage> MpiMessages::receive(std::byte* data, int64_t bytes, int peer, int tag) {
+std::unique_ptr<Message> InFlight::receive(std::byte* data, int64_t bytes, int peer, int tag) {
   return start(true, data, bytes, peer, tag);
 }
 
-void MpiMessages::progress() {
+void InFlight::progress() {
   // Testing a finished message moves nothing, so go on to the first one that is still under way.
   while (!in_flight_.empty() && in_flight_.front()->advance(false)) {
   }
 }
 
-}  // namespace memring
+}  // namespace memring::mpi

@@ -1,4 +1,4 @@
-// MpiMessages: the messages of a transport that MPI has in flight.
+// InFlight: the messages of a transport that MPI has in flight.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -8,31 +8,31 @@
 #include "dist/mpi_group.h"
 #include "dist/transport.h"
 
-namespace memring {
+namespace memring::mpi {
 
-class MpiMessages;
+class InFlight;
 
 /// One message, in chunks.
-class MpiMessage final : public Transfer::UnderWay {
+class Message final : public Transfer::UnderWay {
  public:
-  ~MpiMessage() override;
-  MpiMessage(const MpiMessage&) = delete;
-  MpiMessage& operator=(const MpiMessage&) = delete;
+  ~Message() override;
+  Message(const Message&) = delete;
+  Message& operator=(const Message&) = delete;
 
   bool test();  ///< lets MPI make progress; true when completed
   void wait();
   void join(Queue&) override;
 
  private:
-  friend class MpiMessages;
-  MpiMessage(MpiMessages& all, bool receives, int64_t bytes, int peer)
+  friend class InFlight;
+  Message(InFlight& all, bool receives, int64_t bytes, int peer)
       : all_(all), receives_(receives), bytes_(bytes), peer_(peer) {}
   bool completed() const { return done_ == chunks_.size() || code_ != MPI_SUCCESS; }
   bool advance(bool block);  ///< true when completed, with or without success
   void verify() const;
   const char* operation() const { return receives_ ? "receive" : "send"; }
 
-  MpiMessages& all_;
+  InFlight& all_;
   bool receives_;
   int64_t bytes_;
   int peer_;
@@ -43,23 +43,23 @@ class MpiMessage final : public Transfer::UnderWay {
 };
 
 /// Must outlive its messages.
-class MpiMessages {
+class InFlight {
  public:
-  MpiMessages(std::shared_ptr<const MpiGroup> group, int64_t message_bytes);
+  InFlight(std::shared_ptr<const Group> group, int64_t message_bytes);
 
-  std::unique_ptr<MpiMessage> send(const std::byte* data, int64_t bytes, int peer, int tag);
-  std::unique_ptr<MpiMessage> receive(std::byte* data, int64_t bytes, int peer, int tag);
+  std::unique_ptr<Message> send(const std::byte* data, int64_t bytes, int peer, int tag);
+  std::unique_ptr<Message> receive(std::byte* data, int64_t bytes, int peer, int tag);
   void progress();  ///< errors come when a message is waited for
-  const MpiGroup& group() const { return *group_; }
+  const Group& group() const { return *group_; }
   int64_t most_bytes() const { return most_bytes_; }  ///< of what MPI is handed at a time
 
  private:
-  friend class MpiMessage;
-  std::unique_ptr<MpiMessage> start(bool receives, std::byte* data, int64_t bytes, int peer, int tag);
+  friend class Message;
+  std::unique_ptr<Message> start(bool receives, std::byte* data, int64_t bytes, int peer, int tag);
 
-  std::shared_ptr<const MpiGroup> group_;
+  std::shared_ptr<const Group> group_;
   int64_t most_bytes_;
-  std::vector<MpiMessage*> in_flight_;
+  std::vector<Message*> in_flight_;
 };
 
-}  // namespace memring
+}  // namespace memring::mpi

@@ -12,6 +12,8 @@
 namespace memring {
 namespace {
 
+using mpi::Add, mpi::RingTransfer, mpi::add_of, mpi::bytes_at;
+
 constexpr int64_t kGatherBytes = 256 << 10;  // over all ranks: below, one all-gather beats the ring's 2 (n - 1) hops
 
 void check_tag(int tag) {
@@ -101,7 +103,7 @@ class MpiTransport final : public Transport {
   }
 
   Communicator group_;
-  MpiMessages messages_;
+  mpi::InFlight messages_;
   std::deque<Turn*> turns_;          ///< the first is under way
   std::vector<std::byte> arrivals_;  ///< of its pieces
 };

@@ -104,8 +104,8 @@ Verb Precedence::rows_from(int32_t segment) const {
 
 Waits Precedence::waits_of(const CellRun& run) const {
   Waits waits;
-  const auto wait_for = [&](Verb verb, int32_t segment, int32_t at, Takes takes) {
-    waits.add({{verb, run.pass, segment, at}, takes});
+  const auto wait_for = [&](Verb verb, int32_t segment, int32_t level, Takes takes) {
+    waits.add({{verb, run.pass, segment, level}, takes});
   };
   const int32_t segment = run.segment;
   if (const int32_t before = number(run) - 1; before >= 0)
@@ -115,22 +115,22 @@ Waits Precedence::waits_of(const CellRun& run) const {
 
   switch (run.verb) {
     case Verb::Forward:
-      if (state_crosses(segment)) wait_for(Verb::Forward, segment - 1, run.at, Takes::State);
+      if (state_crosses(segment)) wait_for(Verb::Forward, segment - 1, run.level, Takes::State);
       break;
     case Verb::Rebuild:
       if (!state_crosses(segment)) break;
       if (const Window w = window_of(segment); segment == group_begin(w, group(w, segment)))
-        wait_for(Verb::Forward, segment, run.at, Takes::State);
+        wait_for(Verb::Forward, segment, run.level, Takes::State);
       else
-        wait_for(Verb::Rebuild, segment - 1, run.at, Takes::State);
+        wait_for(Verb::Rebuild, segment - 1, run.level, Takes::State);
       break;
     case Verb::Recompute:
       if (!state_crosses(segment)) break;
-      wait_for(runs(Verb::Rebuild, segment) ? Verb::Rebuild : Verb::Forward, segment, run.at, Takes::State);
+      wait_for(runs(Verb::Rebuild, segment) ? Verb::Rebuild : Verb::Forward, segment, run.level, Takes::State);
       break;
     default:
       if (number(run) == 0) waits.add({last_run(rows_from(segment), segment), Takes::Rows});
-      if (adjoint_crosses(segment + 1)) wait_for(Verb::Backward, segment + 1, run.at, Takes::Adjoint);
+      if (adjoint_crosses(segment + 1)) wait_for(Verb::Backward, segment + 1, run.level, Takes::Adjoint);
   }
   return waits;
 }
@@ -181,7 +181,7 @@ std::optional<CellRun> Precedence::reader_of(const CellRun& writer, Takes takes)
 
 std::optional<CellRun> Precedence::later_reader(const CellRun& run) const {
   for (const Verb verb : {Verb::Rebuild, Verb::Recompute}) {
-    const CellRun later{verb, run.pass, run.segment, run.at};
+    const CellRun later{verb, run.pass, run.segment, run.level};
     if (runs(verb, run.segment) && waits_of(later).contain({run, Takes::State})) return later;
   }
   return std::nullopt;
@@ -189,14 +189,14 @@ std::optional<CellRun> Precedence::later_reader(const CellRun& run) const {
 
 int64_t Precedence::chain_from(const CellRun& run) const {
   const int64_t segments = extent_.segments, segment = run.segment, depth = this->depth();
-  if (!chained_ || !policy_.backward) return segments - segment + depth - 1 - run.at;
+  if (!chained_ || !policy_.backward) return segments - segment + depth - 1 - run.level;
   const int64_t forward = cost(Verb::Forward), backward = cost(Verb::Backward);
   const Window w = window_of(run.segment);
   const int64_t later_windows = (segments - w.end) * (forward + backward);
-  if (run.verb == Verb::Backward) return (segment - w.begin + run.at + 1) * backward + later_windows;
+  if (run.verb == Verb::Backward) return (segment - w.begin + run.level + 1) * backward + later_windows;
   if (run.verb == Verb::Recompute)
-    return (depth - run.at) * forward + (segment - w.begin + depth) * backward + later_windows;
-  return (w.end - segment + depth - 1 - run.at) * forward + (w.end - w.begin + depth - 1) * backward + later_windows;
+    return (depth - run.level) * forward + (segment - w.begin + depth) * backward + later_windows;
+  return (w.end - segment + depth - 1 - run.level) * forward + (w.end - w.begin + depth - 1) * backward + later_windows;
 }
 
 }  // namespace memring::scheduling

@@ -1,6 +1,6 @@
 // Which work on a cell waits for which: the precedence constraints of every dependency (DESIGN.md, section 1), as data.
 // The order of the cells, the slots and the validator all ask here, so a new dependency adds its rules here and nowhere
-// else. Private to dist/schedule*, cell_order and rank_actions.
+// else.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -24,7 +24,7 @@ struct Window {
 struct CellRun {
   Verb verb = Verb::Forward;
   Pass pass = Pass::Decode;
-  int32_t segment = 0, at = 0;  ///< `at`: number of the cell in the segment's depth
+  int32_t segment = 0, level = 0;  ///< `level`: number of the cell in the segment's depth, from the bottom
   bool operator==(const CellRun&) const = default;
 };
 
@@ -85,7 +85,7 @@ class Precedence {
 
   int32_t rank_of(int32_t segment) const { return segment % ranks_; }
   /// How many runs of its sweep over the segment come before this one: a sweep climbs, and goes back down.
-  int32_t number(const CellRun& run) const { return run.verb == Verb::Backward ? depth() - 1 - run.at : run.at; }
+  int32_t number(const CellRun& run) const { return run.verb == Verb::Backward ? depth() - 1 - run.level : run.level; }
   /// The run with this number.
   CellRun run(Verb verb, Pass pass, int32_t segment, int32_t number) const {
     return {verb, pass, segment, verb == Verb::Backward ? depth() - 1 - number : number};

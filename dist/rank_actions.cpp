@@ -9,7 +9,7 @@
 namespace memring::scheduling {
 namespace {
 
-constexpr size_t kWindow = 256;  ///< actions that next_window collects before it returns
+constexpr size_t kActionsAtOnce = 256;  ///< actions that next_actions collects before it returns
 
 Action reduce(const Cell& part) { return {.verb = Verb::Reduce, .cell = {.layer = part.layer, .layers = part.layers}}; }
 
@@ -26,12 +26,12 @@ RankActions::RankActions(const Precedence& rules, int32_t rank) : rules_(&rules)
       {.kept = {}, .states = {}, .rows = {}, .next_states = none, .next_rebuilt = none, .next_adjoints = none});
   const auto runs = static_cast<int64_t>(rules.passes().size()) * rules.extent().segments * rules.extent().streams;
   backward_left_.assign(depth, runs);
-  for (int32_t at = rules.depth() - 1; at >= 0 && runs == 0 && rules.policy().backward; --at)
-    complete_.push_back(rules.extent().cell(0, 0, at));  // nothing to wait for
+  for (int32_t level = rules.depth() - 1; level >= 0 && runs == 0 && rules.policy().backward; --level)
+    complete_.push_back(rules.extent().cell(0, 0, level));  // nothing to wait for
 }
 
 Cell RankActions::cell_of(const CellTask& t) const {
-  return rules_->extent().cell(t.stream, t.run.segment, t.run.at, t.run.pass);
+  return rules_->extent().cell(t.stream, t.run.segment, t.run.level, t.run.pass);
 }
 
 /// The number of the segment's window among those under way, in all streams.
@@ -56,7 +56,7 @@ Action RankActions::message(Verb verb, const CellTask& t, const CellRun& reader,
                             int32_t peer) const {
   const auto passes = static_cast<int32_t>(rules_->passes().size());
   const int32_t flight = static_cast<int32_t>(this->flight(t.place, reader.segment));
-  const int32_t cell = (flight * passes + static_cast<int32_t>(reader.pass)) * rules_->depth() + reader.at;
+  const int32_t cell = (flight * passes + static_cast<int32_t>(reader.pass)) * rules_->depth() + reader.level;
   const int32_t sweep = reader.verb == Verb::Backward ? 2 : reader.verb == Verb::Rebuild ? 1 : 0;
   return {.verb = verb, .cell = cell_of(t), .kind = kind, .slot = slot, .peer = peer, .tag = kSentKinds * cell + sweep};
 }
@@ -86,7 +86,7 @@ std::vector<int32_t>& RankActions::handed_over(Holdings& reader, Verb verb) cons
 void RankActions::hand_over(std::vector<Action>& out, const CellTask& t, const CellRun& reader, SlotKind kind,
                             int32_t slot) {
   if (alone()) {
-    handed_over(held(t.place, reader.segment), reader.verb)[reader.at] = slot;
+    handed_over(held(t.place, reader.segment), reader.verb)[reader.level] = slot;
     return;
   }
   unsent_.push_back({message(Verb::Send, t, reader, kind, slot, rules_->rank_of(reader.segment)), reader, t.place});
@@ -115,11 +115,11 @@ int32_t RankActions::take(std::vector<Action>& out, const CellTask& t, Takes tak
   Holdings& mine = held(t.place, t.run.segment);
   if (wait->run.segment == t.run.segment) {  // kept here
     auto& stack = t.run.verb == Verb::Rebuild ? mine.kept : mine.states;
-    const int32_t slot = stack.back()[t.run.at];
+    const int32_t slot = stack.back()[t.run.level];
     if (ends_segment(t)) stack.pop_back();
     return slot;
   }
-  if (alone()) return std::exchange(handed_over(mine, t.run.verb)[t.run.at], kNoSlot);
+  if (alone()) return std::exchange(handed_over(mine, t.run.verb)[t.run.level], kNoSlot);
   out.push_back(arrival(Verb::Wait, t, *wait, received_));
   return received_;
 }
@@ -133,8 +133,8 @@ void RankActions::emit_forward(std::vector<Action>& out, const CellTask& t) {
   const bool final_state = rules_->policy().final_state && rules_->writes_final_state(t.run);
   const int32_t in = take(out, t, Takes::State);
   const int32_t state = reader || final_state ? table(SlotKind::State).take() : kNoSlot;
-  if (t.run.at == 0 && save) mine.rows.push_back(table(SlotKind::Saved).take());
-  if (t.run.at == 0 && !save) mine.forward = table(SlotKind::Hidden).take();
+  if (t.run.level == 0 && save) mine.rows.push_back(table(SlotKind::Saved).take());
+  if (t.run.level == 0 && !save) mine.forward = table(SlotKind::Hidden).take();
   out.push_back({.verb = t.run.verb,
                  .cell = cell,
                  .in = in,
@@ -148,14 +148,14 @@ void RankActions::emit_forward(std::vector<Action>& out, const CellTask& t) {
   if (ends_segment(t) && !save) emit_free(out, cell, SlotKind::Hidden, mine.forward);
   if (!later) return emit_free(out, cell, SlotKind::State, in);
   auto& stack = later->verb == Verb::Rebuild ? mine.kept : mine.states;
-  if (t.run.at == 0) stack.emplace_back();
+  if (t.run.level == 0) stack.emplace_back();
   stack.back().push_back(in);
 }
 
 void RankActions::emit_recompute(std::vector<Action>& out, const CellTask& t) {
   Holdings& mine = held(t.place, t.run.segment);
   const Cell cell = cell_of(t);
-  if (t.run.at == 0) mine.rows.push_back(table(SlotKind::Saved).take());
+  if (t.run.level == 0) mine.rows.push_back(table(SlotKind::Saved).take());
   const int32_t in = take(out, t, Takes::State);
   out.push_back({.verb = Verb::Recompute, .cell = cell, .in = in, .saved = mine.rows.back()});
   emit_free(out, cell, SlotKind::State, in);
@@ -182,7 +182,7 @@ void RankActions::emit_backward(std::vector<Action>& out, const CellTask& t) {
   }
   if (reader) hand_over(out, t, *reader, SlotKind::Adjoint, adjoint);
   emit_free(out, cell, SlotKind::Adjoint, in);
-  if (t.run.at > 0) return;
+  if (t.run.level > 0) return;
   emit_free(out, cell, SlotKind::Hidden, mine.backward);
   emit_free(out, cell, SlotKind::Saved, mine.rows.back());
   mine.rows.pop_back();
@@ -215,7 +215,7 @@ void RankActions::settle(std::vector<Action>& out, const F& ended) {
 
 /// Whether it is the last backward of its layers on all ranks. (No adjoint leaves it: it begins a window.)
 bool RankActions::completes_layers(const CellTask& t) {
-  return t.run.verb == Verb::Backward && --backward_left_[static_cast<size_t>(t.run.at)] == 0;
+  return t.run.verb == Verb::Backward && --backward_left_[static_cast<size_t>(t.run.level)] == 0;
 }
 
 /// From the top down.
@@ -285,10 +285,10 @@ void RankActions::end(std::vector<Action>& out) {
   emit_reduces(out);
 }
 
-bool RankActions::next_window(std::vector<Action>& out, CellOrder& order) {
+bool RankActions::next_actions(std::vector<Action>& out, CellOrder& order) {
   out.clear();
-  for (CellTask next; out.size() < kWindow && order.next(next);) follow(out, next, order);
-  if (out.size() < kWindow) end(out);
+  for (CellTask next; out.size() < kActionsAtOnce && order.next(next);) follow(out, next, order);
+  if (out.size() < kActionsAtOnce) end(out);
   return !out.empty();
 }
 

@@ -1,5 +1,4 @@
-// Turns the order of the cells into one rank's actions: slots, messages and frees around each cell. Private to
-// dist/schedule.
+// Turns the order of the cells into one rank's actions: slots, messages and frees around each cell.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -33,8 +32,8 @@ class RankActions {
  public:
   RankActions(const Precedence&, int32_t rank);  ///< the rules must stay
 
-  /// As Schedule::next_window. `order`: the rank's own, from its start.
-  bool next_window(std::vector<Action>& out, CellOrder& order);
+  /// As Schedule::next_actions. `order`: the rank's own, from its start.
+  bool next_actions(std::vector<Action>& out, CellOrder& order);
   /// One task of the order, which all ranks may share, and what is left behind the last one.
   void follow(std::vector<Action>& out, const CellTask& next, CellOrder& order);
   void end(std::vector<Action>& out);
@@ -65,7 +64,7 @@ class RankActions {
   size_t flight(int32_t place, int32_t segment) const;
   Holdings& held(int32_t place, int32_t segment);
   bool alone() const { return rules_->ranks() == 1; }
-  bool ends_segment(const CellTask& t) const { return t.run.at + 1 == rules_->depth(); }
+  bool ends_segment(const CellTask& t) const { return t.run.level + 1 == rules_->depth(); }
 
   Action message(Verb, const CellTask&, const CellRun& reader, SlotKind, int32_t slot, int32_t peer) const;
   Action arrival(Verb, const CellTask&, const Wait&, int32_t slot) const;

@@ -6,7 +6,7 @@
 
 #include "kernels/elementwise/elementwise.h"
 
-namespace memring {
+namespace memring::over_ranks {
 namespace {
 
 constexpr int kKeysTag = 0, kGradientTag = 1;
@@ -24,7 +24,7 @@ class Buffers {
   Buffers(Arena& arena, DType dtype, Shape keys, int64_t most_rows) : dtype_(dtype), keys_(keys) {
     for (View<>& buffer : buffers_) buffer = arena.take(dtype, {2 * keys[0] * keys[1] * most_rows * keys[3]});
   }
-  Block at(int hop, int64_t rows) const {
+  Block block(int hop, int64_t rows) const {
     return {View<>(buffers_[hop % 2].data(), dtype_, {2, keys_[0], keys_[1], rows, keys_[3]})};
   }
 
@@ -37,13 +37,14 @@ class Buffers {
 /// What a call takes from the arena.
 struct RingBuffers {
   Buffers keys;
-  std::optional<Buffers> own, others;  // backward: gradients of own keys as they arrive, of others' as they leave
+  std::optional<Buffers> own_gradients,
+      others_gradients;  // backward: gradients of own keys as they arrive, of others' as they leave
 
   static RingBuffers carve(Arena& arena, DType dtype, Shape keys, int64_t most_rows, bool backward) {
     RingBuffers b{Buffers(arena, dtype, keys, most_rows), {}, {}};
     if (!backward) return b;
-    b.own.emplace(arena, dtype, keys, most_rows);
-    b.others.emplace(arena, dtype, keys, most_rows);
+    b.own_gradients.emplace(arena, dtype, keys, most_rows);
+    b.others_gradients.emplace(arena, dtype, keys, most_rows);
     return b;
   }
 };
@@ -72,7 +73,7 @@ class RingAttention::KeyRing {
   }
 
  private:
-  Block block(int hop) const { return buffers_.at(hop, plan_.count(plan_.owner(token_.rank(), hop))); }
+  Block block(int hop) const { return buffers_.block(hop, plan_.count(plan_.owner(token_.rank(), hop))); }
   void exchange() {
     if (hop_ + 1 >= plan_.ranks()) return;
     const View<> next = block(hop_ + 1).all, here = block(hop_).all;
@@ -136,7 +137,7 @@ void RingAttention::backward(Queue& queue, View<> dq, ConstView<> d_o, ConstView
   Transfer sent[2], received[2];
   const auto add_received = [&](int hop) {
     wait(queue, received[hop % 2], plan_.reader(token_.rank(), hop));
-    const Block part = buffers.own->at(hop, mine.k.dim(2));
+    const Block part = buffers.own_gradients->block(hop, mine.k.dim(2));
     if (part.all.size() == 0) return;
     Elementwise::add(queue, mine.dk, mine.dk, part.k());
     Elementwise::add(queue, mine.dv, mine.dv, part.v());
@@ -147,10 +148,10 @@ void RingAttention::backward(Queue& queue, View<> dq, ConstView<> d_o, ConstView
       LocalAttention::backward_part(queue, dq, Write::Overwrite, d_o, o, lse, q, rows, spans);
       continue;
     }
-    const Block part = buffers.own->at(hop, mine.k.dim(2));
+    const Block part = buffers.own_gradients->block(hop, mine.k.dim(2));
     if (part.all.size() > 0)
       received[hop % 2] = token_.receive(queue, part.all, plan_.reader(token_.rank(), hop), kGradientTag);
-    const Block block = ring.current(), gradient = buffers.others->at(hop, block.all.dim(3));
+    const Block block = ring.current(), gradient = buffers.others_gradients->block(hop, block.all.dim(3));
     wait(queue, sent[hop % 2], plan_.owner(token_.rank(), hop - 2));
     Elementwise::fill(queue, gradient.all, 0);
     const KeySpan theirs{.k = block.k(),
@@ -167,4 +168,4 @@ void RingAttention::backward(Queue& queue, View<> dq, ConstView<> d_o, ConstView
     wait(queue, sent[hop % 2], plan_.owner(token_.rank(), hop));
 }
 
-}  // namespace memring
+}  // namespace memring::over_ranks

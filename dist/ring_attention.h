@@ -7,7 +7,7 @@
 
 #include "dist/token_attention.h"
 
-namespace memring {
+namespace memring::over_ranks {
 
 /// Forward sends the keys and values of all heads as one message a hop, R - 1 of them; the next one travels while this
 /// one is computed on. Backward sends them round again, and the gradient of each block straight back to its owner,
@@ -36,4 +36,4 @@ class RingAttention final : public TokenAttention {
   std::vector<std::vector<Row>> rows_;  ///< by rank
 };
 
-}  // namespace memring
+}  // namespace memring::over_ranks

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 
-namespace memring {
+namespace memring::mpi {
 
-RingTransfer::RingTransfer(MpiMessages& messages, std::vector<std::byte>& arrivals, std::byte* data, int64_t element,
+RingTransfer::RingTransfer(InFlight& messages, std::vector<std::byte>& arrivals, std::byte* data, int64_t element,
                            std::span<const int64_t> bounds, int first, Add add)
     : messages_(messages),
       add_(add),
@@ -25,7 +25,7 @@ RingTransfer::RingTransfer(MpiMessages& messages, std::vector<std::byte>& arriva
 
 // Whatever completes, the next arrival or the oldest send, lets something new start.
 bool RingTransfer::advance() {
-  const MpiGroup& group = messages_.group();
+  const Group& group = messages_.group();
   const int left = (group.rank + group.size - 1) % group.size, right = (group.rank + 1) % group.size;
   const size_t room = add_ && posted_ < pieces_.size() ? kDepth * static_cast<size_t>(piece_bytes_) : 0;
   if (arrivals_.size() < room) arrivals_.resize(room);
@@ -49,4 +49,4 @@ bool RingTransfer::advance() {
   return received_ == pieces_.size() && delivered_ == sends_;
 }
 
-}  // namespace memring
+}  // namespace memring::mpi

@@ -13,7 +13,7 @@
 
 #include "dist/mpi_messages.h"
 
-namespace memring {
+namespace memring::mpi {
 
 /// Each rank walks the shards first, first - 1, ... down the ring: it sends the first n - 1 of them to its right
 /// neighbour and receives the last n - 1 from its left one. Cut into pieces this is one list, of which piece i may be
@@ -22,7 +22,7 @@ namespace memring {
 /// they may use the same `arrivals`.
 class RingTransfer {
  public:
-  RingTransfer(MpiMessages&, std::vector<std::byte>& arrivals, std::byte* data, int64_t element,
+  RingTransfer(InFlight&, std::vector<std::byte>& arrivals, std::byte* data, int64_t element,
                std::span<const int64_t> bounds, int first, Add add);
 
   bool advance();  ///< does what can be done now; true when all is done
@@ -40,7 +40,7 @@ class RingTransfer {
     return add_ ? arrivals_.data() + static_cast<int64_t>(piece % kDepth) * piece_bytes_ : pieces_[piece].data;
   }
 
-  MpiMessages& messages_;
+  InFlight& messages_;
   Add add_;
   int64_t piece_bytes_;
   std::vector<Piece> pieces_;
@@ -48,7 +48,7 @@ class RingTransfer {
   /// started before the other two, sends completed before `delivered_`.
   size_t received_ = 0, sends_ = 0, posted_ = 0, sent_ = 0, delivered_ = 0;
   std::vector<std::byte>& arrivals_;
-  std::array<std::unique_ptr<MpiMessage>, kDepth> receiving_, sending_;
+  std::array<std::unique_ptr<Message>, kDepth> receiving_, sending_;
 };
 
-}  // namespace memring
+}  // namespace memring::mpi

@@ -82,11 +82,11 @@ struct Schedule::Simulation {
   RankActions actions;
   std::optional<ScheduleNeeds> needs;  ///< of this rank
 
-  Simulation(Precedence rules_of_all, std::vector<bool> closed_boundaries, MeshShape shape, MeshCoord place)
+  Simulation(Precedence rules_of_all, std::vector<bool> closed_boundaries, MeshShape shape, MeshCoord coordinate)
       : rules(std::move(rules_of_all)),
         closed(std::move(closed_boundaries)),
         mesh(shape),
-        coord(place),
+        coord(coordinate),
         order(rules),
         actions(rules, coord.segment) {}
 
@@ -117,8 +117,8 @@ Schedule Schedule::derive(Dependency dependency, Extent extent, std::vector<bool
 }
 
 ScheduleNeeds Schedule::needs_of_all() const { return needs_of(simulation_->rules, {0, simulation_->mesh.segment}); }
-bool Schedule::next_window(std::vector<Action>& out) {
-  return simulation_->actions.next_window(out, simulation_->order);
+bool Schedule::next_actions(std::vector<Action>& out) {
+  return simulation_->actions.next_actions(out, simulation_->order);
 }
 void Schedule::restart() { simulation_->restart(); }
 int32_t Schedule::slots(SlotKind kind) const { return slots()[static_cast<size_t>(kind)]; }
@@ -142,9 +142,9 @@ const char* name_of(SlotKind kind) {
   return kNames[static_cast<int>(kind)];
 }
 
-Cell Extent::cell(int32_t stream, int32_t segment, int32_t at, Pass pass) const {
-  const Range own = part_of(layers, depth, at);
-  const int64_t begin = at == 0 ? -1 : own.begin, end = at + 1 == depth ? layers + 1 : own.end;
+Cell Extent::cell(int32_t stream, int32_t segment, int32_t level, Pass pass) const {
+  const Range own = part_of(layers, depth, level);
+  const int64_t begin = level == 0 ? -1 : own.begin, end = level + 1 == depth ? layers + 1 : own.end;
   return {.stream = stream,
           .segment = segment,
           .layer = static_cast<int16_t>(begin),
@@ -153,8 +153,8 @@ Cell Extent::cell(int32_t stream, int32_t segment, int32_t at, Pass pass) const 
 }
 
 Cell Extent::whole(const Cell& part) const {
-  for (int32_t at = depth - 1; at > 0; --at)
-    if (const Cell whole = cell(part.stream, part.segment, at, part.pass); part.layer >= whole.layer) return whole;
+  for (int32_t level = depth - 1; level > 0; --level)
+    if (const Cell whole = cell(part.stream, part.segment, level, part.pass); part.layer >= whole.layer) return whole;
   return cell(part.stream, part.segment, 0, part.pass);
 }
 

@@ -62,8 +62,8 @@ struct Extent {
   int32_t streams = 1, segments = 1, layers = 1;
   int32_t depth = 1;  ///< cells into which the layers of a segment are cut
 
-  /// Number `at` of them, from the bottom. The first embeds as well, the last has the head.
-  Cell cell(int32_t stream, int32_t segment, int32_t at, Pass pass = Pass::Decode) const;
+  /// Number `level` of them, from the bottom. The first embeds as well, the last has the head.
+  Cell cell(int32_t stream, int32_t segment, int32_t level, Pass pass = Pass::Decode) const;
   /// The cell that this one is a part of, or is.
   Cell whole(const Cell& part) const;
 };
@@ -129,7 +129,7 @@ class Schedule {
   static int32_t most_cells_under_way();
 
   /// Replaces `out` by the next actions, in order: some hundreds, at least one; false and none: done.
-  bool next_window(std::vector<Action>& out);
+  bool next_actions(std::vector<Action>& out);
   void restart();  ///< from the first action again
 
   // Found by a walk of its own when one of them is first asked for.

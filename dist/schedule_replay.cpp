@@ -13,14 +13,15 @@ std::string words(const Value& value) {
     case SlotKind::State:
     case SlotKind::Adjoint:
       return fmt::format("the {} of cell {} at boundary {} of stream {}",
-                         value.kind == SlotKind::State ? "state" : "adjoint", value.depth, value.at, value.stream);
+                         value.kind == SlotKind::State ? "state" : "adjoint", value.level, value.position,
+                         value.stream);
     case SlotKind::Saved:
-      return fmt::format("the rows of {} cells of segment {} of stream {}", value.depth, value.at, value.stream);
+      return fmt::format("the rows of {} cells of segment {} of stream {}", value.level, value.position, value.stream);
     case SlotKind::Hidden:
       break;
   }
   return fmt::format("the hidden rows{} above cell {} of segment {} of stream {}", value.gradient ? "' gradient" : "",
-                     value.depth - 1, value.at, value.stream);
+                     value.level - 1, value.position, value.stream);
 }
 
 }  // namespace
@@ -40,7 +41,7 @@ void SlotReplay::note(std::string text) {
 }
 
 void SlotReplay::fault(const std::string& text) {
-  note(fmt::format("rank {}, action {} ({}): {}", me_, me().index, describe(me().window[me().at]), text));
+  note(fmt::format("rank {}, action {} ({}): {}", me_, me().index, describe(me().actions[me().next]), text));
 }
 
 Slot* SlotReplay::find(SlotKind kind, int32_t slot) {
@@ -99,7 +100,7 @@ bool SlotReplay::blocked(const Action& action) {
 /// What a message carries, judged by the cell that writes it (sender) or reads it.
 Value SlotReplay::carried(const Action& action, bool sender) const {
   const bool behind = (action.kind == SlotKind::State) == sender;
-  return {action.kind, run_.pass, action.cell.stream, action.cell.segment + (behind ? 1 : 0), run_.at};
+  return {action.kind, run_.pass, action.cell.stream, action.cell.segment + (behind ? 1 : 0), run_.level};
 }
 
 /// Counts a message of this slot in its channel.
@@ -163,9 +164,9 @@ void SlotReplay::free(const Action& action) {
 
 bool SlotReplay::used_up(const Slot& slot) const {
   const Value& value = slot.value;
-  if (value.kind == SlotKind::Saved || value.gradient) return value.depth == 0;
-  if (value.kind == SlotKind::Hidden) return value.depth == task_.extent.depth;
-  return slot.read || (value.kind == SlotKind::State && value.at == task_.extent.segments);
+  if (value.kind == SlotKind::Saved || value.gradient) return value.level == 0;
+  if (value.kind == SlotKind::Hidden) return value.level == task_.extent.depth;
+  return slot.read || (value.kind == SlotKind::State && value.position == task_.extent.segments);
 }
 
 void SlotReplay::report_deadlock() {

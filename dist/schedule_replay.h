@@ -1,6 +1,6 @@
 // The small machine on which the validator replays schedules: what slots hold, messages under way, a rank's place in
 // its list. Messages are a rendezvous, the strictest of what MPI may do: a Send completes only when its receive has
-// been posted. So every deadlock shows. Private to schedule_validator.cpp.
+// been posted. So every deadlock shows.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -15,12 +15,12 @@
 
 namespace memring::scheduling {
 
-/// Of a state or adjoint, `at` is the boundary (before segment `at`) and `depth` the cell; of rows, `at` is the segment
-/// and `depth` the number of its cells, from the bottom, that they are of.
+/// Of a state or adjoint, `position` is the boundary (before that segment) and `level` the cell; of rows, `position` is
+/// the segment, and `level` the first cell above them: they are of those below.
 struct Value {
   SlotKind kind = SlotKind::State;
   Pass pass = Pass::Decode;
-  int32_t stream = 0, at = 0, depth = 0;
+  int32_t stream = 0, position = 0, level = 0;
   bool gradient = false;  ///< of hidden rows: theirs
   bool operator==(const Value&) const = default;
 };
@@ -43,9 +43,9 @@ struct Slot {
 
 struct Rank {
   ActionSource source;
-  std::vector<Action> window;
-  size_t at = 0;
-  int64_t index = 0;  ///< of the action window[at] in the whole list
+  std::vector<Action> actions;  ///< that the source gave last
+  size_t next = 0;              ///< of them
+  int64_t index = 0;            ///< of the next one in the whole list
   std::array<std::vector<Slot>, kSlotKinds> slots;
   int32_t final_state = kNoSlot;       ///< its Free must come next
   std::vector<int64_t> backward_left;  ///< by layer, from -1
@@ -54,12 +54,12 @@ struct Rank {
 
   /// The action to be done now, or none at the end.
   const Action* current() {
-    if (at == window.size()) {
-      window.clear();
-      at = 0;
-      if (!source(window)) window.clear();
+    if (next == actions.size()) {
+      actions.clear();
+      next = 0;
+      if (!source(actions)) actions.clear();
     }
-    return at < window.size() ? &window[at] : nullptr;
+    return next < actions.size() ? &actions[next] : nullptr;
   }
 };
 

@@ -12,10 +12,8 @@
 #include "dist/precedence.h"
 #include "dist/schedule_replay.h"
 
-namespace memring {
+namespace memring::scheduling {
 namespace {
-
-using namespace scheduling;
 
 constexpr Verb kSweeps[] = {Verb::Forward, Verb::Rebuild, Verb::Recompute, Verb::Backward};
 
@@ -43,7 +41,7 @@ class Replay : private SlotReplay {
         while (const Action* action = me().current()) {
           if (blocked(*action)) break;
           step(*action);
-          ++me().at;
+          ++me().next;
           ++me().index;
           moved = true;
         }
@@ -61,7 +59,7 @@ class Replay : private SlotReplay {
  private:
   std::vector<bool>::reference done(int32_t stream, const CellRun& run) {
     const size_t cell =
-        (static_cast<size_t>(stream) * task_.extent.segments + run.segment) * task_.extent.depth + run.at;
+        (static_cast<size_t>(stream) * task_.extent.segments + run.segment) * task_.extent.depth + run.level;
     return done_[static_cast<int>(run.verb)][cell * rules_.passes().size() + static_cast<size_t>(run.pass)];
   }
 
@@ -110,9 +108,9 @@ class Replay : private SlotReplay {
   bool find_run(const Action& action) {
     const Cell& cell = action.cell;
     for (const Pass pass : rules_.passes())
-      for (int32_t at = 0; at < task_.extent.depth; ++at)
-        if (run_ = {action.verb, pass, cell.segment, at};
-            is_of(cell, task_.extent.cell(cell.stream, cell.segment, at, pass)))
+      for (int32_t level = 0; level < task_.extent.depth; ++level)
+        if (run_ = {action.verb, pass, cell.segment, level};
+            is_of(cell, task_.extent.cell(cell.stream, cell.segment, level, pass)))
           return true;
     return false;
   }
@@ -128,16 +126,16 @@ class Replay : private SlotReplay {
     for (const auto& [before, takes] : waits)
       if (takes != Takes::Turn && !done(stream, before))
         fault(fmt::format("comes before the {} of segment {} cell {} that it waits for", name_of(before.verb),
-                          before.segment, before.at));
+                          before.segment, before.level));
 
     const bool back = run_.verb == Verb::Backward;
     const SlotKind kind = back ? SlotKind::Adjoint : SlotKind::State;
     const Takes takes = back ? Takes::Adjoint : Takes::State;
     const bool final_state = task_.policy.final_state && rules_.writes_final_state(run_);
     if (wanted("in", waits.that_takes(takes), action.in))
-      read(action.in, {kind, run_.pass, stream, segment + (back ? 1 : 0), run_.at});
+      read(action.in, {kind, run_.pass, stream, segment + (back ? 1 : 0), run_.level});
     if (wanted("out", rules_.reader_of(run_, takes) || final_state, action.out) && ends) {
-      write(action.out, {kind, run_.pass, stream, segment + (back ? 0 : 1), run_.at});
+      write(action.out, {kind, run_.pass, stream, segment + (back ? 0 : 1), run_.level});
       if (final_state) me().final_state = action.out;
     }
     if (back) return descend(action, begins, ends);
@@ -149,12 +147,12 @@ class Replay : private SlotReplay {
   /// The rows in this slot have gone through one cell more.
   void climb(SlotKind kind, int32_t slot, int32_t stream) {
     const auto value = [&](int32_t depth) { return Value{kind, run_.pass, stream, run_.segment, depth}; };
-    change(slot, run_.at == 0, value(run_.at), value(run_.at + 1));
+    change(slot, run_.level == 0, value(run_.level), value(run_.level + 1));
   }
 
   /// Whether the cell is the first part of what it is a part of, and whether the last: from the top down.
   std::pair<bool, bool> part(const Cell& cell) {
-    const Cell whole = task_.extent.cell(cell.stream, cell.segment, run_.at, run_.pass);
+    const Cell whole = task_.extent.cell(cell.stream, cell.segment, run_.level, run_.pass);
     if (cell == whole && begun_.empty()) return {true, true};
     const auto [begun, first] =
         begun_.try_emplace({cell.stream, cell.segment, whole.layer}, whole.layer + whole.layers);
@@ -170,15 +168,15 @@ class Replay : private SlotReplay {
     const int32_t stream = action.cell.stream;
     for (int32_t i = 0; i < action.cell.layers; ++i)
       --me().backward_left[static_cast<size_t>(int64_t{action.cell.layer} + 1 + i)];
-    const bool top = run_.at + 1 == task_.extent.depth;
-    const int32_t below = ends ? run_.at : run_.at + 1;
+    const bool top = run_.level + 1 == task_.extent.depth;
+    const int32_t below = ends ? run_.level : run_.level + 1;
     const auto value = [&](SlotKind kind, int32_t depth) {
       return Value{kind, run_.pass, stream, run_.segment, depth, kind == SlotKind::Hidden};
     };
     if (wanted("saved", true, action.saved))
-      change(action.saved, false, value(SlotKind::Saved, run_.at + 1), value(SlotKind::Saved, below));
+      change(action.saved, false, value(SlotKind::Saved, run_.level + 1), value(SlotKind::Saved, below));
     if (wanted("hidden", true, action.hidden))
-      change(action.hidden, top && begins, value(SlotKind::Hidden, run_.at + 1), value(SlotKind::Hidden, below));
+      change(action.hidden, top && begins, value(SlotKind::Hidden, run_.level + 1), value(SlotKind::Hidden, below));
   }
 
   /// All ranks reduce the same groups of layers in the same order, each layer once.
@@ -203,9 +201,9 @@ class Replay : private SlotReplay {
       for (int32_t segment = 0; segment < task_.extent.segments; ++segment)
         for (const Pass pass : rules_.passes())
           for (const Verb verb : kSweeps)
-            for (int32_t at = 0; rules_.runs(verb, segment) && at < task_.extent.depth; ++at)
-              if (!done(stream, {verb, pass, segment, at}))
-                note(fmt::format("stream {} segment {} cell {}: {} is missing", stream, segment, at, name_of(verb)));
+            for (int32_t level = 0; rules_.runs(verb, segment) && level < task_.extent.depth; ++level)
+              if (!done(stream, {verb, pass, segment, level}))
+                note(fmt::format("stream {} segment {} cell {}: {} is missing", stream, segment, level, name_of(verb)));
   }
 
   Precedence rules_;
@@ -223,11 +221,15 @@ std::vector<std::string> validate(const ScheduleTask& task, std::vector<ActionSo
   return Replay(task, std::move(ranks)).run();
 }
 
+}  // namespace memring::scheduling
+
+namespace memring {
+
 std::vector<std::string> validate(std::vector<Schedule>& schedules) {
   check(!schedules.empty(), "validate needs the schedules of all ranks of a segment axis, found none");
   const Schedule& first = schedules.front();
-  ScheduleTask task{first.dependency(), first.extent(), first.closed(), first.policy(), {}};
-  std::vector<ActionSource> sources;
+  scheduling::ScheduleTask task{first.dependency(), first.extent(), first.closed(), first.policy(), {}};
+  std::vector<scheduling::ActionSource> sources;
   for (size_t p = 0; p < schedules.size(); ++p) {
     Schedule& schedule = schedules[p];
     check(schedule.mesh().segment == std::ssize(schedules) && schedule.coord().segment == static_cast<int>(p),
@@ -235,7 +237,7 @@ std::vector<std::string> validate(std::vector<Schedule>& schedules) {
                       schedule.mesh().segment));
     task.slots.push_back(schedule.slots());
     schedule.restart();
-    sources.emplace_back([&schedule](std::vector<Action>& out) { return schedule.next_window(out); });
+    sources.emplace_back([&schedule](std::vector<Action>& out) { return schedule.next_actions(out); });
   }
   std::vector<std::string> faults = validate(task, sources);
   for (Schedule& schedule : schedules) schedule.restart();

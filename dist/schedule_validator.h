@@ -9,7 +9,7 @@
 
 #include "dist/schedule.h"
 
-namespace memring {
+namespace memring::scheduling {
 
 /// What the actions of all ranks of a segment axis must amount to.
 struct ScheduleTask {
@@ -27,4 +27,4 @@ using ActionSource = std::function<bool(std::vector<Action>&)>;
 /// twenty); empty: valid.
 std::vector<std::string> validate(const ScheduleTask&, std::vector<ActionSource> ranks);
 
-}  // namespace memring
+}  // namespace memring::scheduling

@@ -114,7 +114,7 @@ struct Session::State {
   Communicator world;
   NodeShare node;
   std::optional<Board> board;
-  std::unique_ptr<Watchdog> watchdog;
+  std::unique_ptr<supervision::Watchdog> watchdog;
 };
 
 Session::Session(int& argc, char**& argv) {
@@ -159,13 +159,14 @@ Session::~Session() {
   if (std::uncaught_exceptions() > 0) return;
   // The watchdog sees to the end: a rank may hang before it comes here, while the others wait in MPI_Finalize.
   progress().enter(Phase::End);
-  const std::unique_ptr<Watchdog> watchdog = std::move(state_->watchdog);
+  const std::unique_ptr<supervision::Watchdog> watchdog = std::move(state_->watchdog);
   state_.reset();
   MPI_Finalize();
 }
 
 void Session::watch(double seconds) {
-  state_->watchdog = std::make_unique<Watchdog>(*state_->board, seconds, Watchdog::Job{host(), size()});
+  state_->watchdog =
+      std::make_unique<supervision::Watchdog>(*state_->board, seconds, supervision::Watchdog::Job{host(), size()});
 }
 
 Communicator& Session::world() { return state_->world; }

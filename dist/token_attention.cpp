@@ -26,10 +26,10 @@ class OneRankAttention final : public TokenAttention {
 
 }  // namespace
 
-std::unique_ptr<TokenAttention> token_attention(Transport& token, bool strict) {
+std::unique_ptr<TokenAttention> make_token_attention(Transport& token, bool strict) {
   if (token.size() == 1) return std::make_unique<OneRankAttention>();
-  if (strict) return std::make_unique<GatherAttention>(token);
-  return std::make_unique<RingAttention>(token);
+  if (strict) return std::make_unique<over_ranks::GatherAttention>(token);
+  return std::make_unique<over_ranks::RingAttention>(token);
 }
 
 int64_t token_attention_bytes(bool strict, DType dtype, const AttentionHeads& heads, const RingPlan& plan,

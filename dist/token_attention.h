@@ -39,7 +39,7 @@ class TokenAttention : public AttentionExecutor {
 
 /// On one rank nothing is sent; on several the ring (RingAttention), or, `strict`, what has the bits of one rank
 /// (GatherAttention). `token` must outlive it.
-std::unique_ptr<TokenAttention> token_attention(Transport& token, bool strict);
+std::unique_ptr<TokenAttention> make_token_attention(Transport& token, bool strict);
 /// Bytes of its message buffers on each rank of that plan for calls of these sizes, at the most.
 int64_t token_attention_bytes(bool strict, DType, const AttentionHeads&, const RingPlan&, bool backward);
 

@@ -21,7 +21,7 @@
 
 #include "base/error.h"
 
-namespace memring {
+namespace memring::supervision {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -168,4 +168,4 @@ Watchdog::~Watchdog() {
   state_->thread.join();
 }
 
-}  // namespace memring
+}  // namespace memring::supervision

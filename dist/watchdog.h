@@ -9,7 +9,7 @@
 
 #include "dist/progress.h"
 
-namespace memring {
+namespace memring::supervision {
 
 class Watchdog {
  public:
@@ -30,4 +30,4 @@ class Watchdog {
   std::unique_ptr<State> state_;
 };
 
-}  // namespace memring
+}  // namespace memring::supervision

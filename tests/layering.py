@@ -39,12 +39,12 @@ ALLOWED = {
 
 # Library header (a regular expression): the files that may include it. `memring doctor` tells the libraries' versions.
 LIBRARIES = {
-    r"mpi\.h": ["dist/*.cpp"],
+    r"mpi\.h": ["dist/*.cpp", "dist/mpi_*.h"],
     r"(hdf5|H5\w+)\.h(pp)?": ["src/io/*", "src/app/doctor.cpp"],
     r"(.*/)?dnnl\w*\.h(pp)?": ["kernels/*", "src/app/doctor.cpp"],
 }
 
-# Header of kernels (a regular expression): the files that may include it. An operator's front, <op>/<op>.cpp, alone knows
+# Header (a regular expression): the files that may include it. An operator's front, <op>/<op>.cpp, alone knows
 # its backends, and alone checks its contract. {op}: the header's folder, {folder}: that of the file that includes it.
 PRIVATE = {
     r"kernels/(?P<op>\w+)/cpu\.h": ["kernels/{op}/{op}.cpp", "kernels/{op}/cpu.cpp"],
@@ -52,6 +52,8 @@ PRIVATE = {
     r"kernels/common/checks\.h": ["kernels/{folder}/{folder}.cpp", "kernels/common/checks.cpp"],
 }
 
+# A header of dist that nobody else includes, itself or by way of another, is dist's own: in a namespace inside memring.
+DIST_OWN = re.compile(r"namespace memring::\w+ \{")
 INCLUDE = re.compile(r'\s*#\s*include\s*([<"])([^">]+)[">]')
 CONDITIONAL = re.compile(r"\s*#\s*(if|ifdef|ifndef|elif|else)\b")
 SOURCES = {".h", ".cpp", ".cu", ".cuh"}
@@ -125,17 +127,36 @@ def check_file(path, text):
             yield number, f"has {line.strip()} in a header; what a build lacks is a file of its own"
 
 
+def check_dist_headers(texts):
+    """Complaints about the namespaces of dist's headers; `texts`: by path, all files."""
+    includes = {path: {i.group(2) for i in filter(None, map(INCLUDE.match, text.splitlines()))}
+                for path, text in texts.items()}
+    headers = {path for path in texts if path.startswith("dist/") and path.endswith(".h")}
+    others = [path for path in texts if folder_of(path) not in ("dist", "tests")]
+    shared, found = set(), {header for path in others for header in includes[path]}
+    while found := found & headers - shared:
+        shared |= found
+        found = {h for path in found for h in includes[path]}
+    for path in sorted(headers):
+        own = any(map(DIST_OWN.match, texts[path].splitlines()))
+        if own and path in shared:
+            yield f"{path}:1: is in a namespace of dist's own, and others include it"
+        if not own and path not in shared:
+            yield f"{path}:1: is dist's own, for nobody else includes it, and in no namespace inside memring"
+
+
 def check_tree(root):
     """All complaints as "file:line: ..." texts, and how many files were read."""
-    complaints, files = [], 0
+    complaints, files, texts = [], 0, {}
     for top in ("src", "kernels", "dist", "tests", "launch"):
         for file in sorted((root / top).rglob("*")):
             if file.suffix not in SOURCES | SCRIPTS or not file.is_file():
                 continue
             files += 1
             path = file.relative_to(root).as_posix()
-            complaints += [f"{path}:{line}: {text}" for line, text in check_file(path, file.read_text("utf-8"))]
-    return complaints, files
+            texts[path] = file.read_text("utf-8")
+            complaints += [f"{path}:{line}: {text}" for line, text in check_file(path, texts[path])]
+    return complaints + list(check_dist_headers(texts)), files
 
 
 def compile_alone(root, header, compiler):
@@ -182,7 +203,12 @@ def self_test():
         "kernels/norm/cpu.cpp": licence + '#include "kernels/norm/cpu.h"\n#include "kernels/norm/ref.h"\n'
                                           '#include "kernels/linear/cpu.h"\n#include "kernels/common/checks.h"\n',
         "src/model/backend.cpp": licence + '#include "kernels/linear/linear.h"\n#include "kernels/linear/cpu.h"\n',
-        "dist/mpi.h": licence + "#pragma once\n#include <mpi.h>\n",
+        "dist/mpi.h": licence + "#pragma once\n#include <mpi.h>\nnamespace memring::mpi {\n",
+        "dist/mpi_own.h": licence + "#pragma once\n#include <mpi.h>\nnamespace memring::mpi {\n",
+        "dist/mesh.h": licence + '#pragma once\n#include "dist/shape.h"\n#include "dist/lent.h"\nnamespace memring {\n',
+        "dist/shape.h": licence + "#pragma once\nnamespace memring {\n",
+        "dist/lent.h": licence + "#pragma once\nnamespace memring::lent {\n",
+        "dist/unused.h": licence + "#pragma once\nnamespace memring {\n",
         "src/data/hdf5.cpp": licence + "#include <H5public.h>\n",
         "src/engine/dnnl.cpp": licence + "#include <oneapi/dnnl/dnnl.hpp>\n",
         "kernels/relative.cpp": licence + '#include "../src/base/view.h"\n',
@@ -195,8 +221,8 @@ def self_test():
     }
     expected = {"src/base/upward.h:4", "src/model/rank.cpp:2", "src/train/app.cpp:2", "kernels/linear/mpi.cpp:2",
                 "kernels/norm/cpu.cpp:3", "kernels/norm/cpu.cpp:4", "kernels/norm/cpu.cpp:5", "src/model/backend.cpp:3",
-                "dist/mpi.h:3", "src/data/hdf5.cpp:2", "src/engine/dnnl.cpp:2", "kernels/relative.cpp:2",
-                "src/io/rank.cpp:2", "src/helpers/new.cpp:1", "src/io/switch.h:3", "src/io/twice.h:1",
+                "dist/mpi.h:3", "dist/lent.h:1", "dist/unused.h:1", "src/data/hdf5.cpp:2", "src/engine/dnnl.cpp:2",
+                "kernels/relative.cpp:2", "src/io/rank.cpp:2", "src/helpers/new.cpp:1", "src/io/switch.h:3", "src/io/twice.h:1",
                 "tests/e2e/licence.py:1"}
     with tempfile.TemporaryDirectory() as directory:
         root = pathlib.Path(directory)

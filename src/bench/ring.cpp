@@ -23,7 +23,7 @@ class RingWork {
         m_(model_shape(config.model)),
         batch_(config.data.batch),
         plan_(config.data.length, token.size()),
-        ring_(token_attention(token, false)) {
+        ring_(make_token_attention(token, false)) {
     std::vector<Row> layout(static_cast<size_t>(config.data.length));
     for (int32_t i = 0; i < config.data.length; ++i)
       layout[static_cast<size_t>(i)] = {.position = i, .order = i, .from = 0, .to = i};

@@ -260,9 +260,9 @@ StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights,
   const int64_t cells = plan_.streams * own_segments * plan_.depth;
   int64_t cells_done = 0;
 
-  std::vector<Action> window;
-  while (actions.next_window(window)) {
-    for (const Action& a : window) {
+  std::vector<Action> some;
+  while (actions.next_actions(some)) {
+    for (const Action& a : some) {
       progress_->verb = a.verb;
       progress_->peer = a.peer;
       progress_->segment = a.cell.segment;

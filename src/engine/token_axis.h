@@ -19,7 +19,7 @@ class TokenAxis final : public RowAxis {
  public:
   /// `block`: rows of a canonical block (Queue::Options::block), or 0.
   TokenAxis(Transport& token, int64_t block)
-      : token_(token), split_{token.size(), token.rank(), block}, attention_(token_attention(token, block > 0)) {}
+      : token_(token), split_{token.size(), token.rank(), block}, attention_(make_token_attention(token, block > 0)) {}
 
   const TokenSplit& split() const { return split_; }
   bool shared() const { return token_.size() > 1; }

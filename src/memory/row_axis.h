@@ -1,5 +1,5 @@
 // RowAxis: the rows of a cell that other ranks hold. With one rank on the token axis it is the identity;
-// engine/token_axis.h puts a communicator behind it.
+// engine/token_axis.h puts a transport behind it.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

@@ -106,7 +106,7 @@ void print_schedule(Executor& executor, int rank) {
   schedule.restart();
   std::vector<Action> actions;
   Terminal out(1);
-  while (schedule.next_window(actions))
+  while (schedule.next_actions(actions))
     for (const Action& action : actions) out.write(fmt::format("rank {} {}\n", rank, describe(action)));
 }
 

@@ -216,14 +216,14 @@ TEST_P(Memories, GradientBeyondAWindowIsExactlyZeroAndWithinItIsNot) {
   Communicator& group = world();
   Config config = small_config();
   config.memory.kind = GetParam();
-  constexpr int64_t kSegments = 5, kWidth = 3, kWindow = 2;
+  constexpr int64_t kSegments = 5, kWidth = 3, kActionsAtOnce = 2;
   config.data.batch = 1;
   config.data.length = kSegments * kWidth;
   config.segment.length = kWidth;
   config.model.vocab = static_cast<int>(kSegments * kWidth);
   config.mesh = {.data = 1, .segment = group.size(), .token = 1};
   for (const RecomputeWhen recompute : {RecomputeWhen::Always, RecomputeWhen::Never}) {
-    config.tbptt = {.mode = TbpttMode::Window, .window = kWindow, .recompute = recompute};
+    config.tbptt = {.mode = TbpttMode::Window, .window = kActionsAtOnce, .recompute = recompute};
     for (int64_t t = 0; t < kSegments; ++t) {
       const OwnTokens tokens(sequence_shape(config), t);
       const Result result = run(config, group, &tokens);
@@ -231,7 +231,7 @@ TEST_P(Memories, GradientBeyondAWindowIsExactlyZeroAndWithinItIsNot) {
         double size = 0;  // of the gradient towards the embeddings of segment s; they are the first tensor, untied
         for (int64_t i = s * kWidth * config.model.dim; i < (s + 1) * kWidth * config.model.dim; ++i)
           size += std::abs(result.gradients[static_cast<size_t>(i)]);
-        if (s / kWindow == t / kWindow)
+        if (s / kActionsAtOnce == t / kActionsAtOnce)
           EXPECT_GT(size, 0) << "loss of segment " << t << ", embeddings of segment " << s;
         else
           EXPECT_EQ(size, 0) << "loss of segment " << t << ", embeddings of segment " << s;

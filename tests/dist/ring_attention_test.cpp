@@ -162,7 +162,7 @@ void expect_equal_to_one_rank(Transport& token, const test::Pattern& pattern, Ex
   mine.d_o = of_heads(all.d_o);
   mine.k = of_kv_heads(all.k);
   mine.v = of_kv_heads(all.v);
-  RingAttention ring(token);
+  over_ranks::RingAttention ring(token);
   ring.allocate(ring.buffer_bytes(dtype_of<T>(), {e.batch, e.heads, e.kv_heads, e.dim}, plan, true));
   ring.enter(plan, layout);
   const std::vector<Row> rows = rows_at(layout, numbers);

@@ -14,6 +14,8 @@
 
 namespace memring {
 
+using scheduling::ActionSource, scheduling::ScheduleTask;
+
 using Lists = std::vector<std::vector<Action>>;
 
 struct Case {
@@ -52,8 +54,8 @@ inline std::vector<Schedule> derive_all(const Case& c) {
 }
 
 inline std::vector<Action> actions_of(Schedule& schedule) {
-  std::vector<Action> all, window;
-  while (schedule.next_window(window)) all.insert(all.end(), window.begin(), window.end());
+  std::vector<Action> all, some;
+  while (schedule.next_actions(some)) all.insert(all.end(), some.begin(), some.end());
   return all;
 }
 

@@ -19,7 +19,7 @@ std::string waits_in_words(const Precedence& rules, const CellRun& run) {
   std::string text;
   for (const auto& [before, takes] : rules.waits_of(run))
     text += fmt::format("{}{} of {} {}.{}", text.empty() ? "" : ", ", kTakes[static_cast<int>(takes)],
-                        name_of(before.verb), before.segment, before.at);
+                        name_of(before.verb), before.segment, before.level);
   return text;
 }
 

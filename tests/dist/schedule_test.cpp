@@ -199,12 +199,12 @@ TEST(Schedule, RestartGivesTheSameActions) {
     for (Schedule& schedule : derive_all(c)) {
       const auto first = actions_of(schedule);
       schedule.restart();
-      std::vector<Action> window;
-      schedule.next_window(window);
+      std::vector<Action> some;
+      schedule.next_actions(some);
       schedule.restart();  // half way
       EXPECT_EQ(first, actions_of(schedule)) << describe(c);
-      EXPECT_FALSE(schedule.next_window(window));
-      EXPECT_TRUE(window.empty());
+      EXPECT_FALSE(schedule.next_actions(some));
+      EXPECT_TRUE(some.empty());
     }
   }
 }
@@ -222,8 +222,8 @@ TEST(Schedule, UsesTheTagsThatThereAreAndNoMore) {
       return Schedule::derive(dependency, extent, {false, false}, {1, 2, 1}, {}, policy);
     };
     Schedule schedule = derive_with(most);
-    for (std::vector<Action> window; schedule.next_window(window);)
-      for (const Action& action : window) highest = std::max(highest, action.tag);
+    for (std::vector<Action> some; schedule.next_actions(some);)
+      for (const Action& action : some) highest = std::max(highest, action.tag);
     EXPECT_THROW(derive_with(most + 1), Error);
   }
   EXPECT_LT(highest, Transport::kTags);

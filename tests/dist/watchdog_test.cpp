@@ -18,6 +18,8 @@
 namespace memring {
 namespace {
 
+using supervision::Watchdog;
+
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
