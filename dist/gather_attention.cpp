@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "base/profile.h"
-
 namespace memring {
 namespace {
 
@@ -13,13 +11,12 @@ Shape with_rows(ConstView<> x, int64_t rows) { return {x.dim(0), x.dim(1), rows,
 
 }  // namespace
 
-int64_t GatherAttention::buffer_bytes(DType dtype, int64_t batch, int64_t heads, int64_t kv_heads, int64_t head_dim,
-                                      int64_t rows, bool backward) {
+int64_t GatherAttention::buffer_bytes(DType dtype, const AttentionHeads& h, const RingPlan& plan, bool backward) {
   // Two tensors of keys, or four with a row for each query, and the message of the last of them.
   Arena keys, queries;
-  for (int i = 0; i < 3; ++i) keys.take(dtype, {batch, kv_heads, rows, head_dim});
-  for (int i = 0; i < 4; ++i) queries.take(dtype, {batch, heads, rows, head_dim});
-  queries.take(dtype, {batch, heads, rows, 1});
+  for (int i = 0; i < 3; ++i) keys.take(dtype, {h.batch, h.kv_heads, plan.rows(), h.head_dim});
+  for (int i = 0; i < 4; ++i) queries.take(dtype, {h.batch, h.heads, plan.rows(), h.head_dim});
+  queries.take(dtype, {h.batch, h.heads, plan.rows(), 1});
   return backward ? std::max(keys.peak(), queries.peak()) : keys.peak();
 }
 
@@ -40,8 +37,8 @@ View<> GatherAttention::gather(Queue& queue, ConstView<> mine) {
   std::memcpy(message.data() + bounds[static_cast<size_t>(token_.rank())], mine.data(),
               static_cast<size_t>(mine.bytes()));
   {
-    const Timed timed(queue, "waiting for a rank", 0);
-    token_.all_gather_shards(message, bounds);
+    const NotedWait noted(progress_);
+    token_.all_gather_shards(queue, message, bounds).join(queue);
   }
   // A rank's part is [matrices, its rows]: the low chunk, and behind it the high one.
   auto* const to = static_cast<uint8_t*>(all.data());

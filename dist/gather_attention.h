@@ -7,10 +7,7 @@
 
 #include <vector>
 
-#include "base/arena.h"
-#include "dist/communicator.h"
-#include "dist/ring_plan.h"
-#include "kernels/attention/attention.h"
+#include "dist/token_attention.h"
 
 namespace memring {
 
@@ -18,20 +15,13 @@ namespace memring {
 /// LocalAttention's bits do not depend on which other rows a call holds. So forward takes own queries and all keys;
 /// backward the same for dq, and then own keys and all queries for dk and dv, which makes the scores once more.
 ///
-/// All ranks of the axis call this alike, with one span of keys, which is split over ranks.
-class GatherAttention final : public AttentionExecutor {
+/// A call has one span of keys.
+class GatherAttention final : public TokenAttention {
  public:
-  explicit GatherAttention(Communicator& token) : token_(token) {}
+  explicit GatherAttention(Transport& token) : token_(token) {}
 
-  /// Bytes of buffers on each rank, for the rows of the whole layout.
-  static int64_t buffer_bytes(DType, int64_t batch, int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t rows,
-                              bool backward);
-  /// Buffers for all calls from now on.
-  void allocate(int64_t bytes) { buffers_ = Arena(bytes); }
-
-  /// The layout of the segment that the next calls are about: the rows of all ranks.
-  void enter(const RingPlan&, const std::vector<Row>& layout);
-
+  static int64_t buffer_bytes(DType, const AttentionHeads&, const RingPlan&, bool backward);
+  void enter(const RingPlan&, const std::vector<Row>& layout) override;
   void forward(Queue&, View<> o, View<> lse, ConstView<> q, std::span<const Row> rows,
                std::span<const KeySpan>) override;
   void backward(Queue&, View<> dq, ConstView<> d_o, ConstView<> o, ConstView<> lse, ConstView<> q,
@@ -42,10 +32,9 @@ class GatherAttention final : public AttentionExecutor {
   /// width].
   View<> gather(Queue&, ConstView<> mine);
 
-  Communicator& token_;
+  Transport& token_;
   RingPlan plan_{0, 1};
   std::vector<Row> layout_;
-  Arena buffers_;
 };
 
 }  // namespace memring

@@ -3,7 +3,6 @@
 #include "dist/gradient_sync.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <numeric>
 #include <utility>
@@ -13,8 +12,6 @@
 
 namespace memring {
 namespace {
-
-constexpr int64_t kSums = 8;  // nll, targets, tokens, stop, save, time_over, smallest key and denominator
 
 // Row r is rank r's `mine`.
 std::vector<double> gathered(Communicator& world, std::span<const double> mine) {
@@ -26,12 +23,12 @@ std::vector<double> gathered(Communicator& world, std::span<const double> mine) 
 
 }  // namespace
 
-GradientSync::GradientSync(Communicator& world, int64_t parameters, Order order, int64_t bucket)
-    : world_(world), order_(order), bounds_{0}, bucket_(bucket) {
+GradientSync::GradientSync(Mesh& mesh, int64_t parameters, Order order, int64_t bucket)
+    : world_(mesh.world()), transport_(mesh.world_transport()), order_(order), bounds_{0}, bucket_(bucket) {
   const int64_t alignment = order == Order::None ? kNormBlock : kAlignment;
   const int64_t blocks = (parameters + alignment - 1) / alignment;
-  for (int rank = 0; rank < world.size(); ++rank)
-    bounds_.push_back(std::min(parameters, part_of(blocks, world.size(), rank).end * alignment));
+  for (int rank = 0; rank < world_.size(); ++rank)
+    bounds_.push_back(std::min(parameters, part_of(blocks, world_.size(), rank).end * alignment));
 }
 
 Range GradientSync::shard() const {
@@ -39,39 +36,28 @@ Range GradientSync::shard() const {
   return {bounds_[rank], bounds_[rank + 1]};
 }
 
-Reduction GradientSync::send(View<> sums, Range range) {
+void GradientSync::send(Queue& queue, View<> sums, Range range) {
   std::vector<int64_t> bounds;
   for (const int64_t bound : bounds_) bounds.push_back(std::clamp(bound, range.begin, range.end) - range.begin);
-  return world_.start_reduce_scatter_sum(sums.rows(range.begin, range.size()), bounds);
+  under_way_.push_back(transport_.reduce_to_owners(queue, sums.rows(range.begin, range.size()), bounds));
 }
 
-void GradientSync::start(View<> sums, Range range) {
+void GradientSync::start(Queue& queue, View<> sums, Range range) {
   const Range before = open_.size() > 0 ? open_ : started_;
   check(before.size() == 0 || range.end == before.begin,
         fmt::format("gradients [{}, {}) start on their way behind [{}, {})", range.begin, range.end, before.begin,
                     before.end));
-  sums_ = sums;
   open_ = {range.begin, open_.size() > 0 ? open_.end : range.end};
   if (open_.size() < bucket_) return;
   started_ = {open_.begin, started_.size() > 0 ? started_.end : open_.end};
-  waiting_.push_back(std::exchange(open_, {}));
-  progress();
+  send(queue, sums, std::exchange(open_, {}));
 }
 
-void GradientSync::progress() {
-  while (under_way_.advance() && !waiting_.empty()) {
-    under_way_ = send(sums_, waiting_.front());
-    waiting_.pop_front();
-  }
-}
-
-void GradientSync::reduce_all(View<> sums) {
-  under_way_.finish();
-  for (const Range bucket : waiting_) send(sums, bucket).finish();
-  for (const Range rest : {Range{0, started_.begin}, Range{started_.end, bounds_.back()}}) send(sums, rest).finish();
-  waiting_.clear();
+void GradientSync::reduce_all(Queue& queue, View<> sums) {
+  for (const Range rest : {Range{0, started_.begin}, Range{started_.end, bounds_.back()}}) send(queue, sums, rest);
+  for (Transfer& bucket : under_way_) bucket.join(queue);
+  under_way_.clear();
   started_ = open_ = {};
-  sums_ = {};
 }
 
 // Ranks add up their shards; or, in no order of ranks, all add up the same blocks.
@@ -86,7 +72,7 @@ double GradientSync::squared_norm(Queue& queue, ConstView<> shard) {
     squares.resize(static_cast<size_t>(bounds.back()));
     const std::vector<double> mine = SquaredNorm::of_blocks(queue, shard, kNormBlock);
     std::copy(mine.begin(), mine.end(), squares.begin() + bounds[static_cast<size_t>(world_.rank())]);
-    world_.all_gather_shards(View<double>(squares.data(), {bounds.back()}), bounds);
+    transport_.all_gather_shards(queue, View<double>(squares.data(), {bounds.back()}), bounds).join(queue);
   }
   return std::accumulate(squares.begin(), squares.end(), 0.0);
 }
@@ -94,25 +80,26 @@ double GradientSync::squared_norm(Queue& queue, ConstView<> shard) {
 ReducedStep GradientSync::reduce(Queue& queue, View<> sums, View<> gradients, const StepSums& local) {
   expect_shape(sums, {bounds_.back()}, "gradients");
   expect_shape(gradients, {bounds_.back()}, "gradients");
-  reduce_all(sums);
+  reduce_all(queue, sums);
   const View<> own = gradients.rows(shard().begin, shard().size());
   if (sums.dtype() == DType::Exact)
     ExactSum::round(queue, own, Write::Overwrite, sums.rows(shard().begin, shard().size()));
 
-  const std::array<double, kSums> mine{
-      local.nll,          local.targets,           local.tokens,       double(local.stop),
-      double(local.save), double(local.time_over), local.smallest_key, local.smallest_denominator};
+  std::vector<double> mine{local.nll,          local.targets,      local.tokens,
+                           double(local.stop), double(local.save), double(local.time_over)};
+  const size_t fixed = mine.size();
+  mine.insert(mine.end(), local.diagnostics.values.begin(), local.diagnostics.values.end());
   const std::vector<double> all = gathered(world_, mine);
   ReducedStep step;
-  for (size_t row = 0; row < all.size(); row += kSums) {
+  step.sums.diagnostics = Diagnostics(local.diagnostics.declared);
+  for (size_t row = 0; row < all.size(); row += mine.size()) {
     step.sums.nll += all[row];
     step.sums.targets += all[row + 1];
     step.sums.tokens += all[row + 2];
     step.sums.stop |= all[row + 3] != 0;
     step.sums.save |= all[row + 4] != 0;
     step.sums.time_over |= all[row + 5] != 0;
-    step.sums.smallest_key = std::min(step.sums.smallest_key, all[row + 6]);
-    step.sums.smallest_denominator = std::min(step.sums.smallest_denominator, all[row + 7]);
+    step.sums.diagnostics.reduce(std::span(all).subspan(row + fixed, mine.size() - fixed));
   }
 
   const double norm_of_sum = std::sqrt(squared_norm(queue, own));
@@ -121,9 +108,9 @@ ReducedStep GradientSync::reduce(Queue& queue, View<> sums, View<> gradients, co
   return step;
 }
 
-void GradientSync::gather(View<> weights) {
+void GradientSync::gather(Queue& queue, View<> weights) {
   expect_shape(weights, {bounds_.back()}, "weights");
-  world_.all_gather_shards(weights, bounds_);
+  transport_.all_gather_shards(queue, weights, bounds_).join(queue);
 }
 
 }  // namespace memring

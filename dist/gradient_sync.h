@@ -4,27 +4,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <deque>
-#include <limits>
 #include <span>
 #include <vector>
 
+#include "base/diagnostics.h"
 #include "base/queue.h"
-#include "dist/communicator.h"
 #include "dist/mesh.h"
 
 namespace memring {
 
 /// What every rank contributes to a step and learns of it. Flags are combined by "any rank".
 struct StepSums {
-  double nll = 0;                                                         ///< sum over counted targets
-  double targets = 0;                                                     ///< how many
-  double tokens = 0;                                                      ///< text tokens processed
-  bool stop = false;                                                      ///< asked to stop (signal, time)
-  bool save = false;                                                      ///< asked to save
-  bool time_over = false;                                                 ///< run.time has passed
-  double smallest_key = std::numeric_limits<double>::infinity();          ///< of an associative memory: |key|² written
-  double smallest_denominator = std::numeric_limits<double>::infinity();  ///< met in reading and writing
+  double nll = 0;           ///< sum over counted targets
+  double targets = 0;       ///< how many
+  double tokens = 0;        ///< text tokens processed
+  bool stop = false;        ///< asked to stop (signal, time)
+  bool save = false;        ///< asked to save
+  bool time_over = false;   ///< run.time has passed
+  Diagnostics diagnostics;  ///< declared alike on every rank
 };
 
 struct ReducedStep {
@@ -38,8 +35,8 @@ class GradientSync {
  public:
   enum class Order : uint8_t { OfRanks, None };
   /// `parameters`: elements of the flat buffer. Order::None: what comes of exact sums has the same bits however many
-  /// ranks there are, the norm included. `bucket`: of start(). The world must outlive this.
-  GradientSync(Communicator& world, int64_t parameters, Order = Order::OfRanks, int64_t bucket = kBucket);
+  /// ranks there are, the norm included. `bucket`: of start(). The mesh must outlive this.
+  GradientSync(Mesh&, int64_t parameters, Order = Order::OfRanks, int64_t bucket = kBucket);
   Range shard() const;  ///< of the flat buffer: this rank's parameters
   /// Near-equal shards that start at multiples of kAlignment elements (of kNormBlock, with Order::None): rank r owns
   /// [bounds[r], bounds[r + 1]).
@@ -49,8 +46,8 @@ class GradientSync {
   /// Lets the sums of a range start on their way while the step goes on: nothing adds to them any more. They travel one
   /// bucket of at least `bucket` elements after another, the rest with reduce(). A range lies right in front of the one
   /// before it; all ranks start the same ones of a step in the same order (Verb::Reduce). The sums keep their bits.
-  void start(View<> sums, Range range);
-  void progress();                             ///< lets what has started go on
+  void start(Queue&, View<> sums, Range range);
+  void progress() { transport_.progress(); }   ///< lets what has started go on
   static constexpr int64_t kBucket = 1 << 20;  ///< elements
 
   /// (1) Sums of gradients [parameters] (fp32, fp64 or exact) to their shards together with the step's sums and flags,
@@ -58,23 +55,22 @@ class GradientSync {
   /// ranks; the rest of both is undefined.
   ReducedStep reduce(Queue&, View<> sums, View<> gradients, const StepSums& local);
   /// (3) Updated weights [parameters] of every shard to every rank.
-  void gather(View<> weights);
+  void gather(Queue&, View<> weights);
 
  private:
-  Reduction send(View<> sums, Range);
-  void reduce_all(View<> sums);
+  void send(Queue&, View<> sums, Range);
+  void reduce_all(Queue&, View<> sums);
   double squared_norm(Queue&, ConstView<> shard);
 
   Communicator& world_;
+  Transport& transport_;
   Order order_;
   std::vector<int64_t> bounds_;
   int64_t bucket_;
   // Of the step.
-  View<> sums_;
-  Range started_;              ///< what has been started, but for the last, open bucket
-  Range open_;                 ///< bucket that is not yet full
-  std::deque<Range> waiting_;  ///< full buckets behind the one under way
-  Reduction under_way_;
+  Range started_;                    ///< what has been started, but for the last, open bucket
+  Range open_;                       ///< bucket that is not yet full
+  std::vector<Transfer> under_way_;  ///< of full buckets
 };
 
 }  // namespace memring

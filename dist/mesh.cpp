@@ -1,4 +1,3 @@
-// The communicators along each axis of the mesh.
 // SPDX-License-Identifier: Apache-2.0
 #include "dist/mesh.h"
 
@@ -18,8 +17,9 @@ Mesh::Mesh(Communicator& world, MeshShape shape)
     : world_(world),
       shape_(shape),
       coord_(coord_in(world, shape)),
-      segment_(world.split(rank_of(shape, {coord_.data, 0, coord_.token}), coord_.segment, "segment")),
-      data_(world.split(rank_of(shape, {0, coord_.segment, coord_.token}), coord_.data, "data")),
-      token_(world.split(rank_of(shape, {coord_.data, coord_.segment, 0}), coord_.token, "token")) {}
+      of_world_(host_transport(world)),
+      of_segment_(
+          host_transport(world.split(rank_of(shape, {coord_.data, 0, coord_.token}), coord_.segment, "segment"))),
+      of_token_(host_transport(world.split(rank_of(shape, {coord_.data, coord_.segment, 0}), coord_.token, "token"))) {}
 
 }  // namespace memring

@@ -1,9 +1,9 @@
-// Mesh: the world laid out as data x segment x token, and the communicator of each axis.
+// Mesh: the world laid out as data x segment x token, and the transport of each axis that tensors travel along.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "dist/communicator.h"
 #include "dist/mesh_arithmetic.h"
+#include "dist/transport.h"
 
 namespace memring {
 
@@ -14,15 +14,16 @@ class Mesh {
   MeshShape shape() const { return shape_; }
   MeshCoord coord() const { return coord_; }
   Communicator& world() { return world_; }
-  Communicator& segment() { return segment_; }  ///< ranks that differ in their segment coordinate only, in its order
-  Communicator& data() { return data_; }        ///< ranks that differ in their data coordinate only, in its order
-  Communicator& token() { return token_; }      ///< ranks that differ in their token coordinate only, in its order
+  Transport& world_transport() { return *of_world_; }
+  /// Of the ranks that differ in their segment coordinate only, or their token coordinate, in its order.
+  Transport& segment_transport() { return *of_segment_; }
+  Transport& token_transport() { return *of_token_; }
 
  private:
   Communicator& world_;
   MeshShape shape_;
   MeshCoord coord_;
-  Communicator segment_, data_, token_;
+  std::unique_ptr<Transport> of_world_, of_segment_, of_token_;
 };
 
 }  // namespace memring

@@ -50,6 +50,28 @@ inline void advance(Progress* progress) {
   if (progress) progress->advance();
 }
 
+/// Notes for its scope that this rank waits for another; peer -1: for all of a group. Null: nowhere.
+class NotedWait {
+ public:
+  explicit NotedWait(Progress* progress, int peer = -1) : progress_(progress) {
+    if (!progress_) return;
+    verb_ = progress_->verb.exchange(Verb::Wait);
+    peer_ = progress_->peer.exchange(peer);
+  }
+  ~NotedWait() {
+    if (!progress_) return;
+    progress_->peer = peer_;
+    progress_->verb = verb_;
+  }
+  NotedWait(const NotedWait&) = delete;
+  NotedWait& operator=(const NotedWait&) = delete;
+
+ private:
+  Progress* progress_;
+  Verb verb_ = Verb::Wait;
+  int peer_ = -1;
+};
+
 /// Where other ranks are to be waited for, so that a rank that stays here is seldom the cause.
 bool waits(const Progress&);
 /// "step 12, action 345: Wait, peer rank 2, segment 17, layer 3"; the ends of the model have names in place of numbers

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <optional>
 
-#include "base/profile.h"
 #include "kernels/elementwise/elementwise.h"
 
 namespace memring {
@@ -77,8 +76,8 @@ class RingAttention::KeyRing {
   void exchange() {
     if (hop_ + 1 >= plan_.ranks()) return;
     const View<> next = block(hop_ + 1).all, here = block(hop_).all;
-    if (next.size() > 0) received_ = token_.receive(next, before(), kKeysTag);
-    if (here.size() > 0) sent_ = token_.send(here, behind(), kKeysTag);
+    if (next.size() > 0) received_ = token_.receive(queue_, next, before(), kKeysTag);
+    if (here.size() > 0) sent_ = token_.send(queue_, here, behind(), kKeysTag);
   }
 
   int before() const { return plan_.owner(token_.rank(), 1); }
@@ -86,27 +85,21 @@ class RingAttention::KeyRing {
 
   RingAttention& ring_;
   Queue& queue_;
-  Communicator& token_;
+  Transport& token_;
   const RingPlan& plan_;
   const Buffers& buffers_;
   int hop_ = 0;
-  Request received_, sent_;
+  Transfer received_, sent_;
 };
 
-void RingAttention::wait(Queue& queue, Request& request, int peer) {
-  const Timed timed(queue, "waiting for a rank", 0);
-  if (!progress_) return request.wait();
-  const Verb verb = progress_->verb.exchange(Verb::Wait);
-  const int other = progress_->peer.exchange(peer);
-  request.wait();
-  progress_->peer = other;
-  progress_->verb = verb;
+void RingAttention::wait(Queue& queue, Transfer& transfer, int peer) {
+  const NotedWait noted(progress_, peer);
+  transfer.join(queue);
 }
 
-int64_t RingAttention::buffer_bytes(DType dtype, int64_t batch, int64_t kv_heads, int64_t head_dim,
-                                    const RingPlan& plan, bool backward) {
+int64_t RingAttention::buffer_bytes(DType dtype, const AttentionHeads& h, const RingPlan& plan, bool backward) {
   Arena arena;
-  RingBuffers::carve(arena, dtype, {batch, kv_heads, 0, head_dim}, plan.most(), backward);
+  RingBuffers::carve(arena, dtype, {h.batch, h.kv_heads, 0, h.head_dim}, plan.most(), backward);
   return arena.peak();
 }
 
@@ -140,7 +133,7 @@ void RingAttention::backward(Queue& queue, View<> dq, ConstView<> d_o, ConstView
   const ArenaScope scope(buffers_);
   const KeySpan& mine = spans.back();
   const RingBuffers buffers = RingBuffers::carve(buffers_, q.dtype(), mine.k.shape(), plan_.most(), true);
-  Request sent[2], received[2];
+  Transfer sent[2], received[2];
   const auto add_received = [&](int hop) {
     wait(queue, received[hop % 2], plan_.reader(token_.rank(), hop));
     const Block part = buffers.own->at(hop, mine.k.dim(2));
@@ -156,7 +149,7 @@ void RingAttention::backward(Queue& queue, View<> dq, ConstView<> d_o, ConstView
     }
     const Block part = buffers.own->at(hop, mine.k.dim(2));
     if (part.all.size() > 0)
-      received[hop % 2] = token_.receive(part.all, plan_.reader(token_.rank(), hop), kGradientTag);
+      received[hop % 2] = token_.receive(queue, part.all, plan_.reader(token_.rank(), hop), kGradientTag);
     const Block block = ring.current(), gradient = buffers.others->at(hop, block.all.dim(3));
     wait(queue, sent[hop % 2], plan_.owner(token_.rank(), hop - 2));
     Elementwise::fill(queue, gradient.all, 0);
@@ -166,7 +159,7 @@ void RingAttention::backward(Queue& queue, View<> dq, ConstView<> d_o, ConstView
                          .dv = gradient.v(),
                          .rows = rows_[static_cast<size_t>(ring.owner())]};
     LocalAttention::backward_part(queue, dq, Write::Accumulate, d_o, o, lse, q, rows, {&theirs, 1});
-    if (gradient.all.size() > 0) sent[hop % 2] = token_.send(gradient.all, ring.owner(), kGradientTag);
+    if (gradient.all.size() > 0) sent[hop % 2] = token_.send(queue, gradient.all, ring.owner(), kGradientTag);
     if (hop > 1) add_received(hop - 1);
   }
   if (plan_.ranks() > 1) add_received(plan_.ranks() - 1);

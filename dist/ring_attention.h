@@ -5,11 +5,7 @@
 
 #include <vector>
 
-#include "base/arena.h"
-#include "dist/communicator.h"
-#include "dist/progress.h"
-#include "dist/ring_plan.h"
-#include "kernels/attention/attention.h"
+#include "dist/token_attention.h"
 
 namespace memring {
 
@@ -19,24 +15,13 @@ namespace memring {
 /// fp64, whatever the ring (bf16 sums would lose sqrt(R) in accuracy: specs/ring.md 1.7), and their order is fixed: the
 /// same mesh gives the same bits.
 ///
-/// Key blocks that no query sees are not computed on. All ranks of the axis call this alike, with the same batch, heads
-/// and sizes. Only the last span is split over ranks.
-class RingAttention final : public AttentionExecutor {
+/// Key blocks that no query sees are not computed on.
+class RingAttention final : public TokenAttention {
  public:
-  explicit RingAttention(Communicator& token) : token_(token) {}
+  explicit RingAttention(Transport& token) : token_(token) {}
 
-  /// Bytes of message buffers on each rank. batch, kv_heads and head_dim of the keys, and the rows of the whole layout,
-  /// at the most.
-  static int64_t buffer_bytes(DType, int64_t batch, int64_t kv_heads, int64_t head_dim, const RingPlan&, bool backward);
-  /// Buffers for all calls from now on.
-  void allocate(int64_t bytes) { buffers_ = Arena(bytes); }
-
-  /// Where to note which rank is waited for.
-  void note_in(Progress& progress) { progress_ = &progress; }
-
-  /// The layout of the segment that the next calls are about: the rows of all ranks.
-  void enter(const RingPlan&, const std::vector<Row>& layout);
-
+  static int64_t buffer_bytes(DType, const AttentionHeads&, const RingPlan&, bool backward);
+  void enter(const RingPlan&, const std::vector<Row>& layout) override;
   void forward(Queue&, View<> o, View<> lse, ConstView<> q, std::span<const Row> rows,
                std::span<const KeySpan>) override;
   void backward(Queue&, View<> dq, ConstView<> d_o, ConstView<> o, ConstView<> lse, ConstView<> q,
@@ -44,13 +29,11 @@ class RingAttention final : public AttentionExecutor {
 
  private:
   class KeyRing;
-  void wait(Queue&, Request&, int peer);
+  void wait(Queue&, Transfer&, int peer);
 
-  Communicator& token_;
-  Progress* progress_ = nullptr;
+  Transport& token_;
   RingPlan plan_{0, 1};
   std::vector<std::vector<Row>> rows_;  ///< by rank
-  Arena buffers_;
 };
 
 }  // namespace memring

@@ -7,9 +7,9 @@
 #include <optional>
 #include <utility>
 
-#include "dist/communicator.h"
 #include "dist/mesh.h"
 #include "dist/rank_actions.h"
+#include "dist/transport.h"
 
 namespace memring {
 
@@ -71,7 +71,7 @@ ScheduleNeeds needs_of(const Precedence& rules, Range ranks) {
 
 }  // namespace
 
-int32_t Schedule::most_cells_under_way() { return Communicator::kTags / RankActions::kSentKinds; }
+int32_t Schedule::most_cells_under_way() { return Transport::kTags / RankActions::kSentKinds; }
 
 struct Schedule::Simulation {
   const Precedence rules;

@@ -34,7 +34,7 @@ struct AttentionExecutor {
                         std::span<const Row> rows, std::span<const KeySpan>) = 0;
 };
 
-/// All keys are here. (On a token axis dist/ring_attention.h takes this place.)
+/// All keys are here. (On a token axis dist/token_attention.h takes this place.)
 class LocalAttention final : public AttentionExecutor {
  public:
   void forward(Queue& queue, View<> o, View<> lse, ConstView<> q, std::span<const Row> rows,

@@ -2,12 +2,13 @@
 // before its computation: what it is worth that the next block travels while this one is computed on.
 // SPDX-License-Identifier: Apache-2.0
 #include <deque>
+#include <memory>
 #include <vector>
 
 #include "base/random.h"
 #include "bench/bench.h"
 #include "bench/yardstick.h"
-#include "dist/ring_attention.h"
+#include "dist/token_attention.h"
 #include "engine/engine.h"
 
 namespace memring {
@@ -16,19 +17,20 @@ namespace {
 /// Causal attention over a sequence that the ranks of `token` hold between them, on random operands.
 class RingWork {
  public:
-  RingWork(const Config& config, Communicator& token, const NodeShare& node)
+  RingWork(const Config& config, Transport& token, const NodeShare& node)
       : token_(token),
         queue_(numerics(config, node).queue),
         m_(model_shape(config.model)),
         batch_(config.data.batch),
         plan_(config.data.length, token.size()),
-        ring_(token) {
+        ring_(token_attention(token, false)) {
     std::vector<Row> layout(static_cast<size_t>(config.data.length));
     for (int32_t i = 0; i < config.data.length; ++i)
       layout[static_cast<size_t>(i)] = {.position = i, .order = i, .from = 0, .to = i};
     for (int rank = 0; rank < token.size(); ++rank) rows_.push_back(rows_at(layout, plan_.rows_of(rank)));
-    ring_.enter(plan_, layout);
-    ring_.allocate(RingAttention::buffer_bytes(DType::F32, batch_, m_.kv_heads, m_.head_dim, plan_, true));
+    ring_->enter(plan_, layout);
+    ring_->allocate(
+        token_attention_bytes(false, DType::F32, {batch_, m_.heads, m_.kv_heads, m_.head_dim}, plan_, true));
 
     const int64_t own = plan_.count(token.rank());
     const Shape queries{batch_, m_.heads, own, m_.head_dim};
@@ -47,8 +49,8 @@ class RingWork {
 
   void overlapped() {
     const KeySpan mine = span(token_.rank());
-    ring_.forward(queue_, o_, lse_, q_, own_rows(), {&mine, 1});
-    ring_.backward(queue_, dq_, d_o_, o_, lse_, q_, own_rows(), {&mine, 1});
+    ring_->forward(queue_, o_, lse_, q_, own_rows(), {&mine, 1});
+    ring_->backward(queue_, dq_, d_o_, o_, lse_, q_, own_rows(), {&mine, 1});
   }
 
   /// The same messages and products, none beside another.
@@ -82,20 +84,20 @@ class RingWork {
   void pass(int hop) {
     const auto next = static_cast<size_t>(plan_.owner(token_.rank(), hop)),
                here = static_cast<size_t>(plan_.owner(token_.rank(), hop - 1));
-    Request received = token_.receive(keys_[next], plan_.owner(token_.rank(), 1), 0);
-    Request sent = token_.send(keys_[here], plan_.reader(token_.rank(), 1), 0);
-    received.wait();
-    sent.wait();
+    Transfer received = token_.receive(queue_, keys_[next], plan_.owner(token_.rank(), 1), 0);
+    Transfer sent = token_.send(queue_, keys_[here], plan_.reader(token_.rank(), 1), 0);
+    received.join(queue_);
+    sent.join(queue_);
   }
   /// The gradient of a block to its owner, and that of the own one back.
   void give_back(int hop) {
     const int owner = plan_.owner(token_.rank(), hop);
     const int64_t own = plan_.count(token_.rank());
     const View<> mine(arrived_.data(), DType::F32, {2, batch_, m_.kv_heads, own, m_.head_dim});
-    Request received = token_.receive(mine, plan_.reader(token_.rank(), hop), 1);
-    Request sent = token_.send(gradients_[static_cast<size_t>(owner)], owner, 1);
-    received.wait();
-    sent.wait();
+    Transfer received = token_.receive(queue_, mine, plan_.reader(token_.rank(), hop), 1);
+    Transfer sent = token_.send(queue_, gradients_[static_cast<size_t>(owner)], owner, 1);
+    received.join(queue_);
+    sent.join(queue_);
   }
   View<> tensor(Shape shape) {
     std::vector<float>& values = tensors_.emplace_back(static_cast<size_t>(shape.elements()));
@@ -104,12 +106,12 @@ class RingWork {
     return View<float>(values.data(), shape);
   }
 
-  Communicator& token_;
+  Transport& token_;
   Queue queue_;
   ModelShape m_;
   int64_t batch_;
   RingPlan plan_;
-  RingAttention ring_;
+  std::unique_ptr<TokenAttention> ring_;
   std::vector<std::vector<Row>> rows_;    // by rank
   std::vector<View<>> keys_, gradients_;  // by owner: [2, batch, kv_heads, rows, head_dim]
   View<> q_, o_, d_o_, dq_, lse_, arrived_;
@@ -125,7 +127,8 @@ BenchResult bench_ring(const Config& config, const BenchOptions& options, Sessio
     throw Error(ExitCode::Usage,
                 fmt::format("memring bench ring: {} tokens for {} ranks", config.data.length, session.size()),
                 fmt::format("Set data.length to at least {}.", 2 * session.size()));
-  RingWork work(config, world, session.node());
+  const auto token = host_transport(world);
+  RingWork work(config, *token, session.node());
   work.overlapped();  // libraries choose their kernels
 
   std::vector<double> overlapped, in_turns, products, messages, ratio;

@@ -12,6 +12,7 @@
 #include "checkpoint/files.h"
 #include "checkpoint/manifest.h"
 #include "dist/mesh_arithmetic.h"
+#include "dist/transport.h"
 
 namespace memring {
 namespace {
@@ -117,7 +118,9 @@ CheckpointSummary load(Communicator& world, const std::string& path, std::option
         if (data.m) read_range(file, data.layout, places, 1, data.shard, data.m, 0, data.progress);
         if (data.v) read_range(file, data.layout, places, 2, data.shard, data.v, 0, data.progress);
       }));
-  world.all_gather_shards(data.weights, bounds);
+  Queue queue;
+  const auto transport = host_transport(world);
+  transport->all_gather_shards(queue, data.weights, bounds).join(queue);
   data.state = manifest.state;
   return summary_of(manifest, path);
 }

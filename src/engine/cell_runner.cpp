@@ -23,7 +23,13 @@ ConstView<int32_t> view_of(std::span<const int32_t> ids) { return {ids.data(), {
 }  // namespace
 
 CellRunner::CellRunner(Queue& queue, Model& model, TokenAxis& axis, const CellSizes& sizes)
-    : queue_(queue), params_(model.params), llama_(model.llama), memory_(*model.memory), axis_(axis), sizes_(sizes) {}
+    : queue_(queue),
+      params_(model.params),
+      llama_(model.llama),
+      memory_(*model.memory),
+      axis_(axis),
+      sizes_(sizes),
+      diagnostics_(memory_.diagnostics()) {}
 
 CellContext CellRunner::enter(const CellText& text, Cell cell, Arena& scratch) {
   const Layout rows = memory_.layout(cell.pass, cell.segment, text.text);
@@ -44,7 +50,8 @@ CellContext CellRunner::enter(const CellText& text, Cell cell, Arena& scratch) {
           .state_out = {},
           .d_state_out = {},
           .d_state_in = {},
-          .saved = {}};
+          .saved = {},
+          .diagnostics = {diagnostics_.values.data(), {std::ssize(diagnostics_.values)}}};
 }
 
 void CellRunner::enter_layer(CellContext& c, const CellSaved& saved, int64_t layer) const {
@@ -71,7 +78,7 @@ RopeAngles CellRunner::angles(DType dtype, std::span<const Row> rows) {
     angles_.rewind(0);
     cos_ = angles_.take(dtype, {count, half});
     sin_ = angles_.take(dtype, {count, half});
-    Rope::table(cos_, sin_, rows, llama_.shape().rope_theta);
+    Rope::table(queue_, cos_, sin_, rows, llama_.shape().rope_theta);
   }
   return {cos_.rows(0, count), sin_.rows(0, count)};
 }

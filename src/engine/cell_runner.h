@@ -36,6 +36,9 @@ class CellRunner {
 
   /// Where to note the layer that is worked on.
   void note_in(Progress& progress) { progress_ = &progress; }
+  /// The memory's, of all cells since they were cleared.
+  Diagnostics& diagnostics() { return diagnostics_; }
+
   void allocate_angles(int64_t bytes) { angles_ = Arena(bytes); }
 
   /// state_in [batch, state_numbers(cell)] is empty for the initial state, state_out where nobody reads it. Decides
@@ -84,6 +87,7 @@ class CellRunner {
   TokenAxis& axis_;
   const CellSizes& sizes_;
   Progress* progress_ = nullptr;
+  Diagnostics diagnostics_;
   std::vector<Row> angle_rows_, queries_;
   std::vector<int32_t> targets_;  ///< of the head's rows, where these are not all
   Arena angles_;

@@ -188,8 +188,8 @@ void Engine::allocate(Arena weights) {
   executor_->allocate();
 }
 
-void Engine::sum_gradients(Communicator& group) {
-  group.all_reduce_sum(model_.params.sums());
+void Engine::sum_gradients(Transport& group) {
+  group.all_reduce_sum(queue_, model_.params.sums());
   if (model_.params.sums().dtype() == DType::Exact)
     ExactSum::round(queue_, model_.params.gradients(), Write::Overwrite, model_.params.sums());
 }

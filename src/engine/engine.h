@@ -61,7 +61,7 @@ class Engine {
   const Workload& workload() const { return workload_; }
   Dependency dependency() const { return model_.memory->dependency(); }
   /// The gradients of all ranks of `group`, summed, on each of them.
-  void sum_gradients(Communicator& group);
+  void sum_gradients(Transport& group);
   /// Gradients start on their way to the other ranks where the schedule says so. `sync` must stay.
   void reduce_during_backward(GradientSync& sync);
   /// Parameters, what others take, and the executor's parts.

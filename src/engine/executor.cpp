@@ -31,7 +31,7 @@ Executor::Executor(Queue& queue, Model& model, Mesh& mesh, DType dtype, Workload
       workload_(std::move(workload)),
       tbptt_(tbptt),
       plan_(std::move(plan)),
-      axis_(mesh.token(), queue.block()),
+      axis_(mesh.token_transport(), queue.block()),
       sizes_(llama_.shape(), memory_, dtype, axis_.split()),
       runner_(queue, model, axis_, sizes_) {}
 
@@ -75,8 +75,8 @@ void Executor::allocate() {
   targets_.resize(tokens_.size());
   if (mesh_.shape().segment * mesh_.shape().token > 1)
     queue_.add_poll([this] {
-      mesh_.segment().progress();
-      mesh_.token().progress();
+      mesh_.segment_transport().progress();
+      mesh_.token_transport().progress();
     });
 }
 
@@ -252,6 +252,7 @@ StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights,
     cut = plan_.schedule(std::move(closed));
   Schedule& actions = cut ? *cut : usual;
   actions.restart();
+  runner_.diagnostics().clear();
   progress_->enter(Phase::Schedule);
 
   const int64_t segments = shape_.segments(), ranks = mesh_.shape().segment;
@@ -285,9 +286,7 @@ StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights,
       }
     }
   }
-  const Associative::Smallest smallest = memory_.take_smallest();
-  sums.smallest_key = smallest.key;
-  sums.smallest_denominator = smallest.denominator;
+  sums.diagnostics = runner_.diagnostics();
   return sums;
 }
 
@@ -302,7 +301,7 @@ void Executor::reduce(const Cell& cell) {
   if (!sync_) return;
   for (int64_t layer = std::min<int64_t>(cell.layer + cell.layers, llama_.shape().layers) - 1;
        layer >= std::max<int64_t>(cell.layer, 0); --layer)
-    sync_->start(params_.sums(), llama_.parameters(params_.layout(), layer));
+    sync_->start(queue_, params_.sums(), llama_.parameters(params_.layout(), layer));
 }
 
 // The ranks of a token axis all hold a state, so each sends its part of it, and the parts meet at the other end.
@@ -312,15 +311,15 @@ void Executor::exchange(const Action& a) {
   const View<> all = states.reshaped({states.size()});
   const Range part = axis_.share(all.size());
   if (a.verb == Verb::Wait) {
-    const Timed timed(queue_, "waiting for a rank", 0);
-    s.request.wait();
-    if (s.arriving) axis_.gather(all);
+    s.transfer.join(queue_);
+    if (s.arriving) axis_.gather(queue_, all);
     return;
   }
   s.arriving = a.verb == Verb::PostReceive;
   const View<> mine = all.rows(part.begin, part.size());
   if (mine.size() == 0) return;
-  s.request = s.arriving ? mesh_.segment().receive(mine, a.peer, a.tag) : mesh_.segment().send(mine, a.peer, a.tag);
+  Transport& segment = mesh_.segment_transport();
+  s.transfer = s.arriving ? segment.receive(queue_, mine, a.peer, a.tag) : segment.send(queue_, mine, a.peer, a.tag);
 }
 
 }  // namespace memring

@@ -66,7 +66,7 @@ class Executor {
   };
   struct Slot {
     View<uint8_t> memory;
-    Request request;                 ///< the message in flight into or out of it
+    Transfer transfer;               ///< the message in flight into or out of it
     bool arriving = false;           ///< into it
     std::optional<CellSaved> saved;  ///< of kind Saved, while filled
   };

@@ -15,18 +15,11 @@ void TokenAxis::enter(const Layout& layout) {
   const std::vector<Row> all = layout.table();
   numbers_ = split.rows_of(token_.rank());
   rows_ = rows_at(all, numbers_);
-  if (token_.size() == 1) return;
-  split_.block > 0 ? gathered_.enter(split, all) : ring_.enter(split, all);
+  attention_->enter(split, all);
 }
 
 int64_t TokenAxis::first_from(int64_t number) const {
   return std::lower_bound(numbers_.begin(), numbers_.end(), number) - numbers_.begin();
-}
-
-AttentionExecutor& TokenAxis::attention() {
-  if (token_.size() == 1) return local_;
-  if (split_.block > 0) return gathered_;
-  return ring_;
 }
 
 // A row is on one rank, so the sum over ranks only moves it.
@@ -42,11 +35,11 @@ void TokenAxis::collect(Queue& queue, View<> all, Range wanted, ConstView<> mine
   sum(queue, all);
 }
 
-void TokenAxis::gather(View<> data) {
+void TokenAxis::gather(Queue& queue, View<> data) {
   if (token_.size() == 1) return;
   std::vector<int64_t> bounds{0};
   for (int rank = 0; rank < token_.size(); ++rank) bounds.push_back(part_of(data.size(), token_.size(), rank).end);
-  token_.all_gather_shards(data.reshaped({data.size()}), bounds);
+  token_.all_gather_shards(queue, data.reshaped({data.size()}), bounds).join(queue);
 }
 
 }  // namespace memring

@@ -3,12 +3,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <memory>
 #include <span>
 #include <vector>
 
-#include "dist/gather_attention.h"
 #include "dist/mesh_arithmetic.h"
-#include "dist/ring_attention.h"
+#include "dist/token_attention.h"
 #include "engine/token_split.h"
 #include "memory/layout.h"
 #include "memory/row_axis.h"
@@ -18,14 +18,14 @@ namespace memring {
 class TokenAxis final : public RowAxis {
  public:
   /// `block`: rows of a canonical block (Queue::Options::block), or 0.
-  TokenAxis(Communicator& token, int64_t block)
-      : token_(token), split_{token.size(), token.rank(), block}, ring_(token), gathered_(token) {}
+  TokenAxis(Transport& token, int64_t block)
+      : token_(token), split_{token.size(), token.rank(), block}, attention_(token_attention(token, block > 0)) {}
 
   const TokenSplit& split() const { return split_; }
   bool shared() const { return token_.size() > 1; }
-  void allocate(int64_t bytes) { split_.block > 0 ? gathered_.allocate(bytes) : ring_.allocate(bytes); }
+  void allocate(int64_t bytes) { attention_->allocate(bytes); }
 
-  void note_in(Progress& progress) { ring_.note_in(progress); }
+  void note_in(Progress& progress) { attention_->note_in(progress); }
 
   /// The layout of the cell that comes next.
   void enter(const Layout& layout);
@@ -33,20 +33,18 @@ class TokenAxis final : public RowAxis {
   std::span<const int32_t> numbers() const { return numbers_; }  ///< theirs in the layout, ascending
   int64_t first_from(int64_t number) const;                      ///< the first row here with this number or more
   int64_t first_text() const { return first_from(layout_.front); }
-  AttentionExecutor& attention();
+  AttentionExecutor& attention() { return *attention_; }
 
   void collect(Queue&, View<> all, Range wanted, ConstView<> mine, std::span<const int32_t> numbers) override;
-  void sum(Queue&, View<> partial) override { token_.all_reduce_sum(partial); }
+  void sum(Queue& queue, View<> partial) override { token_.all_reduce_sum(queue, partial); }
   /// Each rank has its near-equal part of the flat `data`; afterwards all have all of it. (States travel that way.)
-  void gather(View<> data);
+  void gather(Queue&, View<> data);
   Range share(int64_t size) const { return part_of(size, token_.size(), token_.rank()); }
 
  private:
-  Communicator& token_;
+  Transport& token_;
   TokenSplit split_;
-  RingAttention ring_;
-  GatherAttention gathered_;
-  LocalAttention local_;
+  std::unique_ptr<TokenAttention> attention_;
   Layout layout_;
   std::vector<Row> rows_;
   std::vector<int32_t> numbers_;

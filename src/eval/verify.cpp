@@ -182,7 +182,7 @@ Verification verify_fixture(const Fixture& fixture, const Config& config, Tolera
   Collector found(fixture, config.model.vocab, state_size, executor.state_numbers());
   executor.run(FixtureTokens(fixture, sequence), executor.draw(0, sequence), &found);
 
-  engine.sum_gradients(world);
+  engine.sum_gradients(mesh.world_transport());
   for (auto* values : {&found.nll, &found.all_logits, &found.state})
     if (!values->empty()) world.all_reduce_sum(view_of(*values));
 

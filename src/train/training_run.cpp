@@ -30,7 +30,7 @@ TrainingRun::TrainingRun(const Config& config, Communicator& ranks, const NodeSh
       progress_(node.progress),
       mesh_(ranks, resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, ranks.size())),
       model_(model_of(config)),
-      sync_(ranks, model_.params.layout().size, gradient_order(config)),
+      sync_(mesh_, model_.params.layout().size, gradient_order(config)),
       engine_(config, model_, mesh_, node, workload_of(config, config.data.batch, std::move(shapes), true),
               bytes_beside_engine(model_.params.layout(), numerics(config, node).dtype, shard(), saves)) {}
 
@@ -59,7 +59,7 @@ ReducedStep TrainingRun::step(const TokenSource& batch, int64_t number, const st
   enter(Phase::Update);
   if (!update) return reduced;
   optimizer_->step(update->lr, update->number, optimizer_->clipping(reduced.norm) / reduced.sums.targets);
-  sync_.gather(params.weights());
+  sync_.gather(engine_.queue(), params.weights());
   return reduced;
 }
 

@@ -104,7 +104,7 @@ inline Result run(const Config& config, Communicator& group, const TokenSource* 
   make_memory_matter(engine.params());
   const TokenSource& batch = tokens ? *tokens : random;
   StepSums sums = engine.executor().run(batch, engine.executor().draw(0, batch.shape()));
-  engine.sum_gradients(group);
+  engine.sum_gradients(mesh.world_transport());
   double totals[2] = {sums.nll, sums.targets};
   group.all_reduce_sum(View<double>(totals, {2}));
   Result result{totals[0], totals[1], {}};

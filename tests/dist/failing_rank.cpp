@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "dist/session.h"
+#include "dist/transport.h"
 
 namespace memring {
 namespace {
@@ -18,6 +19,8 @@ namespace {
 void run(Session& session, std::string_view scenario, ExitCode code) {
   const Error error(code, "the reservoir is empty", "Fill it.");
   Communicator& world = session.world();
+  const auto transport = host_transport(world);
+  Queue queue;
   const int rank = session.rank(), peer = (rank + 1) % session.size();
   std::vector<float> data(1 << 20);
   const View<float> view(data.data(), {1 << 20});
@@ -29,7 +32,7 @@ void run(Session& session, std::string_view scenario, ExitCode code) {
   if (scenario == "one") {
     std::signal(SIGTERM, [](int) {});  // as in training, where it asks for a save
     if (rank == 1) throw error;
-    world.receive(view, peer, 0).wait();
+    transport->receive(queue, view, peer, 0).join(queue);
   }
   if (scenario == "signals-blocked") {  // as in training, where a thread waits for them
     sigset_t set;
@@ -46,9 +49,9 @@ void run(Session& session, std::string_view scenario, ExitCode code) {
     world.barrier();
   }
   if (scenario == "messages-in-flight") {
-    Request sent = world.send(view, peer, 0), received = world.receive(view, peer, 1);
+    Transfer sent = transport->send(queue, view, peer, 0), received = transport->receive(queue, view, peer, 1);
     if (rank == 1) throw error;
-    received.wait();
+    received.join(queue);
   }
   if (scenario == "killed") {
     if (rank == 1) std::raise(SIGKILL);

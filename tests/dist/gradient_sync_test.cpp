@@ -12,11 +12,18 @@
 namespace memring {
 namespace {
 
+constexpr Diagnostic kKinds[] = {
+    {"least", "{:.1g}", Reduce::Min}, {"most", "{:.1g}", Reduce::Max}, {"sum", "{:.1g}", Reduce::Sum}};
+
+Mesh mesh_of(Communicator& ranks) { return {ranks, {ranks.size(), 1, 1}}; }
+
 StepSums sums_of(int rank) {
   StepSums sums;
   sums.nll = value_of<double>(rank, 0);
   sums.targets = 10 + rank;
   sums.tokens = 100 + rank;
+  sums.diagnostics = Diagnostics(kKinds);
+  sums.diagnostics.values.assign(3, 1000.0 + rank);
   return sums;
 }
 
@@ -31,7 +38,8 @@ std::vector<double> summed_gradients(int64_t count) {
 template <class T>
 void expect_reduced(int64_t count, double tolerance) {
   Queue queue;
-  GradientSync sync(world(), count);
+  Mesh mesh = mesh_of(world());
+  GradientSync sync(mesh, count);
   std::vector<T> gradients = values_of<T>(world().rank(), count);
   const ReducedStep step = sync.reduce(queue, flat(gradients), flat(gradients), sums_of(world().rank()));
 
@@ -60,7 +68,7 @@ void expect_reduced(int64_t count, double tolerance) {
   // The optimizer's turn: every owner writes its shard, and everybody learns of it.
   std::vector<T> weights(static_cast<size_t>(count), T(-1));
   for (int64_t i = sync.shard().begin; i < sync.shard().end; ++i) weights[static_cast<size_t>(i)] = value_of<T>(99, i);
-  sync.gather(flat(weights));
+  sync.gather(queue, flat(weights));
   expect_same(weights, values_of<T>(99, count), 0, count, "gathered weights");
 }
 
@@ -76,14 +84,15 @@ TEST(GradientSync, BucketsThatTravelWhileARankComputesLeaveTheSameBits) {
   constexpr int64_t kCount = 5000;
   Queue queue;
   const std::vector<Range> layers{{3500, 4500}, {2600, 3500}, {2500, 2600}, {400, 2500}};
-  GradientSync whole(world(), kCount);
+  Mesh mesh = mesh_of(world());
+  GradientSync whole(mesh, kCount);
   for (const int64_t bucket : {1, 700, 1500, 100000}) {
-    GradientSync early(world(), kCount, GradientSync::Order::OfRanks, bucket);
+    GradientSync early(mesh, kCount, GradientSync::Order::OfRanks, bucket);
     for (int step = 0; step < 3; ++step) {
       std::vector<float> expected = values_of<float>(world().rank() + 10 * step, kCount), found = expected;
       const ReducedStep a = whole.reduce(queue, flat(expected), flat(expected), {});
       for (size_t layer = 0; layer < layers.size() && static_cast<int>(layer) <= 2 * step; ++layer) {
-        early.start(flat(found), layers[layer]);
+        early.start(queue, flat(found), layers[layer]);
         for (int i = 0; i < world().rank(); ++i) early.progress();
       }
       const ReducedStep b = early.reduce(queue, flat(found), flat(found), {});
@@ -95,7 +104,8 @@ TEST(GradientSync, BucketsThatTravelWhileARankComputesLeaveTheSameBits) {
 
 TEST(GradientSync, ShardsAreAlignedAndNearEqual) {
   for (const int64_t count : {0, 1, 15, 17, 64, 1000, 300001}) {
-    const GradientSync sync(world(), count);
+    Mesh mesh = mesh_of(world());
+    const GradientSync sync(mesh, count);
     ASSERT_EQ(sync.bounds().size(), static_cast<size_t>(world().size()) + 1);
     EXPECT_EQ(sync.bounds().front(), 0);
     EXPECT_EQ(sync.bounds().back(), count);
@@ -112,6 +122,7 @@ TEST(GradientSync, ShardsAreAlignedAndNearEqual) {
 TEST(GradientSync, OfExactSumsInNoOrderHasTheBitsOfOneRank) {
   Queue queue;
   Communicator alone = world().split(world().rank(), 0, "alone");
+  Mesh mesh_alone = mesh_of(alone), mesh = mesh_of(world());
   for (const int64_t count : {0, 1, 1023, 5000, 100003}) {
     std::vector<Exact> all(static_cast<size_t>(count)), mine = all;
     for (int rank = 0; rank < world().size(); ++rank)
@@ -121,7 +132,7 @@ TEST(GradientSync, OfExactSumsInNoOrderHasTheBitsOfOneRank) {
         if (rank == world().rank()) mine[static_cast<size_t>(i)] += term;
       }
     std::vector<float> expected(static_cast<size_t>(count)), found = expected;
-    GradientSync one(alone, count, GradientSync::Order::None), sync(world(), count, GradientSync::Order::None);
+    GradientSync one(mesh_alone, count, GradientSync::Order::None), sync(mesh, count, GradientSync::Order::None);
     StepSums sums;
     sums.targets = world().size();
     const double norm = one.reduce(queue, flat(all), flat(expected), sums).norm;
@@ -134,7 +145,8 @@ TEST(GradientSync, OfExactSumsInNoOrderHasTheBitsOfOneRank) {
 
 TEST(GradientSync, AnExactSumThatIsNotANumberIsNotFinite) {
   Queue queue;
-  GradientSync sync(world(), 3000, GradientSync::Order::None);
+  Mesh mesh = mesh_of(world());
+  GradientSync sync(mesh, 3000, GradientSync::Order::None);
   std::vector<Exact> sums(3000, Exact(1.0));
   if (world().rank() == world().size() - 1) sums[2500] += Exact(1e30);
   std::vector<float> gradients(3000);
@@ -143,7 +155,8 @@ TEST(GradientSync, AnExactSumThatIsNotANumberIsNotFinite) {
 
 TEST(GradientSync, GivesTheSameBitsTwiceAndOnEveryRank) {
   Queue queue;
-  GradientSync sync(world(), 100003);
+  Mesh mesh = mesh_of(world());
+  GradientSync sync(mesh, 100003);
   std::vector<double> norms;
   for (int run = 0; run < 2; ++run) {
     std::vector<float> gradients = values_of<float>(world().rank(), 100003);
@@ -157,7 +170,8 @@ TEST(GradientSync, GivesTheSameBitsTwiceAndOnEveryRank) {
 
 TEST(GradientSync, AFlagOfAnyRankReachesAll) {
   Queue queue;
-  GradientSync sync(world(), 32);
+  Mesh mesh = mesh_of(world());
+  GradientSync sync(mesh, 32);
   for (int asking = 0; asking < world().size(); ++asking)
     for (bool StepSums::*flag : {&StepSums::stop, &StepSums::save, &StepSums::time_over}) {
       StepSums local = sums_of(world().rank());
@@ -169,9 +183,22 @@ TEST(GradientSync, AFlagOfAnyRankReachesAll) {
     }
 }
 
+TEST(GradientSync, EachDiagnosticIsReducedInItsOwnWay) {
+  Queue queue;
+  Mesh mesh = mesh_of(world());
+  GradientSync sync(mesh, 32);
+  std::vector<float> gradients(32, 1.0f);
+  const int ranks = world().size();
+  const Diagnostics all =
+      sync.reduce(queue, flat(gradients), flat(gradients), sums_of(world().rank())).sums.diagnostics;
+  EXPECT_EQ(all.values, std::vector<double>({1000.0, 1000.0 + ranks - 1, ranks * (1000 + (ranks - 1) / 2.0)}));
+  EXPECT_EQ(all.declared.data(), std::data(kKinds));
+}
+
 TEST(GradientSync, ANonFiniteGradientOrLossOfAnyRankReachesAll) {
   Queue queue;
-  GradientSync sync(world(), 1000);
+  Mesh mesh = mesh_of(world());
+  GradientSync sync(mesh, 1000);
   for (const double bad : {std::numeric_limits<double>::infinity(), std::numeric_limits<double>::quiet_NaN()})
     for (int rank = 0; rank < world().size(); ++rank) {
       std::vector<float> gradients(1000, 1.0f);
@@ -187,7 +214,8 @@ TEST(GradientSync, ANonFiniteGradientOrLossOfAnyRankReachesAll) {
 
 TEST(GradientSync, WithoutTargetsTheNormIsZero) {
   Queue queue;
-  GradientSync sync(world(), 100);
+  Mesh mesh = mesh_of(world());
+  GradientSync sync(mesh, 100);
   std::vector<float> gradients(100, 0.0f);
   const ReducedStep step = sync.reduce(queue, flat(gradients), flat(gradients), StepSums{});
   EXPECT_EQ(step.norm, 0);
@@ -197,17 +225,20 @@ TEST(GradientSync, WithoutTargetsTheNormIsZero) {
 
 TEST(GradientSync, RefusesABufferOfAnotherSize) {
   Queue queue;
-  GradientSync sync(world(), 100);
+  Mesh mesh = mesh_of(world());
+  GradientSync sync(mesh, 100);
   std::vector<float> gradients(99);
   EXPECT_THROW(sync.reduce(queue, flat(gradients), flat(gradients), StepSums{}), ShapeError);
-  EXPECT_THROW(sync.gather(flat(gradients)), ShapeError);
+  EXPECT_THROW(sync.gather(queue, flat(gradients)), ShapeError);
 }
 
 TEST(GradientSync, RefusesARangeThatDoesNotLieInFrontOfTheOneBefore) {
-  GradientSync sync(world(), 100);
+  Queue queue;
+  Mesh mesh = mesh_of(world());
+  GradientSync sync(mesh, 100);
   std::vector<float> gradients(100);
-  sync.start(flat(gradients), {50, 80});
-  EXPECT_THROW(sync.start(flat(gradients), {10, 40}), Error);
+  sync.start(queue, flat(gradients), {50, 80});
+  EXPECT_THROW(sync.start(queue, flat(gradients), {10, 40}), Error);
 }
 
 }  // namespace

@@ -1,8 +1,10 @@
-// Mesh arithmetic, the axes' communicators, and the messages for meshes that do not fit.
+// Mesh arithmetic, the axes' transports, and the messages for meshes that do not fit.
 // SPDX-License-Identifier: Apache-2.0
 #include "dist/mesh.h"
 
 #include <gtest/gtest.h>
+
+#include <numeric>
 
 #include "ranks.h"
 
@@ -64,25 +66,34 @@ TEST(PartOf, CoversTheCountInNearEqualParts) {
   EXPECT_EQ(part_of(int64_t{3} << 40, 3, 1), (Range{int64_t{1} << 40, int64_t{2} << 40}));
 }
 
+std::vector<MeshShape> shapes_of(int ranks) {
+  std::vector<MeshShape> shapes;
+  for (int segment = 1; segment <= ranks; ++segment)
+    for (int token = 1; segment * token <= ranks; ++token)
+      if (ranks % (segment * token) == 0) shapes.push_back({ranks / (segment * token), segment, token});
+  return shapes;
+}
+
 TEST(Mesh, AxesJoinTheRanksThatDifferInOneCoordinate) {
-  for (int segment = 1; segment <= world().size(); ++segment) {
-    if (world().size() % segment != 0) continue;
-    const MeshShape shape = resolve_mesh(0, segment, 1, world().size());
+  Queue queue;
+  const int size = world().size();
+  for (const MeshShape& shape : shapes_of(size)) {
     Mesh mesh(world(), shape);
     EXPECT_EQ(mesh.shape(), shape);
     EXPECT_EQ(rank_of(shape, mesh.coord()), world().rank());
-    EXPECT_EQ(mesh.segment().size(), shape.segment);
-    EXPECT_EQ(mesh.segment().rank(), mesh.coord().segment);
-    EXPECT_EQ(mesh.data().size(), shape.data);
-    EXPECT_EQ(mesh.data().rank(), mesh.coord().data);
-    for (Communicator* axis : {&mesh.segment(), &mesh.data()}) {
-      const int64_t mine = world().rank();
-      std::vector<int64_t> members(static_cast<size_t>(axis->size()));
-      axis->all_gather(flat(members), ConstView<int64_t>(&mine, {1}));
-      for (int i = 0; i < axis->size(); ++i) {
+    for (const bool by_segment : {true, false}) {
+      Transport& axis = by_segment ? mesh.segment_transport() : mesh.token_transport();
+      int MeshCoord::*const along = by_segment ? &MeshCoord::segment : &MeshCoord::token;
+      ASSERT_EQ(axis.size(), by_segment ? shape.segment : shape.token);
+      EXPECT_EQ(axis.rank(), mesh.coord().*along);
+      std::vector<int64_t> members(static_cast<size_t>(axis.size())), bounds(members.size() + 1);
+      std::iota(bounds.begin(), bounds.end(), 0);
+      members[static_cast<size_t>(axis.rank())] = world().rank();
+      axis.all_gather_shards(queue, flat(members), bounds).join(queue);
+      for (int i = 0; i < axis.size(); ++i) {
         MeshCoord at = mesh.coord();
-        (axis == &mesh.data() ? at.data : at.segment) = i;
-        EXPECT_EQ(members[static_cast<size_t>(i)], rank_of(shape, at)) << axis->name() << " member " << i;
+        at.*along = i;
+        EXPECT_EQ(members[static_cast<size_t>(i)], rank_of(shape, at)) << (by_segment ? "segment " : "token ") << i;
       }
     }
   }

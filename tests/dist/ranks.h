@@ -53,16 +53,4 @@ void expect_same(const std::vector<T>& actual, const std::vector<T>& expected, i
     }
 }
 
-/// Makes messages of the transport tiny for a scope, so that small data is sent in many chunks.
-class TinyMessages {
- public:
-  TinyMessages(Communicator& group, int64_t bytes) : group_(group) { group_.limit_message(bytes); }
-  ~TinyMessages() { group_.limit_message(int64_t{1} << 30); }
-  TinyMessages(const TinyMessages&) = delete;
-  TinyMessages& operator=(const TinyMessages&) = delete;
-
- private:
-  Communicator& group_;
-};
-
 }  // namespace memring

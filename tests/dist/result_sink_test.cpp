@@ -121,7 +121,7 @@ TEST(LastLayer, LeavesOutTheRowsThatNobodyReadsAndNothingElse) {
           make_memory_matter(engine.params());
           Positions found(shape.length);
           double nll = engine.executor().run(tokens, engine.executor().draw(0, shape), &found).nll;
-          engine.sum_gradients(world());
+          engine.sum_gradients(mesh.world_transport());
           world().all_reduce_sum(View<double>(&nll, {1}));
           const double* g = engine.params().gradients().as<double>();
           return Result{nll, 0, std::vector<double>(g, g + engine.params().layout().size)};

@@ -141,7 +141,7 @@ void expect_close(const std::vector<T>& found, const std::vector<T>& expected, d
 }
 
 template <class T>
-void expect_equal_to_one_rank(const test::Pattern& pattern, Extents e, double tolerance) {
+void expect_equal_to_one_rank(Transport& token, const test::Pattern& pattern, Extents e, double tolerance) {
   const std::vector<Row>& layout = pattern.rows;
   const auto n = std::ssize(layout);
   Queue queue({.threads = n < 200 ? 1 : 2});
@@ -162,8 +162,8 @@ void expect_equal_to_one_rank(const test::Pattern& pattern, Extents e, double to
   mine.d_o = of_heads(all.d_o);
   mine.k = of_kv_heads(all.k);
   mine.v = of_kv_heads(all.v);
-  RingAttention ring(world());
-  ring.allocate(RingAttention::buffer_bytes(dtype_of<T>(), e.batch, e.kv_heads, e.dim, plan, true));
+  RingAttention ring(token);
+  ring.allocate(ring.buffer_bytes(dtype_of<T>(), {e.batch, e.heads, e.kv_heads, e.dim}, plan, true));
   ring.enter(plan, layout);
   const std::vector<Row> rows = rows_at(layout, numbers);
   run(ring, queue, mine, rows, e);
@@ -184,20 +184,20 @@ void expect_equal_to_one_rank(const test::Pattern& pattern, Extents e, double to
 
 // One row, fewer rows than chunks, primes, several blocks of the kernel; heads in groups; all kinds of masks.
 TEST(RingAttention, EqualsAttentionOnOneRank) {
+  const auto token = host_transport(world());
   for (const test::Pattern& pattern :
        {test::causal(0), test::causal(1), test::causal(2), test::causal(5), test::causal(13), test::causal(67),
         test::causal(700), test::rmt_block(3, 8), test::rmt_block(40, 300), test::window(131, 20), test::future(77)})
     for (const Extents& e : {Extents{1, 2, 2, 8}, Extents{2, 4, 2, 16}, Extents{1, 3, 1, 5}}) {
       SCOPED_TRACE(fmt::format("{}, {} rows, {} x {} heads on {}", pattern.name, pattern.rows.size(), e.batch, e.heads,
                                e.kv_heads));
-      expect_equal_to_one_rank<float>(pattern, e, 2e-6);
-      if (pattern.rows.size() < 200) expect_equal_to_one_rank<double>(pattern, e, 1e-14);
+      expect_equal_to_one_rank<float>(*token, pattern, e, 2e-6);
+      if (pattern.rows.size() < 200) expect_equal_to_one_rank<double>(*token, pattern, e, 1e-14);
     }
 }
 
 TEST(RingAttention, EqualsAttentionOnOneRankInTinyMessages) {
-  const TinyMessages tiny(world(), 100);
-  expect_equal_to_one_rank<float>(test::causal(150), {1, 4, 2, 16}, 2e-6);
+  expect_equal_to_one_rank<float>(*host_transport(world(), 100), test::causal(150), {1, 4, 2, 16}, 2e-6);
 }
 
 }  // namespace

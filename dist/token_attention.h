@@ -1,0 +1,46 @@
+// TokenAttention: attention over rows that the ranks of a token axis hold between them. How the rows of the others are
+// met is chosen once, where it is made.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "base/arena.h"
+#include "dist/progress.h"
+#include "dist/ring_plan.h"
+#include "dist/transport.h"
+#include "kernels/attention/attention.h"
+
+namespace memring {
+
+/// What attention is over besides rows.
+struct AttentionHeads {
+  int64_t batch, heads, kv_heads, head_dim;
+};
+
+/// All ranks of the axis make the calls of AttentionExecutor alike, each with its own rows of the same layout, of which
+/// the last span holds the keys.
+class TokenAttention : public AttentionExecutor {
+ public:
+  /// Buffers for all calls from now on.
+  void allocate(int64_t bytes) { buffers_ = Arena(bytes); }
+
+  /// Where to note which rank is waited for.
+  void note_in(Progress& progress) { progress_ = &progress; }
+
+  /// The layout of the segment that the next calls are about: the rows of all ranks.
+  virtual void enter(const RingPlan&, const std::vector<Row>& layout) = 0;
+
+ protected:
+  Arena buffers_;
+  Progress* progress_ = nullptr;
+};
+
+/// On one rank nothing is sent; on several the ring (RingAttention), or, `strict`, what has the bits of one rank
+/// (GatherAttention). `token` must outlive it.
+std::unique_ptr<TokenAttention> token_attention(Transport& token, bool strict);
+/// Bytes of its message buffers on each rank of that plan for calls of these sizes, at the most.
+int64_t token_attention_bytes(bool strict, DType, const AttentionHeads&, const RingPlan&, bool backward);
+
+}  // namespace memring
