@@ -35,8 +35,9 @@ class EvaluationJob {
   EvaluationJob(const Config& config, Session& session)
       : config_(config),
         mesh_(session.world(), resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, session.size())),
-        engine_(config, mesh_, session.node(), workload_of(config, config.data.batch, {sequence_shape(config)}, false),
-                [](const FlatBuffer&, DType) { return int64_t{0}; }) {
+        model_(model_of(config)),
+        engine_(config, model_, mesh_, session.node(),
+                workload_of(config, config.data.batch, {sequence_shape(config)}, false)) {
     engine_.allocate();
     engine_.params().initialise(config.run.seed, engine_.queue());
   }
@@ -48,6 +49,7 @@ class EvaluationJob {
  private:
   const Config& config_;
   Mesh mesh_;
+  Model model_;
   Engine engine_;
 };
 

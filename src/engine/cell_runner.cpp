@@ -22,15 +22,14 @@ ConstView<int32_t> view_of(std::span<const int32_t> ids) { return {ids.data(), {
 
 }  // namespace
 
-CellRunner::CellRunner(Queue& queue, const Params& params, const Llama& llama, Memory& memory, TokenAxis& axis,
-                       const CellSizes& sizes)
+CellRunner::CellRunner(Queue& queue, Model& model, TokenAxis& axis, const CellSizes& sizes)
     : queue_(queue),
-      params_(params),
-      llama_(llama),
-      memory_(memory),
+      params_(model.params),
+      llama_(model.llama),
+      memory_(*model.memory),
       axis_(axis),
       sizes_(sizes),
-      diagnostics_(memory.diagnostics()) {}
+      diagnostics_(memory_.diagnostics()) {}
 
 CellContext CellRunner::enter(const CellText& text, Cell cell, Arena& scratch) {
   const Layout rows = memory_.layout(cell.pass, cell.segment, text.text);

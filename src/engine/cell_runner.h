@@ -10,8 +10,7 @@
 #include "base/arena.h"
 #include "engine/cell_sizes.h"
 #include "engine/token_axis.h"
-#include "memory/memory.h"
-#include "model/llama.h"
+#include "model/model.h"
 
 namespace memring {
 
@@ -33,7 +32,7 @@ struct HeadRows {
 
 class CellRunner {
  public:
-  CellRunner(Queue&, const Params&, const Llama&, Memory&, TokenAxis&, const CellSizes&);
+  CellRunner(Queue&, Model&, TokenAxis&, const CellSizes&);  ///< which must stay
 
   /// Where to note the layer that is worked on.
   void note_in(Progress& progress) { progress_ = &progress; }

@@ -94,6 +94,8 @@ MemorySettings memory_settings(const Config& config) {
           .exact_sums = strict(config)};
 }
 
+Model model_of(const Config& config) { return {model_shape(config.model), memory_settings(config)}; }
+
 Numerics numerics(const Config& config, const NodeShare& node) {
   const DeviceConfig& device = config.device;
   Numerics n;
@@ -138,25 +140,25 @@ Workload workload_of(const Config& config, int64_t batch, std::vector<SequenceSh
   return w;
 }
 
-Engine::Engine(const Config& config, Mesh& mesh, const NodeShare& node, const Workload& workload,
-               const std::function<int64_t(const FlatBuffer&, DType)>& fixed_bytes,
-               const std::optional<MemoryLimit>& limit)
+Engine::Engine(const Config& config, Model& model, Mesh& mesh, const NodeShare& node, const Workload& workload,
+               int64_t other_bytes, const std::optional<MemoryLimit>& limit)
     : numerics_(memring::numerics(config, node)),
       queue_(numerics_.queue),
+      model_(model),
       workload_(workload),
-      gradients_(gradients_of(config, workload)),
-      llama_(model_shape(config.model), params_),
-      memory_(make_memory(memory_settings(config), llama_.shape(), params_)) {
+      gradients_(gradients_of(config, workload)) {
   start_threads(queue_.threads());
   if (node.progress) queue_.count_work_in(node.progress->work);
   Arena measure;
-  params_.allocate(measure, numerics_.dtype, gradients_);
-  const int64_t own = measure.peak(), others = fixed_bytes(params_.layout(), numerics_.dtype);
+  model.params.allocate(measure, numerics_.dtype, gradients_);
+  const int64_t own = measure.peak();
+
   limit_ = limit ? *limit : memory_limit(config.device, node);
-  const Least left = least_of(mesh.world(), limit_.available - own - others);
+  const Least left = least_of(mesh.world(), limit_.available - own - other_bytes);
+
   const Tbptt tbptt = tbptt_of(config);
-  const PlanInputs inputs{.model = llama_.shape(),
-                          .memory = *memory_,
+  const PlanInputs inputs{.model = model.llama.shape(),
+                          .memory = *model.memory,
                           .dtype = numerics_.dtype,
                           .block = queue_.block(),
                           .workload = workload_,
@@ -168,13 +170,12 @@ Engine::Engine(const Config& config, Mesh& mesh, const NodeShare& node, const Wo
   if (plan.most_bytes > left.bytes) {
     if (mesh.world().rank() != left.rank) mesh.world().barrier();  // until the message has ended the job
     refuse(plan_execution(inputs, coord_of(mesh.shape(), plan.most_rank), left.bytes), workload_,
-           config.tbptt.recompute, own + others, limit_);
+           config.tbptt.recompute, own + other_bytes, limit_);
   }
   plan_ = plan.memory;
   plan_.parts.insert(plan_.parts.begin(), {{.purpose = MemoryPurpose::Parameters, .host = own},
-                                           {.purpose = MemoryPurpose::Optimizer, .host = others}});
-  executor_ = std::make_unique<Executor>(queue_, params_, llama_, *memory_, mesh, numerics_.dtype, workload_, tbptt,
-                                         std::move(plan));
+                                           {.purpose = MemoryPurpose::Optimizer, .host = other_bytes}});
+  executor_.emplace(queue_, model, mesh, numerics_.dtype, workload_, tbptt, std::move(plan));
   if (node.progress) executor_->note_in(*node.progress);
 }
 
@@ -183,14 +184,14 @@ void Engine::allocate(Arena weights) {
                  ? Arena(plan_.bytes_of(MemoryPurpose::Parameters), queue_.threads(), [this] { queue_.poll(); })
                  : std::move(weights);
   weights_.rewind(0);
-  params_.allocate(weights_, numerics_.dtype, gradients_);
+  model_.params.allocate(weights_, numerics_.dtype, gradients_);
   executor_->allocate();
 }
 
 void Engine::sum_gradients(Transport& group) {
-  group.all_reduce_sum(queue_, params_.sums());
-  if (params_.sums().dtype() == DType::Exact)
-    ExactSum::round(queue_, params_.gradients(), Write::Overwrite, params_.sums());
+  group.all_reduce_sum(queue_, model_.params.sums());
+  if (model_.params.sums().dtype() == DType::Exact)
+    ExactSum::round(queue_, model_.params.gradients(), Write::Overwrite, model_.params.sums());
 }
 
 void Engine::reduce_during_backward(GradientSync& sync) {

@@ -1,5 +1,5 @@
-// Engine: everything that a command needs to run batches of a configured model on this rank: queue, parameters,
-// model, memory and executor, built in the order in which they depend on each other.
+// Engine: everything that a command needs to run batches of a model on this rank: numerics, queue, limit, plan and
+// executor, built in the order in which they depend on each other.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -19,6 +19,7 @@ namespace memring {
 /// The plain structs behind the configuration's words.
 ModelShape model_shape(const ModelConfig&);
 MemorySettings memory_settings(const Config&);
+Model model_of(const Config&);
 
 /// How this rank computes: data type, products, threads, instruction set.
 struct Numerics {
@@ -40,12 +41,13 @@ MemoryLimit memory_limit(const DeviceConfig&, const NodeShare&);
 
 class Engine {
  public:
-  /// Plans, and refuses what does not fit; takes no memory yet. `fixed_bytes` are taken per rank by others (optimizer,
-  /// checkpoint buffer): parameters -> bytes. `limit`: what to plan for, where memory_limit() is not to be asked now.
-  /// Collective.
-  Engine(const Config&, Mesh&, const NodeShare&, const Workload&,
-         const std::function<int64_t(const FlatBuffer&, DType)>& fixed_bytes,
+  /// Plans, and refuses what does not fit; takes no memory yet. The model and the mesh must outlive it. `other_bytes`
+  /// are taken on this rank by others (optimizer, checkpoint buffer). `limit`: what to plan for, where memory_limit()
+  /// is not to be asked now. Collective.
+  Engine(const Config&, Model&, Mesh&, const NodeShare&, const Workload&, int64_t other_bytes = 0,
          const std::optional<MemoryLimit>& limit = {});
+  Engine(const Engine&) = delete;  // its executor holds references into it
+  Engine& operator=(const Engine&) = delete;
   /// Takes what was planned. Before it there is nothing in params(), and nothing runs. Once. `weights`: those that an
   /// engine of the same model and workload has left.
   void allocate(Arena weights = {});
@@ -53,31 +55,29 @@ class Engine {
   Arena take_weights() { return std::move(weights_); }
 
   Queue& queue() { return queue_; }
-  Params& params() { return params_; }
+  Params& params() { return model_.params; }
   Executor& executor() { return *executor_; }
   const Numerics& numerics() const { return numerics_; }
   const Workload& workload() const { return workload_; }
-  Dependency dependency() const { return memory_->dependency(); }
+  Dependency dependency() const { return model_.memory->dependency(); }
   /// The gradients of all ranks of `group`, summed, on each of them.
   void sum_gradients(Transport& group);
   /// Gradients start on their way to the other ranks where the schedule says so. `sync` must stay.
   void reduce_during_backward(GradientSync& sync);
-  /// Parameters, what `fixed_bytes` said, and the executor's parts.
+  /// Parameters, what others take, and the executor's parts.
   const MemoryPlan& plan() const { return plan_; }
   const MemoryLimit& limit() const { return limit_; }  ///< of the plan
 
  private:
-  Numerics numerics_;
+  const Numerics numerics_;
   Queue queue_;
-  Workload workload_;
-  Params::Gradients gradients_;
-  Params params_;
-  Llama llama_;
-  std::unique_ptr<Memory> memory_;
-  std::unique_ptr<Executor> executor_;
-  Arena weights_;
-  MemoryPlan plan_;
+  Model& model_;
+  const Workload workload_;
+  const Params::Gradients gradients_;
   MemoryLimit limit_;
+  MemoryPlan plan_;
+  std::optional<Executor> executor_;
+  Arena weights_;
 };
 
 /// The workload that a configuration describes, for batches of `batch` sequences of these shapes.

@@ -20,20 +20,20 @@ double loss_term(double nll, bool strict) {
 
 }  // namespace
 
-Executor::Executor(Queue& queue, const Params& params, const Llama& llama, Memory& memory, Mesh& mesh, DType dtype,
-                   Workload workload, Tbptt tbptt, ExecutionPlan plan)
+Executor::Executor(Queue& queue, Model& model, Mesh& mesh, DType dtype, Workload workload, Tbptt tbptt,
+                   ExecutionPlan plan)
     : queue_(queue),
-      params_(params),
-      llama_(llama),
-      memory_(memory),
+      params_(model.params),
+      llama_(model.llama),
+      memory_(*model.memory),
       mesh_(mesh),
       dtype_(dtype),
       workload_(std::move(workload)),
       tbptt_(tbptt),
       plan_(std::move(plan)),
       axis_(mesh.token_transport(), queue.block()),
-      sizes_(llama.shape(), memory, dtype, axis_.split()),
-      runner_(queue, params, llama, memory, axis_, sizes_) {}
+      sizes_(llama_.shape(), memory_, dtype, axis_.split()),
+      runner_(queue, model, axis_, sizes_) {}
 
 Executor::Stream Executor::stream(int32_t index) const {
   const Range own = plan_.sequences;

@@ -31,7 +31,7 @@ class ResultSink {
 class Executor {
  public:
   /// Runs the workload as the plan, which is this rank's, says. Takes no memory yet.
-  Executor(Queue&, const Params&, const Llama&, Memory&, Mesh&, DType, Workload, Tbptt, ExecutionPlan);
+  Executor(Queue&, Model&, Mesh&, DType, Workload, Tbptt, ExecutionPlan);
 
   void allocate();  ///< takes what is planned
 

@@ -35,18 +35,20 @@ TrainedModel::TrainedModel(const Config& config, const CheckpointChoice& choice,
     : config_(config),
       session_(session),
       workload_(workload),
-      mesh_(session.world(), resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, session.size())),
-      engine_(engine({})),
-      checkpoint_(load(choice)) {}
+      mesh_(session.world(), resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, session.size())) {
+  start({});
+  checkpoint_ = load(choice);
+}
 
-std::unique_ptr<Engine> TrainedModel::engine(Arena weights) {
+/// The engine of the model whose memory is reset, or not, and that has these weights where there are any.
+void TrainedModel::start(Arena weights) {
   Config config = config_;
   if (reset_) config.memory.reset = MemoryReset::Segment;
-  auto engine = std::make_unique<Engine>(
-      config, mesh_, session_.node(), workload_, [](const FlatBuffer&, DType) { return int64_t{0}; }, limit_);
-  limit_ = engine->limit();  // asked once: for a later engine, the weights are among what is taken
-  engine->allocate(std::move(weights));
-  return engine;
+  engine_.reset();  // before the next one takes its memory
+  model_.emplace(model_of(config));
+  engine_.emplace(config, *model_, mesh_, session_.node(), workload_, 0, limit_);
+  limit_ = engine_->limit();  // asked once: for a later engine, the weights are among what is taken
+  engine_->allocate(std::move(weights));
 }
 
 CheckpointSummary TrainedModel::load(const CheckpointChoice& choice) {
@@ -81,9 +83,7 @@ bool TrainedModel::has_control() const {
 void TrainedModel::reset_memory(bool each_segment) {
   if (each_segment == reset_) return;
   reset_ = each_segment;
-  Arena weights = engine_->take_weights();
-  engine_.reset();  // before the next one takes its memory
-  engine_ = engine(std::move(weights));
+  start(engine_->take_weights());
 }
 
 double TrainedModel::run(const Dataset& dataset, Range sequences, const SequenceShape& shape, ResultSink& sink) {

@@ -42,7 +42,7 @@ class TrainedModel {
   std::string unfinished() const;
 
  private:
-  std::unique_ptr<Engine> engine(Arena weights);
+  void start(Arena weights);
   CheckpointSummary load(const CheckpointChoice&);
 
   Config config_;
@@ -52,7 +52,8 @@ class TrainedModel {
   bool reset_ = false;
   std::optional<MemoryLimit> limit_;
   std::vector<std::string> warnings_;
-  std::unique_ptr<Engine> engine_;
+  std::optional<Model> model_;
+  std::optional<Engine> engine_;
   CheckpointSummary checkpoint_;
 };
 

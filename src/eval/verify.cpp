@@ -171,7 +171,8 @@ Verification verify_fixture(const Fixture& fixture, const Config& config, Tolera
   Workload workload = workload_of(config, fixture.batch[0], {sequence}, true);
   workload.final_state = !fixture.state.empty();
   if (!fixture.logits.values.empty()) workload.logits = Workload::Logits::All;
-  Engine engine(config, mesh, session.node(), workload, [](const FlatBuffer&, DType) { return int64_t{0}; });
+  Model model = model_of(config);
+  Engine engine(config, model, mesh, session.node(), workload);
   engine.allocate();
   set_parameters(fixture, engine.params());
 

@@ -7,31 +7,38 @@
 
 namespace memring {
 
+namespace {
+
+/// What optimizer and checkpoint take on the rank that has this shard.
+int64_t bytes_beside_engine(const FlatBuffer& layout, DType dtype, Range shard, TrainingRun::Saves saves) {
+  const CheckpointData saved{.layout = layout,
+                             .shard = shard,
+                             .weights = View<>(nullptr, dtype, {layout.size}),
+                             .m = {},
+                             .v = {},
+                             .state = {}};
+  return Optimizer::bytes(dtype, shard.size()) +
+         (saves == TrainingRun::Saves::Planned ? CheckpointWriter::buffer_bytes(saved) : 0);
+}
+
+}  // namespace
+
 TrainingRun::TrainingRun(const Config& config, Communicator& ranks, const NodeShare& node,
                          std::vector<SequenceShape> shapes, Saves saves)
     : run_(config.run),
       update_(config.optimizer),
       progress_(node.progress),
-      mesh_(ranks, resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, ranks.size())) {
-  engine_.emplace(config, mesh_, node, workload_of(config, config.data.batch, std::move(shapes), true),
-                  [&](const FlatBuffer& layout, DType dtype) {
-                    sync_.emplace(mesh_, layout.size, gradient_order(config));
-                    const CheckpointData saved{.layout = layout,
-                                               .shard = shard(),
-                                               .weights = View<>(nullptr, dtype, {layout.size}),
-                                               .m = {},
-                                               .v = {},
-                                               .state = {}};
-                    return Optimizer::bytes(dtype, shard().size()) +
-                           (saves == Saves::Planned ? CheckpointWriter::buffer_bytes(saved) : 0);
-                  });
-}
+      mesh_(ranks, resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, ranks.size())),
+      model_(model_of(config)),
+      sync_(mesh_, model_.params.layout().size, gradient_order(config)),
+      engine_(config, model_, mesh_, node, workload_of(config, config.data.batch, std::move(shapes), true),
+              bytes_beside_engine(model_.params.layout(), numerics(config, node).dtype, shard(), saves)) {}
 
 void TrainingRun::allocate() {
-  engine_->allocate();
-  engine_->reduce_during_backward(*sync_);
-  engine_->params().initialise(run_.seed, engine_->queue());
-  optimizer_.emplace(engine_->queue(), engine_->params(), shard(), update_);
+  engine_.allocate();
+  engine_.reduce_during_backward(sync_);
+  engine_.params().initialise(run_.seed, engine_.queue());
+  optimizer_.emplace(engine_.queue(), engine_.params(), shard(), update_);
 }
 
 void TrainingRun::enter(Phase phase) {
@@ -40,19 +47,19 @@ void TrainingRun::enter(Phase phase) {
 
 ReducedStep TrainingRun::step(const TokenSource& batch, int64_t number, const std::function<void(StepSums&)>& ask,
                               const std::function<std::optional<Update>(const ReducedStep&)>& decide) {
-  Executor& executor = engine_->executor();
-  Params& params = engine_->params();
+  Executor& executor = engine_.executor();
+  Params& params = engine_.params();
   const BoundaryWeights weights = executor.draw(number, batch.shape());
-  Elementwise::fill(engine_->queue(), params.sums(), 0);
+  Elementwise::fill(engine_.queue(), params.sums(), 0);
   StepSums local = executor.run(batch, weights);
   ask(local);
   enter(Phase::Reduce);
-  const ReducedStep reduced = sync_->reduce(engine_->queue(), params.sums(), params.gradients(), local);
+  const ReducedStep reduced = sync_.reduce(engine_.queue(), params.sums(), params.gradients(), local);
   const std::optional<Update> update = decide(reduced);
   enter(Phase::Update);
   if (!update) return reduced;
   optimizer_->step(update->lr, update->number, optimizer_->clipping(reduced.norm) / reduced.sums.targets);
-  sync_->gather(engine_->queue(), params.weights());
+  sync_.gather(engine_.queue(), params.weights());
   return reduced;
 }
 

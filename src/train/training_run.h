@@ -37,9 +37,9 @@ class TrainingRun {
 
   Mesh& mesh() { return mesh_; }
   const Mesh& mesh() const { return mesh_; }
-  Engine& engine() { return *engine_; }
-  const Engine& engine() const { return *engine_; }
-  Range shard() const { return sync_->shard(); }
+  Engine& engine() { return engine_; }
+  const Engine& engine() const { return engine_; }
+  Range shard() const { return sync_.shard(); }
   Optimizer& optimizer() { return *optimizer_; }  ///< once allocated
 
  private:
@@ -49,8 +49,9 @@ class TrainingRun {
   const OptimizerConfig update_;
   Progress* progress_;
   Mesh mesh_;
-  std::optional<GradientSync> sync_;  ///< once the engine has counted the parameters
-  std::optional<Engine> engine_;
+  Model model_;
+  GradientSync sync_;
+  Engine engine_;
   std::optional<Optimizer> optimizer_;
 };
 

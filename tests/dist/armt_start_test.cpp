@@ -56,7 +56,8 @@ Start start_of(int dim, int tokens) {
   Mesh mesh(world(), {1, 1, 1});
   Workload workload = workload_of(config, 1, {sequence_shape(config)}, false);
   workload.final_state = true;
-  Engine engine(config, mesh, NodeShare{}, workload, [](const FlatBuffer&, DType) { return int64_t{0}; });
+  Model model = model_of(config);
+  Engine engine(config, model, mesh, NodeShare{}, workload);
   engine.allocate();
   engine.params().initialise(11, Queue{});
   FinalState found;

@@ -96,8 +96,9 @@ inline void make_memory_matter(Params& params) {
 inline Result run(const Config& config, Communicator& group, const TokenSource* tokens = nullptr) {
   const RandomTokens random(config.data.batch, sequence_shape(config), config.model.vocab);
   Mesh mesh(group, resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, group.size()));
-  Engine engine(config, mesh, NodeShare{}, workload_of(config, config.data.batch, {sequence_shape(config)}, true),
-                [](const FlatBuffer&, DType) { return int64_t{0}; });
+  Model model = model_of(config);
+  Engine engine(config, model, mesh, NodeShare{},
+                workload_of(config, config.data.batch, {sequence_shape(config)}, true));
   engine.allocate();
   engine.params().initialise(7, Queue{});  // more threads than cores would wait for each other
   make_memory_matter(engine.params());

@@ -246,8 +246,9 @@ class RepeatedGradient {
   RepeatedGradient(const Config& config, Communicator& group)
       : group_(group),
         mesh_(group, resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, group.size())),
-        engine_(config, mesh_, NodeShare{}, workload_of(config, config.data.batch, {sequence_shape(config)}, true),
-                [](const FlatBuffer&, DType) { return int64_t{0}; }),
+        model_(model_of(config)),
+        engine_(config, model_, mesh_, NodeShare{},
+                workload_of(config, config.data.batch, {sequence_shape(config)}, true)),
         tokens_(config.data.batch, sequence_shape(config), config.model.vocab) {
     engine_.allocate();
     engine_.params().initialise(7, Queue{});
@@ -266,6 +267,7 @@ class RepeatedGradient {
  private:
   Communicator& group_;
   Mesh mesh_;
+  Model model_;
   Engine engine_;
   RandomTokens tokens_;
 };
@@ -337,10 +339,11 @@ TEST(Executor, ChoosesRecomputeWhenActivationsDoNotFit) {
   Config config = small_config();
   config.tbptt.recompute = RecomputeWhen::Auto;
   Mesh mesh(alone, {1, 1, 1});
+  Model model = model_of(config);
   const auto engine = [&](int64_t bytes) {
     config.device.memory = bytes;
-    return Engine(config, mesh, NodeShare{}, workload_of(config, config.data.batch, {sequence_shape(config)}, true),
-                  [](const FlatBuffer&, DType) { return int64_t{0}; });
+    return Engine(config, model, mesh, NodeShare{},
+                  workload_of(config, config.data.batch, {sequence_shape(config)}, true));
   };
   auto roomy = engine(1 << 30);
   EXPECT_FALSE(roomy.executor().plan().policy.recompute);
@@ -366,9 +369,9 @@ TEST_P(Memories, FullBackPropagationKeepsOneStateASegment) {
   config.data.batch = 1;
   Mesh mesh(alone, {1, 1, 1});
   const auto planned = [&](int64_t segments) {
-    Engine engine(config, mesh, NodeShare{},
-                  workload_of(config, 1, {{segments * config.segment.length, config.segment.length}}, true),
-                  [](const FlatBuffer&, DType) { return int64_t{0}; });
+    Model model = model_of(config);
+    Engine engine(config, model, mesh, NodeShare{},
+                  workload_of(config, 1, {{segments * config.segment.length, config.segment.length}}, true));
     return engine.plan().total();
   };
   const int64_t keys = 2 * config.memory.nu * config.memory.key_dim;

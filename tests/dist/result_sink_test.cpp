@@ -57,7 +57,8 @@ TEST(ResultSink, GetsEveryLossAndTheLogitsItAsksFor) {
           Mesh mesh(world(), resolve_mesh(1, 1, world().size(), world().size()));
           Workload workload = workload_of(config, config.data.batch, {shape}, backward);
           workload.logits = wanted;
-          Engine engine(config, mesh, NodeShare{}, workload, [](const FlatBuffer&, DType) { return int64_t{0}; });
+          Model model = model_of(config);
+          Engine engine(config, model, mesh, NodeShare{}, workload);
           engine.allocate();
           engine.params().initialise(7, Queue{});
           const FewTargets tokens(config.data.batch, shape, config.model.vocab);
@@ -113,7 +114,8 @@ TEST(LastLayer, LeavesOutTheRowsThatNobodyReadsAndNothingElse) {
           Mesh mesh(world(), resolve_mesh(1, world().size(), 1, world().size()));
           Workload workload = workload_of(config, config.data.batch, {shape}, true);
           workload.logits = wanted;
-          Engine engine(config, mesh, NodeShare{}, workload, [](const FlatBuffer&, DType) { return int64_t{0}; });
+          Model model = model_of(config);
+          Engine engine(config, model, mesh, NodeShare{}, workload);
           engine.allocate();
           engine.params().initialise(7, Queue{});
           make_memory_matter(engine.params());
@@ -151,8 +153,8 @@ TEST(DeepModel, RunsOnAWavefrontWhoseCellsHoldSeveralLayers) {
   const auto nll = [&](Communicator& group, MeshConfig shape) {
     config.mesh = shape;
     Mesh mesh(group, resolve_mesh(shape.data, shape.segment, shape.token, group.size()));
-    Engine engine(config, mesh, NodeShare{}, workload_of(config, 1, {sequence_shape(config)}, true),
-                  [](const FlatBuffer&, DType) { return int64_t{0}; });
+    Model model = model_of(config);
+    Engine engine(config, model, mesh, NodeShare{}, workload_of(config, 1, {sequence_shape(config)}, true));
     engine.allocate();
     engine.params().initialise(7, Queue{});
     const RandomTokens tokens(1, sequence_shape(config), config.model.vocab);
