@@ -35,8 +35,8 @@ std::unique_ptr<TokenAttention> make_token_attention(Transport& token, bool stri
 int64_t token_attention_bytes(bool strict, DType dtype, const AttentionHeads& heads, const RingPlan& plan,
                               bool backward) {
   if (plan.ranks() == 1) return 0;
-  return strict ? GatherAttention::buffer_bytes(dtype, heads, plan, backward)
-                : RingAttention::buffer_bytes(dtype, heads, plan, backward);
+  return strict ? over_ranks::GatherAttention::buffer_bytes(dtype, heads, plan, backward)
+                : over_ranks::RingAttention::buffer_bytes(dtype, heads, plan, backward);
 }
 
 }  // namespace memring

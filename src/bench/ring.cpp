@@ -95,7 +95,7 @@ class RingWork {
     const int64_t rows = plan_.count(token_.rank());
     const View<> mine(arrived_.data(), DType::F32, {2, batch_, m_.kv_heads, rows, m_.head_dim});
     Transfer received = token_.receive(queue_, mine, plan_.reader(token_.rank(), hop), 1);
-    Transfer sent = token_.send(queue_, gradients_[static_cast<size_t>(rowser)], rowser, 1);
+    Transfer sent = token_.send(queue_, gradients_[static_cast<size_t>(owner)], owner, 1);
     received.join(queue_);
     sent.join(queue_);
   }

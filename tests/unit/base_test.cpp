@@ -87,8 +87,8 @@ TEST(Arena, MeasuringNeedsWhatTheRealOneUses) {
   Arena arena(measuring.peak());
   const View<uint8_t> last = carve(arena);
   EXPECT_EQ(arena.peak(), measuring.peak());
-  EXPECT_EQ(arena.peak(), 64 + 832);
-  EXPECT_EQ(reinterpret_cast<uintptr_t>(last.data()) % 64, 0u);
+  EXPECT_EQ(arena.peak(), 256 + 1024);
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(last.data()) % 256, 0u);
   EXPECT_THROW(arena.take<double>({1000}), Error);
 }
 
