@@ -7,6 +7,7 @@
 #include <numeric>
 #include <utility>
 
+#include "kernels/elementwise/elementwise.h"
 #include "kernels/exact_sum/exact_sum.h"
 #include "kernels/norm/norm.h"
 
@@ -60,24 +61,37 @@ void GradientSync::reduce_all(Queue& queue, View<> sums) {
   started_ = open_ = {};
 }
 
+std::vector<double> GradientSync::squared_norms(Queue& queue, ConstView<> shard) {
+  if (order_ == Order::None) return SquaredNorm::of_blocks(queue, shard, kNormBlock);
+  if (!queue.device()) return {SquaredNorm::of(queue, shard)};
+  if (norm_arena_.measuring()) {
+    norm_arena_ = queue.arena(bytes_of(DType::F64));
+    read_norm_.allocate(queue, 1);
+  }
+  norm_arena_.rewind(0);
+  const View<double> sum = norm_arena_.take<double>({1});
+  Elementwise::fill(queue, sum, 0);
+  SquaredNorm::add(queue, sum, shard);
+  read_norm_.start(queue, sum);
+  return {read_norm_.wait(queue)[0]};
+}
+
 // Ranks add up their shards; or, in no order of ranks, all add up the same blocks.
-double GradientSync::squared_norm(Queue& queue, ConstView<> shard) {
-  std::vector<double> squares{0};
+double GradientSync::over_ranks(Queue& queue, std::vector<double> of_shard) {
+  std::vector<double> squares;
   if (order_ == Order::OfRanks) {
-    squares[0] = SquaredNorm::of(queue, shard);
-    squares = gathered(world_, squares);
+    squares = gathered(world_, of_shard);
   } else {
     std::vector<int64_t> bounds;
     for (const int64_t bound : bounds_) bounds.push_back((bound + kNormBlock - 1) / kNormBlock);
     squares.resize(static_cast<size_t>(bounds.back()));
-    const std::vector<double> mine = SquaredNorm::of_blocks(queue, shard, kNormBlock);
-    std::copy(mine.begin(), mine.end(), squares.begin() + bounds[static_cast<size_t>(world_.rank())]);
+    std::copy(of_shard.begin(), of_shard.end(), squares.begin() + bounds[static_cast<size_t>(world_.rank())]);
     transport_.all_gather_shards(queue, View<double>(squares.data(), {bounds.back()}), bounds).join(queue);
   }
   return std::accumulate(squares.begin(), squares.end(), 0.0);
 }
 
-ReducedStep GradientSync::reduce(Queue& queue, View<> sums, View<> gradients, const StepSums& local) {
+ReducedStep GradientSync::reduce(Queue& queue, View<> sums, View<> gradients, const std::function<StepSums()>& ask) {
   expect_shape(sums, {bounds_.back()}, "gradients");
   expect_shape(gradients, {bounds_.back()}, "gradients");
   reduce_all(queue, sums);
@@ -85,6 +99,8 @@ ReducedStep GradientSync::reduce(Queue& queue, View<> sums, View<> gradients, co
   if (sums.dtype() == DType::Exact)
     ExactSum::round(queue, own, Write::Overwrite, sums.rows(shard().begin, shard().size()));
 
+  const std::vector<double> norms = squared_norms(queue, own);
+  const StepSums local = ask();
   std::vector<double> mine{local.nll,          local.targets,      local.tokens,
                            double(local.stop), double(local.save), double(local.time_over)};
   const size_t fixed = mine.size();
@@ -102,7 +118,7 @@ ReducedStep GradientSync::reduce(Queue& queue, View<> sums, View<> gradients, co
     step.sums.diagnostics.reduce(std::span(all).subspan(row + fixed, mine.size() - fixed));
   }
 
-  const double norm_of_sum = std::sqrt(squared_norm(queue, own));
+  const double norm_of_sum = std::sqrt(over_ranks(queue, norms));
   step.norm = step.sums.targets > 0 ? norm_of_sum / step.sums.targets : 0;
   step.finite = std::isfinite(norm_of_sum) && std::isfinite(step.sums.nll);
   return step;

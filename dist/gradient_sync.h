@@ -4,11 +4,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <span>
 #include <vector>
 
 #include "base/diagnostics.h"
-#include "base/queue.h"
+#include "base/readback.h"
 #include "dist/mesh.h"
 
 namespace memring {
@@ -52,15 +53,18 @@ class GradientSync {
 
   /// (1) Sums of gradients [parameters] (fp32, fp64 or exact) to their shards together with the step's sums and flags,
   /// (2) the global norm. Afterwards this rank's shard of `gradients`, which may be `sums` itself, holds the sum over
-  /// ranks; the rest of both is undefined.
-  ReducedStep reduce(Queue&, View<> sums, View<> gradients, const StepSums& local);
+  /// ranks; the rest of both is undefined. `local` is asked when the device, where there is one, has come as far: here
+  /// the host waits for it, once a step.
+  ReducedStep reduce(Queue&, View<> sums, View<> gradients, const std::function<StepSums()>& local);
   /// (3) Updated weights [parameters] of every shard to every rank.
   void gather(Queue&, View<> weights);
 
  private:
   void send(Queue&, View<> sums, Range);
   void reduce_all(Queue&, View<> sums);
-  double squared_norm(Queue&, ConstView<> shard);
+  /// Of the shard: one number, or, in no order of ranks, one for each block.
+  std::vector<double> squared_norms(Queue&, ConstView<> shard);
+  double over_ranks(Queue&, std::vector<double> of_shard);
 
   Communicator& world_;
   Transport& transport_;
@@ -71,6 +75,9 @@ class GradientSync {
   Range started_;                    ///< what has been started, but for the last, open bucket
   Range open_;                       ///< bucket that is not yet full
   std::vector<Transfer> under_way_;  ///< of full buckets
+  // Of the norm, on a device.
+  Arena norm_arena_;
+  Readback<double> read_norm_;
 };
 
 }  // namespace memring

@@ -10,6 +10,8 @@ MeshCoord coord_in(const Communicator& world, MeshShape shape) {
   return coord_of(shape, world.rank());
 }
 
+std::unique_ptr<Transport> transport_of(const Communicator& group) { return staged_transport(host_transport(group)); }
+
 }  // namespace
 
 // Ranks of one axis share their other two coordinates, hence the lowest rank among them: their color.
@@ -17,9 +19,8 @@ Mesh::Mesh(Communicator& world, MeshShape shape)
     : world_(world),
       shape_(shape),
       coord_(coord_in(world, shape)),
-      of_world_(host_transport(world)),
-      of_segment_(
-          host_transport(world.split(rank_of(shape, {coord_.data, 0, coord_.token}), coord_.segment, "segment"))),
-      of_token_(host_transport(world.split(rank_of(shape, {coord_.data, coord_.segment, 0}), coord_.token, "token"))) {}
+      of_world_(transport_of(world)),
+      of_segment_(transport_of(world.split(rank_of(shape, {coord_.data, 0, coord_.token}), coord_.segment, "segment"))),
+      of_token_(transport_of(world.split(rank_of(shape, {coord_.data, coord_.segment, 0}), coord_.token, "token"))) {}
 
 }  // namespace memring

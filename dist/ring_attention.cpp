@@ -25,7 +25,7 @@ class Buffers {
     for (View<>& buffer : buffers_) buffer = arena.take(dtype, {2 * keys[0] * keys[1] * most_rows * keys[3]});
   }
   Block block(int hop, int64_t rows) const {
-    return {View<>(buffers_[hop % 2].data(), dtype_, {2, keys_[0], keys_[1], rows, keys_[3]})};
+    return {buffers_[hop % 2].reinterpreted(dtype_, {2, keys_[0], keys_[1], rows, keys_[3]})};
   }
 
  private:

@@ -24,7 +24,7 @@ struct AttentionHeads {
 class TokenAttention : public AttentionExecutor {
  public:
   /// Buffers for all calls from now on.
-  void allocate(int64_t bytes) { buffers_ = Arena(bytes); }
+  void allocate(const Queue& queue, int64_t bytes) { buffers_ = queue.arena(bytes); }
 
   /// Where to note which rank is waited for.
   void note_in(Progress& progress) { progress_ = &progress; }

@@ -81,5 +81,8 @@ constexpr int64_t kMostMessageBytes = int64_t{1} << 30;  ///< MPI counts are int
 /// Of tensors in host memory, by MPI. `message_bytes`: the largest message handed to MPI, longer ones go in chunks. The
 /// same on all ranks; tests make it tiny.
 std::unique_ptr<Transport> host_transport(const Communicator& group, int64_t message_bytes = kMostMessageBytes);
+/// Of tensors on a device as well: they are copied to pinned memory and go through `host`. The host waits for the
+/// device before it sends.
+std::unique_ptr<Transport> staged_transport(std::unique_ptr<Transport> host);
 
 }  // namespace memring

@@ -14,10 +14,14 @@ struct TokenIds {
   ConstView<int32_t> ids;
   std::span<const int32_t> host;
 
+  TokenIds() = default;  ///< none
   /// Of an operator that computes on the host.
   TokenIds(ConstView<int32_t> on_host) : ids(on_host), host(on_host.as<int32_t>(), static_cast<size_t>(ids.size())) {}
   TokenIds(View<int32_t> on_host) : TokenIds(ConstView<int32_t>(on_host)) {}
   TokenIds(ConstView<int32_t> computed, std::span<const int32_t> decided) : ids(computed), host(decided) {}
+  TokenIds part(int64_t begin, int64_t count) const {
+    return {ids.rows(begin, count), host.subspan(static_cast<size_t>(begin), static_cast<size_t>(count))};
+  }
 };
 
 }  // namespace memring

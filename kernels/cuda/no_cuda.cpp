@@ -10,6 +10,7 @@
 #include "kernels/embedding/cuda.h"
 #include "kernels/heads/cuda.h"
 #include "kernels/linear/cuda.h"
+#include "kernels/loss_sum/cuda.h"
 #include "kernels/norm/cuda.h"
 #include "kernels/rmsnorm/cuda.h"
 #include "kernels/rope/cuda.h"
@@ -19,7 +20,8 @@
 namespace memring {
 
 std::unique_ptr<Device> open_device(int) {
-  throw Error(ExitCode::Usage, "this memring was built without CUDA", "Set device.kind = cpu.");
+  throw Error(ExitCode::Usage, "device.kind is cuda, but this memring was built without the CUDA backend",
+              "Set device.kind = cpu, or auto for the best that is there.");
 }
 
 const AdamWKernels* const adamw_cuda = nullptr;
@@ -31,6 +33,7 @@ const ElementwiseKernels* const elementwise_cuda = nullptr;
 const EmbeddingKernels* const embedding_cuda = nullptr;
 const HeadsKernels* const heads_cuda = nullptr;
 const LinearKernels* const linear_cuda = nullptr;
+const LossSumKernels* const loss_sum_cuda = nullptr;
 const SquaredNormKernels* const norm_cuda = nullptr;
 const RmsNormKernels* const rmsnorm_cuda = nullptr;
 const RopeKernels* const rope_cuda = nullptr;

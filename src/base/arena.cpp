@@ -36,6 +36,8 @@ Arena::Arena(Device& device, int64_t bytes, Space space) : space_(space), size_(
   owned_ = {device.take(size_, space), Free{&device, space}};
   data_ = owned_.get();
   device.fill(Stream{}, rest(), 0);
+  for (const Event filled = device.record(Stream{}); !device.done(filled);) {
+  }
 }
 
 View<> Arena::take(DType dtype, Shape shape) {

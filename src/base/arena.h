@@ -21,7 +21,7 @@ class Arena {
   /// Owns a block of this many bytes, zeroed, and so touched, by `threads` threads: new memory comes at a GB/s or two,
   /// and `touched` is called now and then. Throws Error(Io) when there is none.
   explicit Arena(int64_t bytes, int threads = 1, const std::function<void()>& touched = {});
-  /// Owns a block that the device takes, zeroed before what is enqueued on its default stream from now on.
+  /// Owns a block that the device takes, zeroed.
   Arena(Device&, int64_t bytes, Space);
   /// Carves out of memory that somebody else owns, such as a slot of a larger arena.
   explicit Arena(View<uint8_t> block)

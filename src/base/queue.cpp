@@ -20,6 +20,12 @@ bool cpu_has_amx_bf16() {
   return (d & kAmxBf16) && (d & kAmxTile) && best_isa() == Isa::Avx512;
 }
 
+Arena Queue::arena(int64_t bytes) const {
+  return device() ? Arena(*device(), bytes, Space::Device) : Arena(bytes, threads(), [this] { poll(); });
+}
+
+Arena Queue::staging(int64_t bytes) const { return device() ? Arena(*device(), bytes, Space::Pinned) : Arena(bytes); }
+
 void Queue::finish(Event event) const {
   if (!device() || device()->done(event)) return;
   ++waits_;

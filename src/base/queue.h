@@ -72,6 +72,11 @@ class Queue {
   void count_work_in(std::atomic<int64_t>& counter) { work_ = &counter; }
   void add_poll(std::function<void()> poll) { polls_.push_back(std::move(poll)); }
 
+  /// Memory for this queue's operators, zeroed; taken before the first step.
+  Arena arena(int64_t bytes) const;
+  /// The same for what the host shares with them: it copies between the two (copy_now, IdRing, Readback).
+  Arena staging(int64_t bytes) const;
+
   /// Where operators note their time; null: nowhere.
   Profile* profile() const { return profile_; }
   void set_profile(Profile* profile) { profile_ = profile; }

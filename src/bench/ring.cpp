@@ -30,7 +30,7 @@ class RingWork {
     for (int rank = 0; rank < token.size(); ++rank) rows_.push_back(rows_at(layout, plan_.rows_of(rank)));
     ring_->enter(plan_, layout);
     ring_->allocate(
-        token_attention_bytes(false, DType::F32, {batch_, m_.heads, m_.kv_heads, m_.head_dim}, plan_, true));
+        queue_, token_attention_bytes(false, DType::F32, {batch_, m_.heads, m_.kv_heads, m_.head_dim}, plan_, true));
 
     const int64_t rows = plan_.count(token.rank());
     const Shape queries{batch_, m_.heads, rows, m_.head_dim};

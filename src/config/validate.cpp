@@ -81,6 +81,10 @@ void validate_run(const Config& c, const PlaceOf& place_of) {
          fmt::format("data.micro_batch = {} with run.deterministic = strict, which computes each sequence by itself",
                      c.data.micro_batch),
          "Set data.micro_batch to 0 or 1, or run.deterministic = mesh.");
+  demand(!strict || c.device.kind != DeviceKind::Cuda, place_of, {"device.kind", "run.deterministic"},
+         "run.deterministic = strict is not for device.kind = cuda: exact sums of every product would cost several times "
+         "the step",
+         "Set run.deterministic = mesh, or device.kind = cpu.");
   demand(!strict || c.device.dtype != Precision::Bf16, place_of, {"device.dtype", "run.deterministic"},
          "device.dtype = bf16 with run.deterministic = strict, which needs fp32 or fp64",
          "Set device.dtype = fp32, or run.deterministic = mesh.");

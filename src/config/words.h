@@ -31,9 +31,10 @@ constexpr auto words(OnUsr1) {
 }
 
 /// device.kind
-enum class DeviceKind : uint8_t { Auto, Cpu };
+enum class DeviceKind : uint8_t { Auto, Cpu, Cuda };
 constexpr auto words(DeviceKind) {
-  return std::to_array<Word<DeviceKind>>({{DeviceKind::Auto, "auto"}, {DeviceKind::Cpu, "cpu"}});
+  return std::to_array<Word<DeviceKind>>(
+      {{DeviceKind::Auto, "auto"}, {DeviceKind::Cpu, "cpu"}, {DeviceKind::Cuda, "cuda"}});
 }
 
 /// device.dtype: operands of matrix products.

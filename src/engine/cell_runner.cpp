@@ -12,24 +12,14 @@
 #include "kernels/rows/rows.h"
 
 namespace memring {
-namespace {
-
-std::span<const int32_t> sequence_of(std::span<const int32_t> ids, int64_t b, int64_t text) {
-  return ids.subspan(static_cast<size_t>(b * text), static_cast<size_t>(text));
-}
-
-ConstView<int32_t> view_of(std::span<const int32_t> ids) { return {ids.data(), {static_cast<int64_t>(ids.size())}}; }
-
-}  // namespace
-
-CellRunner::CellRunner(Queue& queue, Model& model, TokenAxis& axis, const CellSizes& sizes)
+CellRunner::CellRunner(Queue& queue, Model& model, TokenAxis& axis, const CellSizes& sizes, IdRing& ids)
     : queue_(queue),
       params_(model.params),
       llama_(model.llama),
       memory_(*model.memory),
       axis_(axis),
       sizes_(sizes),
-      diagnostics_(memory_.diagnostics()) {}
+      ids_(ids) {}
 
 CellContext CellRunner::enter(const CellText& text, Cell cell, Arena& scratch) {
   const Layout rows = memory_.layout(cell.pass, cell.segment, text.text);
@@ -51,7 +41,7 @@ CellContext CellRunner::enter(const CellText& text, Cell cell, Arena& scratch) {
           .d_state_out = {},
           .d_state_in = {},
           .saved = {},
-          .diagnostics = {diagnostics_.values.data(), {std::ssize(diagnostics_.values)}}};
+          .diagnostics = diagnostics_};
 }
 
 void CellRunner::enter_layer(CellContext& c, const CellSaved& saved, int64_t layer) const {
@@ -109,7 +99,7 @@ std::vector<int32_t> CellRunner::wanted_rows(const CellText& text, const Layout&
   std::vector<int32_t> wanted;
   for (int64_t i = 0; i < layout.text && 2 * std::ssize(wanted) <= layout.rows(); ++i)
     for (int64_t b = 0; b < text.batch; ++b)
-      if (text.targets[static_cast<size_t>(b * text.own + i)] != kIgnoredTarget) {
+      if (text.targets.host[static_cast<size_t>(b * text.own + i)] != kIgnoredTarget) {
         wanted.push_back(static_cast<int32_t>(layout.front + i));
         break;
       }
@@ -134,7 +124,7 @@ void CellRunner::forward(const CellText& text, Cell cell, CellSaved& saved, Cons
     c.hidden = saved.layer(0).input.reshaped({e.batch, e.rows, dim});
     for (int64_t b = 0; b < text.batch; ++b)
       Embedding::forward(queue_, c.hidden.at(b).rows(axis_.first_text(), text.own), params_.weight(llama_.embedding()),
-                         view_of(sequence_of(text.tokens, b, text.own)));
+                         text.tokens.part(b * text.own, text.own));
     memory_.compose(c);
   }
 
@@ -177,10 +167,11 @@ HeadRows CellRunner::head_rows(const CellText& text, const CellSaved& saved) {
       head.of_text->push_back(static_cast<int32_t>(row - rows.text_rows().begin));
   }
   head.count = std::ssize(*head.of_text);
-  targets_.clear();
+  const std::span<int32_t> targets = ids_.take(text.batch * head.count);
+  auto next = targets.begin();
   for (int64_t b = 0; b < text.batch; ++b)
-    for (const int32_t i : *head.of_text) targets_.push_back(text.targets[static_cast<size_t>(b * text.own + i)]);
-  head.targets = targets_;
+    for (const int32_t i : *head.of_text) *next++ = text.targets.host[static_cast<size_t>(b * text.own + i)];
+  head.targets = ids_.ready(queue_, targets);
   return head;
 }
 
@@ -204,19 +195,18 @@ void CellRunner::with_nll(const CellText& text, const HeadRows& head, View<> nll
                 ascending(head.of_text->size()));
 }
 
-void CellRunner::loss(const CellText& text, const CellSaved& saved, View<> nll, Arena& scratch) {
+void CellRunner::loss(const CellText& text, const HeadRows& head, const CellSaved& saved, View<> nll, Arena& scratch) {
   ArenaScope scope(scratch);
-  const HeadRows head = head_rows(text, saved);
   const View<> hidden = text_rows(text, head, saved.normed, scratch);
   with_nll(text, head, nll, scratch, [&](View<> of_head) {
-    CrossEntropy::forward(queue_, of_head, hidden, params_.weight(llama_.head()), view_of(head.targets), scratch,
-                          head.first);
+    CrossEntropy::forward(queue_, of_head, hidden, params_.weight(llama_.head()), head.targets, scratch, head.first);
   });
 }
 
-void CellRunner::logits(const CellText& text, const CellSaved& saved, View<> logits, Arena& scratch) {
+void CellRunner::logits(const CellText& text, const HeadRows& head, const CellSaved& saved, View<> logits,
+                        Arena& scratch) {
   ArenaScope scope(scratch);
-  Linear::forward(queue_, logits, Write::Overwrite, text_rows(text, head_rows(text, saved), saved.normed, scratch),
+  Linear::forward(queue_, logits, Write::Overwrite, text_rows(text, head, saved.normed, scratch),
                   params_.weight(llama_.head()));
 }
 
@@ -233,7 +223,7 @@ void CellRunner::head_backward(const CellText& text, const CellSaved& saved, Cel
   const auto losses = [&](View<> d_text, ConstView<> rows) {
     with_nll(text, head, nll, scratch, [&](View<> of_head) {
       CrossEntropy::forward_backward(queue_, of_head, d_text, params_.grad(llama_.head()), rows,
-                                     params_.weight(llama_.head()), view_of(head.targets), scratch, head.first);
+                                     params_.weight(llama_.head()), head.targets, scratch, head.first);
     });
   };
   if (s.text) {
@@ -298,7 +288,7 @@ void CellRunner::backward(const CellText& text, Cell cell, Cell whole, const Cel
   const int64_t text_begin = axis_.first_text();
   for (int64_t b = 0; b < e.batch; ++b)
     Embedding::backward(queue_, params_.grad(llama_.embedding()), c.d_hidden.at(b).rows(text_begin, text.own),
-                        view_of(sequence_of(text.tokens, b, text.own)));
+                        text.tokens.part(b * text.own, text.own));
 }
 
 }  // namespace memring

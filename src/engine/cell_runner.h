@@ -9,6 +9,7 @@
 
 #include "base/arena.h"
 #include "engine/cell_sizes.h"
+#include "engine/id_ring.h"
 #include "engine/token_axis.h"
 #include "model/model.h"
 
@@ -17,38 +18,37 @@ namespace memring {
 /// The text of a cell: tokens and targets [batch, own], of no use to a cell that neither embeds nor has the head.
 struct CellText {
   int64_t batch = 0, text = 0, own = 0;  ///< sequences; text rows of the segment; those on this rank
-  std::span<const int32_t> tokens, targets;
+  TokenIds tokens, targets;
   bool every_row = false;  ///< logits of every row are wanted, and not only of those whose target counts
 };
 
 /// The rows that the head sees: text rows, of those behind the last layer.
 struct HeadRows {
-  int64_t rows = 0;                  ///< of a sequence, behind the last layer
-  int64_t first = 0, count = 0;      ///< which of them
-  std::span<const int32_t> targets;  ///< theirs, [batch * count]; until the next cell
+  int64_t rows = 0;              ///< of a sequence, behind the last layer
+  int64_t first = 0, count = 0;  ///< which of them
+  TokenIds targets;              ///< theirs, [batch * count]
   /// Their numbers in a sequence's own text; none: all of it in turn.
   std::optional<std::vector<int32_t>> of_text;
 };
 
 class CellRunner {
  public:
-  CellRunner(Queue&, Model&, TokenAxis&, const CellSizes&);  ///< which must stay
+  CellRunner(Queue&, Model&, TokenAxis&, const CellSizes&, IdRing&);  ///< which must stay
 
   /// Where to note the layer that is worked on.
   void note_in(Progress& progress) { progress_ = &progress; }
-  /// The memory's, of all cells since they were cleared.
-  Diagnostics& diagnostics() { return diagnostics_; }
-
-  void allocate_angles(int64_t bytes) { angles_ = Arena(bytes); }
+  void allocate_angles(int64_t bytes) { angles_ = queue_.arena(bytes); }
+  /// Where the memory notes its diagnostics [their number] from now on.
+  void set_diagnostics(View<double> numbers) { diagnostics_ = numbers; }
 
   /// state_in [batch, state_numbers(cell)] is empty for the initial state, state_out where nobody reads it. Decides
   /// which rows the last layer computes (CellSaved::wanted).
   void forward(const CellText&, Cell, CellSaved&, ConstView<> state_in, View<> state_out, Arena& scratch);
   /// nll [batch * own] of a cell with the head that was run forward; no gradient.
-  void loss(const CellText&, const CellSaved&, View<> nll, Arena& scratch);
+  void loss(const CellText&, const HeadRows&, const CellSaved&, View<> nll, Arena& scratch);
   /// Logits [batch * count, vocab] of such a cell's head rows.
-  void logits(const CellText&, const CellSaved&, View<> logits, Arena& scratch);
-  HeadRows head_rows(const CellText&, const CellSaved&);
+  void logits(const CellText&, const HeadRows&, const CellSaved&, View<> logits, Arena& scratch);
+  HeadRows head_rows(const CellText&, const CellSaved&);  ///< once a cell
   /// Head and loss, where the cell has them, and its layers, back to the embeddings where it has them: parameter
   /// gradients of sum(nll) + <d_state_out, state_out> are accumulated. d_hidden [batch * rows, dim]: of the cell's
   /// output in (none above the head), of its input out. d_state_out is empty where it is zero, d_state_in where it is
@@ -87,9 +87,9 @@ class CellRunner {
   TokenAxis& axis_;
   const CellSizes& sizes_;
   Progress* progress_ = nullptr;
-  Diagnostics diagnostics_;
+  IdRing& ids_;
+  View<double> diagnostics_;
   std::vector<Row> angle_rows_, queries_;
-  std::vector<int32_t> targets_;  ///< of the head's rows, where these are not all
   Arena angles_;
   View<> cos_, sin_;
 };

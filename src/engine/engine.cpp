@@ -65,6 +65,13 @@ Least least_of(Communicator& world, int64_t left) {
           : "Use a shorter segment.length, tbptt.boundaries, tbptt.mode = window, a smaller model, or more memory.");
 }
 
+/// One a process, opened when it is first asked for: memory that engines leave to each other lies on it.
+Device* device_of(const DeviceConfig& config) {
+  if (config.kind != DeviceKind::Cuda) return nullptr;
+  static const std::unique_ptr<Device> device = open_device(0);
+  return device.get();
+}
+
 }  // namespace
 
 ModelShape model_shape(const ModelConfig& m) {
@@ -108,6 +115,10 @@ Numerics numerics(const Config& config, const NodeShare& node) {
   n.threads = thread_count(device.threads, node.cores);
   n.queue.threads = n.threads.threads;
   n.queue.block = strict(config) ? config.run.block : 0;
+  if (Device* opened = device_of(device)) {
+    n.queue.backend = Backend::Cuda;
+    n.queue.device = opened;
+  }
   return n;
 }
 
@@ -180,9 +191,7 @@ Engine::Engine(const Config& config, Model& model, Mesh& mesh, const NodeShare& 
 }
 
 void Engine::allocate(Arena weights) {
-  weights_ = weights.measuring()
-                 ? Arena(plan_.bytes_of(MemoryPurpose::Parameters), queue_.threads(), [this] { queue_.poll(); })
-                 : std::move(weights);
+  weights_ = weights.measuring() ? queue_.arena(plan_.bytes_of(MemoryPurpose::Parameters)) : std::move(weights);
   weights_.rewind(0);
   model_.params.allocate(weights_, numerics_.dtype, gradients_);
   executor_->allocate();

@@ -2,23 +2,13 @@
 #include "engine/executor.h"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include "base/profile.h"
 #include "kernels/elementwise/elementwise.h"
+#include "kernels/loss_sum/loss_sum.h"
 
 namespace memring {
-namespace {
-
-/// A loss as a term of the step's sum. Strict runs round it to a grid on which sums in double are exact, and so the
-/// same in any order, up to 2^29 (a hundred million tokens at 5 nats).
-double loss_term(double nll, bool strict) {
-  constexpr double kUnit = 0x1p-24;
-  return strict ? std::nearbyint(nll / kUnit) * kUnit : nll;
-}
-
-}  // namespace
 
 Executor::Executor(Queue& queue, Model& model, Mesh& mesh, DType dtype, Workload workload, Tbptt tbptt,
                    ExecutionPlan plan)
@@ -33,7 +23,7 @@ Executor::Executor(Queue& queue, Model& model, Mesh& mesh, DType dtype, Workload
       plan_(std::move(plan)),
       axis_(mesh.token_transport(), queue.block()),
       sizes_(llama_.shape(), memory_, dtype, axis_.split()),
-      runner_(queue, model, axis_, sizes_) {}
+      runner_(queue, model, axis_, sizes_, ids_) {}
 
 Executor::Stream Executor::stream(int32_t index) const {
   const Range own = plan_.sequences;
@@ -59,25 +49,37 @@ void Executor::weigh(View<> adjoints, const Stream& stream, int32_t segment, con
 }
 
 void Executor::allocate() {
-  const auto touched = [this] { queue_.poll(); };
   const MemoryPlan& memory = plan_.memory;
-  scratch_ = Arena(memory.bytes_of(MemoryPurpose::Scratch), queue_.threads(), touched);
+  scratch_ = queue_.arena(memory.bytes_of(MemoryPurpose::Scratch));
   runner_.allocate_angles(memory.bytes_of(MemoryPurpose::Angles));
-  axis_.allocate(memory.bytes_of(MemoryPurpose::Ring));
+  axis_.allocate(queue_, memory.bytes_of(MemoryPurpose::Ring));
   int64_t slots = 0;
   for (const MemoryPurpose purpose :
        {MemoryPurpose::States, MemoryPurpose::Adjoints, MemoryPurpose::Saved, MemoryPurpose::Hidden})
     slots += memory.bytes_of(purpose);
-  arena_ = Arena(slots, queue_.threads(), touched);
+  arena_ = queue_.arena(slots);
   int64_t text = 0;
   for (const SequenceShape& shape : workload_.shapes) text = std::max(text, shape.text_of(0));
-  tokens_.resize(static_cast<size_t>(plan_.micro_batch * text));
-  targets_.resize(tokens_.size());
+  ids_.allocate(queue_, plan_.micro_batch * text);
+  allocate_numbers();
   if (mesh_.shape().segment * mesh_.shape().token > 1)
     queue_.add_poll([this] {
       mesh_.segment_transport().progress();
       mesh_.token_transport().progress();
     });
+}
+
+void Executor::allocate_numbers() {
+  const std::span<const Diagnostic> declared = memory_.diagnostics();
+  const Shape shape{1 + std::ssize(declared)};
+  numbers_arena_ = queue_.arena(shape[0] * bytes_of(DType::F64));
+  numbers_ = numbers_arena_.take<double>(shape);
+  first_numbers_arena_ = queue_.staging(shape[0] * bytes_of(DType::F64));
+  first_numbers_ = first_numbers_arena_.take<double>(shape);
+  first_numbers_.data()[0] = 0;
+  for (size_t i = 0; i < declared.size(); ++i) first_numbers_.data()[i + 1] = declared[i].none();
+  read_numbers_.allocate(queue_, shape[0]);
+  runner_.set_diagnostics(numbers_.rows(1, shape[0] - 1));
 }
 
 void Executor::lay_out(const Schedule& schedule, int64_t text) {
@@ -92,8 +94,7 @@ void Executor::lay_out(const Schedule& schedule, int64_t text) {
 
 View<> Executor::state_view(SlotKind kind, int32_t index, const Stream& stream, const Cell& cell) {
   if (index == kNoSlot) return {};
-  const View<uint8_t> memory = slot(kind, index).memory;
-  return View<>(memory.data(), dtype_, {stream.count, sizes_.state_numbers(cell)});
+  return slot(kind, index).memory.reinterpreted(dtype_, {stream.count, sizes_.state_numbers(cell)});
 }
 
 View<> Executor::hidden_view(int32_t index, const Stream& stream, int64_t text) {
@@ -103,26 +104,28 @@ View<> Executor::hidden_view(int32_t index, const Stream& stream, int64_t text) 
 
 CellText Executor::read_text(const Stream& stream, const TokenSource& batch, const Cell& cell) {
   const int32_t segment = cell.segment;
-  const int64_t text = shape_.text_of(segment);
-  if (!CellSizes::embeds(cell) && !sizes_.has_head(cell))
-    return {.batch = stream.count, .text = text, .own = sizes_.own_text_rows(text), .tokens = {}, .targets = {}};
-  const std::array<Range, 2> own = sizes_.own_text(text);
+  CellText text{.batch = stream.count,
+                .text = shape_.text_of(segment),
+                .own = sizes_.own_text_rows(shape_.text_of(segment)),
+                .tokens = {},
+                .targets = {},
+                .every_row = workload_.logits == Workload::Logits::All};
+  if (!CellSizes::embeds(cell) && !sizes_.has_head(cell)) return text;
+  ids_.next_cell(queue_);
+  const std::span<int32_t> tokens = ids_.take(text.batch * text.own), targets = ids_.take(text.batch * text.own);
   size_t count = 0;
   for (int64_t b = 0; b < stream.count; ++b)
-    for (const Range& range : own) {
+    for (const Range& range : sizes_.own_text(text.text)) {
       if (range.size() == 0) continue;
       const auto size = static_cast<size_t>(range.size());
-      batch.read(stream.first + b, segment * shape_.segment_length + range.begin,
-                 std::span(tokens_).subspan(count, size), std::span(targets_).subspan(count, size));
+      batch.read(stream.first + b, segment * shape_.segment_length + range.begin, tokens.subspan(count, size),
+                 targets.subspan(count, size));
       count += size;
       queue_.poll();  // what is read for the first time is checked
     }
-  return {.batch = stream.count,
-          .text = text,
-          .own = sizes_.own_text_rows(text),
-          .tokens = std::span(tokens_).first(count),
-          .targets = std::span(targets_).first(count),
-          .every_row = workload_.logits == Workload::Logits::All};
+  text.tokens = ids_.ready(queue_, tokens);
+  text.targets = ids_.ready(queue_, targets);
+  return text;
 }
 
 /// f(sequence of the stream, position in the segment, first row of [batch * own], rows, their targets) for each run of
@@ -135,41 +138,45 @@ void Executor::for_pieces(const CellText& text, const F& f) const {
     for (const Range& range : own) {
       if (range.size() == 0) continue;
       f(b, range.begin, first, range.size(),
-        text.targets.subspan(static_cast<size_t>(first), static_cast<size_t>(range.size())));
+        text.targets.host.subspan(static_cast<size_t>(first), static_cast<size_t>(range.size())));
       first += range.size();
     }
 }
 
-void Executor::deliver(const Stream& stream, int64_t segment, const CellText& text, ConstView<> nll, ResultSink* sink,
-                       StepSums& sums) const {
-  by_float_type(dtype_, [&]<class T>() {
-    const T* values = nll.as<T>();
-    for (int64_t i = 0; i < nll.size(); ++i) sums.nll += loss_term(static_cast<double>(values[i]), queue_.block() > 0);
-  });
-  sums.targets += static_cast<double>(
-      text.targets.size() - static_cast<size_t>(std::count(text.targets.begin(), text.targets.end(), kIgnoredTarget)));
-  sums.tokens += static_cast<double>(nll.size());
+ConstView<> Executor::on_host(ConstView<> numbers) {
+  if (!queue_.device()) return numbers;
+  sink_copy_.resize(static_cast<size_t>(numbers.bytes()));
+  const View<> copy(sink_copy_.data(), numbers.dtype(), numbers.shape());
+  copy_now(queue_, copy, numbers);
+  return copy;
+}
+
+void Executor::deliver(const Stream& stream, int64_t segment, const CellText& text, ConstView<> nll, ResultSink* sink) {
+  LossSum::add(queue_, numbers_.rows(0, 1), nll);
+  const std::span<const int32_t> all = text.targets.host;
+  targets_ += static_cast<double>(all.size() - static_cast<size_t>(std::count(all.begin(), all.end(), kIgnoredTarget)));
+  tokens_ += static_cast<double>(nll.size());
   if (!sink) return;
+  const ConstView<> here = on_host(nll);
   for_pieces(text, [&](int64_t b, int64_t position, int64_t first, int64_t count, std::span<const int32_t> targets) {
-    sink->losses(stream.first + b, segment * shape_.segment_length + position, nll.rows(first, count), targets);
+    sink->losses(stream.first + b, segment * shape_.segment_length + position, here.rows(first, count), targets);
   });
 }
 
-void Executor::compute(const Action& a, const TokenSource& batch, const BoundaryWeights& weights, ResultSink* sink,
-                       StepSums& sums) {
+void Executor::compute(const Action& a, const TokenSource& batch, const BoundaryWeights& weights, ResultSink* sink) {
   const Stream own = stream(a.cell.stream);
   const CellText text = read_text(own, batch, a.cell);
   ArenaScope scope(scratch_);
-  if (a.verb == Verb::Backward) return backward(a, own, text, weights, sink, sums);
+  if (a.verb == Verb::Backward) return backward(a, own, text, weights, sink);
 
-  const bool counted =
-      std::any_of(text.targets.begin(), text.targets.end(), [](int32_t target) { return target != kIgnoredTarget; });
+  const bool counted = std::any_of(text.targets.host.begin(), text.targets.host.end(),
+                                   [](int32_t target) { return target != kIgnoredTarget; });
   // Nobody reads what an evaluation computes here: no target counts, and nothing crosses to the next segment.
   if (!plan_.policy.backward && !counted && memory_.dependency() == Dependency::None && mesh_.shape().token == 1 &&
       workload_.logits != Workload::Logits::All) {
     const View<> nll = scratch_.take(dtype_, {own.count * text.own});
     Elementwise::fill(queue_, nll, 0);
-    return deliver(own, a.cell.segment, text, nll, sink, sums);
+    return deliver(own, a.cell.segment, text, nll, sink);
   }
 
   CellSaved passing;
@@ -186,15 +193,15 @@ void Executor::compute(const Action& a, const TokenSource& batch, const Boundary
   runner_.forward(text, a.cell, *saved, state_view(SlotKind::State, a.in, own, a.cell), state_out, scratch_);
   if (a.verb != Verb::Forward) return;
 
-  if (sizes_.has_head(a.cell)) deliver_head(a.cell, own, text, *saved, counted, sink, sums);
+  if (sizes_.has_head(a.cell)) deliver_head(a.cell, own, text, *saved, counted, sink);
   // All ranks of a token axis hold the state.
   if (sink && state_out && a.cell.segment + 1 == shape_.segments() && mesh_.coord().token == 0)
     for (int64_t b = 0; b < own.count; ++b)
-      sink->final_state(own.first + b, sizes_.numbers_below(a.cell), state_out.at(b));
+      sink->final_state(own.first + b, sizes_.numbers_below(a.cell), on_host(state_out.at(b)));
 }
 
 void Executor::backward(const Action& a, const Stream& own, const CellText& text, const BoundaryWeights& weights,
-                        ResultSink* sink, StepSums& sums) {
+                        ResultSink* sink) {
   const bool initial = a.cell.segment == 0 || memory_.dependency() == Dependency::None;
   const Cell whole = plan_.extent(shape_.segments()).whole(a.cell);
   const View<> nll = scratch_.take(dtype_, {own.count * text.own});
@@ -203,23 +210,26 @@ void Executor::backward(const Action& a, const Stream& own, const CellText& text
                    initial, state_view(SlotKind::Adjoint, a.in, own, whole), d_state_in, nll, scratch_);
   // Behind the lowest part: only then is all of it there.
   if (d_state_in && a.cell.layer == whole.layer) weigh(d_state_in, own, a.cell.segment, weights);
-  if (sizes_.has_head(a.cell)) deliver(own, a.cell.segment, text, nll, sink, sums);
+  if (sizes_.has_head(a.cell)) deliver(own, a.cell.segment, text, nll, sink);
 }
 
 // The head runs once per segment: in Backward where there is one, with its gradient; here where there is none.
 void Executor::deliver_head(const Cell& cell, const Stream& own, const CellText& text, const CellSaved& saved,
-                            bool counted, ResultSink* sink, StepSums& sums) {
+                            bool counted, ResultSink* sink) {
+  // (A rank of a token axis may hold no counted target of a segment that has some.)
+  const bool uncounted = workload_.logits == Workload::Logits::Counted && !counted && mesh_.shape().token == 1;
+  const bool with_logits = sink && workload_.logits != Workload::Logits::None && !uncounted;
+  if (plan_.policy.backward && !with_logits) return;
+  const HeadRows head = runner_.head_rows(text, saved);
   if (!plan_.policy.backward) {
     const View<> nll = scratch_.take(dtype_, {own.count * text.own});
-    runner_.loss(text, saved, nll, scratch_);
-    deliver(own, cell.segment, text, nll, sink, sums);
+    runner_.loss(text, head, saved, nll, scratch_);
+    deliver(own, cell.segment, text, nll, sink);
   }
-  if (!sink || workload_.logits == Workload::Logits::None) return;
-  // (A rank of a token axis may hold no counted target of a segment that has some.)
-  if (workload_.logits == Workload::Logits::Counted && !counted && mesh_.shape().token == 1) return;
-  const HeadRows head = runner_.head_rows(text, saved);
-  const View<> logits = scratch_.take(dtype_, {own.count * head.count, llama_.shape().vocab});
-  runner_.logits(text, saved, logits, scratch_);
+  if (!with_logits) return;
+  const View<> computed = scratch_.take(dtype_, {own.count * head.count, llama_.shape().vocab});
+  runner_.logits(text, head, saved, computed, scratch_);
+  const ConstView<> logits = on_host(computed);
   const int64_t segment = cell.segment * shape_.segment_length;
   if (!head.of_text) {
     for_pieces(text, [&](int64_t b, int64_t position, int64_t first, int64_t count, std::span<const int32_t> targets) {
@@ -229,11 +239,10 @@ void Executor::deliver_head(const Cell& cell, const Stream& own, const CellText&
   }
   for (int64_t i = 0; i < own.count * head.count; ++i)
     sink->logits(own.first + i / head.count, segment + (*head.of_text)[static_cast<size_t>(i % head.count)],
-                 logits.rows(i, 1), head.targets.subspan(static_cast<size_t>(i), 1));
+                 logits.rows(i, 1), head.targets.host.subspan(static_cast<size_t>(i), 1));
 }
 
-StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights, ResultSink* sink) {
-  StepSums sums;
+void Executor::run(const TokenSource& batch, const BoundaryWeights& weights, ResultSink* sink) {
   shape_ = batch.shape();
   const bool planned = std::any_of(workload_.shapes.begin(), workload_.shapes.end(), [&](const SequenceShape& shape) {
     return shape_.segments() <= shape.segments() && shape_.text_of(0) <= shape.text_of(0);
@@ -252,7 +261,8 @@ StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights,
     cut = plan_.schedule(std::move(closed));
   Schedule& actions = cut ? *cut : usual;
   actions.restart();
-  runner_.diagnostics().clear();
+  copy_later(queue_, numbers_, first_numbers_);
+  targets_ = tokens_ = 0;
   progress_->enter(Phase::Schedule);
 
   const int64_t segments = shape_.segments(), ranks = mesh_.shape().segment;
@@ -281,12 +291,19 @@ StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights,
           slot(a.kind, a.slot).saved.reset();
           break;
         default:
-          compute(a, batch, weights, sink, sums);
+          compute(a, batch, weights, sink);
           if (observer_ && finishes_cell(a)) observer_(++cells_done, cells);
       }
     }
   }
-  sums.diagnostics = runner_.diagnostics();
+  read_numbers_.start(queue_, numbers_);
+}
+
+StepSums Executor::sums() {
+  const std::span<const double> numbers = read_numbers_.wait(queue_);
+  StepSums sums{
+      .nll = numbers[0], .targets = targets_, .tokens = tokens_, .diagnostics = Diagnostics(memory_.diagnostics())};
+  sums.diagnostics.reduce(numbers.subspan(1));
   return sums;
 }
 

@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/readback.h"
 #include "data/token_source.h"
 #include "dist/gradient_sync.h"
 #include "dist/mesh.h"
@@ -36,8 +37,10 @@ class Executor {
   void allocate();  ///< takes what is planned
 
   /// One batch forward (and backward): losses and parameter gradients are sums over this rank's cells. `weights` are
-  /// those of the batch's number of segments.
-  StepSums run(const TokenSource& batch, const BoundaryWeights& weights, ResultSink* sink = nullptr);
+  /// those of the batch's number of segments. On a device all of it has been enqueued.
+  void run(const TokenSource& batch, const BoundaryWeights& weights, ResultSink* sink = nullptr);
+  /// Of the batch that run last, without flags; waits until it is there.
+  StepSums sums();
 
   /// Of one step's batch; the same on every rank.
   BoundaryWeights draw(int64_t step, const SequenceShape& shape) const {
@@ -73,6 +76,7 @@ class Executor {
 
   Schedule& schedule(int64_t segments);  ///< with the boundaries that are closed in every step
   void weigh(View<> adjoints, const Stream&, int32_t segment, const BoundaryWeights&);
+  void allocate_numbers();
   void lay_out(const Schedule&, int64_t text);  ///< carves the slots of a batch out of the arena
   Stream stream(int32_t index) const;
   Slot& slot(SlotKind kind, int32_t index) { return slots_[static_cast<size_t>(kind)][static_cast<size_t>(index)]; }
@@ -82,13 +86,13 @@ class Executor {
   void reduce(const Cell&);
   bool finishes_cell(const Action&) const;
   CellText read_text(const Stream&, const TokenSource&, const Cell&);
-  void compute(const Action&, const TokenSource&, const BoundaryWeights&, ResultSink*, StepSums&);
-  void backward(const Action&, const Stream&, const CellText&, const BoundaryWeights&, ResultSink*, StepSums&);
-  void deliver_head(const Cell&, const Stream&, const CellText&, const CellSaved&, bool counted, ResultSink*,
-                    StepSums&);
+  void compute(const Action&, const TokenSource&, const BoundaryWeights&, ResultSink*);
+  void backward(const Action&, const Stream&, const CellText&, const BoundaryWeights&, ResultSink*);
+  void deliver_head(const Cell&, const Stream&, const CellText&, const CellSaved&, bool counted, ResultSink*);
   template <class F>
   void for_pieces(const CellText&, const F&) const;
-  void deliver(const Stream&, int64_t segment, const CellText&, ConstView<> nll, ResultSink*, StepSums&) const;
+  void deliver(const Stream&, int64_t segment, const CellText&, ConstView<> nll, ResultSink*);
+  ConstView<> on_host(ConstView<>);  ///< itself, or a copy for a sink, until the next one
 
   Queue& queue_;
   const Params& params_;
@@ -106,7 +110,13 @@ class Executor {
   std::map<int64_t, Schedule> schedules_;  // by segments: a curriculum has a few
   Arena arena_, scratch_;
   std::vector<Slot> slots_[kSlotKinds];
-  std::vector<int32_t> tokens_, targets_;
+  IdRing ids_;
+  // Of the batch: the sum of its losses and the memory's diagnostics, where they are made, and counts.
+  Arena numbers_arena_, first_numbers_arena_;
+  View<double> numbers_, first_numbers_;
+  Readback<double> read_numbers_;
+  double targets_ = 0, tokens_ = 0;
+  std::vector<std::byte> sink_copy_;
   Progress unseen_;
   Progress* progress_ = &unseen_;
   std::function<void(int64_t, int64_t)> observer_;

@@ -23,7 +23,7 @@ class TokenAxis final : public RowAxis {
 
   const TokenSplit& split() const { return split_; }
   bool shared() const { return token_.size() > 1; }
-  void allocate(int64_t bytes) { attention_->allocate(bytes); }
+  void allocate(const Queue& queue, int64_t bytes) { attention_->allocate(queue, bytes); }
 
   void note_in(Progress& progress) { attention_->note_in(progress); }
 

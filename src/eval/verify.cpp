@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/readback.h"
 #include "engine/engine.h"
 #include "kernels/cross_entropy/cross_entropy.h"
 
@@ -40,6 +41,7 @@ void expect_known_tokens(const Fixture& fixture, int64_t vocab) {
               "The fixture's config and batch disagree; make it again.");
 }
 
+/// Numbers on the host.
 void add_doubles(ConstView<> view, double* to) {
   by_float_type(view.dtype(), [&]<class T>() {
     const T* from = view.as<T>();
@@ -109,7 +111,7 @@ Tolerances filled_in(Tolerances given, Precision precision) {
           given.gradients > 0 ? given.gradients : usual.gradients};
 }
 
-void set_parameters(const Fixture& fixture, Params& params) {
+void set_parameters(const Fixture& fixture, Params& params, const Queue& queue) {
   for (const auto& parameter : fixture.params) {
     const std::string& name = parameter.first;
     const FixtureTensor& tensor = parameter.second;
@@ -129,8 +131,8 @@ void set_parameters(const Fixture& fixture, Params& params) {
                   "The fixture's config and tensors disagree; make it again.");
     const View<> weight = params.weight(static_cast<int>(i));
     by_float_type(weight.dtype(), [&]<class T>() {
-      std::transform(found->second.values.begin(), found->second.values.end(), weight.as<T>(),
-                     [](double value) { return static_cast<T>(value); });
+      std::vector<T> values(found->second.values.begin(), found->second.values.end());
+      copy_now(queue, weight, View<T>(values.data(), weight.shape()));
     });
   }
 }
@@ -174,7 +176,7 @@ Verification verify_fixture(const Fixture& fixture, const Config& config, Tolera
   Model model = model_of(config);
   Engine engine(config, model, mesh, session.node(), workload);
   engine.allocate();
-  set_parameters(fixture, engine.params());
+  set_parameters(fixture, engine.params(), engine.queue());
 
   const std::vector<double> state = expected_state(fixture, config.model.layers);
   const int64_t state_size = std::ssize(state) / fixture.batch[0];
@@ -204,12 +206,15 @@ Verification verify_fixture(const Fixture& fixture, const Config& config, Tolera
   if (state_size > 0) compare("state", found.state, state, limit.values);
 
   std::vector<double> gradients, expected;
+  std::vector<std::byte> copy(static_cast<size_t>(engine.params().gradients().bytes()));
+  const View<> all(copy.data(), engine.params().dtype(), engine.params().gradients().shape());
+  copy_now(engine.queue(), all, engine.params().gradients());
   const auto& entries = engine.params().layout().entries;
   for (size_t i = 0; i < entries.size(); ++i) {
     const auto& values = fixture.grads.at(entries[i].name).values;
     const size_t begin = gradients.size();
     gradients.resize(begin + values.size());
-    add_doubles(engine.params().gradients().rows(entries[i].offset, std::ssize(values)), gradients.data() + begin);
+    add_doubles(all.rows(entries[i].offset, std::ssize(values)), gradients.data() + begin);
     for (size_t j = begin; j < gradients.size(); ++j) gradients[j] /= counted;
     expected.insert(expected.end(), values.begin(), values.end());
     const double error = relative_error(std::span(gradients).subspan(begin), values);

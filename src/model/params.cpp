@@ -5,6 +5,7 @@
 
 #include "base/parallel.h"
 #include "base/random.h"
+#include "base/readback.h"
 
 namespace memring {
 
@@ -26,9 +27,11 @@ void Params::allocate(Arena& arena, DType dtype, Gradients gradients) {
 void Params::initialise(uint64_t seed, const Queue& queue) {
   constexpr int64_t kPiece = 1 << 24;  // some tenths of a second
   by_float_type(dtype(), [&]<class T>() {
+    std::vector<T> staged;  // of weights on a device: the same bits as on the host
     for (size_t tensor = 0; tensor < layout_.entries.size(); ++tensor) {
       const View<> view = weight(static_cast<int>(tensor));
-      T* values = view.as<T>();
+      if (queue.device()) staged.resize(static_cast<size_t>(view.size()));
+      T* values = queue.device() ? staged.data() : view.as<T>();
       const Init init = inits_[tensor];
       const Random random(seed, Purpose::Init, tensor);
       for (int64_t begin = 0; begin < view.size(); begin += kPiece, queue.poll())
@@ -37,6 +40,7 @@ void Params::initialise(uint64_t seed, const Queue& queue) {
           values[i] =
               static_cast<T>(init.constant + (init.std > 0 ? init.std * random.normal(static_cast<uint32_t>(i)) : 0));
         });
+      if (queue.device()) copy_now(queue, view, View<T>(staged.data(), view.shape()));
     }
   });
 }

@@ -59,7 +59,7 @@ Optimizer::Optimizer(Queue& queue, Params& params, Range shard, const OptimizerC
       params_(params),
       shard_(shard),
       config_(config),
-      arena_(bytes(params.dtype(), shard.size())),
+      arena_(queue.arena(bytes(params.dtype(), shard.size()))),
       m_(arena_.take(params.dtype(), {shard.size()})),
       v_(arena_.take(params.dtype(), {shard.size()})) {}
 

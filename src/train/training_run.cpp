@@ -51,10 +51,13 @@ ReducedStep TrainingRun::step(const TokenSource& batch, int64_t number, const st
   Params& params = engine_.params();
   const BoundaryWeights weights = executor.draw(number, batch.shape());
   Elementwise::fill(engine_.queue(), params.sums(), 0);
-  StepSums local = executor.run(batch, weights);
-  ask(local);
+  executor.run(batch, weights);
   enter(Phase::Reduce);
-  const ReducedStep reduced = sync_.reduce(engine_.queue(), params.sums(), params.gradients(), local);
+  const ReducedStep reduced = sync_.reduce(engine_.queue(), params.sums(), params.gradients(), [&] {
+    StepSums local = executor.sums();
+    ask(local);
+    return local;
+  });
   const std::optional<Update> update = decide(reduced);
   enter(Phase::Update);
   if (!update) return reduced;

@@ -59,7 +59,7 @@ Start start_of(int dim, int tokens) {
   Model model = model_of(config);
   Engine engine(config, model, mesh, NodeShare{}, workload);
   engine.allocate();
-  engine.params().initialise(11, Queue{});
+  engine.params().initialise(11, engine.queue());
   FinalState found;
   const OneSegment text(sequence_shape(config), config.model.vocab);
   engine.executor().run(text, engine.executor().draw(0, text.shape()), &found);

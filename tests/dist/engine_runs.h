@@ -100,10 +100,11 @@ inline Result run(const Config& config, Communicator& group, const TokenSource* 
   Engine engine(config, model, mesh, NodeShare{},
                 workload_of(config, config.data.batch, {sequence_shape(config)}, true));
   engine.allocate();
-  engine.params().initialise(7, Queue{});  // more threads than cores would wait for each other
+  engine.params().initialise(7, engine.queue());
   make_memory_matter(engine.params());
   const TokenSource& batch = tokens ? *tokens : random;
-  StepSums sums = engine.executor().run(batch, engine.executor().draw(0, batch.shape()));
+  engine.executor().run(batch, engine.executor().draw(0, batch.shape()));
+  StepSums sums = engine.executor().sums();
   engine.sum_gradients(mesh.world_transport());
   double totals[2] = {sums.nll, sums.targets};
   group.all_reduce_sum(View<double>(totals, {2}));

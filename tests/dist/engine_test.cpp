@@ -251,7 +251,7 @@ class RepeatedGradient {
                 workload_of(config, config.data.batch, {sequence_shape(config)}, true)),
         tokens_(config.data.batch, sequence_shape(config), config.model.vocab) {
     engine_.allocate();
-    engine_.params().initialise(7, Queue{});
+    engine_.params().initialise(7, engine_.queue());
     double* const weights = engine_.params().weights().as<double>();
     for (int64_t i = 0; i < engine_.params().layout().size; ++i) weights[i] *= 4;  // memory that matters
   }

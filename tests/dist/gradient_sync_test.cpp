@@ -41,7 +41,8 @@ void expect_reduced(int64_t count, double tolerance) {
   Mesh mesh = mesh_of(world());
   GradientSync sync(mesh, count);
   std::vector<T> gradients = values_of<T>(world().rank(), count);
-  const ReducedStep step = sync.reduce(queue, flat(gradients), flat(gradients), sums_of(world().rank()));
+  const ReducedStep step =
+      sync.reduce(queue, flat(gradients), flat(gradients), [&] { return sums_of(world().rank()); });
 
   StepSums expected;
   for (int rank = 0; rank < world().size(); ++rank) {
@@ -90,12 +91,12 @@ TEST(GradientSync, BucketsThatTravelWhileARankComputesLeaveTheSameBits) {
     GradientSync early(mesh, kCount, GradientSync::Order::OfRanks, bucket);
     for (int step = 0; step < 3; ++step) {
       std::vector<float> expected = values_of<float>(world().rank() + 10 * step, kCount), found = expected;
-      const ReducedStep a = whole.reduce(queue, flat(expected), flat(expected), {});
+      const ReducedStep a = whole.reduce(queue, flat(expected), flat(expected), [&] { return StepSums{}; });
       for (size_t layer = 0; layer < layers.size() && static_cast<int>(layer) <= 2 * step; ++layer) {
         early.start(queue, flat(found), layers[layer]);
         for (int i = 0; i < world().rank(); ++i) early.progress();
       }
-      const ReducedStep b = early.reduce(queue, flat(found), flat(found), {});
+      const ReducedStep b = early.reduce(queue, flat(found), flat(found), [&] { return StepSums{}; });
       expect_same(found, expected, early.shard().begin, early.shard().end, "bucket of " + std::to_string(bucket));
       EXPECT_EQ(a.norm, b.norm);
     }
@@ -135,9 +136,9 @@ TEST(GradientSync, OfExactSumsInNoOrderHasTheBitsOfOneRank) {
     GradientSync one(mesh_alone, count, GradientSync::Order::None), sync(mesh, count, GradientSync::Order::None);
     StepSums sums;
     sums.targets = world().size();
-    const double norm = one.reduce(queue, flat(all), flat(expected), sums).norm;
+    const double norm = one.reduce(queue, flat(all), flat(expected), [&] { return sums; }).norm;
     sums.targets = 1;
-    EXPECT_EQ(sync.reduce(queue, flat(mine), flat(found), sums).norm, norm) << count;
+    EXPECT_EQ(sync.reduce(queue, flat(mine), flat(found), [&] { return sums; }).norm, norm) << count;
     for (int64_t i = sync.shard().begin; i < sync.shard().end; ++i)
       ASSERT_EQ(found[static_cast<size_t>(i)], expected[static_cast<size_t>(i)]) << i << " of " << count;
   }
@@ -150,7 +151,7 @@ TEST(GradientSync, AnExactSumThatIsNotANumberIsNotFinite) {
   std::vector<Exact> sums(3000, Exact(1.0));
   if (world().rank() == world().size() - 1) sums[2500] += Exact(1e30);
   std::vector<float> gradients(3000);
-  EXPECT_FALSE(sync.reduce(queue, flat(sums), flat(gradients), sums_of(world().rank())).finite);
+  EXPECT_FALSE(sync.reduce(queue, flat(sums), flat(gradients), [&] { return sums_of(world().rank()); }).finite);
 }
 
 TEST(GradientSync, GivesTheSameBitsTwiceAndOnEveryRank) {
@@ -160,7 +161,7 @@ TEST(GradientSync, GivesTheSameBitsTwiceAndOnEveryRank) {
   std::vector<double> norms;
   for (int run = 0; run < 2; ++run) {
     std::vector<float> gradients = values_of<float>(world().rank(), 100003);
-    norms.push_back(sync.reduce(queue, flat(gradients), flat(gradients), sums_of(world().rank())).norm);
+    norms.push_back(sync.reduce(queue, flat(gradients), flat(gradients), [&] { return sums_of(world().rank()); }).norm);
   }
   EXPECT_EQ(norms[0], norms[1]);
   std::vector<double> all(static_cast<size_t>(world().size()));
@@ -177,7 +178,7 @@ TEST(GradientSync, AFlagOfAnyRankReachesAll) {
       StepSums local = sums_of(world().rank());
       local.*flag = asking == world().rank();
       std::vector<float> gradients(32, 1.0f);
-      const StepSums sums = sync.reduce(queue, flat(gradients), flat(gradients), local).sums;
+      const StepSums sums = sync.reduce(queue, flat(gradients), flat(gradients), [&] { return local; }).sums;
       EXPECT_TRUE(sums.*flag) << "asked by rank " << asking;
       EXPECT_EQ(int(sums.stop) + int(sums.save) + int(sums.time_over), 1);
     }
@@ -190,7 +191,7 @@ TEST(GradientSync, EachDiagnosticIsReducedInItsOwnWay) {
   std::vector<float> gradients(32, 1.0f);
   const int ranks = world().size();
   const Diagnostics all =
-      sync.reduce(queue, flat(gradients), flat(gradients), sums_of(world().rank())).sums.diagnostics;
+      sync.reduce(queue, flat(gradients), flat(gradients), [&] { return sums_of(world().rank()); }).sums.diagnostics;
   EXPECT_EQ(all.values, std::vector<double>({1000.0, 1000.0 + ranks - 1, ranks * (1000 + (ranks - 1) / 2.0)}));
   EXPECT_EQ(all.declared.data(), std::data(kKinds));
 }
@@ -203,12 +204,13 @@ TEST(GradientSync, ANonFiniteGradientOrLossOfAnyRankReachesAll) {
     for (int rank = 0; rank < world().size(); ++rank) {
       std::vector<float> gradients(1000, 1.0f);
       if (world().rank() == rank) gradients[999] = static_cast<float>(bad);
-      EXPECT_FALSE(sync.reduce(queue, flat(gradients), flat(gradients), sums_of(world().rank())).finite)
+      EXPECT_FALSE(sync.reduce(queue, flat(gradients), flat(gradients), [&] { return sums_of(world().rank()); }).finite)
           << "gradient of rank " << rank;
       gradients.assign(1000, 1.0f);
       StepSums local = sums_of(world().rank());
       if (world().rank() == rank) local.nll = bad;
-      EXPECT_FALSE(sync.reduce(queue, flat(gradients), flat(gradients), local).finite) << "loss of rank " << rank;
+      EXPECT_FALSE(sync.reduce(queue, flat(gradients), flat(gradients), [&] { return local; }).finite)
+          << "loss of rank " << rank;
     }
 }
 
@@ -217,7 +219,7 @@ TEST(GradientSync, WithoutTargetsTheNormIsZero) {
   Mesh mesh = mesh_of(world());
   GradientSync sync(mesh, 100);
   std::vector<float> gradients(100, 0.0f);
-  const ReducedStep step = sync.reduce(queue, flat(gradients), flat(gradients), StepSums{});
+  const ReducedStep step = sync.reduce(queue, flat(gradients), flat(gradients), [&] { return StepSums{}; });
   EXPECT_EQ(step.norm, 0);
   EXPECT_EQ(step.loss(), 0);
   EXPECT_TRUE(step.finite);
@@ -228,7 +230,7 @@ TEST(GradientSync, RefusesABufferOfAnotherSize) {
   Mesh mesh = mesh_of(world());
   GradientSync sync(mesh, 100);
   std::vector<float> gradients(99);
-  EXPECT_THROW(sync.reduce(queue, flat(gradients), flat(gradients), StepSums{}), ShapeError);
+  EXPECT_THROW(sync.reduce(queue, flat(gradients), flat(gradients), [&] { return StepSums{}; }), ShapeError);
   EXPECT_THROW(sync.gather(queue, flat(gradients)), ShapeError);
 }
 

@@ -60,7 +60,7 @@ TEST(ResultSink, GetsEveryLossAndTheLogitsItAsksFor) {
           Model model = model_of(config);
           Engine engine(config, model, mesh, NodeShare{}, workload);
           engine.allocate();
-          engine.params().initialise(7, Queue{});
+          engine.params().initialise(7, engine.queue());
           const FewTargets tokens(config.data.batch, shape, config.model.vocab);
           Positions found(shape.length);
           engine.executor().run(tokens, engine.executor().draw(0, shape), &found);
@@ -117,10 +117,11 @@ TEST(LastLayer, LeavesOutTheRowsThatNobodyReadsAndNothingElse) {
           Model model = model_of(config);
           Engine engine(config, model, mesh, NodeShare{}, workload);
           engine.allocate();
-          engine.params().initialise(7, Queue{});
+          engine.params().initialise(7, engine.queue());
           make_memory_matter(engine.params());
           Positions found(shape.length);
-          double nll = engine.executor().run(tokens, engine.executor().draw(0, shape), &found).nll;
+          engine.executor().run(tokens, engine.executor().draw(0, shape), &found);
+          double nll = engine.executor().sums().nll;
           engine.sum_gradients(mesh.world_transport());
           world().all_reduce_sum(View<double>(&nll, {1}));
           const double* g = engine.params().gradients().as<double>();
@@ -156,9 +157,10 @@ TEST(DeepModel, RunsOnAWavefrontWhoseCellsHoldSeveralLayers) {
     Model model = model_of(config);
     Engine engine(config, model, mesh, NodeShare{}, workload_of(config, 1, {sequence_shape(config)}, true));
     engine.allocate();
-    engine.params().initialise(7, Queue{});
+    engine.params().initialise(7, engine.queue());
     const RandomTokens tokens(1, sequence_shape(config), config.model.vocab);
-    double sum = engine.executor().run(tokens, engine.executor().draw(0, tokens.shape())).nll;
+    engine.executor().run(tokens, engine.executor().draw(0, tokens.shape()));
+    double sum = engine.executor().sums().nll;
     group.all_reduce_sum(View<double>(&sum, {1}));
     return sum;
   };

@@ -163,7 +163,7 @@ void expect_equal_to_one_rank(Transport& token, const test::Pattern& pattern, Ex
   mine.k = of_kv_heads(all.k);
   mine.v = of_kv_heads(all.v);
   over_ranks::RingAttention ring(token);
-  ring.allocate(ring.buffer_bytes(dtype_of<T>(), {e.batch, e.heads, e.kv_heads, e.dim}, plan, true));
+  ring.allocate(queue, ring.buffer_bytes(dtype_of<T>(), {e.batch, e.heads, e.kv_heads, e.dim}, plan, true));
   ring.enter(plan, layout);
   const std::vector<Row> rows = rows_at(layout, numbers);
   run(ring, queue, mine, rows, e);

@@ -10,6 +10,7 @@
 #include "kernels/embedding/cuda.h"
 #include "kernels/heads/cuda.h"
 #include "kernels/linear/cuda.h"
+#include "kernels/loss_sum/cuda.h"
 #include "kernels/norm/cuda.h"
 #include "kernels/rmsnorm/cuda.h"
 #include "kernels/rope/cuda.h"
@@ -30,6 +31,7 @@ const ElementwiseKernels late_elementwise{late<&Elementwise::copy>, late<&Elemen
 const EmbeddingKernels late_embedding{late<&Embedding::forward>, late<&Embedding::backward>};
 const HeadsKernels late_heads{late<&Heads::split>, late<&Heads::merge>};
 const LinearKernels late_linear{late<&Linear::forward>, late<&Linear::input_gradient>, late<&Linear::weight_gradient>};
+const LossSumKernels late_loss_sum{late<&LossSum::add>};
 const SquaredNormKernels late_norm{late<&SquaredNorm::add>};
 const RmsNormKernels late_rmsnorm{late<&RmsNorm::forward>, late<&RmsNorm::backward>};
 const RopeKernels late_rope{late<&Rope::table>, late<&Rope::forward>, late<&Rope::backward>};
@@ -47,6 +49,7 @@ const ElementwiseKernels* const elementwise_cuda = &late_elementwise;
 const EmbeddingKernels* const embedding_cuda = &late_embedding;
 const HeadsKernels* const heads_cuda = &late_heads;
 const LinearKernels* const linear_cuda = &late_linear;
+const LossSumKernels* const loss_sum_cuda = &late_loss_sum;
 const SquaredNormKernels* const norm_cuda = &late_norm;
 const RmsNormKernels* const rmsnorm_cuda = &late_rmsnorm;
 const RopeKernels* const rope_cuda = &late_rope;
