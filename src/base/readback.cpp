@@ -17,4 +17,18 @@ void copy_now(const Queue& queue, View<> to, ConstView<> from) {
   queue.finish(queue.record());
 }
 
+HostCopy::HostCopy(const Queue& queue, View<> original) : original_(original), here_(original) {
+  if (original.space() != Space::Device) return;
+  arena_ = queue.staging(original.bytes());
+  here_ = arena_.take(original.dtype(), original.shape());
+}
+
+void HostCopy::fetch(const Queue& queue) const {
+  if (original_.space() == Space::Device) copy_now(queue, here_, original_);
+}
+
+void HostCopy::store(const Queue& queue) const {
+  if (original_.space() == Space::Device) copy_now(queue, original_, here_);
+}
+
 }  // namespace memring

@@ -14,6 +14,19 @@ void copy_later(const Queue&, View<> to, ConstView<> from);
 /// The same, and over when it returns.
 void copy_now(const Queue&, View<> to, ConstView<> from);
 
+/// A tensor as files and tests see it: itself where it is on the host, else a copy in pinned memory.
+class HostCopy {
+ public:
+  HostCopy(const Queue& queue, View<> original);
+  View<> view() const { return here_; }
+  void fetch(const Queue& queue) const;  ///< the original to the host
+  void store(const Queue& queue) const;  ///< and back
+
+ private:
+  Arena arena_;
+  View<> original_, here_;
+};
+
 /// Numbers that the host reads once a step: copied when the queue comes to it.
 template <class T>
 class Readback {

@@ -53,16 +53,19 @@ void TrainedModel::start(Arena weights) {
 
 CheckpointSummary TrainedModel::load(const CheckpointChoice& choice) {
   Params& params = engine_->params();
+  const HostCopy weights(engine_->queue(), params.weights());
   CheckpointData data{.layout = params.layout(),
                       .shard = {},
-                      .weights = params.weights(),
+                      .weights = weights.view(),
                       .m = {},
                       .v = {},
                       .state = {},
                       .progress = &session_.progress()};
   session_.progress().enter(Phase::Load);
-  if (!choice.path.empty()) return load_checkpoint(session_.world(), choice.path, data);
-  if (auto newest = load_newest(session_.world(), choice.folder, data, warnings_)) return std::move(*newest);
+  auto found = choice.path.empty() ? load_newest(session_.world(), choice.folder, data, warnings_)
+                                   : load_checkpoint(session_.world(), choice.path, data);
+  weights.store(engine_->queue());
+  if (found) return std::move(*found);
   require_no_progress(config_.run.dir);
   throw Error(ExitCode::Data, fmt::format("{} holds no good checkpoint", choice.folder),
               "Train first (memring train), or name the run directory that holds the trained model.");

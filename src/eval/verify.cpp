@@ -206,15 +206,14 @@ Verification verify_fixture(const Fixture& fixture, const Config& config, Tolera
   if (state_size > 0) compare("state", found.state, state, limit.values);
 
   std::vector<double> gradients, expected;
-  std::vector<std::byte> copy(static_cast<size_t>(engine.params().gradients().bytes()));
-  const View<> all(copy.data(), engine.params().dtype(), engine.params().gradients().shape());
-  copy_now(engine.queue(), all, engine.params().gradients());
+  const HostCopy all(engine.queue(), engine.params().gradients());
+  all.fetch(engine.queue());
   const auto& entries = engine.params().layout().entries;
   for (size_t i = 0; i < entries.size(); ++i) {
     const auto& values = fixture.grads.at(entries[i].name).values;
     const size_t begin = gradients.size();
     gradients.resize(begin + values.size());
-    add_doubles(all.rows(entries[i].offset, std::ssize(values)), gradients.data() + begin);
+    add_doubles(all.view().rows(entries[i].offset, std::ssize(values)), gradients.data() + begin);
     for (size_t j = begin; j < gradients.size(); ++j) gradients[j] /= counted;
     expected.insert(expected.end(), values.begin(), values.end());
     const double error = relative_error(std::span(gradients).subspan(begin), values);

@@ -60,11 +60,14 @@ Saver::Saver(const Config& config, const Dataset& dataset, Session& session, Mes
              Optimizer& optimizer, Range shard)
     : config_(config),
       dataset_(dataset),
+      weights_(engine.queue(), engine.params().weights()),
+      m_(engine.queue(), optimizer.m()),
+      v_(engine.queue(), optimizer.v()),
       data_{.layout = engine.params().layout(),
             .shard = shard,
-            .weights = engine.params().weights(),
-            .m = optimizer.m(),
-            .v = optimizer.v(),
+            .weights = weights_.view(),
+            .m = m_.view(),
+            .v = v_.view(),
             .state = {},
             .progress = &session.progress()},
       info_{.config = render_config(config),
@@ -106,6 +109,7 @@ Resumed Saver::resume() {
         ExitCode::Usage,
         fmt::format("{} was trained with other data or settings:\n    {}", found->path, fmt::join(other, "\n    ")),
         "Choose another run.dir, or give the data and the settings of that run.");
+  for (const HostCopy* copy : {&weights_, &m_, &v_}) copy->store(queue_);
   last_saved_ = resumed_ = found->step;
   resumed.state = train_state(data_.state);
   if (from.what == ResumeFrom::What::Newest) {
@@ -169,7 +173,9 @@ void Saver::save(const TrainState& state) {
   if (failure = first_failure(world_, failure); failure) throw Error(failure->code, failure->text, failure->hint);
   // Under the digest that the checkpoint names, nothing else may have been trained on.
   dataset_.expect_unchanged([&] { advance(data_.progress); });
-  const double square = SquaredNorm::of(queue_, data_.weights.rows(data_.shard.begin, data_.shard.size()));
+  for (const HostCopy* copy : {&weights_, &m_, &v_}) copy->fetch(queue_);
+  Queue host({.threads = queue_.threads()});
+  const double square = SquaredNorm::of(host, data_.weights.rows(data_.shard.begin, data_.shard.size()));
   if (world_.all_reduce_max(std::isfinite(square) ? 0 : 1) > 0)
     throw Error(ExitCode::Numeric,
                 fmt::format("the weights of step {} are not finite, so they are not saved", state.step), way_back());

@@ -62,6 +62,7 @@ class Saver {
 
   Config config_;
   const Dataset& dataset_;
+  HostCopy weights_, m_, v_;
   CheckpointData data_;
   CheckpointInfo info_;
   Communicator& world_;
