@@ -11,6 +11,7 @@
 #include "kernels/cross_entropy/cpu.h"
 #include "kernels/cross_entropy/cuda.h"
 #include "kernels/cross_entropy/ref.h"
+#include "kernels/linear/linear.h"
 
 namespace memring {
 namespace {
@@ -57,6 +58,10 @@ void reference_forward_backward(Queue& queue, T* nll, T* d_hidden, View<> d_weig
 
 }  // namespace
 
+ProductCopies CrossEntropy::copies(int64_t rows, int64_t dim, int64_t vocab, bool backward) {
+  return Linear::copies(cpu::cross_entropy_chunk(rows), dim, vocab, backward);  // the same three products
+}
+
 int64_t CrossEntropy::scratch_bytes(DType dtype, int64_t rows, int64_t vocab) {
   Arena measure;
   take_logits(measure, dtype, rows, vocab);
@@ -88,7 +93,8 @@ void CrossEntropy::forward_backward(Queue& queue, View<> nll, View<> d_hidden, V
   if (e.rows > 0 && e.dim > 0) check(d_hidden.data() != hidden.data(), "CrossEntropy: d_hidden must not be hidden");
   const Timed timed(queue, "CrossEntropy forward and backward", 3 * e.flops(), hidden, weight, d_hidden, d_weight);
   if (queue.device())
-    return cross_entropy_cuda->forward_backward(queue, nll, d_hidden, d_weight, hidden, weight, targets, scratch, first);
+    return cross_entropy_cuda->forward_backward(queue, nll, d_hidden, d_weight, hidden, weight, targets, scratch,
+                                                first);
   const ArenaScope scope(scratch);
   const View<> logits = take_logits(scratch, dtype, e.rows, e.vocab);
   if (queue.reference(dtype))

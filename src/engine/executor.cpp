@@ -62,6 +62,7 @@ void Executor::allocate() {
   const auto touched = [this] { queue_.poll(); };
   const MemoryPlan& memory = plan_.memory;
   scratch_ = Arena(memory.bytes_of(MemoryPurpose::Scratch), queue_.threads(), touched);
+  reserve_product_copies(queue_.products(), plan_.copies);
   runner_.allocate_angles(memory.bytes_of(MemoryPurpose::Angles));
   axis_.allocate(memory.bytes_of(MemoryPurpose::Ring));
   int64_t slots = 0;

@@ -360,6 +360,28 @@ TEST(Executor, ChoosesRecomputeWhenActivationsDoNotFit) {
   }
 }
 
+// As many as the largest operands of a step: what the plan says, and allocate() takes.
+TEST_P(Memories, ProductsKeepTheCopiesThatArePlanned) {
+  Communicator alone = world().split(world().rank(), 0, "alone");
+  Config config = small_config();
+  config.memory.kind = GetParam();
+  config.memory.key_dim = 4;
+  config.device.dtype = Precision::Bf16;
+  Mesh mesh(alone, {1, 1, 1});
+  Model model = model_of(config);
+  Engine engine(config, model, mesh, NodeShare{},
+                workload_of(config, config.data.batch, {sequence_shape(config)}, true));
+  const ProductCopies before = product_copies(Products::Bf16), planned = engine.executor().plan().copies;
+  EXPECT_GT(planned.left, 0);
+  EXPECT_GT(engine.plan().bytes_of(MemoryPurpose::Products), 0);
+  engine.allocate();
+  EXPECT_EQ(product_copies(Products::Bf16), before | planned);
+  engine.params().initialise(7, Queue{});
+  const RandomTokens tokens(config.data.batch, sequence_shape(config), config.model.vocab);
+  engine.executor().run(tokens, engine.executor().draw(0, tokens.shape()));
+  EXPECT_EQ(product_copies(Products::Bf16), before | planned);
+}
+
 TEST_P(Memories, FullBackPropagationKeepsOneStateASegment) {
   Communicator alone = world().split(world().rank(), 0, "alone");
   Config config = small_config();
@@ -377,7 +399,7 @@ TEST_P(Memories, FullBackPropagationKeepsOneStateASegment) {
   const int64_t keys = 2 * config.memory.nu * config.memory.key_dim;
   const int64_t numbers = config.memory.kind == MemoryKind::Rmt ? config.memory.tokens * config.model.dim
                                                                 : config.model.layers * keys * (config.model.dim + 1);
-  const int64_t state = numbers * 8;
+  const int64_t state = (numbers * 8 + 255) / 256 * 256;  // a slot
   EXPECT_EQ(planned(40) - planned(20), 20 * state);
   config.tbptt.boundaries = 10;
   EXPECT_EQ(planned(40) - planned(20), 2 * state);
