@@ -101,6 +101,11 @@ void Associative::read(Queue& queue, View<> y, View<> phi, ConstView<> A, ConstV
   cpu::associative_read(queue, y.as<float>(), phi.as<float>(), state_of<float>(A, z), noted, e);
 }
 
+ProductCopies Associative::copies(int64_t rows, int64_t keys, int64_t dim, bool backward) {
+  const ProductCopies forward = ProductCopies::of(rows, dim, keys) | ProductCopies::of(keys, dim, rows);
+  return backward ? forward | ProductCopies::of(rows, keys, dim) : forward;
+}
+
 int64_t Associative::read_backward_scratch_bytes(DType dtype, int64_t rows) {
   Arena arena;
   arena.take(sums_type(dtype), {2, rows});

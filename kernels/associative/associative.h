@@ -3,6 +3,7 @@
 
 #include "base/arena.h"
 #include "base/queue.h"
+#include "kernels/common/product_copies.h"
 
 namespace memring {
 
@@ -28,6 +29,9 @@ struct Associative {
   static int64_t read_backward_scratch_bytes(DType, int64_t rows);
   static void read_backward(Queue&, View<> d_phi, View<> dA, View<> dz, ConstView<> dy, View<> phi, ConstView<> A,
                             ConstView<> z, Arena& scratch);
+
+  /// What reading or writing so many rows needs of its thread: products of rows, features and `dim`.
+  static ProductCopies copies(int64_t rows, int64_t keys, int64_t dim, bool backward);
 
   /// What is written: k [rows, keys] (features), v [rows, dim], gate [rows]: beta = sigmoid(gate).
   struct Rows {

@@ -10,6 +10,7 @@
 #include "kernels/common/bf16.h"
 #include "kernels/common/bf16_matmul.h"
 #include "kernels/common/dispatch.h"
+#include "kernels/common/product_copies.h"
 
 #ifndef MEMRING_STD_THREADS
 #include <omp.h>
@@ -37,12 +38,32 @@ void sgemm(Transpose a, Transpose b, int64_t m, int64_t n, int64_t k, const floa
                 "This is a bug in memring; please report it.");
 }
 
-/// A dense, rounded copy of a matrix. The memory stays with the thread and serves its next product: the arena knows
-/// operators' operands, not what a product needs inside.
+/// The memory of a thread's copies, which serves all its products.
 template <class T>
-const T* rounded(const Queue& queue, std::vector<T>& buffer, const float* x, int64_t rows, int64_t cols, int64_t ld) {
-  if (static_cast<int64_t>(buffer.size()) < rows * cols) buffer.resize(static_cast<size_t>(rows * cols));
-  T* const copy = buffer.data();
+struct Copies {
+  std::vector<T> left, right;
+
+  static Copies& here() {
+    thread_local Copies copies;
+    return copies;
+  }
+  ProductCopies sizes() const { return {std::ssize(left), std::ssize(right)}; }
+  void grow(const ProductCopies& wanted) {
+    const ProductCopies most = sizes() | wanted;
+    left.resize(static_cast<size_t>(most.left));
+    right.resize(static_cast<size_t>(most.right));
+  }
+};
+
+/// f(Copies) of the type that bf16 products take their operands in.
+template <class F>
+auto with_copies(const F& f) {
+  return bf16_matmul_is_fast() ? f(Copies<uint16_t>::here()) : f(Copies<float>::here());
+}
+
+/// A dense, rounded copy of a matrix.
+template <class T>
+const T* rounded(const Queue& queue, T* copy, const float* x, int64_t rows, int64_t cols, int64_t ld) {
   const Bf16Loops& loops = MEMRING_LOOPS(queue, bf16_loops);
   parallel_ranges(threads_for(queue, rows * cols), rows, [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; ++r) {
@@ -70,16 +91,29 @@ void gemm(const Queue& queue, Transpose a, Transpose b, int64_t m, int64_t n, in
 
   const int64_t a_rows = a == Transpose::Yes ? k : m, a_cols = a == Transpose::Yes ? m : k;
   const int64_t b_rows = b == Transpose::Yes ? n : k, b_cols = b == Transpose::Yes ? k : n;
-  if (bf16_matmul_is_fast()) {
-    thread_local std::vector<uint16_t> a_copy, b_copy;
-    const uint16_t* a_bf16 = rounded(queue, a_copy, A, a_rows, a_cols, lda);
-    const uint16_t* b_bf16 = rounded(queue, b_copy, B, b_rows, b_cols, ldb);
-    return bf16_matmul(a, b, m, n, k, a_bf16, b_bf16, write, C, ldc);
-  }
-  thread_local std::vector<float> a_copy, b_copy;
-  const float* a_rounded = rounded(queue, a_copy, A, a_rows, a_cols, lda);
-  const float* b_rounded = rounded(queue, b_copy, B, b_rows, b_cols, ldb);
-  sgemm(a, b, m, n, k, a_rounded, a_cols, b_rounded, b_cols, write, C, ldc);
+  with_copies([&]<class T>(Copies<T>& copies) {
+    copies.grow(ProductCopies::of(m, n, k));
+    const T* const left = rounded(queue, copies.left.data(), A, a_rows, a_cols, lda);
+    const T* const right = rounded(queue, copies.right.data(), B, b_rows, b_cols, ldb);
+    if constexpr (std::is_same_v<T, float>)
+      sgemm(a, b, m, n, k, left, a_cols, right, b_cols, write, C, ldc);
+    else
+      bf16_matmul(a, b, m, n, k, left, right, write, C, ldc);
+  });
+}
+
+int64_t ProductCopies::bytes(Products products) const {
+  if (products == Products::F32) return 0;
+  return with_copies([&]<class T>(const Copies<T>&) { return (left + right) * static_cast<int64_t>(sizeof(T)); });
+}
+
+void reserve_product_copies(Products products, const ProductCopies& wanted) {
+  if (products == Products::Bf16) with_copies([&](auto& copies) { copies.grow(wanted); });
+}
+
+ProductCopies product_copies(Products products) {
+  if (products == Products::F32) return {};
+  return with_copies([](const auto& copies) { return copies.sizes(); });
 }
 
 }  // namespace memring

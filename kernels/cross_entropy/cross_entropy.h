@@ -4,6 +4,7 @@
 #include "base/arena.h"
 #include "base/ids.h"
 #include "base/queue.h"
+#include "kernels/common/product_copies.h"
 #include "kernels/common/token_ids.h"
 
 namespace memring {
@@ -17,6 +18,8 @@ namespace memring {
 /// given back; `scratch_bytes` says how much of it.
 struct CrossEntropy {
   static int64_t scratch_bytes(DType, int64_t rows, int64_t vocab);
+  /// What forward, or forward_backward, needs of its thread.
+  static ProductCopies copies(int64_t rows, int64_t dim, int64_t vocab, bool backward);
 
   // nll [rows] · hidden [rows, dim] (after the final norm) · weight [vocab, dim] · targets [rows]
   static void forward(Queue&, View<> nll, ConstView<> hidden, ConstView<> weight, const TokenIds& targets,

@@ -91,4 +91,10 @@ void Linear::weight_gradient(Queue& queue, View<> dw, ConstView<> dy, ConstView<
   cpu::linear_weight_gradient(queue, dw, dy.as<float>(), x.as<float>(), e.rows, e.in, e.out);
 }
 
+ProductCopies Linear::copies(int64_t rows, int64_t in, int64_t out, bool backward) {
+  const ProductCopies forward = ProductCopies::of(rows, out, in);
+  if (!backward) return forward;
+  return forward | ProductCopies::of(rows, in, out) | ProductCopies::of(out, in, rows);
+}
+
 }  // namespace memring

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/queue.h"
+#include "kernels/common/product_copies.h"
 #include "kernels/common/write.h"
 
 namespace memring {
@@ -18,6 +19,9 @@ struct Linear {
   static void input_gradient(Queue&, View<> dx, Write write, ConstView<> dy, ConstView<> w);
   // dw [out, in] += dyᵀ x; dw may be exact sums, which get one term for each canonical block of rows
   static void weight_gradient(Queue&, View<> dw, ConstView<> dy, ConstView<> x);
+
+  /// What forward, or all of them, need of their thread.
+  static ProductCopies copies(int64_t rows, int64_t in, int64_t out, bool backward);
 };
 
 }  // namespace memring

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 
+#include "engine/token_axis.h"
 #include "kernels/cross_entropy/cross_entropy.h"
+#include "kernels/linear/linear.h"
 
 namespace memring {
 
@@ -78,6 +80,14 @@ int64_t CellSizes::scratch(int64_t batch, int64_t text, bool backward) const {
                    Layer::scratch_bytes(shape_, dtype_, e, backward), memory_.scratch_bytes(dtype_, e, backward)});
 }
 
+ProductCopies CellSizes::copies(int64_t batch, int64_t text, bool backward, bool logits) const {
+  const CellExtent e = extent(batch, text);
+  const int64_t own = batch * own_text_rows(text);
+  const ProductCopies cell = Layer::copies(shape_, e, backward) | memory_.copies(e, backward) |
+                             CrossEntropy::copies(own, shape_.dim, shape_.vocab, backward);
+  return logits ? cell | Linear::copies(own, shape_.dim, shape_.vocab, false) : cell;
+}
+
 int64_t CellSizes::ring(int64_t batch, int64_t text, bool backward) const {
   return split_.buffer_bytes(shape_, dtype_, batch, layout(text).rows(), backward);
 }
@@ -86,6 +96,13 @@ int64_t CellSizes::angles(int64_t text) const {
   Arena arena;
   for (int table = 0; table < 2; ++table) arena.take(dtype_, {extent(1, text).rows, shape_.head_dim / 2});
   return arena.peak();
+}
+
+int64_t CellSizes::tables(int64_t batch, int64_t text) const {
+  const int64_t rows = layout(text).rows();
+  // The axis', and CellRunner's: those of the angles, and of up to half of them as queries.
+  const int64_t of_rows = TokenAxis::table_bytes(split_, rows) + extent(1, text).rows * int64_t{sizeof(Row)} * 3 / 2;
+  return of_rows + batch * text * 2 * int64_t{sizeof(int32_t)};  // tokens and targets
 }
 
 int64_t CellSizes::numbers_of(Range layers) const {

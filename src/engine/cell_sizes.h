@@ -47,12 +47,17 @@ class CellSizes {
   /// The few that a cell's forward needs otherwise; `hidden` goes through them.
   CellSaved carve_passing(Arena&, int64_t batch, int64_t text, View<> hidden) const;
 
+  /// What the products of a cell need of their thread, with logits delivered where they are wanted.
+  ProductCopies copies(int64_t batch, int64_t text, bool backward, bool logits) const;
+
   // Bytes.
   /// A slot for any cell of a segment, of which `extent` says how many there are. Adjoints are as large as states.
   int64_t slot(SlotKind, const Extent&, int64_t batch, int64_t text) const;
   int64_t scratch(int64_t batch, int64_t text, bool backward) const;  ///< what a CellRunner takes
   int64_t ring(int64_t batch, int64_t text, bool backward) const;     ///< message buffers of a token axis
   int64_t angles(int64_t text) const;                                 ///< tables of rotary angles
+  /// What the host knows of the rows and tokens of a cell: at the most, while a layout is entered.
+  int64_t tables(int64_t batch, int64_t text) const;
 
   int64_t state_numbers() const;             ///< of one sequence at a boundary, all layers
   int64_t state_numbers(const Cell&) const;  ///< of the cell's layers

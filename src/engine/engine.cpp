@@ -171,7 +171,7 @@ Engine::Engine(const Config& config, Model& model, Mesh& mesh, const NodeShare& 
   const PlanInputs inputs{.model = model.llama.shape(),
                           .memory = *model.memory,
                           .dtype = numerics_.dtype,
-                          .block = queue_.block(),
+                          .numerics = queue_.options(),
                           .workload = workload_,
                           .tbptt = tbptt,
                           .recompute = {config.tbptt.recompute, static_cast<int32_t>(config.tbptt.boundaries)},

@@ -22,9 +22,10 @@ constexpr std::array kSlotPurposes = {MemoryPurpose::States, MemoryPurpose::Adjo
 /// What the ranks of one token coordinate take, in bytes.
 struct RankSizes {
   std::vector<SlotBytes> slots;  ///< of one slot, by shape of the workload
-  int64_t scratch = 0, angles = 0, ring = 0;
+  int64_t scratch = 0, products = 0, angles = 0, tables = 0, ring = 0;
+  ProductCopies copies;
 
-  int64_t fixed() const { return scratch + angles + ring; }
+  int64_t fixed() const { return scratch + products + angles + tables + ring; }
 };
 
 /// The slots of a rank, for the shape of the workload whose slots take most.
@@ -102,7 +103,7 @@ ExecutionPlan Choice::outline(MeshCoord at) const {
 }
 
 RankSizes Choice::sizes(int token) const {
-  const CellSizes cell(in_.model, in_.memory, in_.dtype, {in_.mesh.token, token, in_.block});
+  const CellSizes cell(in_.model, in_.memory, in_.dtype, {in_.mesh.token, token, in_.numerics.block});
   const ExecutionPlan any = outline({});
   RankSizes most;
   for (const SequenceShape& shape : in_.workload.shapes) {
@@ -115,9 +116,14 @@ RankSizes Choice::sizes(int token) const {
     passing.take(in_.dtype, {micro_batch_ * own});  // losses
     if (in_.workload.logits != Workload::Logits::None) passing.take(in_.dtype, {micro_batch_ * own, in_.model.vocab});
     most.scratch = std::max(most.scratch, passing.peak() + cell.scratch(micro_batch_, text, in_.workload.backward));
+    if (in_.dtype == DType::F32 && in_.numerics.products == Products::Bf16)
+      most.copies = most.copies | cell.copies(micro_batch_, text, in_.workload.backward,
+                                              in_.workload.logits != Workload::Logits::None);
+    most.tables = std::max(most.tables, cell.tables(micro_batch_, text));
     most.angles = std::max(most.angles, cell.angles(text));
     most.ring = std::max(most.ring, cell.ring(micro_batch_, text, in_.workload.backward));
   }
+  most.products = most.copies.bytes(in_.numerics.products);
   return most;
 }
 
@@ -158,8 +164,11 @@ ExecutionPlan Choice::plan(MeshCoord at) {
   for (size_t kind = 0; kind < kSlotKinds; ++kind)
     plan.memory.parts.push_back({kSlotPurposes[kind], slots.counts[kind], slots.bytes[kind]});
   plan.memory.parts.push_back({.purpose = MemoryPurpose::Scratch, .host = sizes.scratch});
+  plan.memory.parts.push_back({.purpose = MemoryPurpose::Products, .host = sizes.products});
   plan.memory.parts.push_back({.purpose = MemoryPurpose::Angles, .host = sizes.angles});
+  plan.memory.parts.push_back({.purpose = MemoryPurpose::Tables, .host = sizes.tables});
   plan.memory.parts.push_back({.purpose = MemoryPurpose::Ring, .host = sizes.ring});
+  plan.copies = sizes.copies;
   plan.efficiency = needs(plan, in_.workload.shapes.back()).efficiency;
   find_most(plan);
   return plan;
@@ -175,7 +184,9 @@ const char* name_of(MemoryPurpose purpose) {
                                            "saved activations",
                                            "hidden rows",
                                            "working space",
+                                           "products",
                                            "rotary angles",
+                                           "tokens and rows",
                                            "ring messages"};
   return kNames[static_cast<size_t>(purpose)];
 }

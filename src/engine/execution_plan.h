@@ -43,7 +43,9 @@ enum class MemoryPurpose : uint8_t {
   Saved,       ///< rows that forward keeps for backward
   Hidden,      ///< rows between the cells of a segment
   Scratch,     ///< of a cell under way
+  Products,    ///< rounded copies of operands
   Angles,      ///< rotary
+  Tables,      ///< token ids, and what the host knows of each row
   Ring         ///< messages of a token axis
 };
 const char* name_of(MemoryPurpose);  ///< static text
@@ -72,7 +74,7 @@ struct PlanInputs {
   const ModelShape& model;
   const Memory& memory;  ///< its sizes
   DType dtype;
-  int64_t block;  ///< Queue::Options::block
+  const Queue::Options& numerics;
   const Workload& workload;
   const Tbptt& tbptt;
   Recompute recompute;
@@ -89,6 +91,7 @@ struct ExecutionPlan {
   Policy policy;                         ///< recomputing, boundaries, windows, streams in flight, parts
   double efficiency = 1;                 ///< of the workload's last shape (Schedule::efficiency)
   MemoryPlan memory;                     ///< of the executor, for the shapes that take most
+  ProductCopies copies;                  ///< what its memory holds for them (MemoryPurpose::Products)
   /// What the rank of the world that takes most does, and its number: the same on every rank.
   int64_t most_bytes = 0;
   int most_rank = 0;

@@ -51,6 +51,7 @@ void Executor::weigh(View<> adjoints, const Stream& stream, int32_t segment, con
 void Executor::allocate() {
   const MemoryPlan& memory = plan_.memory;
   scratch_ = queue_.arena(memory.bytes_of(MemoryPurpose::Scratch));
+  if (!queue_.device()) reserve_product_copies(queue_.products(), plan_.copies);
   runner_.allocate_angles(memory.bytes_of(MemoryPurpose::Angles));
   axis_.allocate(queue_, memory.bytes_of(MemoryPurpose::Ring));
   int64_t slots = 0;

@@ -138,6 +138,16 @@ class Armt final : public Memory {
                                  : Associative::write_scratch_bytes(dtype, m, shape_.dim)));
   }
 
+  ProductCopies copies(CellExtent e, bool backward) const override {
+    if (reset_) return {};
+    const int64_t written = e.batch * shape_.tokens, keys = shape_.keys();
+    return Linear::copies(std::min(e.rows, kReadRows), shape_.dim, shape_.key_dim, backward) |
+           Linear::copies(written, shape_.dim, shape_.key_dim, backward) |
+           Linear::copies(written, shape_.dim, shape_.dim, backward) |
+           Associative::copies(std::min(e.rows, kReadRows), keys, shape_.dim, backward) |
+           Associative::copies(shape_.tokens, keys, shape_.dim, backward);
+  }
+
   std::span<const Diagnostic> diagnostics() const override { return kSmallest; }
 
   void compose(CellContext& c) override {

@@ -77,6 +77,8 @@ class Memory {
   /// is that of the rows here.
   virtual int64_t saved_bytes(DType, CellExtent) const { return 0; }
   virtual int64_t scratch_bytes(DType, CellExtent, bool /*backward*/) const { return 0; }
+  /// What the products of any hook need of their thread.
+  virtual ProductCopies copies(CellExtent, bool /*backward*/) const { return {}; }
   /// What it tells of a step (CellContext::diagnostics): of static storage.
   virtual std::span<const Diagnostic> diagnostics() const { return {}; }
 

@@ -85,6 +85,14 @@ int64_t Layer::scratch_bytes(const ModelShape& shape, DType dtype, CellExtent ex
   return most;
 }
 
+ProductCopies Layer::copies(const ModelShape& m, CellExtent extent, bool backward) {
+  const int64_t n = extent.total(), chunk = std::min(n, kMlpRows);
+  const int64_t q = m.heads * m.head_dim, kv = m.kv_heads * m.head_dim;
+  return Linear::copies(n, m.dim, q, backward) | Linear::copies(n, m.dim, kv, backward) |
+         Linear::copies(n, q, m.dim, backward) | Linear::copies(chunk, m.dim, m.ffn, backward) |
+         Linear::copies(chunk, m.ffn, m.dim, backward);
+}
+
 LayerSaved LayerSaved::carve(Arena& arena, const ModelShape& m, DType dtype, CellExtent e, View<> input) {
   const int64_t n = e.total(), chunk = std::min(n, kMlpRows);
   LayerSaved saved;

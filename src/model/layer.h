@@ -8,6 +8,7 @@
 #include "base/arena.h"
 #include "base/ids.h"
 #include "kernels/attention/attention.h"
+#include "kernels/common/product_copies.h"
 #include "kernels/projections/projections.h"
 #include "model/params.h"
 #include "model/shape.h"
@@ -59,6 +60,9 @@ class Layer {
 
   /// What forward, or forward and backward, take from `scratch` at the most.
   static int64_t scratch_bytes(const ModelShape&, DType, CellExtent, bool backward);
+
+  /// What they need of their thread.
+  static ProductCopies copies(const ModelShape&, CellExtent, bool backward);
 
   /// output [m, dim] may be saved.input when nothing is kept for backward and each row asks. `before`: key spans that
   /// the memory puts in front of the segment's own. Scratch comes from the arena and is given back.

@@ -360,6 +360,28 @@ TEST(Executor, ChoosesRecomputeWhenActivationsDoNotFit) {
   }
 }
 
+// As many as the largest operands of a step: what the plan says, and allocate() takes.
+TEST_P(Memories, ProductsKeepTheCopiesThatArePlanned) {
+  Communicator alone = world().split(world().rank(), 0, "alone");
+  Config config = small_config();
+  config.memory.kind = GetParam();
+  config.memory.key_dim = 4;
+  config.device.dtype = Precision::Bf16;
+  Mesh mesh(alone, {1, 1, 1});
+  Model model = model_of(config);
+  Engine engine(config, model, mesh, NodeShare{},
+                workload_of(config, config.data.batch, {sequence_shape(config)}, true));
+  const ProductCopies before = product_copies(Products::Bf16), planned = engine.executor().plan().copies;
+  EXPECT_GT(planned.left, 0);
+  EXPECT_GT(engine.plan().bytes_of(MemoryPurpose::Products), 0);
+  engine.allocate();
+  EXPECT_EQ(product_copies(Products::Bf16), before | planned);
+  engine.params().initialise(7, Queue{});
+  const RandomTokens tokens(config.data.batch, sequence_shape(config), config.model.vocab);
+  engine.executor().run(tokens, engine.executor().draw(0, tokens.shape()));
+  EXPECT_EQ(product_copies(Products::Bf16), before | planned);
+}
+
 TEST_P(Memories, FullBackPropagationKeepsOneStateASegment) {
   Communicator alone = world().split(world().rank(), 0, "alone");
   Config config = small_config();

@@ -20,13 +20,14 @@ struct Case {
   Tbptt tbptt = Tbptt::full();
   Workload workload{.batch = 10, .shapes = {{50, 23}, {401, 23}}};
   ModelShape model{.layers = 3, .dim = 16, .heads = 4, .kv_heads = 2, .head_dim = 4, .ffn = 24, .vocab = 23};
+  Queue::Options numerics{};
   Params params{};
   std::unique_ptr<Memory> memory = make_memory({.kind = kind, .tokens = 3, .key_dim = 4}, model, params);
 
   explicit Case(MemoryKind memory_kind) : kind(memory_kind) {}
 
   ExecutionPlan plan(int rank, int64_t limit = kNoLimit) const {
-    const PlanInputs inputs{model, *memory, DType::F32, 0, workload, tbptt, recompute, mesh};
+    const PlanInputs inputs{model, *memory, DType::F32, numerics, workload, tbptt, recompute, mesh};
     return plan_execution(inputs, coord_of(mesh, rank), limit);
   }
   std::vector<ExecutionPlan> plans(int64_t limit = kNoLimit) const {
@@ -40,7 +41,8 @@ class ExecutionPlans : public testing::TestWithParam<MemoryKind> {};
 INSTANTIATE_TEST_SUITE_P(All, ExecutionPlans, testing::Values(MemoryKind::None, MemoryKind::Rmt, MemoryKind::Armt));
 
 TEST_P(ExecutionPlans, OfRank17Of64IsMadeWithoutRanks) {
-  const Case c(GetParam());
+  Case c(GetParam());
+  c.numerics.products = Products::Bf16;  // which takes something for each purpose
   const ExecutionPlan plan = c.plan(17);
   EXPECT_EQ(rank_of(plan.mesh, plan.coord), 17);
   EXPECT_EQ(plan.sequences, (Range{3, 6}));  // 10 sequences over 4 data coordinates: 3, 3, 2, 2
