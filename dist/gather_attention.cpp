@@ -11,7 +11,7 @@ Shape with_rows(ConstView<> x, int64_t rows) { return {x.dim(0), x.dim(1), rows,
 
 }  // namespace
 
-int64_t GatherAttention::buffer_bytes(DType dtype, const AttentionHeads& h, const RingPlan& plan, bool backward) const {
+int64_t GatherAttention::buffer_bytes(DType dtype, const AttentionHeads& h, const RingPlan& plan, bool backward) {
   // Two tensors of keys, or four with a row for each query, and the message of the last of them.
   Arena keys, queries;
   for (int i = 0; i < 3; ++i) keys.take(dtype, {h.batch, h.kv_heads, plan.rows(), h.head_dim});

@@ -3,7 +3,6 @@
 #include "dist/gradient_sync.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <numeric>
 #include <utility>
@@ -13,8 +12,6 @@
 
 namespace memring {
 namespace {
-
-constexpr int64_t kSums = 8;  // nll, targets, tokens, stop, save, time_over, smallest key and denominator
 
 // Row r is rank r's `mine`.
 std::vector<double> gathered(Communicator& world, std::span<const double> mine) {
@@ -88,20 +85,21 @@ ReducedStep GradientSync::reduce(Queue& queue, View<> sums, View<> gradients, co
   if (sums.dtype() == DType::Exact)
     ExactSum::round(queue, own, Write::Overwrite, sums.rows(shard().begin, shard().size()));
 
-  const std::array<double, kSums> mine{
-      local.nll,          local.targets,           local.tokens,       double(local.stop),
-      double(local.save), double(local.time_over), local.smallest_key, local.smallest_denominator};
+  std::vector<double> mine{local.nll,          local.targets,      local.tokens,
+                           double(local.stop), double(local.save), double(local.time_over)};
+  const size_t fixed = mine.size();
+  mine.insert(mine.end(), local.diagnostics.values.begin(), local.diagnostics.values.end());
   const std::vector<double> all = gathered(world_, mine);
   ReducedStep step;
-  for (size_t row = 0; row < all.size(); row += kSums) {
+  step.sums.diagnostics = Diagnostics(local.diagnostics.declared);
+  for (size_t row = 0; row < all.size(); row += mine.size()) {
     step.sums.nll += all[row];
     step.sums.targets += all[row + 1];
     step.sums.tokens += all[row + 2];
     step.sums.stop |= all[row + 3] != 0;
     step.sums.save |= all[row + 4] != 0;
     step.sums.time_over |= all[row + 5] != 0;
-    step.sums.smallest_key = std::min(step.sums.smallest_key, all[row + 6]);
-    step.sums.smallest_denominator = std::min(step.sums.smallest_denominator, all[row + 7]);
+    step.sums.diagnostics.reduce(std::span(all).subspan(row + fixed, mine.size() - fixed));
   }
 
   const double norm_of_sum = std::sqrt(squared_norm(queue, own));

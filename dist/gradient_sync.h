@@ -4,10 +4,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <limits>
 #include <span>
 #include <vector>
 
+#include "base/diagnostics.h"
 #include "base/queue.h"
 #include "dist/mesh.h"
 
@@ -15,14 +15,13 @@ namespace memring {
 
 /// What every rank contributes to a step and learns of it. Flags are combined by "any rank".
 struct StepSums {
-  double nll = 0;                                                         ///< sum over counted targets
-  double targets = 0;                                                     ///< how many
-  double tokens = 0;                                                      ///< text tokens processed
-  bool stop = false;                                                      ///< asked to stop (signal, time)
-  bool save = false;                                                      ///< asked to save
-  bool time_over = false;                                                 ///< run.time has passed
-  double smallest_key = std::numeric_limits<double>::infinity();          ///< of an associative memory: |key|² written
-  double smallest_denominator = std::numeric_limits<double>::infinity();  ///< met in reading and writing
+  double nll = 0;           ///< sum over counted targets
+  double targets = 0;       ///< how many
+  double tokens = 0;        ///< text tokens processed
+  bool stop = false;        ///< asked to stop (signal, time)
+  bool save = false;        ///< asked to save
+  bool time_over = false;   ///< run.time has passed
+  Diagnostics diagnostics;  ///< declared alike on every rank
 };
 
 struct ReducedStep {

@@ -17,7 +17,7 @@ SlotKind kind_of(Takes takes) { return takes == Takes::Adjoint ? SlotKind::Adjoi
 
 }  // namespace
 
-RankActions::RankActions(const Precedence& rules, int32_t rank) : rules_(&rules), rank_(rank), order_(rules) {
+RankActions::RankActions(const Precedence& rules, int32_t rank) : rules_(&rules), rank_(rank) {
   const int32_t places = std::min(rules.policy().in_flight, rules.extent().streams);
   const auto windows = static_cast<size_t>(rules.policy().windows), depth = static_cast<size_t>(rules.depth());
   const std::vector<int32_t> none(depth, kNoSlot);
@@ -244,7 +244,7 @@ void RankActions::emit_reduces(std::vector<Action>& out) {
 /// A message is received before the cell in front of its reader and sent behind its writer. It is waited for where its
 /// reader stands before this point in the common order: such a Wait cannot deadlock, since whatever comes before a cell
 /// of any rank waits only for cells that stand before it in that order.
-void RankActions::walk_buffered(std::vector<Action>& out, const CellTask& next, bool completes) {
+void RankActions::walk_buffered(std::vector<Action>& out, const CellTask& next, bool completes, CellOrder& order) {
   if (rules_->rank_of(next.run.segment) != rank_) {
     if (completes) complete_.push_back(cell_of(next));
     return;
@@ -252,7 +252,7 @@ void RankActions::walk_buffered(std::vector<Action>& out, const CellTask& next, 
   const int32_t slot = post_receive(out, next);
   if (task_) emit(out, *task_);
   settle(out,
-         [&](const Sent& message) { return order_.given(message.reader, message.place, message.send.cell.stream); });
+         [&](const Sent& message) { return order.given(message.reader, message.place, message.send.cell.stream); });
   emit_reduces(out);
   task_ = next;
   task_completes_ = completes;
@@ -273,18 +273,22 @@ void RankActions::walk_in_order(std::vector<Action>& out, const CellTask& next, 
   emit(out, next);
 }
 
-bool RankActions::next_actions(std::vector<Action>& out) {
+void RankActions::follow(std::vector<Action>& out, const CellTask& next, CellOrder& order) {
+  const bool completes = completes_layers(next);
+  if (rules_->policy().messages == Messages::InOrder) return walk_in_order(out, next, completes);
+  walk_buffered(out, next, completes, order);
+}
+
+void RankActions::end(std::vector<Action>& out) {
+  if (task_) emit(out, *std::exchange(task_, std::nullopt));
+  settle(out, [](const Sent&) { return true; });
+  emit_reduces(out);
+}
+
+bool RankActions::next_actions(std::vector<Action>& out, CellOrder& order) {
   out.clear();
-  const bool in_order = rules_->policy().messages == Messages::InOrder;
-  for (CellTask next; out.size() < kActionsAtOnce && order_.next(next);) {
-    const bool completes = completes_layers(next);
-    in_order ? walk_in_order(out, next, completes) : walk_buffered(out, next, completes);
-  }
-  if (out.size() < kActionsAtOnce) {
-    if (task_) emit(out, *std::exchange(task_, std::nullopt));
-    settle(out, [](const Sent&) { return true; });
-    emit_reduces(out);
-  }
+  for (CellTask next; out.size() < kActionsAtOnce && order.next(next);) follow(out, next, order);
+  if (out.size() < kActionsAtOnce) end(out);
   return !out.empty();
 }
 

@@ -32,9 +32,11 @@ class RankActions {
  public:
   RankActions(const Precedence&, int32_t rank);  ///< the rules must stay
 
-  /// As Schedule::next_actions.
-  bool next_actions(std::vector<Action>& out);
-  const CellOrder& order() const { return order_; }
+  /// As Schedule::next_actions. `order`: the rank's own, from its start.
+  bool next_actions(std::vector<Action>& out, CellOrder& order);
+  /// One task of the order, which all ranks may share, and what is left behind the last one.
+  void follow(std::vector<Action>& out, const CellTask& next, CellOrder& order);
+  void end(std::vector<Action>& out);
   int32_t used(SlotKind kind) const { return tables_[static_cast<size_t>(kind)].used(); }
 
   static constexpr int32_t kSentKinds = 3;  ///< states, rebuilt states, adjoints
@@ -76,7 +78,7 @@ class RankActions {
   void emit_backward(std::vector<Action>& out, const CellTask&);
   void emit(std::vector<Action>& out, const CellTask&);
   void send(std::vector<Action>& out, const CellTask& reader);
-  void walk_buffered(std::vector<Action>& out, const CellTask& next, bool completes);
+  void walk_buffered(std::vector<Action>& out, const CellTask& next, bool completes, CellOrder& order);
   void walk_in_order(std::vector<Action>& out, const CellTask& next, bool completes);
   template <class F>
   void settle(std::vector<Action>& out, const F& ended);
@@ -86,7 +88,6 @@ class RankActions {
 
   const Precedence* rules_;
   int32_t rank_;
-  CellOrder order_;
   std::array<SlotTable, kSlotKinds> tables_;
   std::vector<Holdings> holdings_;  // by place, window and group
   std::vector<Sent> unsent_;        // Messages::InOrder: whose readers' turn is still to come

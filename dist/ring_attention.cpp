@@ -98,7 +98,7 @@ void RingAttention::wait(Queue& queue, Transfer& transfer, int peer) {
   transfer.join(queue);
 }
 
-int64_t RingAttention::buffer_bytes(DType dtype, const AttentionHeads& h, const RingPlan& plan, bool backward) const {
+int64_t RingAttention::buffer_bytes(DType dtype, const AttentionHeads& h, const RingPlan& plan, bool backward) {
   Arena arena;
   RingBuffers::carve(arena, dtype, {h.batch, h.kv_heads, 0, h.head_dim}, plan.most(), backward);
   return arena.peak();

@@ -20,7 +20,7 @@ class RingAttention final : public TokenAttention {
  public:
   explicit RingAttention(Transport& token) : token_(token) {}
 
-  int64_t buffer_bytes(DType, const AttentionHeads&, const RingPlan&, bool backward) const override;
+  static int64_t buffer_bytes(DType, const AttentionHeads&, const RingPlan&, bool backward);
   void enter(const RingPlan&, const std::vector<Row>& layout) override;
   void forward(Queue&, View<> o, View<> lse, ConstView<> q, std::span<const Row> rows,
                std::span<const KeySpan>) override;

@@ -13,7 +13,7 @@
 
 namespace memring {
 
-using scheduling::Precedence, scheduling::RankActions;
+using scheduling::CellOrder, scheduling::CellTask, scheduling::Precedence, scheduling::RankActions;
 
 namespace {
 
@@ -43,11 +43,31 @@ void check_input(Dependency dependency, const Extent& extent, const std::vector<
                   policy.in_flight, policy.windows, extent.depth, Schedule::most_cells_under_way(), cells));
 }
 
-/// What a whole walk finds.
-struct Totals {
-  std::array<int32_t, kSlotKinds> slots{};
-  double efficiency = 1;
-};
+/// One walk of the order that all ranks share finds what each of these needs; what it emits is dropped.
+ScheduleNeeds needs_of(const Precedence& rules, Range ranks) {
+  CellOrder order(rules);
+  std::vector<RankActions> actions;
+  for (int64_t rank = ranks.begin; rank < ranks.end; ++rank) actions.emplace_back(rules, static_cast<int32_t>(rank));
+  std::vector<Action> dropped;
+  const auto each = [&](const auto& f) {
+    for (RankActions& rank : actions) {
+      f(rank);
+      dropped.clear();
+    }
+  };
+  for (CellTask next; order.next(next);) each([&](RankActions& rank) { rank.follow(dropped, next, order); });
+  each([&](RankActions& rank) { rank.end(dropped); });
+
+  ScheduleNeeds needs;
+  for (const RankActions& rank : actions) {
+    auto& slots = needs.slots.emplace_back();
+    for (int kind = 0; kind < kSlotKinds; ++kind)
+      slots[static_cast<size_t>(kind)] = rank.used(static_cast<SlotKind>(kind));
+  }
+  if (order.makespan() > 0)
+    needs.efficiency = static_cast<double>(order.busy()) / (static_cast<double>(order.makespan()) * rules.ranks());
+  return needs;
+}
 
 }  // namespace
 
@@ -58,29 +78,26 @@ struct Schedule::Simulation {
   const std::vector<bool> closed;
   const MeshShape mesh;
   const MeshCoord coord;
+  CellOrder order;
   RankActions actions;
-  std::optional<Totals> totals;
+  std::optional<ScheduleNeeds> needs;  ///< of this rank
 
   Simulation(Precedence rules_of_all, std::vector<bool> closed_boundaries, MeshShape shape, MeshCoord coordinate)
       : rules(std::move(rules_of_all)),
         closed(std::move(closed_boundaries)),
         mesh(shape),
         coord(coordinate),
+        order(rules),
         actions(rules, coord.segment) {}
 
-  void restart() { actions = RankActions(rules, coord.segment); }
+  void restart() {
+    order = CellOrder(rules);
+    actions = RankActions(rules, coord.segment);
+  }
 
-  /// One walk finds them; what it emits is dropped.
-  const Totals& found() {
-    if (totals) return *totals;
-    RankActions walk(rules, coord.segment);
-    for (std::vector<Action> some; walk.next_actions(some);) {
-    }
-    totals.emplace();
-    for (int kind = 0; kind < kSlotKinds; ++kind) totals->slots[kind] = walk.used(static_cast<SlotKind>(kind));
-    if (const auto& order = walk.order(); order.makespan() > 0)
-      totals->efficiency = static_cast<double>(order.busy()) / (static_cast<double>(order.makespan()) * mesh.segment);
-    return *totals;
+  const ScheduleNeeds& found() {
+    if (!needs) needs = needs_of(rules, {coord.segment, coord.segment + 1});
+    return *needs;
   }
 };
 
@@ -99,10 +116,13 @@ Schedule Schedule::derive(Dependency dependency, Extent extent, std::vector<bool
   return schedule;
 }
 
-bool Schedule::next_actions(std::vector<Action>& out) { return simulation_->actions.next_actions(out); }
+ScheduleNeeds Schedule::needs_of_all() const { return needs_of(simulation_->rules, {0, simulation_->mesh.segment}); }
+bool Schedule::next_actions(std::vector<Action>& out) {
+  return simulation_->actions.next_actions(out, simulation_->order);
+}
 void Schedule::restart() { simulation_->restart(); }
 int32_t Schedule::slots(SlotKind kind) const { return slots()[static_cast<size_t>(kind)]; }
-const std::array<int32_t, kSlotKinds>& Schedule::slots() const { return simulation_->found().slots; }
+const std::array<int32_t, kSlotKinds>& Schedule::slots() const { return simulation_->found().slots.front(); }
 double Schedule::efficiency() const { return simulation_->found().efficiency; }
 Dependency Schedule::dependency() const { return simulation_->rules.dependency(); }
 Extent Schedule::extent() const { return simulation_->rules.extent(); }

@@ -93,6 +93,12 @@ struct Policy {
   Messages messages = Messages::Buffered;
 };
 
+/// What the ranks of a segment axis need, found by one walk.
+struct ScheduleNeeds {
+  std::vector<std::array<int32_t, kSlotKinds>> slots;  ///< by rank: how many of each kind at the same time
+  double efficiency = 1;                               ///< as Schedule::efficiency
+};
+
 /// The actions of one rank. Streams are independent; within a stream the dependency orders the cells. Rank p of the
 /// segment axis runs the segments s with s mod ranks == p. States go forward round this ring, their adjoints come back.
 ///
@@ -132,6 +138,8 @@ class Schedule {
   const std::array<int32_t, kSlotKinds>& slots() const;
   /// Busy time of all ranks over ranks x makespan, in the unit costs above.
   double efficiency() const;
+  /// The same of all ranks of the segment axis, at little more than the price of one.
+  ScheduleNeeds needs_of_all() const;
 
   Dependency dependency() const;
   Extent extent() const;

@@ -10,7 +10,6 @@ namespace {
 /// All rows are here.
 class OneRankAttention final : public TokenAttention {
  public:
-  int64_t buffer_bytes(DType, const AttentionHeads&, const RingPlan&, bool) const override { return 0; }
   void enter(const RingPlan&, const std::vector<Row>&) override {}
   void forward(Queue& queue, View<> o, View<> lse, ConstView<> q, std::span<const Row> rows,
                std::span<const KeySpan> spans) override {
@@ -31,6 +30,13 @@ std::unique_ptr<TokenAttention> make_token_attention(Transport& token, bool stri
   if (token.size() == 1) return std::make_unique<OneRankAttention>();
   if (strict) return std::make_unique<over_ranks::GatherAttention>(token);
   return std::make_unique<over_ranks::RingAttention>(token);
+}
+
+int64_t token_attention_bytes(bool strict, DType dtype, const AttentionHeads& heads, const RingPlan& plan,
+                              bool backward) {
+  if (plan.ranks() == 1) return 0;
+  return strict ? over_ranks::GatherAttention::buffer_bytes(dtype, heads, plan, backward)
+                : over_ranks::RingAttention::buffer_bytes(dtype, heads, plan, backward);
 }
 
 }  // namespace memring

@@ -23,8 +23,6 @@ struct AttentionHeads {
 /// the last span holds the keys.
 class TokenAttention : public AttentionExecutor {
  public:
-  /// Bytes of message buffers on each rank for calls of these sizes, at the most.
-  virtual int64_t buffer_bytes(DType, const AttentionHeads&, const RingPlan&, bool backward) const = 0;
   /// Buffers for all calls from now on.
   void allocate(int64_t bytes) { buffers_ = Arena(bytes); }
 
@@ -42,5 +40,7 @@ class TokenAttention : public AttentionExecutor {
 /// On one rank nothing is sent; on several the ring (RingAttention), or, `strict`, what has the bits of one rank
 /// (GatherAttention). `token` must outlive it.
 std::unique_ptr<TokenAttention> make_token_attention(Transport& token, bool strict);
+/// Bytes of its message buffers on each rank of that plan for calls of these sizes, at the most.
+int64_t token_attention_bytes(bool strict, DType, const AttentionHeads&, const RingPlan&, bool backward);
 
 }  // namespace memring

@@ -4,6 +4,7 @@
 
 #include "base/profile.h"
 #include "kernels/adamw/cpu.h"
+#include "kernels/adamw/cuda.h"
 #include "kernels/adamw/ref.h"
 #include "kernels/common/checks.h"
 
@@ -16,6 +17,7 @@ void AdamW::step(Queue& queue, View<> w, View<> m, View<> v, ConstView<> grad, c
   expect(grad, dtype, w.shape(), "AdamW grad");
   check(settings.step >= 1, fmt::format("AdamW counts steps from 1, found {}", settings.step));
   const Timed timed(queue, "AdamW step", 0, w, m, v, grad, w, m, v);
+  if (queue.device()) return adamw_cuda->step(queue, w, m, v, grad, settings);
   if (queue.reference(dtype))
     return by_float_type(dtype, [&]<class T>() {
       reference::adamw_step(w.as<T>(), m.as<T>(), v.as<T>(), grad.as<T>(), w.size(), settings);

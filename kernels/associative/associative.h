@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <limits>
-
 #include "base/arena.h"
 #include "base/queue.h"
 
@@ -18,15 +16,11 @@ namespace memring {
 struct Associative {
   static constexpr double kEps = 1e-5;
 
-  /// The smallest |k|² written and the smallest denominator under a state that is not empty; +inf: none yet. Near eps a
-  /// memory is dead: eps then rules what it reads and replaces.
-  struct Smallest {
-    double key = std::numeric_limits<double>::infinity(), denominator = key;
-  };
+  // `smallest` [2] is lowered to the smallest |k|² written, and to the smallest denominator under a state that is not
+  // empty. Near eps a memory is dead: eps then rules what it reads and replaces.
 
   // y += (phi A) / den, den = phi · z + eps:  y [rows, dim] · phi [rows, keys], spent: afterwards phi / den
-  // `smallest` takes note
-  static void read(Queue&, View<> y, View<> phi, ConstView<> A, ConstView<> z, Smallest& smallest);
+  static void read(Queue&, View<> y, View<> phi, ConstView<> A, ConstView<> z, View<double> smallest);
 
   // d_phi [rows, keys] is written; dA and dz are accumulated, rows in ascending order, or empty where nobody wants
   // them. Both may be exact sums, which get one term for each canonical block of rows. dy [rows, dim] · phi as forward
@@ -48,8 +42,8 @@ struct Associative {
   //     new_A = A + sum of beta k (v - old)ᵀ;   new_z = z + sum of gamma k
   // The new state is written, and must not be the old one.
   static int64_t write_scratch_bytes(DType, int64_t rows, int64_t dim);
-  static void write(Queue&, View<> new_A, View<> new_z, const Rows&, ConstView<> A, ConstView<> z, Smallest& smallest,
-                    Arena& scratch);
+  static void write(Queue&, View<> new_A, View<> new_z, const Rows&, ConstView<> A, ConstView<> z,
+                    View<double> smallest, Arena& scratch);
 
   // From the gradients of the new state those of the rows and, unless empty, of the old state; all are written. gamma
   // is a constant.

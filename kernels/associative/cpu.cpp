@@ -51,7 +51,7 @@ struct Fast {
 }  // namespace
 
 void associative_read(const Queue& queue, float* y, float* phi, AssociativeState<const float> state,
-                      Associative::Smallest& smallest, AssociativeExtents e) {
+                      AssociativeSmallest smallest, AssociativeExtents e) {
   const Fast fast(queue, e, state);
   std::vector<float> least(static_cast<size_t>(std::max(queue.threads(), 1)), std::numeric_limits<float>::infinity());
   parallel_ranges(threads_for(queue, e.rows * e.keys), e.rows, [&](int64_t begin, int64_t end, int thread) {
@@ -62,7 +62,7 @@ void associative_read(const Queue& queue, float* y, float* phi, AssociativeState
     }
   });
   if (state.z)
-    for (const float den : least) smallest.denominator = std::min(smallest.denominator, double{den});
+    for (const float den : least) *smallest.denominator = std::min(*smallest.denominator, double{den});
   if (state.A) fast.through(y, Write::Accumulate, phi, state.A);
 }
 
@@ -97,7 +97,7 @@ void associative_read_backward(Queue& queue, float* d_phi, View<> dA, View<> dz,
 }
 
 void associative_write(Queue& queue, AssociativeState<float> new_state, AssociativeRows<const float> rows,
-                       AssociativeState<const float> state, float* delta, Associative::Smallest& smallest,
+                       AssociativeState<const float> state, float* delta, AssociativeSmallest smallest,
                        AssociativeExtents e) {
   const Fast fast(queue, e, state);
   const Write write = state.A ? Write::Accumulate : Write::Overwrite;
@@ -117,8 +117,8 @@ void associative_write(Queue& queue, AssociativeState<float> new_state, Associat
   for (int64_t r = 0; r < e.rows; ++r) {
     const float* const key = rows.k + r * e.keys;
     const float den = fast.denominator(key), square = fast.loops.dot(key, key, e.keys);
-    smallest.key = std::min(smallest.key, double{square});
-    if (state.z) smallest.denominator = std::min(smallest.denominator, double{den});
+    *smallest.key = std::min(*smallest.key, double{square});
+    if (state.z) *smallest.denominator = std::min(*smallest.denominator, double{den});
     fast.loops.add_scaled(new_state.z, Fast::gamma(square, den), key, e.keys);
   }
 }

@@ -7,7 +7,7 @@
 
 namespace memring::cpu {
 
-void associative_read(const Queue&, float* y, float* phi, AssociativeState<const float> state, Associative::Smallest&,
+void associative_read(const Queue&, float* y, float* phi, AssociativeState<const float> state, AssociativeSmallest,
                       AssociativeExtents);
 // dA and dz of fp32 or exact sums, or empty; scratch [2, rows]
 void associative_read_backward(Queue&, float* d_phi, View<> dA, View<> dz, const float* dy, float* phi,
@@ -15,7 +15,7 @@ void associative_read_backward(Queue&, float* d_phi, View<> dA, View<> dz, const
 
 /// delta [rows, dim] is scratch.
 void associative_write(Queue&, AssociativeState<float> new_state, AssociativeRows<const float>,
-                       AssociativeState<const float> state, float* delta, Associative::Smallest&, AssociativeExtents);
+                       AssociativeState<const float> state, float* delta, AssociativeSmallest, AssociativeExtents);
 /// old [rows, dim] and d_den [rows] are scratch.
 void associative_write_backward(Queue&, AssociativeRows<float> d, AssociativeState<float> d_state,
                                 AssociativeState<const float> d_new, AssociativeRows<const float>,

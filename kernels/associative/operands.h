@@ -11,6 +11,11 @@ struct AssociativeExtents {
   Products products;
 };
 
+/// Where the smallest |k|² and denominator are noted.
+struct AssociativeSmallest {
+  double *key, *denominator;
+};
+
 /// A state, or its gradient; null pointers: zero, or not wanted.
 template <class T>
 struct AssociativeState {

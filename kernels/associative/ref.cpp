@@ -68,12 +68,12 @@ void copy_or_zero(T* y, const T* x, int64_t count) {
 
 // With p = phi / den:  y += p A.
 template <class T>
-void associative_read(T* y, T* phi, AssociativeState<const T> state, Associative::Smallest& smallest,
+void associative_read(T* y, T* phi, AssociativeState<const T> state, AssociativeSmallest smallest,
                       AssociativeExtents e) {
   for (int64_t r = 0; r < e.rows; ++r) {
     T* const p = phi + r * e.keys;
     const T den = denominator<T>(p, state, e.keys);
-    if (state.z) smallest.denominator = std::min(smallest.denominator, static_cast<double>(den));
+    if (state.z) *smallest.denominator = std::min(*smallest.denominator, static_cast<double>(den));
     for (int64_t i = 0; i < e.keys; ++i) p[i] /= den;
   }
   if (state.A) through_memory(y, Write::Accumulate, phi, state.A, e);
@@ -104,7 +104,7 @@ void associative_read_backward(T* d_phi, AssociativeState<T> d_state, const T* d
 
 template <class T>
 void associative_write(AssociativeState<T> new_state, AssociativeRows<const T> rows, AssociativeState<const T> state,
-                       T* delta, Associative::Smallest& smallest, AssociativeExtents e) {
+                       T* delta, AssociativeSmallest smallest, AssociativeExtents e) {
   copy_or_zero(new_state.A, state.A, e.keys * e.dim);
   copy_or_zero(new_state.z, state.z, e.keys);
   std::fill_n(delta, e.rows * e.dim, T(0));
@@ -112,8 +112,8 @@ void associative_write(AssociativeState<T> new_state, AssociativeRows<const T> r
   for (int64_t r = 0; r < e.rows; ++r) {
     const T* const k = rows.k + r * e.keys;
     const T den = denominator(k, state, e.keys), g = gamma(k, den, e.keys), beta = sigmoid(rows.gate[r]);
-    smallest.key = std::min(smallest.key, static_cast<double>(dot(k, k, e.keys)));
-    if (state.z) smallest.denominator = std::min(smallest.denominator, static_cast<double>(den));
+    *smallest.key = std::min(*smallest.key, static_cast<double>(dot(k, k, e.keys)));
+    if (state.z) *smallest.denominator = std::min(*smallest.denominator, static_cast<double>(den));
     for (int64_t i = 0; i < e.dim; ++i) {
       T& d = delta[r * e.dim + i];
       d = beta * (rows.v[r * e.dim + i] - d / den);
@@ -164,21 +164,20 @@ void associative_write_backward(AssociativeRows<T> d, AssociativeState<T> d_stat
     for (int64_t i = 0; i < e.keys; ++i) d_state.z[i] += d_den[r] * rows.k[r * e.keys + i];
 }
 
-template void associative_read(float*, float*, AssociativeState<const float>, Associative::Smallest&,
-                               AssociativeExtents);
+template void associative_read(float*, float*, AssociativeState<const float>, AssociativeSmallest, AssociativeExtents);
 template void associative_read_backward(float*, AssociativeState<float>, const float*, float*,
                                         AssociativeState<const float>, AssociativeExtents);
 template void associative_write(AssociativeState<float>, AssociativeRows<const float>, AssociativeState<const float>,
-                                float*, Associative::Smallest&, AssociativeExtents);
+                                float*, AssociativeSmallest, AssociativeExtents);
 template void associative_write_backward(AssociativeRows<float>, AssociativeState<float>, AssociativeState<const float>,
                                          AssociativeRows<const float>, AssociativeState<const float>, float*, float*,
                                          AssociativeExtents);
-template void associative_read(double*, double*, AssociativeState<const double>, Associative::Smallest&,
+template void associative_read(double*, double*, AssociativeState<const double>, AssociativeSmallest,
                                AssociativeExtents);
 template void associative_read_backward(double*, AssociativeState<double>, const double*, double*,
                                         AssociativeState<const double>, AssociativeExtents);
 template void associative_write(AssociativeState<double>, AssociativeRows<const double>, AssociativeState<const double>,
-                                double*, Associative::Smallest&, AssociativeExtents);
+                                double*, AssociativeSmallest, AssociativeExtents);
 template void associative_write_backward(AssociativeRows<double>, AssociativeState<double>,
                                          AssociativeState<const double>, AssociativeRows<const double>,
                                          AssociativeState<const double>, double*, double*, AssociativeExtents);

@@ -8,7 +8,7 @@
 namespace memring::reference {
 
 template <class T>
-void associative_read(T* y, T* phi, AssociativeState<const T> state, Associative::Smallest&, AssociativeExtents);
+void associative_read(T* y, T* phi, AssociativeState<const T> state, AssociativeSmallest, AssociativeExtents);
 template <class T>
 void associative_read_backward(T* d_phi, AssociativeState<T> d_state, const T* dy, T* phi,
                                AssociativeState<const T> state, AssociativeExtents);
@@ -16,7 +16,7 @@ void associative_read_backward(T* d_phi, AssociativeState<T> d_state, const T* d
 /// delta [rows, dim] is scratch.
 template <class T>
 void associative_write(AssociativeState<T> new_state, AssociativeRows<const T>, AssociativeState<const T> state,
-                       T* delta, Associative::Smallest&, AssociativeExtents);
+                       T* delta, AssociativeSmallest, AssociativeExtents);
 /// old [rows, dim] and d_den [rows] are scratch.
 template <class T>
 void associative_write_backward(AssociativeRows<T> d, AssociativeState<T> d_state, AssociativeState<const T> d_new,

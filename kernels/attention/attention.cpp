@@ -7,6 +7,7 @@
 
 #include "base/profile.h"
 #include "kernels/attention/cpu.h"
+#include "kernels/attention/cuda.h"
 #include "kernels/attention/ref.h"
 #include "kernels/common/checks.h"
 
@@ -78,6 +79,7 @@ void LocalAttention::forward_part(Queue& queue, View<> o, View<> lse, Write writ
                                   std::span<const Row> rows, std::span<const KeySpan> spans) {
   const AttentionExtents e = extents_of(q, o, lse, rows, spans);
   const Timed timed(queue, "Attention forward", flops_of(queue, e, rows, spans, 2), q, o);
+  if (queue.device()) return attention_cuda->forward_part(queue, o, lse, write, q, rows, spans);
   if (queue.reference(q.dtype()))
     return by_float_type(q.dtype(), [&]<class T>() {
       reference::attention_forward(o.as<T>(), lse.as<T>(), write, q.as<T>(), rows, typed<T>(spans), e, queue);
@@ -92,6 +94,7 @@ void LocalAttention::backward_part(Queue& queue, View<> dq, Write write, ConstVi
   expect(d_o, q.dtype(), q.shape(), "Attention d_o");
   if (dq) expect(dq, q.dtype(), q.shape(), "Attention dq");
   const Timed timed(queue, "Attention backward", flops_of(queue, e, rows, spans, 4), q, o, d_o, dq);
+  if (queue.device()) return attention_cuda->backward_part(queue, dq, write, d_o, o, lse, q, rows, spans);
   if (queue.reference(q.dtype()))
     return by_float_type(q.dtype(), [&]<class T>() {
       reference::attention_backward(dq ? dq.as<T>() : nullptr, write, d_o.as<T>(), o.as<T>(), lse.as<T>(), q.as<T>(),

@@ -13,9 +13,9 @@ void expect_sums(ConstView<> view, DType dtype, Shape shape, const char* what) {
   expect(view, view.dtype() == DType::Exact ? DType::Exact : dtype, shape, what);
 }
 
-void expect_ids(ConstView<int32_t> ids, int64_t vocab, std::optional<int32_t> ignored, const char* what) {
-  for (int64_t r = 0; r < ids.size(); ++r) {
-    const int32_t id = ids.data()[r];
+void expect_ids(std::span<const int32_t> ids, int64_t vocab, std::optional<int32_t> ignored, const char* what) {
+  for (size_t r = 0; r < ids.size(); ++r) {
+    const int32_t id = ids[r];
     if ((id < 0 || id >= vocab) && id != ignored)
       throw Error(ExitCode::Data,
                   fmt::format("{} {} at row {} is outside the model's vocabulary (vocab = {})", what, id, r, vocab),

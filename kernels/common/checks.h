@@ -3,6 +3,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 
 #include "base/view.h"
 
@@ -15,6 +16,6 @@ DType expect_float(ConstView<> view, int rank, const char* what);
 void expect_sums(ConstView<> view, DType dtype, Shape shape, const char* what);
 
 /// Throws Error(Data) naming the first id that is neither in [0, vocab) nor `ignored`. `what` is "token" or "target".
-void expect_ids(ConstView<int32_t> ids, int64_t vocab, std::optional<int32_t> ignored, const char* what);
+void expect_ids(std::span<const int32_t> ids, int64_t vocab, std::optional<int32_t> ignored, const char* what);
 
 }  // namespace memring

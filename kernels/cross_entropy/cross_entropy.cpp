@@ -9,6 +9,7 @@
 #include "kernels/common/dispatch.h"
 #include "kernels/common/row_products.h"
 #include "kernels/cross_entropy/cpu.h"
+#include "kernels/cross_entropy/cuda.h"
 #include "kernels/cross_entropy/ref.h"
 
 namespace memring {
@@ -20,14 +21,14 @@ View<> take_logits(Arena& scratch, DType dtype, int64_t rows, int64_t vocab) {
                       {dtype == DType::F64 ? std::min<int64_t>(rows, 1) : cpu::cross_entropy_chunk(rows), vocab});
 }
 
-CrossEntropyExtents extents_of(ConstView<> nll, ConstView<> hidden, ConstView<> weight, ConstView<int32_t> targets) {
+CrossEntropyExtents extents_of(ConstView<> nll, ConstView<> hidden, ConstView<> weight, const TokenIds& targets) {
   const DType dtype = expect_float(hidden, 2, "CrossEntropy hidden");
   expect_float(weight, 2, "CrossEntropy weight");
   const CrossEntropyExtents e{hidden.dim(0), hidden.dim(1), weight.dim(0)};
   expect(weight, dtype, {e.vocab, e.dim}, "CrossEntropy weight");
   expect(nll, dtype, {e.rows}, "CrossEntropy nll");
-  expect_shape(targets, {e.rows}, "CrossEntropy targets");
-  expect_ids(targets, e.vocab, kIgnoredTarget, "target");
+  expect_shape(targets.ids, {e.rows}, "CrossEntropy targets");
+  expect_ids(targets.host, e.vocab, kIgnoredTarget, "target");
   return e;
 }
 
@@ -62,38 +63,41 @@ int64_t CrossEntropy::scratch_bytes(DType dtype, int64_t rows, int64_t vocab) {
   return measure.peak();
 }
 
-void CrossEntropy::forward(Queue& queue, View<> nll, ConstView<> hidden, ConstView<> weight, ConstView<int32_t> targets,
+void CrossEntropy::forward(Queue& queue, View<> nll, ConstView<> hidden, ConstView<> weight, const TokenIds& targets,
                            Arena& scratch, int64_t first) {
   const CrossEntropyExtents e = extents_of(nll, hidden, weight, targets);
   const DType dtype = hidden.dtype();
   const Timed timed(queue, "CrossEntropy forward", e.flops(), hidden, weight);
+  if (queue.device()) return cross_entropy_cuda->forward(queue, nll, hidden, weight, targets, scratch, first);
   const ArenaScope scope(scratch);
   const View<> logits = take_logits(scratch, dtype, e.rows, e.vocab);
   if (queue.reference(dtype))
     return by_float_type(dtype, [&]<class T>() {
-      reference_forward(queue, nll.as<T>(), hidden.as<T>(), weight.as<T>(), targets.data(), e, logits.as<T>());
+      reference_forward(queue, nll.as<T>(), hidden.as<T>(), weight.as<T>(), targets.host.data(), e, logits.as<T>());
     });
-  cpu::cross_entropy_forward(queue, nll.as<float>(), hidden.as<float>(), weight.as<float>(), targets.data(), e,
+  cpu::cross_entropy_forward(queue, nll.as<float>(), hidden.as<float>(), weight.as<float>(), targets.host.data(), e,
                              logits.as<float>(), first);
 }
 
 void CrossEntropy::forward_backward(Queue& queue, View<> nll, View<> d_hidden, View<> d_weight, ConstView<> hidden,
-                                    ConstView<> weight, ConstView<int32_t> targets, Arena& scratch, int64_t first) {
+                                    ConstView<> weight, const TokenIds& targets, Arena& scratch, int64_t first) {
   const CrossEntropyExtents e = extents_of(nll, hidden, weight, targets);
   const DType dtype = hidden.dtype();
   expect(d_hidden, dtype, {e.rows, e.dim}, "CrossEntropy d_hidden");
   expect_sums(d_weight, dtype, {e.vocab, e.dim}, "CrossEntropy d_weight");
   if (e.rows > 0 && e.dim > 0) check(d_hidden.data() != hidden.data(), "CrossEntropy: d_hidden must not be hidden");
   const Timed timed(queue, "CrossEntropy forward and backward", 3 * e.flops(), hidden, weight, d_hidden, d_weight);
+  if (queue.device())
+    return cross_entropy_cuda->forward_backward(queue, nll, d_hidden, d_weight, hidden, weight, targets, scratch, first);
   const ArenaScope scope(scratch);
   const View<> logits = take_logits(scratch, dtype, e.rows, e.vocab);
   if (queue.reference(dtype))
     return by_float_type(dtype, [&]<class T>() {
       reference_forward_backward(queue, nll.as<T>(), d_hidden.as<T>(), d_weight, hidden.as<T>(), weight.as<T>(),
-                                 targets.data(), e, logits.as<T>(), first);
+                                 targets.host.data(), e, logits.as<T>(), first);
     });
   cpu::cross_entropy_forward_backward(queue, nll.as<float>(), d_hidden.as<float>(), d_weight, hidden.as<float>(),
-                                      weight.as<float>(), targets.data(), e, logits.as<float>(), first);
+                                      weight.as<float>(), targets.host.data(), e, logits.as<float>(), first);
 }
 
 }  // namespace memring

@@ -4,6 +4,7 @@
 #include "base/arena.h"
 #include "base/ids.h"
 #include "base/queue.h"
+#include "kernels/common/token_ids.h"
 
 namespace memring {
 
@@ -18,13 +19,13 @@ struct CrossEntropy {
   static int64_t scratch_bytes(DType, int64_t rows, int64_t vocab);
 
   // nll [rows] · hidden [rows, dim] (after the final norm) · weight [vocab, dim] · targets [rows]
-  static void forward(Queue&, View<> nll, ConstView<> hidden, ConstView<> weight, ConstView<int32_t> targets,
+  static void forward(Queue&, View<> nll, ConstView<> hidden, ConstView<> weight, const TokenIds& targets,
                       Arena& scratch, int64_t first = 0);
 
   // Loss and gradient of sum(nll) in one pass over the logits: d_hidden [rows, dim] is written (and must not be
   // hidden), d_weight [vocab, dim] accumulated, chunks in ascending order. nll as above.
   static void forward_backward(Queue&, View<> nll, View<> d_hidden, View<> d_weight, ConstView<> hidden,
-                               ConstView<> weight, ConstView<int32_t> targets, Arena& scratch, int64_t first = 0);
+                               ConstView<> weight, const TokenIds& targets, Arena& scratch, int64_t first = 0);
 };
 
 }  // namespace memring

@@ -5,6 +5,7 @@
 #include "base/profile.h"
 #include "kernels/common/checks.h"
 #include "kernels/dpfp/cpu.h"
+#include "kernels/dpfp/cuda.h"
 #include "kernels/dpfp/ref.h"
 
 namespace memring {
@@ -26,6 +27,7 @@ Extents extents_of(ConstView<> x, ConstView<> phi, int64_t nu, const char* what)
 void Dpfp::forward(Queue& queue, View<> phi, ConstView<> x, int64_t nu) {
   const Extents e = extents_of(x, phi, nu, "Dpfp phi");
   const Timed timed(queue, "Dpfp forward", 0, phi, x);
+  if (queue.device()) return dpfp_cuda->forward(queue, phi, x, nu);
   if (queue.reference(x.dtype()))
     return by_float_type(x.dtype(),
                          [&]<class T>() { reference::dpfp_forward(phi.as<T>(), x.as<T>(), e.rows, e.key_dim, nu); });
@@ -36,6 +38,7 @@ void Dpfp::backward(Queue& queue, View<> dx, ConstView<> d_phi, ConstView<> x, i
   const Extents e = extents_of(x, d_phi, nu, "Dpfp d_phi");
   expect(dx, x.dtype(), x.shape(), "Dpfp dx");
   const Timed timed(queue, "Dpfp backward", 0, dx, d_phi, x);
+  if (queue.device()) return dpfp_cuda->backward(queue, dx, d_phi, x, nu);
   if (queue.reference(x.dtype()))
     return by_float_type(x.dtype(), [&]<class T>() {
       reference::dpfp_backward(dx.as<T>(), d_phi.as<T>(), x.as<T>(), e.rows, e.key_dim, nu);

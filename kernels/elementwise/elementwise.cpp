@@ -6,6 +6,7 @@
 #include "base/profile.h"
 #include "kernels/common/checks.h"
 #include "kernels/common/dispatch.h"
+#include "kernels/elementwise/cuda.h"
 #include "kernels/elementwise/ref.h"
 #include "kernels/exact_sum/exact_sum.h"
 
@@ -28,6 +29,7 @@ void in_ranges(Queue& queue, DType dtype, int64_t size, const Body& body) {
 void Elementwise::copy(Queue& queue, View<> y, ConstView<> x) {
   expect(x, y.dtype(), y.shape(), "Elementwise x");
   const Timed timed(queue, "Elementwise copy", 0, y, x);
+  if (queue.device()) return elementwise_cuda->copy(queue, y, x);
   in_ranges(queue, y.dtype(), y.size(), [&]<class T>(int64_t begin, int64_t end) {
     reference::copy(y.as<T>() + begin, x.as<T>() + begin, end - begin);
   });
@@ -36,9 +38,10 @@ void Elementwise::copy(Queue& queue, View<> y, ConstView<> x) {
 void Elementwise::fill(Queue& queue, View<> y, double value) {
   if (y.dtype() == DType::Exact) {
     check(value == 0, "exact sums were filled with a number that is not 0");
-    y = View<double>(static_cast<double*>(y.data()), {2, y.size()});  // all bits are 0
+    y = y.reinterpreted(DType::F64, {2, y.size()});  // all bits are 0
   }
   const Timed timed(queue, "Elementwise fill", 0, y);
+  if (queue.device()) return elementwise_cuda->fill(queue, y, value);
   in_ranges(queue, y.dtype(), y.size(), [&]<class T>(int64_t begin, int64_t end) {
     reference::fill(y.as<T>() + begin, static_cast<T>(value), end - begin);
   });
@@ -46,6 +49,7 @@ void Elementwise::fill(Queue& queue, View<> y, double value) {
 
 void Elementwise::scale(Queue& queue, View<> y, double factor) {
   const Timed timed(queue, "Elementwise scale", 0, y);
+  if (queue.device()) return elementwise_cuda->scale(queue, y, factor);
   in_ranges(queue, y.dtype(), y.size(), [&]<class T>(int64_t begin, int64_t end) {
     reference::scale(y.as<T>() + begin, static_cast<T>(factor), end - begin);
   });
@@ -59,6 +63,7 @@ void Elementwise::add(Queue& queue, View<> y, ConstView<> a, ConstView<> b) {
   expect(a, y.dtype(), y.shape(), "Elementwise a");
   expect(b, y.dtype(), y.shape(), "Elementwise b");
   const Timed timed(queue, "Elementwise add", 0, y, a, b);
+  if (queue.device()) return elementwise_cuda->add(queue, y, a, b);
   in_ranges(queue, y.dtype(), y.size(), [&]<class T>(int64_t begin, int64_t end) {
     reference::add(y.as<T>() + begin, a.as<T>() + begin, b.as<T>() + begin, end - begin);
   });

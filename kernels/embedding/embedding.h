@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/queue.h"
+#include "kernels/common/token_ids.h"
 
 namespace memring {
 
@@ -9,9 +10,9 @@ namespace memring {
 /// Throws Error(Data) naming the first id outside [0, vocab).
 struct Embedding {
   // y [rows, dim] · table [vocab, dim] · ids [rows]
-  static void forward(Queue&, View<> y, ConstView<> table, ConstView<int32_t> ids);
+  static void forward(Queue&, View<> y, ConstView<> table, const TokenIds& ids);
   // d_table [vocab, dim] += rows of dy, in ascending row order (same bits for any thread count)
-  static void backward(Queue&, View<> d_table, ConstView<> dy, ConstView<int32_t> ids);
+  static void backward(Queue&, View<> d_table, ConstView<> dy, const TokenIds& ids);
 };
 
 }  // namespace memring

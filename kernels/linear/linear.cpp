@@ -7,6 +7,7 @@
 #include "kernels/common/dispatch.h"
 #include "kernels/common/row_products.h"
 #include "kernels/linear/cpu.h"
+#include "kernels/linear/cuda.h"
 #include "kernels/linear/ref.h"
 
 namespace memring {
@@ -60,6 +61,7 @@ void reference_weight_gradient(Queue& queue, View<> dw, const T* dy, const T* x,
 void Linear::forward(Queue& queue, View<> y, Write write, ConstView<> x, ConstView<> w) {
   const Extents e = extents_of(x, w, y, "Linear x", "Linear w", "Linear y");
   const Timed timed(queue, "Linear forward", e.flops(), x, w, y);
+  if (queue.device()) return linear_cuda->forward(queue, y, write, x, w);
   if (queue.reference(x.dtype()))
     return by_float_type(x.dtype(),
                          [&]<class T>() { reference_forward(queue, y.as<T>(), write, x.as<T>(), w.as<T>(), e); });
@@ -69,6 +71,7 @@ void Linear::forward(Queue& queue, View<> y, Write write, ConstView<> x, ConstVi
 void Linear::input_gradient(Queue& queue, View<> dx, Write write, ConstView<> dy, ConstView<> w) {
   const Extents e = extents_of(dx, w, dy, "Linear dx", "Linear w", "Linear dy");
   const Timed timed(queue, "Linear input gradient", e.flops(), dx, w, dy);
+  if (queue.device()) return linear_cuda->input_gradient(queue, dx, write, dy, w);
   if (queue.reference(dx.dtype()))
     return by_float_type(
         dx.dtype(), [&]<class T>() { reference_input_gradient(queue, dx.as<T>(), write, dy.as<T>(), w.as<T>(), e); });
@@ -78,6 +81,7 @@ void Linear::input_gradient(Queue& queue, View<> dx, Write write, ConstView<> dy
 void Linear::weight_gradient(Queue& queue, View<> dw, ConstView<> dy, ConstView<> x) {
   const Extents e = extents_of(x, dw, dy, "Linear x", "Linear dw", "Linear dy");
   const Timed timed(queue, "Linear weight gradient", e.flops(), x, dw, dy);
+  if (queue.device()) return linear_cuda->weight_gradient(queue, dw, dy, x);
   if (queue.reference(x.dtype()))
     return by_float_type(x.dtype(), [&]<class T>() { reference_weight_gradient(queue, dw, dy.as<T>(), x.as<T>(), e); });
   cpu::linear_weight_gradient(queue, dw, dy.as<float>(), x.as<float>(), e.rows, e.in, e.out);

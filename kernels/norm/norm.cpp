@@ -4,6 +4,7 @@
 
 #include "base/profile.h"
 #include "kernels/norm/cpu.h"
+#include "kernels/norm/cuda.h"
 #include "kernels/norm/ref.h"
 
 namespace memring {
@@ -13,6 +14,12 @@ double SquaredNorm::of(Queue& queue, ConstView<> x) {
   double sum = 0;
   for (const double block : of_blocks(queue, x, queue.reference(x.dtype()) ? x.size() : kBlock)) sum += block;
   return sum;
+}
+
+void SquaredNorm::add(Queue& queue, View<double> sum, ConstView<> x) {
+  expect_shape(sum, {1}, "SquaredNorm sum");
+  if (queue.device()) return norm_cuda->add(queue, sum, x);
+  *sum.as<double>() += of(queue, x);
 }
 
 std::vector<double> SquaredNorm::of_blocks(Queue& queue, ConstView<> x, int64_t block) {

@@ -11,6 +11,8 @@ namespace memring {
 /// The global gradient norm is the square root of its sum over all ranks' shards.
 struct SquaredNorm {
   static double of(Queue&, ConstView<> x);  // x any shape, fp32 or fp64; 0 when empty; NaN and Inf pass through
+  // sum [1] += that of x
+  static void add(Queue&, View<double> sum, ConstView<> x);
   // of each `block` elements of x by themselves, the last of which may be short
   static std::vector<double> of_blocks(Queue&, ConstView<> x, int64_t block);
 };

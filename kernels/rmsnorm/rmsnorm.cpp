@@ -6,6 +6,7 @@
 #include "kernels/common/checks.h"
 #include "kernels/common/row_products.h"
 #include "kernels/rmsnorm/cpu.h"
+#include "kernels/rmsnorm/cuda.h"
 #include "kernels/rmsnorm/ref.h"
 
 namespace memring {
@@ -29,6 +30,7 @@ void RmsNorm::forward(Queue& queue, View<> y, View<> inv_rms, ConstView<> x, Con
   expect(inv_rms, dtype, {rows}, "RmsNorm inv_rms");
   expect(gain, dtype, {dim}, "RmsNorm gain");
   const Timed timed(queue, "RmsNorm forward", 0, y, x);
+  if (queue.device()) return rmsnorm_cuda->forward(queue, y, inv_rms, x, gain, eps);
   if (queue.reference(dtype))
     return by_float_type(dtype, [&]<class T>() {
       reference::rmsnorm_forward(y.as<T>(), inv_rms.as<T>(), x.as<T>(), gain.as<T>(), rows, dim, eps);
@@ -46,6 +48,7 @@ void RmsNorm::backward(Queue& queue, View<> dx, Write write, View<> dgain, Const
   expect(gain, dtype, {dim}, "RmsNorm gain");
   expect(inv_rms, dtype, {rows}, "RmsNorm inv_rms");
   const Timed timed(queue, "RmsNorm backward", 0, dx, dy, x);
+  if (queue.device()) return rmsnorm_cuda->backward(queue, dx, write, dgain, dy, x, gain, inv_rms);
   if (queue.reference(dtype))
     return by_float_type(dtype, [&]<class T>() {
       reference_backward(queue, dx.as<T>(), write, dgain, dy.as<T>(), x.as<T>(), gain.as<T>(), inv_rms.as<T>(), rows,

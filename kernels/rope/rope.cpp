@@ -5,6 +5,7 @@
 #include "base/profile.h"
 #include "kernels/common/checks.h"
 #include "kernels/rope/cpu.h"
+#include "kernels/rope/cuda.h"
 #include "kernels/rope/ref.h"
 
 namespace memring {
@@ -23,17 +24,19 @@ RopeExtents extents_of(ConstView<> by_head, ConstView<> by_row, ConstView<> cos,
 
 }  // namespace
 
-void Rope::table(View<> cos, View<> sin, std::span<const Row> rows, double theta) {
+void Rope::table(Queue& queue, View<> cos, View<> sin, std::span<const Row> rows, double theta) {
   const DType dtype = expect_float(cos, 2, "Rope cos");
   const int64_t half = cos.dim(1);
   expect(cos, dtype, {std::ssize(rows), half}, "Rope cos");
   expect(sin, dtype, {std::ssize(rows), half}, "Rope sin");
+  if (queue.device()) return rope_cuda->table(queue, cos, sin, rows, theta);
   by_float_type(dtype, [&]<class T>() { reference::rope_table(cos.as<T>(), sin.as<T>(), rows, half, theta); });
 }
 
 void Rope::forward(Queue& queue, View<> out, ConstView<> in, ConstView<> cos, ConstView<> sin) {
   const RopeExtents e = extents_of(out, in, cos, sin);
   const Timed timed(queue, "Rope forward", 0, out, in);
+  if (queue.device()) return rope_cuda->forward(queue, out, in, cos, sin);
   if (queue.reference(out.dtype()))
     return by_float_type(
         out.dtype(), [&]<class T>() { reference::rope_forward(out.as<T>(), in.as<T>(), cos.as<T>(), sin.as<T>(), e); });
@@ -43,6 +46,7 @@ void Rope::forward(Queue& queue, View<> out, ConstView<> in, ConstView<> cos, Co
 void Rope::backward(Queue& queue, View<> d_in, ConstView<> d_out, ConstView<> cos, ConstView<> sin) {
   const RopeExtents e = extents_of(d_out, d_in, cos, sin);
   const Timed timed(queue, "Rope backward", 0, d_in, d_out);
+  if (queue.device()) return rope_cuda->backward(queue, d_in, d_out, cos, sin);
   if (queue.reference(d_in.dtype()))
     return by_float_type(d_in.dtype(), [&]<class T>() {
       reference::rope_backward(d_in.as<T>(), d_out.as<T>(), cos.as<T>(), sin.as<T>(), e);

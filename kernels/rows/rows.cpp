@@ -10,6 +10,7 @@
 #include "kernels/common/checks.h"
 #include "kernels/common/dispatch.h"
 #include "kernels/exact_sum/exact_sum.h"
+#include "kernels/rows/cuda.h"
 #include "kernels/rows/ref.h"
 
 namespace memring {
@@ -51,6 +52,7 @@ void MoveRows::run(Queue& queue, View<> to, std::span<const int32_t> to_rows, Wr
     throw ShapeError(fmt::format("MoveRows: from {} to {}", from.text(), to.text()));
   const int64_t batch = batch_of(to, to_rows, from, from_rows), dim = to.dim(2);
   const Timed timed(queue, "MoveRows", 0, to, from);
+  if (queue.device()) return rows_cuda->run(queue, to, to_rows, write, from, from_rows);
   const int64_t step = to.dim(1) * dim, from_step = from.shape().rank() == 3 ? from.dim(1) * dim : 0;
   by_float_type(to.dtype(), [&]<class T>() {
     T* const y = to.as<T>();
@@ -67,6 +69,7 @@ void MoveRows::sum(Queue& queue, View<> to, std::span<const int32_t> to_rows, Co
     throw ShapeError(fmt::format("MoveRows: from {} to the sum {}", from.text(), to.text()));
   const int64_t batch = batch_of(to, to_rows, from, from_rows), dim = to.dim(1);
   const Timed timed(queue, "MoveRows sum", 0, to, from);
+  if (queue.device()) return rows_cuda->sum(queue, to, to_rows, from, from_rows);
   if (to.dtype() == DType::Exact) {
     for (int64_t b = 0; b < batch; ++b)
       for (size_t i = 0; i < to_rows.size(); ++i) ExactSum::add(queue, to.at(to_rows[i]), from.at(b).at(from_rows[i]));

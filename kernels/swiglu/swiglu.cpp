@@ -5,6 +5,7 @@
 #include "base/profile.h"
 #include "kernels/common/checks.h"
 #include "kernels/swiglu/cpu.h"
+#include "kernels/swiglu/cuda.h"
 #include "kernels/swiglu/ref.h"
 
 namespace memring {
@@ -14,6 +15,7 @@ void SwiGlu::forward(Queue& queue, View<> y, ConstView<> gate, ConstView<> up) {
   expect(up, dtype, gate.shape(), "SwiGlu up");
   expect(y, dtype, gate.shape(), "SwiGlu y");
   const Timed timed(queue, "SwiGlu forward", 0, y, gate, up);
+  if (queue.device()) return swiglu_cuda->forward(queue, y, gate, up);
   if (queue.reference(dtype))
     return by_float_type(
         dtype, [&]<class T>() { reference::swiglu_forward(y.as<T>(), gate.as<T>(), up.as<T>(), gate.size()); });
@@ -29,6 +31,7 @@ void SwiGlu::backward(Queue& queue, View<> d_gate, View<> d_up, View<> y, ConstV
   expect(d_up, dtype, gate.shape(), "SwiGlu d_up");
   expect(y, dtype, gate.shape(), "SwiGlu y");
   const Timed timed(queue, "SwiGlu backward", 0, d_gate, d_up, y, dy, gate, up);
+  if (queue.device()) return swiglu_cuda->backward(queue, d_gate, d_up, y, dy, gate, up);
   if (queue.reference(dtype))
     return by_float_type(dtype, [&]<class T>() {
       reference::swiglu_backward(d_gate.as<T>(), d_up.as<T>(), y.as<T>(), dy.as<T>(), gate.as<T>(), up.as<T>(),

@@ -10,11 +10,11 @@
 
 namespace memring {
 namespace {
-constexpr int64_t kAlign = 64;
+constexpr int64_t kAlign = 256;  // as devices want it; 64 would do for the CPU, but then sizes would depend on the space
 int64_t aligned(int64_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
 }  // namespace
 
-void Arena::Free::operator()(std::byte* block) const { std::free(block); }
+void Arena::Free::operator()(std::byte* block) const { device ? device->give(block, space) : std::free(block); }
 
 Arena::Arena(int64_t bytes, int threads, const std::function<void()>& touched) : size_(aligned(bytes)) {
   auto* block = static_cast<std::byte*>(std::aligned_alloc(kAlign, static_cast<size_t>(size_ ? size_ : kAlign)));
@@ -31,6 +31,12 @@ Arena::Arena(int64_t bytes, int threads, const std::function<void()>& touched) :
   }
 }
 
+Arena::Arena(Device& device, int64_t bytes, Space space) : space_(space), size_(aligned(bytes)) {
+  owned_ = {device.take(size_, space), Free{&device, space}};
+  data_ = owned_.get();
+  device.fill(Stream{}, rest(), 0);
+}
+
 View<> Arena::take(DType dtype, Shape shape) {
   const int64_t bytes = aligned(shape.elements() * bytes_of(dtype));
   if (!measuring() && used_ + bytes > size_)
@@ -38,7 +44,7 @@ View<> Arena::take(DType dtype, Shape shape) {
   std::byte* data = measuring() ? nullptr : data_ + used_;
   used_ += bytes;
   if (used_ > peak_) peak_ = used_;
-  return {data, dtype, shape};
+  return {data, dtype, shape, space_};
 }
 
 }  // namespace memring

@@ -20,6 +20,14 @@ bool cpu_has_amx_bf16() {
   return (d & kAmxBf16) && (d & kAmxTile) && best_isa() == Isa::Avx512;
 }
 
+void Queue::finish(Event event) const {
+  if (!device() || device()->done(event)) return;
+  ++waits_;
+  do {
+    for (const auto& poll : polls_) poll();  // no work of ours: nothing is counted
+  } while (!device()->done(event));
+}
+
 const char* name_of(Isa isa) {
   switch (isa) {
     case Isa::Baseline:

@@ -1,5 +1,5 @@
-// Queue: where operators run. On the CPU an operator has finished when its call returns; on CUDA (later) a queue is a
-// stream. It also says how to run: which backend, instruction set, threads, and how products round their operands.
+// Queue: where operators run. On the CPU an operator has finished when its call returns; on a device it has been enqueued
+// on a stream. It also says how to run: which backend, instruction set, threads, and how products round their operands.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -9,10 +9,11 @@
 #include <vector>
 
 #include "base/arena.h"
+#include "base/device.h"
 
 namespace memring {
 
-enum class Backend : uint8_t { Reference, Cpu };
+enum class Backend : uint8_t { Reference, Cpu, Cuda };
 
 /// Instruction sets for which our own loops are compiled (oneDNN chooses for itself).
 enum class Isa : uint8_t { Baseline, Avx2, Avx512 };
@@ -33,6 +34,8 @@ class Queue {
     Products products = Products::F32;
     int threads = 1;
     int64_t block = 0;  ///< rows of a canonical block (run.deterministic = strict); 0: products take all rows at once
+    Device* device = nullptr;  ///< of Backend::Cuda
+    Stream stream{};           ///< on it
   };
   Queue() : Queue(Options{}) {}
   explicit Queue(Options options) : options_(options) {}
@@ -42,8 +45,18 @@ class Queue {
   Isa isa() const { return options_.isa; }
   Products products() const { return options_.products; }
   int64_t block() const { return options_.block; }
-  /// The reference kernels run where asked for, and always in double precision.
-  bool reference(DType dtype) const { return options_.backend == Backend::Reference || dtype == DType::F64; }
+  /// The reference kernels run where asked for, and on the CPU always in double precision.
+  bool reference(DType dtype) const {
+    return options_.backend == Backend::Reference || (options_.backend == Backend::Cpu && dtype == DType::F64);
+  }
+  /// Where operators are enqueued; null: they run here.
+  Device* device() const { return options_.backend == Backend::Cuda ? options_.device : nullptr; }
+  Stream stream() const { return options_.stream; }
+  /// All that operators have enqueued so far.
+  Event record() const { return device() ? device()->record(stream()) : Event{}; }
+  /// Waits until the event has been reached, and polls meanwhile: the only place where the host waits for a device.
+  void finish(Event) const;
+  int64_t waits() const { return waits_; }  ///< calls of finish that had to wait for something
 
   /// Called on the main thread between operators, and inside long ones: MPI makes no progress by itself, so a long
   /// computation lets communicators look in. Waiting must not call it: it counts as work.
@@ -64,6 +77,7 @@ class Queue {
 
  private:
   Options options_;
+  mutable int64_t waits_ = 0;
   Profile* profile_ = nullptr;
   std::atomic<int64_t>* work_ = nullptr;
   std::vector<std::function<void()>> polls_;

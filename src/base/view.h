@@ -18,6 +18,9 @@ namespace memring {
 
 enum class DType : uint8_t { F32, F64, I32, I64, U8, Exact };
 
+/// Where bytes lie. Pinned memory is host memory that a device copies to and from by itself.
+enum class Space : uint8_t { Host, Pinned, Device };
+
 int64_t bytes_of(DType);
 const char* name_of(DType);
 
@@ -60,7 +63,8 @@ class Shape {
 };
 
 /// View<float> is typed, View<> carries its type at run time; ConstView is the read-only one. Copies are cheap.
-/// A default view is empty (`!view`): optional buffers are passed that way.
+/// A default view is empty (`!view`): optional buffers are passed that way. The host reads and writes a view on a device
+/// through nothing but operators and copies (base/device.h).
 template <class T = void>
 class View {
  public:
@@ -68,29 +72,37 @@ class View {
   using Byte = std::conditional_t<std::is_const_v<T>, const std::byte, std::byte>;
 
   View() = default;
-  View(T* data, Shape shape) requires(!kErased) : data_(data), dtype_(dtype_of<T>()), shape_(shape) {}
-  View(T* data, DType dtype, Shape shape) requires(kErased) : data_(data), dtype_(dtype), shape_(shape) {}
+  View(T* data, Shape shape, Space space = Space::Host) requires(!kErased)
+      : data_(data), dtype_(dtype_of<T>()), space_(space), shape_(shape) {}
+  View(T* data, DType dtype, Shape shape, Space space = Space::Host) requires(kErased)
+      : data_(data), dtype_(dtype), space_(space), shape_(shape) {}
   /// float* to const float*, typed to erased: what the pointers allow.
   template <class U>
   requires(std::is_convertible_v<U*, T*> && !std::is_same_v<U, T> && (kErased || !std::is_void_v<U>))
       View(const View<U>& other)
-      : data_(other.data()), dtype_(other.dtype()), shape_(other.shape()) {}
+      : data_(other.data_), dtype_(other.dtype_), space_(other.space_), shape_(other.shape_) {}
 
+  /// For comparing and printing addresses, and for views that are known to be on the host: only `as` checks that.
   T* data() const { return data_; }
   DType dtype() const { return dtype_; }
+  Space space() const { return space_; }
   const Shape& shape() const { return shape_; }
   int64_t dim(int i) const { return shape_[i]; }
   int64_t size() const { return data_ || shape_.rank() ? shape_.elements() : 0; }
   int64_t bytes() const { return size() * bytes_of(dtype_); }
   explicit operator bool() const { return data_ != nullptr; }
 
-  /// The elements as U; throws ShapeError when the run-time type is another one.
+  /// The elements as U, for the host; throws ShapeError when the run-time type is another one, or on a device.
   template <class U>
   auto as() const {
-    using R = std::conditional_t<std::is_const_v<T>, const U, U>;
-    if (dtype_ != dtype_of<U>())
-      throw ShapeError(fmt::format("a buffer of {} was used as {}", name_of(dtype_), name_of(dtype_of<U>())));
-    return static_cast<R*>(data_);
+    if (space_ == Space::Device) throw ShapeError(fmt::format("{} was read by the host", text()));
+    return typed<U>();
+  }
+  /// The elements as U, for a kernel; throws ShapeError when the run-time type is another one, or on the host.
+  template <class U>
+  auto on_device() const {
+    if (data_ && space_ != Space::Device) throw ShapeError(fmt::format("{} was read by a device", text()));
+    return typed<U>();
   }
 
   /// Rows [begin, begin + count) of the slowest extent.
@@ -128,13 +140,32 @@ class View {
     result.shape_ = shape;
     return result;
   }
-  std::string text() const { return fmt::format("{}{}", name_of(dtype_), shape_.text()); }
+  /// The bytes from the first on as another type, erased.
+  auto reinterpreted(DType dtype, Shape shape) const {
+    using Erased = View<std::conditional_t<std::is_const_v<T>, const void, void>>;
+    if (shape.elements() * bytes_of(dtype) > bytes())
+      throw ShapeError(fmt::format("{}{} within {}", name_of(dtype), shape.text(), text()));
+    return Erased(data_, dtype, shape, space_);
+  }
+  /// "fp32[2, 64]", "fp32[2, 64] on the device"
+  std::string text() const {
+    return fmt::format("{}{}{}", name_of(dtype_), shape_.text(), space_ == Space::Device ? " on the device" : "");
+  }
 
  private:
+  template <class U>
+  auto typed() const {
+    using R = std::conditional_t<std::is_const_v<T>, const U, U>;
+    if (dtype_ != dtype_of<U>())
+      throw ShapeError(fmt::format("a buffer of {} was used as {}", name_of(dtype_), name_of(dtype_of<U>())));
+    return static_cast<R*>(data_);
+  }
+
   template <class U>
   friend class View;
   T* data_ = nullptr;
   DType dtype_ = DType::F32;
+  Space space_ = Space::Host;
   Shape shape_;
 };
 

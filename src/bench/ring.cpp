@@ -29,7 +29,8 @@ class RingWork {
       layout[static_cast<size_t>(i)] = {.position = i, .order = i, .from = 0, .to = i};
     for (int rank = 0; rank < token.size(); ++rank) rows_.push_back(rows_at(layout, plan_.rows_of(rank)));
     ring_->enter(plan_, layout);
-    ring_->allocate(ring_->buffer_bytes(DType::F32, {batch_, m_.heads, m_.kv_heads, m_.head_dim}, plan_, true));
+    ring_->allocate(
+        token_attention_bytes(false, DType::F32, {batch_, m_.heads, m_.kv_heads, m_.head_dim}, plan_, true));
 
     const int64_t own = plan_.count(token.rank());
     const Shape queries{batch_, m_.heads, own, m_.head_dim};

@@ -14,21 +14,6 @@
 namespace memring {
 namespace {
 
-/// What the head's backward needs.
-struct HeadScratch {
-  View<> d_normed;      // [batch, rows, dim]
-  View<> text, d_text;  // [batch * text, dim], where text rows are not all rows
-
-  static HeadScratch carve(Arena& arena, DType dtype, CellExtent extent, int64_t text, int64_t dim) {
-    HeadScratch s;
-    s.d_normed = arena.take(dtype, {extent.batch, extent.rows, dim});
-    if (text == extent.rows) return s;
-    s.text = arena.take(dtype, {extent.batch * text, dim});
-    s.d_text = arena.take(dtype, {extent.batch * text, dim});
-    return s;
-  }
-};
-
 std::span<const int32_t> sequence_of(std::span<const int32_t> ids, int64_t b, int64_t text) {
   return ids.subspan(static_cast<size_t>(b * text), static_cast<size_t>(text));
 }
@@ -37,79 +22,15 @@ ConstView<int32_t> view_of(std::span<const int32_t> ids) { return {ids.data(), {
 
 }  // namespace
 
-CellRunner::CellRunner(Queue& queue, const Params& params, const Llama& llama, Memory& memory, TokenAxis& axis)
-    : queue_(queue), params_(params), llama_(llama), memory_(memory), axis_(axis) {}
-
-CellExtent CellRunner::extent(int64_t batch, int64_t text) const { return {batch, axis_.count(layout(text).rows())}; }
-
-std::array<Range, 2> CellRunner::own_text(int64_t text) const {
-  const Layout rows = layout(text);
-  std::array<Range, 2> own = axis_.within(rows.rows(), rows.text_rows());
-  for (Range& range : own) range = {range.begin - rows.front, range.end - rows.front};
-  return own;
-}
-
-int64_t CellRunner::own_text_rows(int64_t text) const {
-  const auto [low, high] = own_text(text);
-  return low.size() + high.size();
-}
-
-View<> CellRunner::carve_hidden(Arena& arena, DType dtype, int64_t batch, int64_t text) const {
-  return arena.take(dtype, {extent(batch, text).total(), llama_.shape().dim});
-}
-
-CellSaved CellRunner::carve_saved(Arena& arena, DType dtype, int64_t batch, int64_t text) const {
-  const CellExtent e = extent(batch, text);
-  CellSaved saved = CellSaved::carve(arena, llama_.shape(), dtype, e);
-  for (int64_t l = 0; l < llama_.shape().layers; ++l)
-    saved.memory.push_back(arena.take<uint8_t>({memory_.saved_bytes(dtype, e)}));
-  return saved;
-}
-
-CellSaved CellRunner::carve_passing(Arena& arena, DType dtype, int64_t batch, int64_t text, View<> hidden) const {
-  return CellSaved::carve_passing(arena, llama_.shape(), dtype, extent(batch, text), hidden);
-}
-
-int64_t CellRunner::scratch_bytes(DType dtype, int64_t batch, int64_t text, bool backward) const {
-  const CellExtent e = extent(batch, text);
-  const int64_t dim = llama_.shape().dim, own = own_text_rows(text);
-  Arena head;
-  if (backward)
-    HeadScratch::carve(head, dtype, e, own, dim);
-  else if (own != e.rows)
-    head.take(dtype, {batch * own, dim});
-  head.take(dtype, {batch * own});  // losses, where not all rows have one
-  Arena angles;
-  for (int table = 0; table < 2; ++table) angles.take(dtype, {e.rows / 2, llama_.shape().head_dim / 2});
-  return angles.peak() + std::max({head.peak() + CrossEntropy::scratch_bytes(dtype, batch * own, llama_.shape().vocab),
-                                   Layer::scratch_bytes(llama_.shape(), dtype, e, backward),
-                                   memory_.scratch_bytes(dtype, e, backward)});
-}
-
-int64_t CellRunner::ring_bytes(DType dtype, int64_t batch, int64_t text, bool backward) const {
-  return axis_.buffer_bytes(llama_.shape(), dtype, batch, layout(text).rows(), backward);
-}
-
-int64_t CellRunner::angle_bytes(DType dtype, int64_t text) const {
-  Arena arena;
-  for (int table = 0; table < 2; ++table) arena.take(dtype, {extent(1, text).rows, llama_.shape().head_dim / 2});
-  return arena.peak();
-}
-
-Range CellRunner::decoder_layers(const Cell& cell) const {
-  return {std::max<int64_t>(cell.layer, 0), std::min<int64_t>(cell.layer + cell.layers, llama_.shape().layers)};
-}
-
-int64_t CellRunner::numbers_of(Range layers) const {
-  int64_t numbers = 0;
-  for (int64_t layer = layers.begin; layer < layers.end; ++layer) numbers += memory_.state_numbers(layer);
-  return numbers;
-}
-int64_t CellRunner::state_numbers() const { return numbers_of({0, llama_.shape().layers + 1}); }
-int64_t CellRunner::state_numbers(const Cell& cell) const {
-  return numbers_of({decoder_layers(cell).begin, cell.layer + cell.layers});
-}
-int64_t CellRunner::numbers_below(const Cell& cell) const { return numbers_of({0, decoder_layers(cell).begin}); }
+CellRunner::CellRunner(Queue& queue, const Params& params, const Llama& llama, Memory& memory, TokenAxis& axis,
+                       const CellSizes& sizes)
+    : queue_(queue),
+      params_(params),
+      llama_(llama),
+      memory_(memory),
+      axis_(axis),
+      sizes_(sizes),
+      diagnostics_(memory.diagnostics()) {}
 
 CellContext CellRunner::enter(const CellText& text, Cell cell, Arena& scratch) {
   const Layout rows = memory_.layout(cell.pass, cell.segment, text.text);
@@ -125,12 +46,13 @@ CellContext CellRunner::enter(const CellText& text, Cell cell, Arena& scratch) {
           .hidden = {},
           .d_hidden = {},
           .initial = false,
-          .state_layer = decoder_layers(cell).begin,
+          .state_layer = sizes_.decoder_layers(cell).begin,
           .state_in = {},
           .state_out = {},
           .d_state_out = {},
           .d_state_in = {},
-          .saved = {}};
+          .saved = {},
+          .diagnostics = {diagnostics_.values.data(), {std::ssize(diagnostics_.values)}}};
 }
 
 void CellRunner::enter_layer(CellContext& c, const CellSaved& saved, int64_t layer) const {
@@ -157,7 +79,7 @@ RopeAngles CellRunner::angles(DType dtype, std::span<const Row> rows) {
     angles_.rewind(0);
     cos_ = angles_.take(dtype, {count, half});
     sin_ = angles_.take(dtype, {count, half});
-    Rope::table(cos_, sin_, rows, llama_.shape().rope_theta);
+    Rope::table(queue_, cos_, sin_, rows, llama_.shape().rope_theta);
   }
   return {cos_.rows(0, count), sin_.rows(0, count)};
 }
@@ -200,16 +122,16 @@ std::vector<int32_t> CellRunner::wanted_rows(const CellText& text, const Layout&
 
 void CellRunner::forward(const CellText& text, Cell cell, CellSaved& saved, ConstView<> state_in, View<> state_out,
                          Arena& scratch) {
-  const CellExtent e = extent(text.batch, text.text);
+  const CellExtent e = sizes_.extent(text.batch, text.text);
   const int64_t dim = llama_.shape().dim, layers = llama_.shape().layers;
   CellContext c = enter(text, cell, scratch);
-  if (has_head(cell)) saved.wanted = wanted_rows(text, c.layout);
+  if (sizes_.has_head(cell)) saved.wanted = wanted_rows(text, c.layout);
   const LayerRows all = layer_rows(saved.top.dtype()), last = last_layer_rows(saved, all, scratch);
   const int64_t top = saved.wanted.empty() ? e.total() : e.batch * std::ssize(saved.wanted);
   c.initial = !state_in;
   c.state_in = state_in;
   c.state_out = state_out;
-  if (embeds(cell)) {
+  if (CellSizes::embeds(cell)) {
     c.hidden = saved.layer(0).input.reshaped({e.batch, e.rows, dim});
     for (int64_t b = 0; b < text.batch; ++b)
       Embedding::forward(queue_, c.hidden.at(b).rows(axis_.first_text(), text.own), params_.weight(llama_.embedding()),
@@ -217,7 +139,7 @@ void CellRunner::forward(const CellText& text, Cell cell, CellSaved& saved, Cons
     memory_.compose(c);
   }
 
-  const auto [begin, end] = decoder_layers(cell);
+  const auto [begin, end] = sizes_.decoder_layers(cell);
   for (int64_t l = begin; l < end; ++l) {
     const bool is_last = l + 1 == layers;
     const View<> output = is_last ? saved.top.rows(0, top) : saved.layer(l + 1).input;
@@ -231,7 +153,7 @@ void CellRunner::forward(const CellText& text, Cell cell, CellSaved& saved, Cons
     memory_.after_layer(c);
   }
 
-  if (!has_head(cell)) return;
+  if (!sizes_.has_head(cell)) return;
   note(layers);
   RmsNorm::forward(queue_, saved.normed.rows(0, top), saved.inv_rms.rows(0, top), saved.top.rows(0, top),
                    params_.weight(llama_.final_norm()), llama_.shape().norm_eps);
@@ -246,9 +168,9 @@ LayerSaved CellRunner::layer_saved(const CellSaved& saved, int64_t layer) const 
 }
 
 HeadRows CellRunner::head_rows(const CellText& text, const CellSaved& saved) {
-  const Layout rows = layout(text.text);
+  const Layout rows = sizes_.layout(text.text);
   if (saved.wanted.empty())
-    return {extent(1, text.text).rows, axis_.first_text(), text.own, text.targets, std::nullopt};
+    return {sizes_.extent(1, text.text).rows, axis_.first_text(), text.own, text.targets, std::nullopt};
   HeadRows head{std::ssize(saved.wanted), 0, 0, {}, std::vector<int32_t>()};
   for (const int32_t row : saved.wanted) {
     if (row < rows.text_rows().begin) ++head.first;
@@ -338,22 +260,22 @@ void CellRunner::head_backward(const CellText& text, const CellSaved& saved, Cel
 
 void CellRunner::backward(const CellText& text, Cell cell, Cell whole, const CellSaved& saved, View<> d_hidden,
                           bool initial, ConstView<> d_state_out, View<> d_state_in, View<> nll, Arena& scratch) {
-  const CellExtent e = extent(text.batch, text.text);
+  const CellExtent e = sizes_.extent(text.batch, text.text);
   const int64_t dim = llama_.shape().dim, layers = llama_.shape().layers;
   CellContext c = enter(text, cell, scratch);
   const std::span<const int32_t> numbers = c.rows;
   const LayerRows all = layer_rows(saved.top.dtype()), last = last_layer_rows(saved, all, scratch);
   // Fewer rows behind the last layer leave the other half of `top` free for their gradient.
-  const int64_t fewer = has_head(cell) ? e.batch * std::ssize(saved.wanted) : 0;
+  const int64_t fewer = sizes_.has_head(cell) ? e.batch * std::ssize(saved.wanted) : 0;
   const View<> d_top = fewer > 0 ? saved.top.rows(fewer, fewer) : d_hidden;
   if (fewer > 0) c.rows = saved.wanted;
   c.initial = initial;
-  c.state_layer = decoder_layers(whole).begin;
+  c.state_layer = sizes_.decoder_layers(whole).begin;
   c.d_state_out = d_state_out;
   c.d_state_in = d_state_in;
-  if (has_head(cell)) head_backward(text, saved, c, d_top, nll, scratch);
+  if (sizes_.has_head(cell)) head_backward(text, saved, c, d_top, nll, scratch);
 
-  const auto [begin, end] = decoder_layers(cell);
+  const auto [begin, end] = sizes_.decoder_layers(cell);
   for (int64_t l = end - 1; l >= begin; --l) {
     const bool is_last = l + 1 == layers;
     const View<> d_output = is_last ? d_top : d_hidden;
@@ -370,7 +292,7 @@ void CellRunner::backward(const CellText& text, Cell cell, Cell whole, const Cel
     memory_.before_layer_backward(c);
   }
 
-  if (!embeds(cell)) return;
+  if (!CellSizes::embeds(cell)) return;
   note(-1);
   c.cell.layer = -1;
   memory_.compose_backward(c);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/arena.h"
+#include "engine/cell_sizes.h"
 #include "engine/token_axis.h"
 #include "memory/memory.h"
 #include "model/llama.h"
@@ -32,34 +33,14 @@ struct HeadRows {
 
 class CellRunner {
  public:
-  CellRunner(Queue&, const Params&, const Llama&, Memory&, TokenAxis&);
-
-  // `text`: text rows of a segment, wherever they are.
+  CellRunner(Queue&, const Params&, const Llama&, Memory&, TokenAxis&, const CellSizes&);
 
   /// Where to note the layer that is worked on.
   void note_in(Progress& progress) { progress_ = &progress; }
+  /// The memory's, of all cells since they were cleared.
+  Diagnostics& diagnostics() { return diagnostics_; }
 
-  /// The rows on this rank.
-  CellExtent extent(int64_t batch, int64_t text) const;
-  /// Which text of the segment is on this rank: two ascending ranges of [0, text), either may be empty.
-  std::array<Range, 2> own_text(int64_t text) const;
-  int64_t own_text_rows(int64_t text) const;
-  static bool embeds(const Cell& cell) { return cell.layer == -1; }
-  bool has_head(const Cell& cell) const { return cell.layer + cell.layers == llama_.shape().layers + 1; }
-
-  /// Hidden rows [batch * rows, dim] between two cells of a segment, or their gradient.
-  View<> carve_hidden(Arena&, DType, int64_t batch, int64_t text) const;
-  /// Rows of a segment that its forward keeps for its backward.
-  CellSaved carve_saved(Arena&, DType, int64_t batch, int64_t text) const;
-  /// The few that a cell's forward needs otherwise; `hidden` goes through them.
-  CellSaved carve_passing(Arena&, DType, int64_t batch, int64_t text, View<> hidden) const;
-  int64_t scratch_bytes(DType, int64_t batch, int64_t text, bool backward) const;
-  int64_t ring_bytes(DType, int64_t batch, int64_t text, bool backward) const;  ///< message buffers of a token axis
-  int64_t angle_bytes(DType, int64_t text) const;                               ///< tables of rotary angles
   void allocate_angles(int64_t bytes) { angles_ = Arena(bytes); }
-  int64_t state_numbers() const;             ///< of one sequence at a boundary, all layers
-  int64_t state_numbers(const Cell&) const;  ///< of the cell's layers
-  int64_t numbers_below(const Cell&) const;  ///< of the layers below it
 
   /// state_in [batch, state_numbers(cell)] is empty for the initial state, state_out where nobody reads it. Decides
   /// which rows the last layer computes (CellSaved::wanted).
@@ -78,10 +59,6 @@ class CellRunner {
                 ConstView<> d_state_out, View<> d_state_in, View<> nll, Arena& scratch);
 
  private:
-  /// Of any segment with so much text: what its sizes follow from.
-  Layout layout(int64_t text) const { return memory_.layout(Pass::Decode, 0, text); }
-  Range decoder_layers(const Cell&) const;
-  int64_t numbers_of(Range layers) const;
   /// The rows of which the last layer's output is wanted: those that the memory reads behind it, and those whose
   /// target counts in a sequence of the batch. Empty: all, as where these are more than half of them.
   std::vector<int32_t> wanted_rows(const CellText&, const Layout&) const;
@@ -109,7 +86,9 @@ class CellRunner {
   const Llama& llama_;
   Memory& memory_;
   TokenAxis& axis_;
+  const CellSizes& sizes_;
   Progress* progress_ = nullptr;
+  Diagnostics diagnostics_;
   std::vector<Row> angle_rows_, queries_;
   std::vector<int32_t> targets_;  ///< of the head's rows, where these are not all
   Arena angles_;

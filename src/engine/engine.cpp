@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/engine.h"
 
+#include <algorithm>
+#include <vector>
+
 #include "base/parallel.h"
 #include "base/surroundings.h"
 #include "kernels/exact_sum/exact_sum.h"
@@ -33,6 +36,33 @@ Params::Gradients gradients_of(const Config& config, const Workload& workload) {
   return !workload.backward ? Params::Gradients::None
          : strict(config)   ? Params::Gradients::Exact
                             : Params::Gradients::Plain;
+}
+
+/// What a rank of the world has left, at the least, and the first rank that has no more.
+struct Least {
+  int64_t bytes;
+  int rank;
+};
+Least least_of(Communicator& world, int64_t left) {
+  std::vector<int64_t> all(static_cast<size_t>(world.size()));
+  world.all_gather(View<int64_t>(all.data(), {world.size(), 1}), ConstView<int64_t>(&left, {1}));
+  const auto least = std::min_element(all.begin(), all.end());
+  return {*least, static_cast<int>(least - all.begin())};
+}
+
+/// `plan`: of the rank that takes most; `others`: what is taken besides it.
+[[noreturn]] void refuse(const ExecutionPlan& plan, const Workload& workload, RecomputeWhen recompute, int64_t others,
+                         const MemoryLimit& limit) {
+  const auto mib = [](int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); };
+  throw Error(
+      ExitCode::Usage,
+      fmt::format(
+          "this run needs {:.1f} MiB on a rank, and {} allows {:.1f} MiB: parameters and optimizer {:.1f}, {} MiB",
+          mib(plan.memory.total() + others), limit.name, mib(limit.available), mib(others), plan.memory.text()),
+      workload.micro_batch > 1 ? "Lower data.micro_batch, or set it to 0 (automatic)."
+      : recompute == RecomputeWhen::Never
+          ? "Set tbptt.recompute = auto."
+          : "Use a shorter segment.length, tbptt.boundaries, tbptt.mode = window, a smaller model, or more memory.");
 }
 
 }  // namespace
@@ -116,28 +146,42 @@ Engine::Engine(const Config& config, Mesh& mesh, const NodeShare& node, const Wo
       workload_(workload),
       gradients_(gradients_of(config, workload)),
       llama_(model_shape(config.model), params_),
-      memory_(make_memory(memory_settings(config), llama_.shape(), params_)),
-      executor_(std::make_unique<Executor>(queue_, params_, llama_, *memory_, mesh, numerics_.dtype, workload,
-                                           tbptt_of(config))) {
+      memory_(make_memory(memory_settings(config), llama_.shape(), params_)) {
   start_threads(queue_.threads());
-  if (node.progress) {
-    executor_->note_in(*node.progress);
-    queue_.count_work_in(node.progress->work);
-  }
+  if (node.progress) queue_.count_work_in(node.progress->work);
   Arena measure;
   params_.allocate(measure, numerics_.dtype, gradients_);
   const int64_t own = measure.peak(), others = fixed_bytes(params_.layout(), numerics_.dtype);
   limit_ = limit ? *limit : memory_limit(config.device, node);
-  executor_->fit({config.tbptt.recompute, static_cast<int32_t>(config.tbptt.boundaries)}, limit_, own + others);
+  const Least left = least_of(mesh.world(), limit_.available - own - others);
+  const Tbptt tbptt = tbptt_of(config);
+  const PlanInputs inputs{.model = llama_.shape(),
+                          .memory = *memory_,
+                          .dtype = numerics_.dtype,
+                          .block = queue_.block(),
+                          .workload = workload_,
+                          .tbptt = tbptt,
+                          .recompute = {config.tbptt.recompute, static_cast<int32_t>(config.tbptt.boundaries)},
+                          .mesh = mesh.shape()};
+  ExecutionPlan plan = plan_execution(inputs, mesh.coord(), left.bytes);
   queue_.poll();  // schedules were tried
-  plan_ = executor_->plan();
-  plan_.parts.insert(plan_.parts.begin(),
-                     {{"parameters and gradients", own}, {"optimizer and checkpoint buffer", others}});
+  if (plan.most_bytes > left.bytes) {
+    if (mesh.world().rank() != left.rank) mesh.world().barrier();  // until the message has ended the job
+    refuse(plan_execution(inputs, coord_of(mesh.shape(), plan.most_rank), left.bytes), workload_,
+           config.tbptt.recompute, own + others, limit_);
+  }
+  plan_ = plan.memory;
+  plan_.parts.insert(plan_.parts.begin(), {{.purpose = MemoryPurpose::Parameters, .host = own},
+                                           {.purpose = MemoryPurpose::Optimizer, .host = others}});
+  executor_ = std::make_unique<Executor>(queue_, params_, llama_, *memory_, mesh, numerics_.dtype, workload_, tbptt,
+                                         std::move(plan));
+  if (node.progress) executor_->note_in(*node.progress);
 }
 
 void Engine::allocate(Arena weights) {
-  weights_ = weights.measuring() ? Arena(plan_.parts.front().second, queue_.threads(), [this] { queue_.poll(); })
-                                 : std::move(weights);
+  weights_ = weights.measuring()
+                 ? Arena(plan_.bytes_of(MemoryPurpose::Parameters), queue_.threads(), [this] { queue_.poll(); })
+                 : std::move(weights);
   weights_.rewind(0);
   params_.allocate(weights_, numerics_.dtype, gradients_);
   executor_->allocate();

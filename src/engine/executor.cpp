@@ -21,7 +21,7 @@ double loss_term(double nll, bool strict) {
 }  // namespace
 
 Executor::Executor(Queue& queue, const Params& params, const Llama& llama, Memory& memory, Mesh& mesh, DType dtype,
-                   Workload workload, Tbptt tbptt)
+                   Workload workload, Tbptt tbptt, ExecutionPlan plan)
     : queue_(queue),
       params_(params),
       llama_(llama),
@@ -30,59 +30,21 @@ Executor::Executor(Queue& queue, const Params& params, const Llama& llama, Memor
       dtype_(dtype),
       workload_(std::move(workload)),
       tbptt_(tbptt),
+      plan_(std::move(plan)),
       axis_(mesh.token_transport(), queue.block()),
-      runner_(queue, params, llama, memory, axis_) {
-  policy_.backward = workload_.backward;
-  policy_.final_state = workload_.final_state;
-  policy_.recompute = true;
-  // A chain of segments leaves a rank idle while others hold its stream's state: two streams a rank fill the gaps. In a
-  // wavefront all ranks work on one stream, and a second hides how it begins and ends.
-  const int ranks = mesh_.shape().segment;
-  const bool chain = memory_.dependency() == Dependency::TopToInput && ranks > 1;
-  const int32_t most_cells = Schedule::most_cells_under_way();
-  policy_.in_flight = chain ? std::min(2 * ranks, most_cells) : wavefront() ? 2 : 1;
-  // A cell a layer, or a few where there are thousands of them. There are two windows or one.
-  depth_ = wavefront()
-               ? static_cast<int32_t>(std::min<int64_t>(llama_.shape().layers, most_cells / (2 * policy_.in_flight)))
-               : 1;
-  // Where a cell is the whole depth, the last backward goes layer by layer: gradients travel while it does.
-  if (depth_ == 1 && mesh_.world().size() > 1) policy_.parts = static_cast<int32_t>(llama_.shape().layers);
-  const int64_t most = part_of(workload_.batch, mesh_.shape().data, 0).size();
-  const int64_t streams = std::max<int64_t>(1, std::min<int64_t>(most, policy_.in_flight));
-  split(workload_.micro_batch > 0 ? workload_.micro_batch : (most + streams - 1) / streams);
-}
-
-bool Executor::wavefront() const { return memory_.dependency() == Dependency::LayerLocal && mesh_.shape().segment > 1; }
-
-Range Executor::own_sequences() const { return part_of(workload_.batch, mesh_.shape().data, mesh_.coord().data); }
-
-void Executor::split(int64_t micro_batch) {
-  micro_batch_ = std::max<int64_t>(micro_batch, 1);
-  streams_ = (own_sequences().size() + micro_batch_ - 1) / micro_batch_;
-  // With one stream its next window takes the place of the second.
-  policy_.windows = wavefront() && streams_ == 1 ? 2 : 1;
-  schedules_.clear();
-}
-
-Extent Executor::extent(int32_t segments) const {
-  return {static_cast<int32_t>(streams_), segments, static_cast<int32_t>(llama_.shape().layers), depth_};
-}
+      sizes_(llama.shape(), memory, dtype, axis_.split()),
+      runner_(queue, params, llama, memory, axis_, sizes_) {}
 
 Executor::Stream Executor::stream(int32_t index) const {
-  const Range own = own_sequences();
-  const int64_t first = own.begin + index * micro_batch_;
-  return {first, std::min(micro_batch_, own.end - first)};
-}
-
-Schedule Executor::derive(std::vector<bool> closed) const {
-  const Extent all = extent(static_cast<int32_t>(closed.size()));
-  return Schedule::derive(memory_.dependency(), all, std::move(closed), mesh_.shape(), mesh_.coord(), policy_);
+  const Range own = plan_.sequences;
+  const int64_t first = own.begin + index * plan_.micro_batch;
+  return {first, std::min(plan_.micro_batch, own.end - first)};
 }
 
 Schedule& Executor::schedule(int64_t segments) {
   const auto found = schedules_.find(segments);
   if (found != schedules_.end()) return found->second;
-  return schedules_.emplace(segments, derive(tbptt_.always_closed(segments))).first->second;
+  return schedules_.emplace(segments, plan_.schedule(tbptt_.always_closed(segments))).first->second;
 }
 
 // Where the weight is 0 the adjoint becomes zero and is not multiplied, so that an infinity cannot leak through.
@@ -98,13 +60,18 @@ void Executor::weigh(View<> adjoints, const Stream& stream, int32_t segment, con
 
 void Executor::allocate() {
   const auto touched = [this] { queue_.poll(); };
-  scratch_ = Arena(scratch_bytes(), queue_.threads(), touched);
-  runner_.allocate_angles(angle_bytes());
-  axis_.allocate(ring_bytes());
-  arena_ = Arena(plan().total() - scratch_bytes() - angle_bytes() - ring_bytes(), queue_.threads(), touched);
+  const MemoryPlan& memory = plan_.memory;
+  scratch_ = Arena(memory.bytes_of(MemoryPurpose::Scratch), queue_.threads(), touched);
+  runner_.allocate_angles(memory.bytes_of(MemoryPurpose::Angles));
+  axis_.allocate(memory.bytes_of(MemoryPurpose::Ring));
+  int64_t slots = 0;
+  for (const MemoryPurpose purpose :
+       {MemoryPurpose::States, MemoryPurpose::Adjoints, MemoryPurpose::Saved, MemoryPurpose::Hidden})
+    slots += memory.bytes_of(purpose);
+  arena_ = Arena(slots, queue_.threads(), touched);
   int64_t text = 0;
   for (const SequenceShape& shape : workload_.shapes) text = std::max(text, shape.text_of(0));
-  tokens_.resize(static_cast<size_t>(micro_batch_ * text));
+  tokens_.resize(static_cast<size_t>(plan_.micro_batch * text));
   targets_.resize(tokens_.size());
   if (mesh_.shape().segment * mesh_.shape().token > 1)
     queue_.add_poll([this] {
@@ -118,7 +85,7 @@ void Executor::lay_out(const Schedule& schedule, int64_t text) {
   for (const SlotKind kind : {SlotKind::State, SlotKind::Adjoint, SlotKind::Saved, SlotKind::Hidden}) {
     auto& slots = slots_[static_cast<size_t>(kind)];
     slots = std::vector<Slot>(static_cast<size_t>(schedule.slots(kind)));
-    const int64_t bytes = slot_bytes(kind, text);
+    const int64_t bytes = sizes_.slot(kind, plan_.extent(1), plan_.micro_batch, text);
     for (Slot& slot : slots) slot.memory = arena_.take<uint8_t>({bytes});
   }
 }
@@ -126,20 +93,20 @@ void Executor::lay_out(const Schedule& schedule, int64_t text) {
 View<> Executor::state_view(SlotKind kind, int32_t index, const Stream& stream, const Cell& cell) {
   if (index == kNoSlot) return {};
   const View<uint8_t> memory = slot(kind, index).memory;
-  return View<>(memory.data(), dtype_, {stream.count, runner_.state_numbers(cell)});
+  return View<>(memory.data(), dtype_, {stream.count, sizes_.state_numbers(cell)});
 }
 
 View<> Executor::hidden_view(int32_t index, const Stream& stream, int64_t text) {
   Arena block(slot(SlotKind::Hidden, index).memory);
-  return runner_.carve_hidden(block, dtype_, stream.count, text);
+  return sizes_.carve_hidden(block, stream.count, text);
 }
 
 CellText Executor::read_text(const Stream& stream, const TokenSource& batch, const Cell& cell) {
   const int32_t segment = cell.segment;
   const int64_t text = shape_.text_of(segment);
-  if (!CellRunner::embeds(cell) && !runner_.has_head(cell))
-    return {.batch = stream.count, .text = text, .own = runner_.own_text_rows(text), .tokens = {}, .targets = {}};
-  const std::array<Range, 2> own = runner_.own_text(text);
+  if (!CellSizes::embeds(cell) && !sizes_.has_head(cell))
+    return {.batch = stream.count, .text = text, .own = sizes_.own_text_rows(text), .tokens = {}, .targets = {}};
+  const std::array<Range, 2> own = sizes_.own_text(text);
   size_t count = 0;
   for (int64_t b = 0; b < stream.count; ++b)
     for (const Range& range : own) {
@@ -152,7 +119,7 @@ CellText Executor::read_text(const Stream& stream, const TokenSource& batch, con
     }
   return {.batch = stream.count,
           .text = text,
-          .own = runner_.own_text_rows(text),
+          .own = sizes_.own_text_rows(text),
           .tokens = std::span(tokens_).first(count),
           .targets = std::span(targets_).first(count),
           .every_row = workload_.logits == Workload::Logits::All};
@@ -162,7 +129,7 @@ CellText Executor::read_text(const Stream& stream, const TokenSource& batch, con
 /// text that is here.
 template <class F>
 void Executor::for_pieces(const CellText& text, const F& f) const {
-  const std::array<Range, 2> own = runner_.own_text(text.text);
+  const std::array<Range, 2> own = sizes_.own_text(text.text);
   int64_t first = 0;
   for (int64_t b = 0; b < text.batch; ++b)
     for (const Range& range : own) {
@@ -198,7 +165,7 @@ void Executor::compute(const Action& a, const TokenSource& batch, const Boundary
   const bool counted =
       std::any_of(text.targets.begin(), text.targets.end(), [](int32_t target) { return target != kIgnoredTarget; });
   // Nobody reads what an evaluation computes here: no target counts, and nothing crosses to the next segment.
-  if (!policy_.backward && !counted && memory_.dependency() == Dependency::None && mesh_.shape().token == 1 &&
+  if (!plan_.policy.backward && !counted && memory_.dependency() == Dependency::None && mesh_.shape().token == 1 &&
       workload_.logits != Workload::Logits::All) {
     const View<> nll = scratch_.take(dtype_, {own.count * text.own});
     Elementwise::fill(queue_, nll, 0);
@@ -208,41 +175,41 @@ void Executor::compute(const Action& a, const TokenSource& batch, const Boundary
   CellSaved passing;
   CellSaved* saved = &passing;
   if (a.saved == kNoSlot) {
-    passing = runner_.carve_passing(scratch_, dtype_, own.count, text.text, hidden_view(a.hidden, own, text.text));
+    passing = sizes_.carve_passing(scratch_, own.count, text.text, hidden_view(a.hidden, own, text.text));
   } else {
     Slot& rows = slot(SlotKind::Saved, a.saved);
     Arena block(rows.memory);
-    if (!rows.saved) rows.saved = runner_.carve_saved(block, dtype_, own.count, text.text);
+    if (!rows.saved) rows.saved = sizes_.carve_saved(block, own.count, text.text);
     saved = &*rows.saved;
   }
   const View<> state_out = state_view(SlotKind::State, a.out, own, a.cell);
   runner_.forward(text, a.cell, *saved, state_view(SlotKind::State, a.in, own, a.cell), state_out, scratch_);
   if (a.verb != Verb::Forward) return;
 
-  if (runner_.has_head(a.cell)) deliver_head(a.cell, own, text, *saved, counted, sink, sums);
+  if (sizes_.has_head(a.cell)) deliver_head(a.cell, own, text, *saved, counted, sink, sums);
   // All ranks of a token axis hold the state.
   if (sink && state_out && a.cell.segment + 1 == shape_.segments() && mesh_.coord().token == 0)
     for (int64_t b = 0; b < own.count; ++b)
-      sink->final_state(own.first + b, runner_.numbers_below(a.cell), state_out.at(b));
+      sink->final_state(own.first + b, sizes_.numbers_below(a.cell), state_out.at(b));
 }
 
 void Executor::backward(const Action& a, const Stream& own, const CellText& text, const BoundaryWeights& weights,
                         ResultSink* sink, StepSums& sums) {
   const bool initial = a.cell.segment == 0 || memory_.dependency() == Dependency::None;
-  const Cell whole = extent(static_cast<int32_t>(shape_.segments())).whole(a.cell);
+  const Cell whole = plan_.extent(shape_.segments()).whole(a.cell);
   const View<> nll = scratch_.take(dtype_, {own.count * text.own});
   const View<> d_state_in = state_view(SlotKind::Adjoint, a.out, own, whole);
   runner_.backward(text, a.cell, whole, *slot(SlotKind::Saved, a.saved).saved, hidden_view(a.hidden, own, text.text),
                    initial, state_view(SlotKind::Adjoint, a.in, own, whole), d_state_in, nll, scratch_);
   // Behind the lowest part: only then is all of it there.
   if (d_state_in && a.cell.layer == whole.layer) weigh(d_state_in, own, a.cell.segment, weights);
-  if (runner_.has_head(a.cell)) deliver(own, a.cell.segment, text, nll, sink, sums);
+  if (sizes_.has_head(a.cell)) deliver(own, a.cell.segment, text, nll, sink, sums);
 }
 
 // The head runs once per segment: in Backward where there is one, with its gradient; here where there is none.
 void Executor::deliver_head(const Cell& cell, const Stream& own, const CellText& text, const CellSaved& saved,
                             bool counted, ResultSink* sink, StepSums& sums) {
-  if (!policy_.backward) {
+  if (!plan_.policy.backward) {
     const View<> nll = scratch_.take(dtype_, {own.count * text.own});
     runner_.loss(text, saved, nll, scratch_);
     deliver(own, cell.segment, text, nll, sink, sums);
@@ -276,25 +243,26 @@ StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights,
                     shape_.text_of(0), weights.segments));
   // With cuts that change from step to step a rank of a segment axis, or one that keeps few states, may need more slots
   // than planned: boundaries stay open, and where they are cut zeros go back.
-  const bool cuts = mesh_.shape().segment == 1 && policy_.boundaries == 0;
+  const bool cuts = mesh_.shape().segment == 1 && plan_.policy.boundaries == 0;
   Schedule& usual = schedule(shape_.segments());
   // Cuts need no more slots on one rank: those that were planned serve every pattern of them.
   lay_out(usual, shape_.text_of(0));
   std::optional<Schedule> cut;
-  if (std::vector<bool> closed = weights.closed(own_sequences()); cuts && closed != usual.closed())
-    cut = derive(std::move(closed));
-  Schedule& plan = cut ? *cut : usual;
-  plan.restart();
+  if (std::vector<bool> closed = weights.closed(plan_.sequences); cuts && closed != usual.closed())
+    cut = plan_.schedule(std::move(closed));
+  Schedule& actions = cut ? *cut : usual;
+  actions.restart();
+  runner_.diagnostics().clear();
   progress_->enter(Phase::Schedule);
 
   const int64_t segments = shape_.segments(), ranks = mesh_.shape().segment;
   const int64_t own_segments = segments / ranks + (mesh_.coord().segment < segments % ranks);
-  const int64_t cells = streams_ * own_segments * depth_;
+  const int64_t cells = plan_.streams * own_segments * plan_.depth;
   int64_t cells_done = 0;
 
-  std::vector<Action> actions;
-  while (plan.next_actions(actions)) {
-    for (const Action& a : actions) {
+  std::vector<Action> some;
+  while (actions.next_actions(some)) {
+    for (const Action& a : some) {
       progress_->verb = a.verb;
       progress_->peer = a.peer;
       progress_->segment = a.cell.segment;
@@ -318,17 +286,14 @@ StepSums Executor::run(const TokenSource& batch, const BoundaryWeights& weights,
       }
     }
   }
-  const Associative::Smallest smallest = memory_.take_smallest();
-  sums.smallest_key = smallest.key;
-  sums.smallest_denominator = smallest.denominator;
+  sums.diagnostics = runner_.diagnostics();
   return sums;
 }
 
 /// Of what this rank has to do with a cell of a sequence in a step.
 bool Executor::finishes_cell(const Action& a) const {
-  if (!policy_.backward) return a.verb == Verb::Forward;
-  return a.verb == Verb::Backward &&
-         a.cell.layer == extent(static_cast<int32_t>(shape_.segments())).whole(a.cell).layer;
+  if (!plan_.policy.backward) return a.verb == Verb::Forward;
+  return a.verb == Verb::Backward && a.cell.layer == plan_.extent(shape_.segments()).whole(a.cell).layer;
 }
 
 // What all layers share (embedding, head, final norm, a memory's) is complete at the end of the step.

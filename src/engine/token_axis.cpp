@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/token_axis.h"
 
+#include <algorithm>
+
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/rows/rows.h"
 
 namespace memring {
 
-int64_t TokenAxis::buffer_bytes(const ModelShape& m, DType dtype, int64_t batch, int64_t rows, bool backward) const {
-  return attention_->buffer_bytes(dtype, {batch, m.heads, m.kv_heads, m.head_dim}, plan(rows), backward);
-}
-
 void TokenAxis::enter(const Layout& layout) {
   if (layout == layout_) return;
   layout_ = layout;
-  const RingPlan split = plan(layout.rows());
+  const RingPlan split = split_.plan(layout.rows());
   const std::vector<Row> all = layout.table();
   numbers_ = split.rows_of(token_.rank());
   rows_ = rows_at(all, numbers_);

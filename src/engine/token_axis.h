@@ -3,17 +3,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
-#include <array>
 #include <memory>
 #include <span>
 #include <vector>
 
 #include "dist/mesh_arithmetic.h"
 #include "dist/token_attention.h"
+#include "engine/token_split.h"
 #include "memory/layout.h"
 #include "memory/row_axis.h"
-#include "model/shape.h"
 
 namespace memring {
 
@@ -21,17 +19,10 @@ class TokenAxis final : public RowAxis {
  public:
   /// `block`: rows of a canonical block (Queue::Options::block), or 0.
   TokenAxis(Transport& token, int64_t block)
-      : token_(token), block_(block), attention_(make_token_attention(token, block > 0)) {}
+      : token_(token), split_{token.size(), token.rank(), block}, attention_(make_token_attention(token, block > 0)) {}
 
-  RingPlan plan(int64_t rows) const { return RingPlan(rows, token_.size(), std::max<int64_t>(block_, 1)); }
+  const TokenSplit& split() const { return split_; }
   bool shared() const { return token_.size() > 1; }
-  /// How many rows of a layout of `rows` are here, and which rows of [begin, end) of it: two ranges, either may be
-  /// empty.
-  int64_t count(int64_t rows) const { return plan(rows).count(token_.rank()); }
-  std::array<Range, 2> within(int64_t rows, Range wanted) const { return plan(rows).within(token_.rank(), wanted); }
-
-  /// Message buffers for cells of `batch` sequences and layouts of up to `rows` rows.
-  int64_t buffer_bytes(const ModelShape&, DType, int64_t batch, int64_t rows, bool backward) const;
   void allocate(int64_t bytes) { attention_->allocate(bytes); }
 
   void note_in(Progress& progress) { attention_->note_in(progress); }
@@ -52,7 +43,7 @@ class TokenAxis final : public RowAxis {
 
  private:
   Transport& token_;
-  int64_t block_;
+  TokenSplit split_;
   std::unique_ptr<TokenAttention> attention_;
   Layout layout_;
   std::vector<Row> rows_;

@@ -219,7 +219,7 @@ Verification verify_fixture(const Fixture& fixture, const Config& config, Tolera
   }
   compare("gradients", gradients, expected, limit.gradients);
   result.setting = fmt::format("{}, mesh {}, {}", word_of(engine.numerics().precision), describe(mesh.shape()),
-                               executor.recomputes() ? "recompute" : "activations kept");
+                               executor.plan().policy.recompute ? "recompute" : "activations kept");
   return result;
 }
 

@@ -4,7 +4,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cmath>
-#include <utility>
 
 #include "kernels/associative/associative.h"
 #include "kernels/dpfp/dpfp.h"
@@ -15,6 +14,10 @@
 
 namespace memring {
 namespace {
+
+/// How alive the memory is, as Associative notes it.
+constexpr Diagnostic kSmallest[] = {{"smallest_key", "key {:.1g}", Reduce::Min},
+                                    {"smallest_denominator", "den {:.1g}", Reduce::Min}};
 
 /// Rows that read at a time: what their features take does not grow with the segment.
 constexpr int64_t kReadRows = 2048;
@@ -135,6 +138,8 @@ class Armt final : public Memory {
                                  : Associative::write_scratch_bytes(dtype, m, shape_.dim)));
   }
 
+  std::span<const Diagnostic> diagnostics() const override { return kSmallest; }
+
   void compose(CellContext& c) override {
     const PartRows tokens = memory_rows(c);
     MoveRows::run(c.queue, c.hidden, tokens.here, Write::Overwrite, c.params.weight(tokens_), tokens.number);
@@ -161,7 +166,7 @@ class Armt final : public Memory {
       const auto state = layer_state(c, c.state_in, b);
       const View<> hidden = c.hidden.at(b).rows(begin, count), phi = s.phi.rows(0, count);
       query_features(c, phi, s.query.rows(0, count), hidden);
-      Associative::read(c.queue, hidden, phi, state.A, state.z, smallest_);
+      Associative::read(c.queue, hidden, phi, state.A, state.z, c.diagnostics);
     });
   }
   // The rows of a segment may be on several ranks, each of which has the whole state: what they send to it is summed.
@@ -208,7 +213,7 @@ class Armt final : public Memory {
     for (int64_t b = 0; b < c.batch; ++b) {
       const auto before = layer_state(c, c.state_in, b);
       const auto after = layer_state(c, c.state_out, b);
-      Associative::write(c.queue, after.A, after.z, written(s, b), before.A, before.z, smallest_, c.scratch);
+      Associative::write(c.queue, after.A, after.z, written(s, b), before.A, before.z, c.diagnostics, c.scratch);
     }
   }
   // The part of d_state_in that comes from the write is the same on every rank. Parameters and memory rows take theirs
@@ -249,8 +254,6 @@ class Armt final : public Memory {
     Linear::weight_gradient(c.queue, c.params.grad(t.value), s.d_value, vectors);
     Linear::weight_gradient(c.queue, c.params.grad(t.beta), s.d_gate, vectors);
   }
-
-  Associative::Smallest take_smallest() override { return std::exchange(smallest_, {}); }
 
   void after_norm_backward(CellContext& c) override { clear_rows(c, c.layout.back_rows()); }
 
@@ -322,7 +325,6 @@ class Armt final : public Memory {
   }
 
   bool reset_;
-  Associative::Smallest smallest_;
   ArmtShape shape_;
   int tokens_ = 0;
   std::vector<Tensors> layers_;

@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "base/arena.h"
+#include "base/diagnostics.h"
 #include "base/ids.h"
 #include "base/queue.h"
-#include "kernels/associative/associative.h"
 #include "kernels/attention/attention.h"
 #include "memory/layout.h"
 #include "memory/row_axis.h"
@@ -26,20 +26,22 @@ struct PartRows {
   std::vector<int32_t> here, number;
 };
 
+// clang-format off
 /// What a hook sees of its cell. n: the rows of the layout that are on this rank (behind the last layer: those of them
-/// that are wanted, among which are all of the back); numbers: those of a sequence's state
-/// in the cell's layers. What a hook finds set, and what it may find empty because it is not there or not wanted:
+/// that are wanted, among which are all of the back); numbers: those of a sequence's state in the cell's layers. What a
+/// hook finds set, and what it may find empty because it is not there or not wanted:
 ///
-/// | hook                  | hidden [batch, n, dim]    | d_hidden, same shape | states [batch, numbers] |
+/// | hook                  | hidden [batch, n, dim]    | d_hidden, same shape | states [batch, numbers]                |
 /// |-----------------------|---------------------------|----------------------|----------------------------------------|
-/// | compose               | embeddings: writes memory | -                    | state_in: read | | before_layer | the
-/// layer's input         | -                    | state_in: read                         | | after_layer           |
-/// the layer's output        | -                    | state_in: read, state_out: written     | | after_norm | output of
-/// the final norm  | -                    | state_out: written                     | | after_norm_backward   | as there
-/// | writes memory rows   | d_state_out: read                      | | after_layer_backward  | the layer's output | of
-/// it                | d_state_out: read, d_state_in: written | | before_layer_backward | the layer's input         |
-/// of it: accumulated   | d_state_in: accumulated                | | compose_backward      | - | of the embeddings    |
-/// d_state_in: written                    |
+/// | compose               | embeddings: writes memory | -                    | state_in: read                         |
+/// | before_layer          | the layer's input         | -                    | state_in: read                         |
+/// | after_layer           | the layer's output        | -                    | state_in: read, state_out: written     |
+/// | after_norm            | output of the final norm  | -                    | state_out: written                     |
+/// | after_norm_backward   | as there                  | writes memory rows   | d_state_out: read                      |
+/// | after_layer_backward  | the layer's output        | of it                | d_state_out: read, d_state_in: written |
+/// | before_layer_backward | the layer's input         | of it: accumulated   | d_state_in: accumulated                |
+/// | compose_backward      | -                         | of the embeddings    | d_state_in: written                    |
+// clang-format on
 struct CellContext {
   Queue& queue;
   RowAxis& axis;
@@ -50,13 +52,14 @@ struct CellContext {
   Layout layout;                  ///< of the segment, on all ranks
   std::span<const int32_t> rows;  ///< which of its rows are on this rank, ascending
   View<> hidden, d_hidden;
-  bool initial = false;     ///< the state that enters is the mechanism's initial one
-  int64_t state_layer = 0;  ///< the first layer of those whose states the views below hold
-  ConstView<> state_in;     ///< empty: initial
-  View<> state_out;         ///< empty: nobody reads it
-  ConstView<> d_state_out;  ///< empty: zero
-  View<> d_state_in;        ///< empty: not wanted (first segment, or the boundary is closed to gradients)
-  View<uint8_t> saved;      ///< of the layer's hooks: what they keep for their backward; empty: nothing is kept
+  bool initial = false;      ///< the state that enters is the mechanism's initial one
+  int64_t state_layer = 0;   ///< the first layer of those whose states the views below hold
+  ConstView<> state_in;      ///< empty: initial
+  View<> state_out;          ///< empty: nobody reads it
+  ConstView<> d_state_out;   ///< empty: zero
+  View<> d_state_in;         ///< empty: not wanted (first segment, or the boundary is closed to gradients)
+  View<uint8_t> saved;       ///< of the layer's hooks: what they keep for their backward; empty: nothing is kept
+  View<double> diagnostics;  ///< one number for each of the memory's: forward hooks reduce theirs into it
 
   PartRows part(Range numbers) const;
 };
@@ -74,6 +77,8 @@ class Memory {
   /// is that of the rows here.
   virtual int64_t saved_bytes(DType, CellExtent) const { return 0; }
   virtual int64_t scratch_bytes(DType, CellExtent, bool /*backward*/) const { return 0; }
+  /// What it tells of a step (CellContext::diagnostics): of static storage.
+  virtual std::span<const Diagnostic> diagnostics() const { return {}; }
 
   /// Fills the memory rows of the input embeddings (text rows are there already).
   virtual void compose(CellContext&) {}
@@ -89,9 +94,6 @@ class Memory {
   virtual void before_layer_backward(CellContext&) {}
   virtual void after_layer(CellContext&) {}  ///< ARMT writes, UIO keeps
   virtual void after_layer_backward(CellContext&) {}
-
-  /// How alive an associative memory is: of the forward hooks since the last call.
-  virtual Associative::Smallest take_smallest() { return {}; }
 
   /// `hidden` is the output of the final norm: writes state_out.
   virtual void after_norm(CellContext&) {}

@@ -51,6 +51,14 @@ std::string done(const StepRecord& r) {
   return (r.steps > 0 ? fmt::format("/{}", r.steps) : "") + (most > 0 ? fmt::format(" {:.1f}%", 100 * most) : "");
 }
 
+/// " | key 0.1 den 0.02"; empty where nothing was measured.
+std::string shown(const Diagnostics& diagnostics) {
+  std::string text;
+  for (size_t i = 0; diagnostics.measured() && i < diagnostics.values.size(); ++i)
+    text += (i == 0 ? " | " : " ") + fmt::format(fmt::runtime(diagnostics.declared[i].shown), diagnostics.values[i]);
+  return text;
+}
+
 /// Whether a person watches. Open MPI gives its ranks a pseudo-terminal whatever its own output is: then its output
 /// counts.
 bool on_terminal() {
@@ -241,20 +249,16 @@ void RunLog::step(const StepRecord& r) {
   json["memory_mib"] = static_cast<double>(r.memory_bytes) / (1 << 20);
   json["segments"] = r.segments;
   json["skipped"] = r.skipped;
-  const bool associative = std::isfinite(r.smallest_key);
-  if (associative) {
-    json["smallest_key"] = r.smallest_key;
-    json["smallest_denominator"] = number(r.smallest_denominator);
-  }
+  for (size_t i = 0; r.diagnostics.measured() && i < r.diagnostics.values.size(); ++i)
+    json[std::string(r.diagnostics.declared[i].name)] = number(r.diagnostics.values[i]);
   write(json.dump());
 
   const bool last = r.step == r.steps || (r.tokens_wanted > 0 && r.tokens >= r.tokens_wanted);
   if (r.step % options_.every != 0 && !last) return;
   const double per_second = window_seconds_ > 0 ? static_cast<double>(window_tokens_) / window_seconds_ : 0;
   print(fmt::format("step {}{} | loss {:.4f} | lr {:.2e} | norm {:.2f}{} | {} tok/s | {:.0f} MiB{}{}", r.step, done(r),
-                    r.loss, r.lr, std::fabs(r.norm),
-                    associative ? fmt::format(" | key {:.1g} den {:.1g}", r.smallest_key, r.smallest_denominator) : "",
-                    rate(per_second), static_cast<double>(r.memory_bytes) / (1 << 20),
+                    r.loss, r.lr, std::fabs(r.norm), shown(r.diagnostics), rate(per_second),
+                    static_cast<double>(r.memory_bytes) / (1 << 20),
                     r.skipped > 0 ? fmt::format(" | skipped {}", r.skipped) : "", left(r)));
   window_seconds_ = 0;
   window_steps_ = 0;

@@ -5,11 +5,11 @@
 
 #include <chrono>
 #include <cstdint>
-#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "base/diagnostics.h"
 #include "base/handle.h"
 #include "base/ids.h"
 #include "runlog/terminal.h"
@@ -20,13 +20,12 @@ struct StepRecord {
   int64_t step = 0, steps = 0;  ///< done, and wanted (0: as many as come)
   int64_t tokens_wanted = 0;
   double loss = 0, lr = 0, norm = 0;
-  int64_t tokens = 0;        ///< trained on so far
-  int64_t step_tokens = 0;   ///< of this step
-  int64_t segments = 1;      ///< of its sequences
-  double step_seconds = 0;   ///< of this step
-  int64_t memory_bytes = 0;  ///< VmHWM of the largest rank
-  /// Of an associative memory: |key|² and denominators of the step, not finite where there were none.
-  double smallest_key = std::numeric_limits<double>::infinity(), smallest_denominator = smallest_key;
+  int64_t tokens = 0;            ///< trained on so far
+  int64_t step_tokens = 0;       ///< of this step
+  int64_t segments = 1;          ///< of its sequences
+  double step_seconds = 0;       ///< of this step
+  int64_t memory_bytes = 0;      ///< VmHWM of the largest rank
+  Diagnostics diagnostics = {};  ///< of the memory
   int64_t skipped = 0;
 };
 

@@ -43,10 +43,7 @@ StartFacts start_facts(const Config& config, Session& session, Mesh& mesh, Engin
                        const Curriculum& curriculum) {
   Executor& executor = engine.executor();
   const SequenceShape& shape = engine.workload().shapes.back();
-  std::string memory;
-  for (const auto& [name, bytes] : engine.plan().parts)
-    if (bytes > 0)
-      memory += fmt::format("{}{} {:.1f}", memory.empty() ? "" : ", ", name, static_cast<double>(bytes) / (1 << 20));
+  const ExecutionPlan& plan = executor.plan();
   auto hosts = session.hosts();
   std::vector<std::pair<std::string, std::string>> lines = {
       {"run", config.run.dir},
@@ -61,11 +58,11 @@ StartFacts start_facts(const Config& config, Session& session, Mesh& mesh, Engin
                    curriculum.stages().size() > 1 ? fmt::format(", in {} stages", curriculum.stages().size()) : "",
                    passes_text(config, dataset))},
       {"schedule", fmt::format("{} streams of {} sequences a rank group, tbptt {}{}, {}, efficiency {:.2f}",
-                               executor.streams(), executor.micro_batch(), word_of(config.tbptt.mode),
+                               plan.streams, plan.micro_batch, word_of(config.tbptt.mode),
                                tbptt_text(config.tbptt, executor.tbptt(), shape.segments()),
-                               executor.recomputes() ? "recompute" : "activations kept", executor.efficiency())},
-      {"memory",
-       fmt::format("{:.1f} MiB planned on a rank: {}", static_cast<double>(engine.plan().total()) / (1 << 20), memory)},
+                               plan.policy.recompute ? "recompute" : "activations kept", plan.efficiency)},
+      {"memory", fmt::format("{:.1f} MiB planned on a rank: {}", static_cast<double>(engine.plan().total()) / (1 << 20),
+                             engine.plan().text())},
       {"limit", fmt::format("{:.1f} MiB a rank on {} ({})", static_cast<double>(engine.limit().available) / (1 << 20),
                             session.host(), engine.limit().name)},
   };
@@ -116,7 +113,7 @@ void print_schedule(Executor& executor, int rank) {
 
 void warn_about_idle_ranks(Engine& engine, MeshShape mesh, RunLog& log) {
   const int64_t segments = engine.workload().shapes.back().segments();
-  const double efficiency = engine.executor().efficiency();
+  const double efficiency = engine.executor().plan().efficiency;
   if (const int64_t batch = engine.workload().batch; batch < mesh.data)
     log.warning(
         fmt::format("{} sequences on a data axis of {} ranks: {} of {} ranks have no work; use mesh.segment or "

@@ -102,8 +102,7 @@ StepRecord step_record(const Config& config, Communicator& world, const TrainSta
           .segments = shape.segments(),
           .step_seconds = seconds,
           .memory_bytes = of_all_ranks ? world.all_reduce_max(peak_memory()) : peak_memory(),
-          .smallest_key = reduced.sums.smallest_key,
-          .smallest_denominator = reduced.sums.smallest_denominator,
+          .diagnostics = reduced.sums.diagnostics,
           .skipped = state.skipped};
 }
 

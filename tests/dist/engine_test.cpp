@@ -343,10 +343,10 @@ TEST(Executor, ChoosesRecomputeWhenActivationsDoNotFit) {
                   [](const FlatBuffer&, DType) { return int64_t{0}; });
   };
   auto roomy = engine(1 << 30);
-  EXPECT_FALSE(roomy.executor().recomputes());
+  EXPECT_FALSE(roomy.executor().plan().policy.recompute);
   EXPECT_FALSE(roomy.params().weights()) << "memory is taken before allocate()";
   auto tight = engine(roomy.plan().total() - 1);
-  EXPECT_TRUE(tight.executor().recomputes());
+  EXPECT_TRUE(tight.executor().plan().policy.recompute);
   EXPECT_LT(tight.plan().total(), roomy.plan().total());
   try {
     engine(1000);

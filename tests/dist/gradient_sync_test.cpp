@@ -12,6 +12,9 @@
 namespace memring {
 namespace {
 
+constexpr Diagnostic kKinds[] = {
+    {"least", "{:.1g}", Reduce::Min}, {"most", "{:.1g}", Reduce::Max}, {"sum", "{:.1g}", Reduce::Sum}};
+
 Mesh mesh_of(Communicator& ranks) { return {ranks, {ranks.size(), 1, 1}}; }
 
 StepSums sums_of(int rank) {
@@ -19,6 +22,8 @@ StepSums sums_of(int rank) {
   sums.nll = value_of<double>(rank, 0);
   sums.targets = 10 + rank;
   sums.tokens = 100 + rank;
+  sums.diagnostics = Diagnostics(kKinds);
+  sums.diagnostics.values.assign(3, 1000.0 + rank);
   return sums;
 }
 
@@ -176,6 +181,18 @@ TEST(GradientSync, AFlagOfAnyRankReachesAll) {
       EXPECT_TRUE(sums.*flag) << "asked by rank " << asking;
       EXPECT_EQ(int(sums.stop) + int(sums.save) + int(sums.time_over), 1);
     }
+}
+
+TEST(GradientSync, EachDiagnosticIsReducedInItsOwnWay) {
+  Queue queue;
+  Mesh mesh = mesh_of(world());
+  GradientSync sync(mesh, 32);
+  std::vector<float> gradients(32, 1.0f);
+  const int ranks = world().size();
+  const Diagnostics all =
+      sync.reduce(queue, flat(gradients), flat(gradients), sums_of(world().rank())).sums.diagnostics;
+  EXPECT_EQ(all.values, std::vector<double>({1000.0, 1000.0 + ranks - 1, ranks * (1000 + (ranks - 1) / 2.0)}));
+  EXPECT_EQ(all.declared.data(), std::data(kKinds));
 }
 
 TEST(GradientSync, ANonFiniteGradientOrLossOfAnyRankReachesAll) {

@@ -11,7 +11,8 @@
 namespace memring::test {
 namespace {
 
-Associative::Smallest unread;
+Tensor<double> nobodys(Shape{2});
+View<double> unread() { return nobodys.view(); }
 
 struct Extents {
   int64_t rows, key_dim, nu, dim;
@@ -26,6 +27,7 @@ const Extents kExtents[] = {{1, 1, 1, 1}, {3, 7, 2, 5},    {5, 2, 9, 3},    {131
 template <class T>
 Tensor<T> features(const Extents& e, uint64_t stream) {
   Queue queue = reference_queue();
+  const Entered entered(queue);
   const auto x = random<double>({e.rows, e.key_dim}, stream);
   Tensor<double> phi(Shape{e.rows, e.keys()});
   Dpfp::forward(queue, phi, x, e.nu);
@@ -52,8 +54,8 @@ State<T> state_of(const Extents& e) {
 }
 
 template <class T>
-Arena scratch_of(const Extents& e) {
-  return Arena(Associative::read_backward_scratch_bytes(dtype_of<T>(), e.rows) +
+Scratch scratch_of(const Extents& e) {
+  return Scratch(Associative::read_backward_scratch_bytes(dtype_of<T>(), e.rows) +
                Associative::write_backward_scratch_bytes(dtype_of<T>(), e.rows, e.dim) +
                Associative::write_scratch_bytes(dtype_of<T>(), e.rows, e.dim));
 }
@@ -74,7 +76,7 @@ Results<T> run(Queue& queue, const Extents& e, bool with_state) {
   const Tensor<T> k = features<T>(e, 8);
   const State<T> state = state_of<T>(e);
   const ConstView<> A = with_state ? state.A.view() : ConstView<T>(), z = with_state ? state.z.view() : ConstView<T>();
-  Arena scratch = scratch_of<T>(e);
+  Scratch scratch = scratch_of<T>(e);
 
   // What is written starts as something else.
   Results<T> r{random<T>(by_key, 31),  random<T>(x.shape, 32), random<T>(wide, 33),     random<T>(by_key, 34),
@@ -84,11 +86,11 @@ Results<T> run(Queue& queue, const Extents& e, bool with_state) {
   Dpfp::forward(queue, r.phi, x, e.nu);
   Dpfp::backward(queue, r.dx, d_phi, x, e.nu);
   Tensor<T> query = features<T>(e, 9);
-  Associative::read(queue, r.y, query, A, z, unread);
+  Associative::read(queue, r.y, query, A, z, unread());
   query = features<T>(e, 9);
   Associative::read_backward(queue, r.d_phi, r.dA, r.dz, dy, query, A, z, scratch);
   const Associative::Rows rows{k, v, gate};
-  Associative::write(queue, r.new_A, r.new_z, rows, A, z, unread, scratch);
+  Associative::write(queue, r.new_A, r.new_z, rows, A, z, unread(), scratch);
   Associative::write_backward(queue, {r.dk, r.dv, r.d_gate}, with_state ? r.old_dA.view() : View<T>(),
                               with_state ? r.old_dz.view() : View<T>(), d_new_A, d_new_z, rows, A, z, scratch);
   return r;
@@ -162,10 +164,10 @@ TEST(Associative, SameBitsForAnyThreadCountOfOurOwnLoops) {
 TEST(Associative, GradientOfAReadMatchesFiniteDifferences) {
   for (const Extents& e : {Extents{1, 1, 1, 1}, {3, 2, 2, 5}, {7, 3, 1, 2}}) {
     Queue queue = reference_queue();
-    Arena scratch = scratch_of<double>(e);
+    Scratch scratch = scratch_of<double>(e);
     const Differentiable read{[&](const Tensors& in) {
                                 Tensor<double> y = in[0], phi = in[1];
-                                Associative::read(queue, y, phi, in[2], in[3], unread);
+                                Associative::read(queue, y, phi, in[2], in[3], unread());
                                 return Tensors{y};
                               },
                               [&](const Tensors& in, const Tensors& d) {
@@ -183,10 +185,10 @@ TEST(Associative, GradientOfAReadMatchesFiniteDifferences) {
 TEST(Associative, GradientOfAWriteMatchesFiniteDifferences) {
   for (const Extents& e : {Extents{1, 1, 1, 1}, {3, 2, 2, 5}, {7, 3, 1, 2}}) {
     Queue queue = reference_queue();
-    Arena scratch = scratch_of<double>(e);
+    Scratch scratch = scratch_of<double>(e);
     const Differentiable write{[&](const Tensors& in) {
                                  Tensor<double> A(in[3].shape), z(in[4].shape);
-                                 Associative::write(queue, A, z, {in[0], in[1], in[2]}, in[3], in[4], unread, scratch);
+                                 Associative::write(queue, A, z, {in[0], in[1], in[2]}, in[3], in[4], unread(), scratch);
                                  return Tensors{A, z};
                                },
                                [&](const Tensors& in, const Tensors& d) {
@@ -206,7 +208,7 @@ TEST(Associative, GradientOfAWriteMatchesFiniteDifferences) {
 TEST(Associative, GammaIsAConstantForTheGradient) {
   const Extents e{3, 2, 2, 5};
   on_queues(every_queue(), [&](Queue& queue) {
-    Arena scratch = scratch_of<float>(e);
+    Scratch scratch = scratch_of<float>(e);
     const auto k = features<float>(e, 1), v = random<float>({e.rows, e.dim}, 2), gate = random<float>({e.rows}, 3);
     const Tensor<float> d_A(Shape{e.keys(), e.dim});
     const auto d_z = random<float>({e.keys()}, 4);
@@ -233,14 +235,14 @@ struct Memory {
   void write(const Tensor<float>& k, const Tensor<float>& v) {
     Tensor<float> new_A(A.shape), new_z(z.shape), gate(Shape{k.shape[0]});
     std::fill(gate.data.begin(), gate.data.end(), 100.0f);  // beta = 1
-    Arena scratch(Associative::write_scratch_bytes(DType::F32, k.shape[0], A.shape[1]));
-    Associative::write(queue, new_A, new_z, {k, v, gate}, empty ? ConstView<>() : A, empty ? ConstView<>() : z, unread,
+    Scratch scratch(Associative::write_scratch_bytes(DType::F32, k.shape[0], A.shape[1]));
+    Associative::write(queue, new_A, new_z, {k, v, gate}, empty ? ConstView<>() : A, empty ? ConstView<>() : z, unread(),
                        scratch);
     A = new_A, z = new_z, empty = false;
   }
   Tensor<float> read(Tensor<float> k) const {
     Tensor<float> y(Shape{k.shape[0], A.shape[1]});
-    Associative::read(queue, y, k, A, z, unread);
+    Associative::read(queue, y, k, A, z, unread());
     return y;
   }
 };
@@ -273,17 +275,17 @@ TEST(Associative, OrthogonalKeysAreRecalledExactly) {
 TEST(Associative, AnEmptyStateIsZero) {
   const Extents e{6, 5, 2, 9};
   on_queues(every_queue(), [&](Queue& queue) {
-    Arena scratch = scratch_of<float>(e);
+    Scratch scratch = scratch_of<float>(e);
     const Tensor<float> A(Shape{e.keys(), e.dim}), z(Shape{e.keys()});
     const auto k = features<float>(e, 1), v = random<float>({e.rows, e.dim}, 2), gate = random<float>({e.rows}, 3);
     Tensor<float> A_empty(A.shape), A_zero(A.shape), z_empty(z.shape), z_zero(z.shape);
-    Associative::write(queue, A_empty, z_empty, {k, v, gate}, {}, {}, unread, scratch);
-    Associative::write(queue, A_zero, z_zero, {k, v, gate}, A, z, unread, scratch);
+    Associative::write(queue, A_empty, z_empty, {k, v, gate}, {}, {}, unread(), scratch);
+    Associative::write(queue, A_zero, z_zero, {k, v, gate}, A, z, unread(), scratch);
     expect_close(A_empty, Tensor<double>(A_zero), 1e-6, "A");
     expect_same_bits(z_empty, z_zero, "z");
     const auto before = random<float>({e.rows, e.dim}, 4);
     Tensor<float> y = before, phi = k;
-    Associative::read(queue, y, phi, {}, {}, unread);
+    Associative::read(queue, y, phi, {}, {}, unread());
     expect_same_bits(y, before, "a read");
   });
 }
@@ -304,18 +306,18 @@ TEST(Associative, NoRowsLeaveTheStateAsItIs) {
 TEST(Associative, TheOrderOfTheRowsDoesNotMatter) {
   const Extents e{5, 3, 3, 4};
   Queue queue = reference_queue();
-  Arena scratch = scratch_of<double>(e);
+  Scratch scratch = scratch_of<double>(e);
   const State<double> state = state_of<double>(e);
   auto k = features<double>(e, 1), v = random<double>({e.rows, e.dim}, 2), gate = random<double>({e.rows}, 3);
   Tensor<double> A(state.A.shape), z(state.z.shape), A_reversed(A.shape), z_reversed(z.shape);
-  Associative::write(queue, A, z, {k, v, gate}, state.A, state.z, unread, scratch);
+  Associative::write(queue, A, z, {k, v, gate}, state.A, state.z, unread(), scratch);
   for (int64_t r = 0; r < e.rows / 2; ++r) {
     const int64_t other = e.rows - 1 - r;
     std::swap_ranges(&k[r * e.keys()], &k[r * e.keys()] + e.keys(), &k[other * e.keys()]);
     std::swap_ranges(&v[r * e.dim], &v[r * e.dim] + e.dim, &v[other * e.dim]);
     std::swap(gate[r], gate[other]);
   }
-  Associative::write(queue, A_reversed, z_reversed, {k, v, gate}, state.A, state.z, unread, scratch);
+  Associative::write(queue, A_reversed, z_reversed, {k, v, gate}, state.A, state.z, unread(), scratch);
   expect_close(A_reversed, A, 1e-14, "A");
   expect_close(z_reversed, z, 1e-14, "z");
 }
@@ -339,16 +341,22 @@ void expect_smallest(Queue& queue, const Extents& e) {
   const auto expect = [&](double found, double expected, const char* what) {
     EXPECT_TRUE(found == expected || std::abs(found - expected) <= 1e-5 * expected) << what << " " << found;
   };
-  Arena scratch = scratch_of<T>(e);
+  Scratch scratch = scratch_of<T>(e);
   Tensor<T> new_A(state.A.shape), new_z(state.z.shape);
-  Associative::Smallest of_read, of_write, of_first;
-  Associative::write(queue, new_A, new_z, {k, v, gate}, state.A, state.z, of_write, scratch);
-  Associative::write(queue, new_A, new_z, {k, v, gate}, {}, {}, of_first, scratch);
-  Associative::read(queue, y, phi, state.A, state.z, of_read);
-  expect(of_write.key, key, "key");
-  expect(of_write.denominator, denominator, "denominator of a write");
-  expect(of_read.denominator, denominator, "denominator of a read");
-  EXPECT_TRUE(std::isinf(of_first.denominator)) << "the initial state has no denominator but eps";
+  Tensor<double> of_read(Shape{2}), of_write(Shape{2}), of_first(Shape{2}), lower(Shape{2});
+  for (Tensor<double>* smallest : {&of_read, &of_write, &of_first})
+    smallest->data.assign(2, std::numeric_limits<double>::infinity());
+  Associative::write(queue, new_A, new_z, {k, v, gate}, state.A, state.z, of_write.view(), scratch);
+  Associative::write(queue, new_A, new_z, {k, v, gate}, {}, {}, of_first.view(), scratch);
+  Associative::read(queue, y, phi, state.A, state.z, of_read.view());
+  expect(of_write[0], key, "key");
+  expect(of_write[1], denominator, "denominator of a write");
+  expect(of_read[1], denominator, "denominator of a read");
+  EXPECT_TRUE(std::isinf(of_read[0])) << "a read writes no key";
+  EXPECT_TRUE(std::isinf(of_first[1])) << "the initial state has no denominator but eps";
+  Associative::write(queue, new_A, new_z, {k, v, gate}, state.A, state.z, lower.view(), scratch);
+  expect(lower[0], 0, "a key below what was noted before");
+  expect(lower[1], 0, "a denominator below what was noted before");
 }
 
 TEST(Associative, NotesTheSmallestKeyAndDenominator) {
@@ -362,12 +370,13 @@ TEST(Associative, NotesTheSmallestKeyAndDenominator) {
 
 TEST(Associative, RefusesShapesThatDoNotFit) {
   Queue queue;
-  Arena scratch(1024);
+  Scratch scratch(1024);
   Tensor<float> y(Shape{3, 4}), phi(Shape{3, 6}), A(Shape{6, 4}), z(Shape{6}), gate(Shape{3}), wrong(Shape{6, 5});
-  EXPECT_THROW(Associative::read(queue, y, phi, wrong, z, unread), ShapeError);
-  EXPECT_THROW(Associative::read(queue, y, phi, A, ConstView<>(), unread), ShapeError);
-  EXPECT_THROW(Associative::write(queue, A, z, {phi, y, y}, {}, {}, unread, scratch), ShapeError);
-  EXPECT_THROW(Associative::write(queue, wrong, z, {phi, y, gate}, {}, {}, unread, scratch), ShapeError);
+  EXPECT_THROW(Associative::read(queue, y, phi, wrong, z, unread()), ShapeError);
+  EXPECT_THROW(Associative::read(queue, y, phi, A, ConstView<>(), unread()), ShapeError);
+  EXPECT_THROW(Associative::read(queue, y, phi, A, z, View<double>()), ShapeError);
+  EXPECT_THROW(Associative::write(queue, A, z, {phi, y, y}, {}, {}, unread(), scratch), ShapeError);
+  EXPECT_THROW(Associative::write(queue, wrong, z, {phi, y, gate}, {}, {}, unread(), scratch), ShapeError);
   EXPECT_THROW(Dpfp::forward(queue, phi, y, 3), ShapeError);
 }
 

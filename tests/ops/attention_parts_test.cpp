@@ -27,7 +27,9 @@ struct Part {
     }
   }
   template <class F>
-  void for_vectors(int64_t all, const F& f) const {  // f(number of the vector in the part, and among all)
+  void for_vectors(int64_t all, const F& f) const {
+    // f(number of the vector in the part, and among all)
+    settle();
     for (int64_t m = 0; m < kBatch * kKvHeads; ++m)
       for (size_t i = 0; i < numbers.size(); ++i)
         f(m * std::ssize(numbers) + static_cast<int64_t>(i), m * all + numbers[i]);

@@ -19,6 +19,7 @@ TEST(Dpfp, IsTheProductOfHalvesWithTheirRolledSelves) {
     Dpfp::forward(queue, phi, x, 2);
     // u = [2, 0, 0, 3];  rolled by one [3, 2, 0, 0], by two [0, 3, 2, 0]
     const std::vector<float> expected{6, 0, 0, 0, 0, 0, 0, 0};
+    settle();
     EXPECT_EQ(phi.data, expected);
   });
 }
@@ -29,6 +30,7 @@ TEST(Dpfp, IsNeverNegativeAndOfDegreeTwo) {
     auto x = random<float>({e.rows, e.key_dim}, 1);
     Tensor<float> phi(Shape{e.rows, e.keys()}), larger = phi;
     Dpfp::forward(queue, phi, x, e.nu);
+    settle();
     for (float& value : x.data) value *= 4;
     Dpfp::forward(queue, larger, x, e.nu);
     for (int64_t i = 0; i < phi.size(); ++i) {

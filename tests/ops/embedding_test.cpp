@@ -29,8 +29,8 @@ Results<T> run(Queue& queue, const Extents& e) {
   const auto table = random<T>({e.vocab, e.dim}, 1), dy = random<T>({e.rows, e.dim}, 2);
   const auto ids = ids_for(e);
   Results<T> r{Tensor<T>(dy.shape), random<T>({e.vocab, e.dim}, 3)};
-  Embedding::forward(queue, r.y, table, ids.view());
-  Embedding::backward(queue, r.d_table, dy, ids.view());
+  Embedding::forward(queue, r.y, table, token_ids(ids));
+  Embedding::backward(queue, r.d_table, dy, token_ids(ids));
   return r;
 }
 
@@ -52,12 +52,12 @@ TEST(Embedding, ReferenceGradientMatchesFiniteDifferences) {
   Queue queue = reference_queue();
   const Differentiable embedding{[&](const Tensors& in) {
                                    Tensor<double> y(Shape{e.rows, e.dim});
-                                   Embedding::forward(queue, y, in[0], ids.view());
+                                   Embedding::forward(queue, y, in[0], token_ids(ids));
                                    return Tensors{y};
                                  },
                                  [&](const Tensors& in, const Tensors& d) {
                                    Tensor<double> d_table(in[0].shape);
-                                   Embedding::backward(queue, d_table, d[0], ids.view());
+                                   Embedding::backward(queue, d_table, d[0], token_ids(ids));
                                    return Tensors{d_table};
                                  }};
   expect_gradient(embedding, {random<double>({e.vocab, e.dim}, 1)});
@@ -79,9 +79,9 @@ TEST(Embedding, NamesTheFirstTokenOutsideTheVocabulary) {
   ids[3] = -1;
   on_queues(every_queue(), [&](Queue& queue) {
     Tensor<float> table(Shape{11, 3}), y(Shape{4, 3});
-    EXPECT_EQ(message_of([&] { Embedding::forward(queue, y, table, ids.view()); }),
+    EXPECT_EQ(message_of([&] { Embedding::forward(queue, y, table, token_ids(ids)); }),
               "token 11 at row 2 is outside the model's vocabulary (vocab = 11)");
-    EXPECT_EQ(message_of([&] { Embedding::backward(queue, table, y, ids.view()); }),
+    EXPECT_EQ(message_of([&] { Embedding::backward(queue, table, y, token_ids(ids)); }),
               "token 11 at row 2 is outside the model's vocabulary (vocab = 11)");
   });
 }
@@ -90,8 +90,8 @@ TEST(Embedding, RefusesShapesThatDoNotFit) {
   Queue queue;
   Tensor<int32_t> ids(Shape{4});
   Tensor<float> table(Shape{11, 3}), wrong(Shape{4, 4});
-  EXPECT_THROW(Embedding::forward(queue, wrong, table, ids.view()), ShapeError);
-  EXPECT_THROW(Embedding::backward(queue, table, wrong, ids.view()), ShapeError);
+  EXPECT_THROW(Embedding::forward(queue, wrong, table, token_ids(ids)), ShapeError);
+  EXPECT_THROW(Embedding::backward(queue, table, wrong, token_ids(ids)), ShapeError);
 }
 
 }  // namespace

@@ -21,12 +21,6 @@ std::string place(const Shape& shape, int64_t index) {
   return fmt::format("{} at [{}]", shape.text(), text);
 }
 
-#ifdef MEMRING_STD_THREADS
-constexpr bool kFastPaths = false;
-#else
-constexpr bool kFastPaths = true;
-#endif
-
 }  // namespace
 
 template <class T>
@@ -54,6 +48,7 @@ Tensor<float> rounded_to_bf16(const Tensor<float>& tensor) {
 
 template <class T>
 void expect_close(const Tensor<T>& found, const Tensor<double>& expected, double tolerance, const std::string& what) {
+  settle();
   ASSERT_EQ(found.shape.text(), expected.shape.text()) << what;
   double squares = 0;
   for (double value : expected.data) squares += std::isfinite(value) ? value * value : 0;
@@ -77,6 +72,7 @@ void expect_close(const Tensor<T>& found, const Tensor<double>& expected, double
 
 template <class T>
 void expect_same_bits(const Tensor<T>& found, const Tensor<T>& expected, const std::string& what) {
+  settle();
   ASSERT_EQ(found.shape.text(), expected.shape.text()) << what;
   for (int64_t i = 0; i < expected.size(); ++i)
     if (std::memcmp(&found[i], &expected[i], sizeof(T)) != 0) {
@@ -86,23 +82,8 @@ void expect_same_bits(const Tensor<T>& found, const Tensor<T>& expected, const s
     }
 }
 
-std::vector<Queue::Options> fast_queues() {
-  std::vector<Queue::Options> queues;
-  if (!kFastPaths) return queues;
-  for (Isa isa : {Isa::Baseline, Isa::Avx2, Isa::Avx512})
-    for (int threads : {1, 2})
-      if (isa <= best_isa()) queues.push_back({.backend = Backend::Cpu, .isa = isa, .threads = threads});
-  return queues;
-}
-
-std::vector<Queue::Options> every_queue() {
-  std::vector<Queue::Options> queues = fast_queues();
-  queues.insert(queues.begin(), reference_queue().options());
-  return queues;
-}
-
 std::string text(const Queue::Options& options) {
-  return fmt::format("{}, {}, {} threads{}", options.backend == Backend::Reference ? "reference" : "cpu",
+  return fmt::format("{}, {}, {} threads{}", options.backend == Backend::Reference ? "reference" : options.device ? "device" : "cpu",
                      name_of(options.isa), options.threads,
                      options.products == Products::Bf16 ? ", bf16 products" : "");
 }
@@ -113,6 +94,7 @@ void on_queues(const std::vector<Queue::Options>& queues, const std::function<vo
   for (const Queue::Options& options : queues) {
     SCOPED_TRACE("on queue: " + text(options));
     Queue queue(options);
+    const Entered entered(queue);
     body(queue);
   }
 }

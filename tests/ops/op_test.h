@@ -7,11 +7,41 @@
 
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/queue.h"
+#include "kernels/common/token_ids.h"
 
 namespace memring::test {
+
+// What a program's queues are, by host.cpp or, where the device is the twin, by twin.cpp:
+
+/// The queues that operators are tried on, the reference first.
+std::vector<Queue::Options> every_queue();
+/// Fast paths only.
+std::vector<Queue::Options> fast_queues();
+/// Where the operators of the queue that runs now want their tensors.
+Space space_of_tensors();
+void set_space_of_tensors(Space);
+void settle();  ///< what operators were asked for has happened
+
+/// This queue runs in a scope.
+class Entered {
+ public:
+  explicit Entered(const Queue& queue) : before_(space_of_tensors()) {
+    set_space_of_tensors(queue.device() ? Space::Device : Space::Host);
+  }
+  ~Entered() {
+    settle();
+    set_space_of_tensors(before_);
+  }
+  Entered(const Entered&) = delete;
+  Entered& operator=(const Entered&) = delete;
+
+ private:
+  Space before_;
+};
 
 /// A dense tensor that owns its numbers; zeros at first.
 template <class T>
@@ -22,15 +52,55 @@ struct Tensor {
   Tensor() = default;
   explicit Tensor(Shape s) : shape(s), data(static_cast<size_t>(s.elements())) {}
   template <class U>
-  explicit Tensor(const Tensor<U>& other) : shape(other.shape), data(other.data.begin(), other.data.end()) {}
+  explicit Tensor(const Tensor<U>& other) : shape(other.shape) {
+    settle();
+    data.assign(other.data.begin(), other.data.end());
+  }
 
-  View<T> view() { return {data.data(), shape}; }
-  ConstView<T> view() const { return {data.data(), shape}; }
+  // Operators may still be at work on it.
+  ~Tensor() { settle(); }
+  Tensor(Tensor&&) = default;
+  Tensor& operator=(Tensor&& other) noexcept {
+    settle();
+    shape = other.shape;
+    data = std::move(other.data);
+    return *this;
+  }
+  Tensor(const Tensor& other) { *this = other; }
+  Tensor& operator=(const Tensor& other) {
+    settle();
+    shape = other.shape;
+    data = other.data;
+    return *this;
+  }
+
+  View<T> view() { return {data.data(), shape, space_of_tensors()}; }
+  ConstView<T> view() const { return {data.data(), shape, space_of_tensors()}; }
   operator View<>() { return view(); }
   operator ConstView<>() const { return view(); }
-  T& operator[](int64_t i) { return data[static_cast<size_t>(i)]; }
-  const T& operator[](int64_t i) const { return data[static_cast<size_t>(i)]; }
+  T& operator[](int64_t i) {
+    settle();
+    return data[static_cast<size_t>(i)];
+  }
+  const T& operator[](int64_t i) const {
+    settle();
+    return data[static_cast<size_t>(i)];
+  }
   int64_t size() const { return shape.elements(); }
+};
+
+inline TokenIds token_ids(const Tensor<int32_t>& ids) { return {ids.view(), ids.data}; }
+
+/// Scratch where the queue that runs now wants it.
+class Scratch {
+ public:
+  explicit Scratch(int64_t bytes) : bytes_(Shape{bytes}), arena_(bytes_.view()) {}
+  operator Arena&() { return arena_; }
+  int64_t used() const { return arena_.used(); }
+
+ private:
+  Tensor<uint8_t> bytes_;
+  Arena arena_;
 };
 
 /// Reproducible normal numbers of this standard deviation; equal (shape, stream) give equal numbers, in fp32 the
@@ -49,11 +119,6 @@ void expect_close(const Tensor<T>& found, const Tensor<double>& expected, double
 template <class T>
 void expect_same_bits(const Tensor<T>& found, const Tensor<T>& expected, const std::string& what);
 
-/// The reference first, then the fast path on every instruction set of this CPU with 1 and 2 threads; products in fp32.
-/// (Under ThreadSanitizer only the reference: oneDNN and its threads are not instrumented.)
-std::vector<Queue::Options> every_queue();
-/// Fast paths only.
-std::vector<Queue::Options> fast_queues();
 std::string text(const Queue::Options&);
 /// The oracle: reference kernels, one thread.
 Queue reference_queue();

@@ -58,10 +58,11 @@ struct Inputs {
         d_out(e.queries(), e.keys(), 20) {
     std::vector<Row> rows(static_cast<size_t>(e.rows));
     for (size_t r = 0; r < rows.size(); ++r) rows[r].position = static_cast<int32_t>(3 * r + 1);
-    Rope::table(cos, sin, rows, 100);
+    Queue queue = reference_queue();
+    Rope::table(queue, cos, sin, rows, 100);
     std::vector<Row> queries;
     for (const int32_t row : e.asking) queries.push_back(rows[static_cast<size_t>(row)]);
-    if (!queries.empty()) Rope::table(query_cos, query_sin, queries, 100);
+    if (!queries.empty()) Rope::table(queue, query_cos, query_sin, queries, 100);
   }
   RopeAngles angles() const { return {cos, sin}; }
   Projections::Queries queries() const {
@@ -72,7 +73,7 @@ struct Inputs {
 template <class T>
 Part<T> forward(Queue& queue, const Extents& e, const Inputs<T>& in) {
   Part<T> out(e.queries(), e.keys());
-  Arena scratch(e.scratch_bytes(dtype_of<T>(), false));
+  Scratch scratch(e.scratch_bytes(dtype_of<T>(), false));
   Projections::forward(queue, out.parts(), in.normed, in.weights.parts(), in.angles(), in.queries(), scratch);
   return out;
 }
@@ -87,7 +88,7 @@ struct Gradients {
 template <class T>
 Gradients<T> backward(Queue& queue, const Extents& e, const Inputs<T>& in, Part<T> before) {
   Gradients<T> d{random<T>(in.normed.shape, 5), std::move(before)};
-  Arena scratch(e.scratch_bytes(dtype_of<T>(), true));
+  Scratch scratch(e.scratch_bytes(dtype_of<T>(), true));
   Projections::backward(queue, d.normed, d.weights.parts(), in.d_out.parts(), in.normed, in.weights.parts(),
                         in.angles(), in.queries(), scratch);
   return d;

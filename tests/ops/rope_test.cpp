@@ -28,7 +28,7 @@ template <class T>
 Results<T> run(Queue& queue, Extents e, const Tensor<T>& in, const Tensor<T>& d_out) {
   Results<T> r{Tensor<T>(Shape{e.rows, e.head_dim / 2}), Tensor<T>(Shape{e.rows, e.head_dim / 2}),
                Tensor<T>(d_out.shape), Tensor<T>(in.shape)};
-  Rope::table(r.cos, r.sin, rows_at(e.rows), 10000);
+  Rope::table(queue, r.cos, r.sin, rows_at(e.rows), 10000);
   Rope::forward(queue, r.out, in, r.cos, r.sin);
   Rope::backward(queue, r.d_in, d_out, r.cos, r.sin);
   return r;
@@ -65,9 +65,9 @@ TEST(Rope, MovesEachPairByItsAngle) {
   // One row at position 3, two heads of head_dim 4: pairs (0, 2) and (1, 3) turn by 3 and 3 / sqrt(theta).
   const Row row{.position = 3};
   Tensor<double> cos(Shape{1, 2}), sin(Shape{1, 2}), in(Shape{1, 8}), out(Shape{1, 2, 1, 4});
-  Rope::table(cos, sin, {&row, 1}, 100);
-  for (int64_t i = 0; i < 8; ++i) in[i] = static_cast<double>(i + 1);
   Queue queue;
+  Rope::table(queue, cos, sin, {&row, 1}, 100);
+  for (int64_t i = 0; i < 8; ++i) in[i] = static_cast<double>(i + 1);
   Rope::forward(queue, out, in, cos, sin);
   for (int64_t h = 0; h < 2; ++h)
     for (int64_t i = 0; i < 2; ++i) {
@@ -80,7 +80,8 @@ TEST(Rope, MovesEachPairByItsAngle) {
 TEST(Rope, TheTableIsExactFarFromTheStart) {
   const Row row{.position = 1000003};
   Tensor<float> cos(Shape{1, 64}), sin(Shape{1, 64});
-  Rope::table(cos, sin, {&row, 1}, 10000);
+  Queue queue;
+  Rope::table(queue, cos, sin, {&row, 1}, 10000);
   for (int64_t i = 0; i < 64; ++i) {
     const long double angle = 1000003.0L * std::pow(10000.0L, -static_cast<long double>(i) / 64);
     EXPECT_NEAR(cos[i], static_cast<double>(std::cos(angle)), 1e-7) << i;
@@ -95,7 +96,7 @@ TEST(Rope, RefusesShapesThatDoNotFit) {
   EXPECT_THROW(Rope::forward(queue, out, in, table, wrong), ShapeError);
   EXPECT_THROW(Rope::forward(queue, odd, in, table, table), ShapeError);
   EXPECT_THROW(Rope::backward(queue, table, out, table, table), ShapeError);
-  EXPECT_THROW(Rope::table(table, table, rows_at(4), 10000), ShapeError);
+  EXPECT_THROW(Rope::table(queue, table, table, rows_at(4), 10000), ShapeError);
 }
 
 }  // namespace

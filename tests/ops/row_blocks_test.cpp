@@ -133,7 +133,8 @@ TEST(RowBlocks, SwiGluAndRope) {
   std::vector<Row> rows;
   for (int32_t i = 0; i < kRows; ++i) rows.push_back({.position = i, .order = i, .from = 0, .to = i});
   Tensor<float> cos({kRows, head_dim / 2}), sin({kRows, head_dim / 2});
-  Rope::table(cos, sin, rows, 10000);
+  Queue reference = reference_queue();
+  Rope::table(reference, cos, sin, rows, 10000);
   Tensor<float> y({kRows, ffn}), d_gate({kRows, ffn}), d_up({kRows, ffn}), again({kRows, ffn}),
       turned({kRows, heads * head_dim});
   expect_no_trace_of_splits([] {},
@@ -212,9 +213,9 @@ TEST(RowBlocks, AssociativeReads) {
         std::fill(y.data.begin(), y.data.end(), 1.0f);
       },
       [&](Queue& queue, Part part) {
-        Associative::Smallest smallest;
+        Tensor<double> smallest(Shape{2});
         Tensor<float> phi = features;
-        Associative::read(queue, part_of(y, part), part_of(phi, part), A, z, smallest);
+        Associative::read(queue, part_of(y, part), part_of(phi, part), A, z, smallest.view());
         phi = features;
         Arena scratch(Associative::read_backward_scratch_bytes(DType::F32, part.count));
         Associative::read_backward(queue, part_of(d_phi, part), dA.view(), dz.view(), part_of(dy, part),

@@ -314,5 +314,30 @@ TEST(RunLog, WritesNullWhereJsonHasNoNumber) {
   EXPECT_TRUE(nlohmann::json::parse(line).at("loss").is_null()) << line;
 }
 
+TEST(RunLog, TellsDiagnosticsByTheirNamesWhereThereAreAny) {
+  constexpr Diagnostic kAll[] = {{"smallest", "least {:.1g}", Reduce::Min}, {"largest", "most {:.2f}", Reduce::Max}};
+  const TemporaryFolder folder;
+  const std::string path = (folder / "metrics.jsonl");
+  testing::internal::CaptureStdout();
+  {
+    RunLog log({.speaks = true, .jsonl = path, .every = 1});
+    log.open(0);
+    Diagnostics diagnostics(kAll);
+    log.step({.step = 1, .steps = 9, .diagnostics = diagnostics});
+    diagnostics.values[0] = 0.25;
+    log.step({.step = 2, .steps = 9, .diagnostics = diagnostics});
+  }
+  const std::string lines = testing::internal::GetCapturedStdout();
+  EXPECT_TRUE(lines.find("norm 0.00 | 0 tok/s") != std::string::npos) << "of step 1: " << lines;
+  EXPECT_TRUE(lines.find("norm 0.00 | least 0.2 most -inf | 0 tok/s") != std::string::npos) << "of step 2: " << lines;
+  std::ifstream file(path);
+  std::vector<nlohmann::json> records;
+  for (std::string line; std::getline(file, line);) records.push_back(nlohmann::json::parse(line));
+  ASSERT_EQ(records.size(), 3) << "run_start and two steps";
+  EXPECT_FALSE(records[1].contains("smallest"));
+  EXPECT_EQ(records[2].at("smallest"), 0.25);
+  EXPECT_TRUE(records[2].at("largest").is_null());
+}
+
 }  // namespace
 }  // namespace memring

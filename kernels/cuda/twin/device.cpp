@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cuda/twin/device.h"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+#include "base/as_error.h"
+#include "base/surroundings.h"
+
+namespace memring {
+namespace {
+
+TwinDevice* opened = nullptr;
+
+size_t pages(int64_t bytes) {
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  return (static_cast<size_t>(bytes) / page + 1) * page;
+}
+
+}  // namespace
+
+TwinDevice& twin() {
+  check(opened != nullptr, "no twin device has been opened");
+  return *opened;
+}
+
+std::unique_ptr<Device> open_device(int ordinal) {
+  if (ordinal != 0) throw Error(ExitCode::Usage, fmt::format("there is one twin device, found {}", ordinal), "Use 0.");
+  const std::string seed = variable("MEMRING_TWIN_SEED");
+  return std::make_unique<TwinDevice>(seed.empty() ? 1 : std::stoull(seed));
+}
+
+TwinDevice::TwinDevice(uint64_t seed) : random_(seed, Purpose::Test) {
+  facts_.name = "twin of a device on the host";
+  facts_.bytes = facts_.free_bytes = int64_t{4} << 30;
+  opened = this;
+}
+
+TwinDevice::~TwinDevice() {
+  if (opened == this) opened = nullptr;
+}
+
+std::byte* TwinDevice::take(int64_t bytes, Space space) {
+  if (space != Space::Device) {
+    auto* const block = static_cast<std::byte*>(std::aligned_alloc(4096, pages(bytes)));
+    if (!block) throw out_of_memory(bytes);
+    return block;
+  }
+  const size_t size = pages(bytes);
+  const int file = memfd_create("device memory", MFD_CLOEXEC);
+  if (file < 0 || ftruncate(file, static_cast<off_t>(size)) != 0) throw out_of_memory(bytes);
+  void* const device = mmap(nullptr, size, PROT_NONE, MAP_SHARED, file, 0);
+  void* const host = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  close(file);
+  if (device == MAP_FAILED || host == MAP_FAILED) throw out_of_memory(bytes);
+  std::memset(host, 0xff, size);
+  blocks_[static_cast<std::byte*>(device)] = {static_cast<std::byte*>(host), size};
+  return static_cast<std::byte*>(device);
+}
+
+void TwinDevice::give(std::byte* block, Space space) noexcept {
+  settle();
+  if (space != Space::Device) return std::free(block);
+  const auto found = blocks_.find(block);
+  if (found == blocks_.end()) return;
+  munmap(found->second.host, found->second.bytes);
+  munmap(block, found->second.bytes);
+  blocks_.erase(found);
+}
+
+Stream TwinDevice::stream(Priority) {
+  streams_.emplace_back();
+  return {static_cast<int32_t>(streams_.size()) - 1};
+}
+
+void TwinDevice::copy(Stream stream, View<> to, ConstView<> from) {
+  if (to.bytes() != from.bytes()) throw ShapeError(fmt::format("a copy of {} to {}", from.text(), to.text()));
+  if (to.bytes() == 0) return;
+  enqueue(stream, [=] {
+    std::memmove(memring::on_host(to).data(), memring::on_host(from).data(), static_cast<size_t>(to.bytes()));
+  });
+}
+
+void TwinDevice::fill(Stream stream, View<> view, uint8_t byte) {
+  if (view.bytes() == 0) return;
+  enqueue(stream, [=] { std::memset(memring::on_host(view).data(), byte, static_cast<size_t>(view.bytes())); });
+}
+
+Event TwinDevice::record(Stream stream) {
+  const auto event = static_cast<int64_t>(reached_.size());
+  auto& work = streams_[static_cast<size_t>(stream.number)];
+  reached_.push_back(work.empty());
+  if (!work.empty()) work.push_back({{}, event, 0});
+  return {event};
+}
+
+void TwinDevice::wait(Stream stream, Event event) {
+  if (!reached(event.number)) streams_[static_cast<size_t>(stream.number)].push_back({{}, 0, event.number});
+}
+
+bool TwinDevice::done(Event event) {
+  if (!reached(event.number)) check(step(), "the streams wait for each other: an event can never be reached");
+  return reached(event.number);
+}
+
+void TwinDevice::enqueue(Stream stream, std::function<void()> run) {
+  streams_[static_cast<size_t>(stream.number)].push_back({std::move(run), 0, 0});
+}
+
+const std::byte* TwinDevice::on_host(const void* device_address) const {
+  const auto* const address = static_cast<const std::byte*>(device_address);
+  const auto above = blocks_.upper_bound(address);
+  if (above != blocks_.begin()) {
+    const auto& [begin, block] = *std::prev(above);
+    if (address < begin + block.bytes) return block.host + (address - begin);
+  }
+  check(shares_, "an address of no block of the device");
+  return address;
+}
+
+bool TwinDevice::step() {
+  std::vector<size_t> able;
+  for (size_t s = 0; s < streams_.size(); ++s)
+    if (!streams_[s].empty() && ready(streams_[s].front())) able.push_back(s);
+  if (able.empty()) return false;
+  auto& stream = streams_[able[random_.below(drawn_++, able.size())]];
+  const Work work = std::move(stream.front());
+  stream.pop_front();
+  if (work.run) work.run();
+  if (work.reaches) reached_[static_cast<size_t>(work.reaches)] = true;
+  return true;
+}
+
+void TwinDevice::settle() {
+  while (step()) {
+  }
+}
+
+}  // namespace memring

@@ -1,0 +1,54 @@
+// Diagnostics: numbers that a mechanism tells of a step, for the log alone. Whoever measures one declares it; all
+// layers in between hand them on without knowing what they mean.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace memring {
+
+/// How what was measured in several places becomes one number.
+enum class Reduce : uint8_t { Min, Max, Sum };
+
+struct Diagnostic {
+  std::string_view name;   ///< in metrics.jsonl
+  std::string_view shown;  ///< on the terminal, a format of the number: "key {:.1g}"
+  Reduce reduce = Reduce::Min;
+
+  /// The number before anything was measured.
+  double none() const {
+    constexpr double kInf = std::numeric_limits<double>::infinity();
+    return reduce == Reduce::Min ? kInf : reduce == Reduce::Max ? -kInf : 0;
+  }
+  double of(double a, double b) const {
+    return reduce == Reduce::Min ? std::min(a, b) : reduce == Reduce::Max ? std::max(a, b) : a + b;
+  }
+};
+
+/// Those of a step, one value each. What they were declared by must outlive them.
+struct Diagnostics {
+  std::span<const Diagnostic> declared;
+  std::vector<double> values;
+
+  Diagnostics() = default;
+  explicit Diagnostics(std::span<const Diagnostic> all) : declared(all), values(all.size()) { clear(); }
+  void clear() {
+    for (size_t i = 0; i < values.size(); ++i) values[i] = declared[i].none();
+  }
+  /// Takes in the values of another place.
+  void reduce(std::span<const double> others) {
+    for (size_t i = 0; i < values.size(); ++i) values[i] = declared[i].of(values[i], others[i]);
+  }
+  /// Whether there is anything to tell.
+  bool measured() const {
+    return std::any_of(values.begin(), values.end(), [](double value) { return std::isfinite(value); });
+  }
+};
+
+}  // namespace memring

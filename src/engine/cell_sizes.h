@@ -1,0 +1,70 @@
+// CellSizes: what a cell takes on one rank of a token axis: its rows, what is kept of it, its scratch and its state. It
+// needs no such rank, so what a run takes is known before there is one.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+
+#include "base/arena.h"
+#include "dist/schedule.h"
+#include "engine/token_split.h"
+#include "memory/memory.h"
+#include "model/llama.h"
+
+namespace memring {
+
+/// What the head's backward needs.
+struct HeadScratch {
+  View<> d_normed;      // [batch, rows, dim]
+  View<> text, d_text;  // [batch * text, dim], where text rows are not all rows
+
+  static HeadScratch carve(Arena&, DType, CellExtent, int64_t text, int64_t dim);
+};
+
+/// `text`: text rows of a segment, wherever they are; `batch`: sequences.
+class CellSizes {
+ public:
+  /// The memory must stay.
+  CellSizes(const ModelShape& shape, const Memory& memory, DType dtype, TokenSplit split)
+      : shape_(shape), memory_(memory), dtype_(dtype), split_(split) {}
+
+  /// Of any segment with so much text: what its sizes follow from.
+  Layout layout(int64_t text) const { return memory_.layout(Pass::Decode, 0, text); }
+  /// The rows on this rank.
+  CellExtent extent(int64_t batch, int64_t text) const { return {batch, split_.count(layout(text).rows())}; }
+  /// Which text of the segment is on this rank: two ascending ranges of [0, text), either may be empty.
+  std::array<Range, 2> own_text(int64_t text) const;
+  int64_t own_text_rows(int64_t text) const;
+
+  static bool embeds(const Cell& cell) { return cell.layer == -1; }
+  bool has_head(const Cell& cell) const { return cell.layer + cell.layers == shape_.layers + 1; }
+  Range decoder_layers(const Cell&) const;
+
+  /// Hidden rows [batch * rows, dim] between two cells of a segment, or their gradient.
+  View<> carve_hidden(Arena&, int64_t batch, int64_t text) const;
+  /// Rows of a segment that its forward keeps for its backward.
+  CellSaved carve_saved(Arena&, int64_t batch, int64_t text) const;
+  /// The few that a cell's forward needs otherwise; `hidden` goes through them.
+  CellSaved carve_passing(Arena&, int64_t batch, int64_t text, View<> hidden) const;
+
+  // Bytes.
+  /// A slot for any cell of a segment, of which `extent` says how many there are. Adjoints are as large as states.
+  int64_t slot(SlotKind, const Extent&, int64_t batch, int64_t text) const;
+  int64_t scratch(int64_t batch, int64_t text, bool backward) const;  ///< what a CellRunner takes
+  int64_t ring(int64_t batch, int64_t text, bool backward) const;     ///< message buffers of a token axis
+  int64_t angles(int64_t text) const;                                 ///< tables of rotary angles
+
+  int64_t state_numbers() const;             ///< of one sequence at a boundary, all layers
+  int64_t state_numbers(const Cell&) const;  ///< of the cell's layers
+  int64_t numbers_below(const Cell&) const;  ///< of the layers below it
+
+ private:
+  int64_t numbers_of(Range layers) const;
+
+  ModelShape shape_;
+  const Memory& memory_;
+  DType dtype_;
+  TokenSplit split_;
+};
+
+}  // namespace memring

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/execution_plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+#include <utility>
+
+#include "engine/cell_sizes.h"
+
+namespace memring {
+namespace {
+
+using SlotCounts = std::array<int32_t, kSlotKinds>;
+using SlotBytes = std::array<int64_t, kSlotKinds>;
+
+constexpr std::array kSlotPurposes = {MemoryPurpose::States, MemoryPurpose::Adjoints, MemoryPurpose::Saved,
+                                      MemoryPurpose::Hidden};
+
+/// What the ranks of one token coordinate take, in bytes.
+struct RankSizes {
+  std::vector<SlotBytes> slots;  ///< of one slot, by shape of the workload
+  int64_t scratch = 0, angles = 0, ring = 0;
+
+  int64_t fixed() const { return scratch + angles + ring; }
+};
+
+/// The slots of a rank, for the shape of the workload whose slots take most.
+struct RankSlots {
+  SlotCounts counts{};
+  SlotBytes bytes{};  ///< of one
+
+  int64_t total() const { return std::inner_product(counts.begin(), counts.end(), bytes.begin(), int64_t{0}); }
+};
+
+/// One choice of streams and recompute policy, seen from every rank of the mesh. Ranks that are alike are looked at
+/// once: those of data coordinates with as many sequences, and all segment coordinates by one walk.
+class Choice {
+ public:
+  Choice(const PlanInputs& in, int64_t micro_batch, bool recompute)
+      : in_(in), micro_batch_(micro_batch), recompute_(recompute) {
+    for (int token = 0; token < in.mesh.token; ++token) sizes_.push_back(sizes(token));
+  }
+
+  ExecutionPlan plan(MeshCoord);
+
+ private:
+  ExecutionPlan outline(MeshCoord) const;  ///< without what it takes
+  RankSizes sizes(int token) const;
+  const ScheduleNeeds& needs(const ExecutionPlan& outline, const SequenceShape&);
+  RankSlots slots(const ExecutionPlan& outline);
+  void find_most(ExecutionPlan&);
+
+  const PlanInputs& in_;
+  int64_t micro_batch_;
+  bool recompute_;
+  std::vector<RankSizes> sizes_;                                // by token coordinate
+  std::map<std::pair<int64_t, int64_t>, ScheduleNeeds> needs_;  // by streams and segments
+};
+
+bool wavefront(const PlanInputs& in) { return in.memory.dependency() == Dependency::LayerLocal && in.mesh.segment > 1; }
+
+// A chain of segments leaves a rank idle while others hold its stream's state: two streams a rank fill the gaps. In a
+// wavefront all ranks work on one stream, and a second hides how it begins and ends.
+int32_t streams_in_flight(const PlanInputs& in) {
+  const bool chain = in.memory.dependency() == Dependency::TopToInput && in.mesh.segment > 1;
+  return chain ? std::min(2 * in.mesh.segment, Schedule::most_cells_under_way()) : wavefront(in) ? 2 : 1;
+}
+
+/// The largest that keeps the ranks busy.
+int64_t first_micro_batch(const PlanInputs& in) {
+  if (in.workload.micro_batch > 0) return in.workload.micro_batch;
+  const int64_t most = part_of(in.workload.batch, in.mesh.data, 0).size();
+  const int64_t streams = std::max<int64_t>(1, std::min<int64_t>(most, streams_in_flight(in)));
+  return std::max<int64_t>((most + streams - 1) / streams, 1);
+}
+
+ExecutionPlan Choice::outline(MeshCoord at) const {
+  ExecutionPlan plan;
+  plan.dependency = in_.memory.dependency();
+  plan.mesh = in_.mesh;
+  plan.coord = at;
+  plan.sequences = part_of(in_.workload.batch, in_.mesh.data, at.data);
+  plan.micro_batch = micro_batch_;
+  plan.streams = (plan.sequences.size() + micro_batch_ - 1) / micro_batch_;
+  plan.layers = static_cast<int32_t>(in_.model.layers);
+  Policy& policy = plan.policy;
+  policy.backward = in_.workload.backward;
+  policy.final_state = in_.workload.final_state;
+  policy.recompute = recompute_;
+  policy.boundaries = in_.recompute.boundaries;
+  policy.in_flight = streams_in_flight(in_);
+  // With one stream its next window takes the place of the second.
+  policy.windows = wavefront(in_) && plan.streams == 1 ? 2 : 1;
+  // A cell a layer, or a few where there are thousands of them. There are two windows or one.
+  if (wavefront(in_)) plan.depth = std::min(plan.layers, Schedule::most_cells_under_way() / (2 * policy.in_flight));
+  // Where a cell is the whole depth, the last backward goes layer by layer: gradients travel while it does.
+  if (plan.depth == 1 && in_.mesh.world() > 1) policy.parts = plan.layers;
+  return plan;
+}
+
+RankSizes Choice::sizes(int token) const {
+  const CellSizes cell(in_.model, in_.memory, in_.dtype, {in_.mesh.token, token, in_.block});
+  const ExecutionPlan any = outline({});
+  RankSizes most;
+  for (const SequenceShape& shape : in_.workload.shapes) {
+    const int64_t text = shape.text_of(0), own = cell.own_text_rows(text);
+    SlotBytes& slots = most.slots.emplace_back();
+    for (int kind = 0; kind < kSlotKinds; ++kind)
+      slots[static_cast<size_t>(kind)] = cell.slot(static_cast<SlotKind>(kind), any.extent(1), micro_batch_, text);
+    Arena passing;
+    cell.carve_passing(passing, micro_batch_, text, {});
+    passing.take(in_.dtype, {micro_batch_ * own});  // losses
+    if (in_.workload.logits != Workload::Logits::None) passing.take(in_.dtype, {micro_batch_ * own, in_.model.vocab});
+    most.scratch = std::max(most.scratch, passing.peak() + cell.scratch(micro_batch_, text, in_.workload.backward));
+    most.angles = std::max(most.angles, cell.angles(text));
+    most.ring = std::max(most.ring, cell.ring(micro_batch_, text, in_.workload.backward));
+  }
+  return most;
+}
+
+const ScheduleNeeds& Choice::needs(const ExecutionPlan& outline, const SequenceShape& shape) {
+  const std::pair key{outline.streams, shape.segments()};
+  const auto found = needs_.find(key);
+  if (found != needs_.end()) return found->second;
+  return needs_.emplace(key, outline.schedule(in_.tbptt.always_closed(shape.segments())).needs_of_all()).first->second;
+}
+
+RankSlots Choice::slots(const ExecutionPlan& outline) {
+  RankSlots most;
+  for (size_t i = 0; i < in_.workload.shapes.size(); ++i) {
+    const RankSlots slots{needs(outline, in_.workload.shapes[i]).slots[static_cast<size_t>(outline.coord.segment)],
+                          sizes_[static_cast<size_t>(outline.coord.token)].slots[i]};
+    if (slots.total() > most.total()) most = slots;
+  }
+  return most;
+}
+
+/// Over all ranks: parts of a batch are of one size, or of two, of which the first and the last rank have one each.
+void Choice::find_most(ExecutionPlan& plan) {
+  for (const int data : {0, in_.mesh.data - 1})
+    for (int segment = 0; segment < in_.mesh.segment; ++segment)
+      for (int token = 0; token < in_.mesh.token; ++token) {
+        const MeshCoord at{data, segment, token};
+        const int64_t bytes = slots(outline(at)).total() + sizes_[static_cast<size_t>(token)].fixed();
+        if (bytes <= plan.most_bytes) continue;
+        plan.most_bytes = bytes;
+        plan.most_rank = rank_of(in_.mesh, at);
+      }
+}
+
+ExecutionPlan Choice::plan(MeshCoord at) {
+  ExecutionPlan plan = outline(at);
+  const RankSlots slots = this->slots(plan);
+  const RankSizes& sizes = sizes_[static_cast<size_t>(at.token)];
+  for (size_t kind = 0; kind < kSlotKinds; ++kind)
+    plan.memory.parts.push_back({kSlotPurposes[kind], slots.counts[kind], slots.bytes[kind]});
+  plan.memory.parts.push_back({.purpose = MemoryPurpose::Scratch, .host = sizes.scratch});
+  plan.memory.parts.push_back({.purpose = MemoryPurpose::Angles, .host = sizes.angles});
+  plan.memory.parts.push_back({.purpose = MemoryPurpose::Ring, .host = sizes.ring});
+  plan.efficiency = needs(plan, in_.workload.shapes.back()).efficiency;
+  find_most(plan);
+  return plan;
+}
+
+}  // namespace
+
+const char* name_of(MemoryPurpose purpose) {
+  static constexpr const char* kNames[] = {"parameters and gradients",
+                                           "optimizer and checkpoint buffer",
+                                           "boundary states",
+                                           "adjoints",
+                                           "saved activations",
+                                           "hidden rows",
+                                           "working space",
+                                           "rotary angles",
+                                           "ring messages"};
+  return kNames[static_cast<size_t>(purpose)];
+}
+
+int64_t MemoryPlan::total() const {
+  return std::accumulate(parts.begin(), parts.end(), int64_t{0},
+                         [](int64_t sum, const MemoryPart& part) { return sum + part.bytes(); });
+}
+
+int64_t MemoryPlan::bytes_of(MemoryPurpose purpose) const {
+  const auto found =
+      std::find_if(parts.begin(), parts.end(), [&](const MemoryPart& part) { return part.purpose == purpose; });
+  return found == parts.end() ? 0 : found->bytes();
+}
+
+std::string MemoryPlan::text() const {
+  std::string text;
+  for (const MemoryPart& part : parts)
+    if (part.bytes() > 0)
+      text += fmt::format("{}{} {:.1f}", text.empty() ? "" : ", ", name_of(part.purpose),
+                          static_cast<double>(part.bytes()) / (1 << 20));
+  return text;
+}
+
+Schedule ExecutionPlan::schedule(std::vector<bool> closed) const {
+  const Extent all = extent(std::ssize(closed));
+  return Schedule::derive(dependency, all, std::move(closed), mesh, coord, policy);
+}
+
+ExecutionPlan plan_execution(const PlanInputs& in, MeshCoord at, int64_t limit) {
+  for (int64_t micro_batch = first_micro_batch(in);; micro_batch = (micro_batch + 1) / 2) {
+    const bool smallest = in.workload.micro_batch > 0 || micro_batch == 1;
+    for (const bool recompute : {false, true}) {
+      if (in.recompute.when == (recompute ? RecomputeWhen::Never : RecomputeWhen::Always)) continue;
+      const bool last = smallest && (recompute || in.recompute.when == RecomputeWhen::Never);
+      ExecutionPlan plan = Choice(in, micro_batch, recompute).plan(at);
+      if (plan.most_bytes <= limit || last) return plan;
+    }
+  }
+}
+
+}  // namespace memring

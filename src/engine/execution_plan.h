@@ -1,0 +1,110 @@
+// ExecutionPlan: how a rank runs a workload and what that takes from its machine, as a value. Every rank computes it
+// for itself, alike with the others and without asking them; so does who has no ranks at all.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <string>
+#include <vector>
+
+#include "config/words.h"
+#include "dist/mesh_arithmetic.h"
+#include "dist/schedule.h"
+#include "engine/tbptt.h"
+#include "memory/memory.h"
+#include "model/shape.h"
+
+namespace memring {
+
+/// What a run computes, whatever the ranks.
+struct Workload {
+  int64_t batch = 1;  ///< sequences of a step over the whole world
+  /// Every batch has one of these shapes, or one of them with fewer segments; the last is what the run is about.
+  std::vector<SequenceShape> shapes{{}};
+  int64_t micro_batch = 0;  ///< sequences of one stream; 0: automatic
+  bool backward = true;
+  bool final_state = false;  ///< deliver the state after the last segment
+  /// Which logits to deliver (small vocabularies). Counted: at least those of counted targets; others may be left out,
+  /// which saves their time.
+  enum class Logits : uint8_t { None, Counted, All } logits = Logits::None;
+};
+
+/// What backward has of the forward sweep: whether it recomputes, and from how many states (Policy::boundaries).
+struct Recompute {
+  RecomputeWhen when = RecomputeWhen::Auto;
+  int32_t boundaries = 0;
+};
+
+enum class MemoryPurpose : uint8_t {
+  Parameters,  ///< and gradients
+  Optimizer,   ///< and a checkpoint's buffer
+  States,      ///< at segment boundaries
+  Adjoints,    ///< of states
+  Saved,       ///< rows that forward keeps for backward
+  Hidden,      ///< rows between the cells of a segment
+  Scratch,     ///< of a cell under way
+  Angles,      ///< rotary
+  Ring         ///< messages of a token axis
+};
+const char* name_of(MemoryPurpose);  ///< static text
+
+/// What one purpose takes from the machine: so many pieces, and the bytes of each in the memory of the host and of the
+/// device.
+struct MemoryPart {
+  MemoryPurpose purpose;
+  int64_t count = 1;
+  int64_t host = 0, device = 0;
+
+  int64_t bytes() const { return count * (host + device); }
+};
+
+/// What a rank takes from the machine.
+struct MemoryPlan {
+  std::vector<MemoryPart> parts;
+
+  int64_t total() const;                  ///< bytes
+  int64_t bytes_of(MemoryPurpose) const;  ///< 0: nothing is taken for it
+  std::string text() const;               ///< "adjoints 0.2, working space 1.5": MiB of the parts that take something
+};
+
+/// What a plan follows from, besides the place of its rank and the limit.
+struct PlanInputs {
+  const ModelShape& model;
+  const Memory& memory;  ///< its sizes
+  DType dtype;
+  int64_t block;  ///< Queue::Options::block
+  const Workload& workload;
+  const Tbptt& tbptt;
+  Recompute recompute;
+  MeshShape mesh;
+};
+
+struct ExecutionPlan {
+  Dependency dependency = Dependency::None;
+  MeshShape mesh;
+  MeshCoord coord;
+  Range sequences;                       ///< of the batch: those of the rank's data coordinate
+  int64_t micro_batch = 1, streams = 1;  ///< sequences of a stream; streams of the rank's data coordinate
+  int32_t layers = 1, depth = 1;         ///< of the model; cells of a segment
+  Policy policy;                         ///< recomputing, boundaries, windows, streams in flight, parts
+  double efficiency = 1;                 ///< of the workload's last shape (Schedule::efficiency)
+  MemoryPlan memory;                     ///< of the executor, for the shapes that take most
+  /// What the rank of the world that takes most does, and its number: the same on every rank.
+  int64_t most_bytes = 0;
+  int most_rank = 0;
+
+  Extent extent(int64_t segments) const {
+    return {static_cast<int32_t>(streams), static_cast<int32_t>(segments), layers, depth};
+  }
+  /// closed: one entry a segment, as in Schedule::derive.
+  Schedule schedule(std::vector<bool> closed) const;
+};
+
+/// Streams and recompute policy are the first of these with which no rank of the world takes more than `limit` bytes,
+/// or else the last: streams as large as they can be and halved while they must, each with activations kept and then
+/// recomputed, within what the workload and `recompute` allow. Whether it fits is for the caller to see (most_bytes).
+/// Pure: the ranks of a mesh get plans that belong together. A rank's limit may differ from another's: `limit` is the
+/// least of the world.
+ExecutionPlan plan_execution(const PlanInputs&, MeshCoord, int64_t limit);
+
+}  // namespace memring

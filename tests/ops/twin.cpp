@@ -1,0 +1,34 @@
+// Operators on the twin of a device: what a test's tensors hold, the device sees at its own addresses.
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cuda/twin/device.h"
+#include "op_test.h"
+
+namespace memring::test {
+namespace {
+
+struct Opened {
+  std::unique_ptr<Device> device = open_device(0);
+  Space space = Space::Host;
+  Opened() { twin().share_host_memory(); }
+};
+
+Opened& opened() {
+  static auto* const one = new Opened;  // tensors of static duration ask for it to the end
+  return *one;
+}
+
+}  // namespace
+
+std::vector<Queue::Options> fast_queues() { return every_queue(); }
+std::vector<Queue::Options> every_queue() {
+  return {{.backend = Backend::Cuda, .device = opened().device.get(), .stream = opened().device->stream(Priority::Normal)}};
+}
+
+Space space_of_tensors() { return opened().space; }
+void set_space_of_tensors(Space space) { opened().space = space; }
+void settle() {
+  opened();
+  twin().settle();
+}
+
+}  // namespace memring::test

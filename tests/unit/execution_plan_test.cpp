@@ -1,0 +1,123 @@
+// Execution plans without ranks: each rank's own, and that those of a mesh belong together.
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/execution_plan.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <limits>
+
+namespace memring {
+namespace {
+
+constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
+
+/// What plans follow from, of a small model on 64 ranks whose axes divide nothing evenly.
+struct Case {
+  MemoryKind kind;
+  MeshShape mesh{4, 4, 4};
+  Recompute recompute{};
+  Tbptt tbptt = Tbptt::full();
+  Workload workload{.batch = 10, .shapes = {{50, 23}, {401, 23}}};
+  ModelShape model{.layers = 3, .dim = 16, .heads = 4, .kv_heads = 2, .head_dim = 4, .ffn = 24, .vocab = 23};
+  Params params{};
+  std::unique_ptr<Memory> memory = make_memory({.kind = kind, .tokens = 3, .key_dim = 4}, model, params);
+
+  explicit Case(MemoryKind memory_kind) : kind(memory_kind) {}
+
+  ExecutionPlan plan(int rank, int64_t limit = kNoLimit) const {
+    const PlanInputs inputs{model, *memory, DType::F32, 0, workload, tbptt, recompute, mesh};
+    return plan_execution(inputs, coord_of(mesh, rank), limit);
+  }
+  std::vector<ExecutionPlan> plans(int64_t limit = kNoLimit) const {
+    std::vector<ExecutionPlan> all;
+    for (int rank = 0; rank < mesh.world(); ++rank) all.push_back(plan(rank, limit));
+    return all;
+  }
+};
+
+class ExecutionPlans : public testing::TestWithParam<MemoryKind> {};
+INSTANTIATE_TEST_SUITE_P(All, ExecutionPlans, testing::Values(MemoryKind::None, MemoryKind::Rmt, MemoryKind::Armt));
+
+TEST_P(ExecutionPlans, OfRank17Of64IsMadeWithoutRanks) {
+  const Case c(GetParam());
+  const ExecutionPlan plan = c.plan(17);
+  EXPECT_EQ(rank_of(plan.mesh, plan.coord), 17);
+  EXPECT_EQ(plan.sequences, (Range{3, 6}));  // 10 sequences over 4 data coordinates: 3, 3, 2, 2
+  for (const MemoryPart& part : plan.memory.parts) {
+    EXPECT_TRUE(part.count == 0 || part.host > 0) << name_of(part.purpose);
+    EXPECT_EQ(part.device, 0) << name_of(part.purpose);
+  }
+}
+
+TEST_P(ExecutionPlans, OfAllRanksAgreeInWhatTheyShare) {
+  const Case c(GetParam());
+  const int64_t kept = c.plan(0).most_bytes;
+  for (const int64_t limit : {kNoLimit, kept - 1, kept / 3, int64_t{0}}) {
+    const std::vector<ExecutionPlan> plans = c.plans(limit);
+    int64_t most = 0;
+    for (const ExecutionPlan& plan : plans) {
+      const std::string where = fmt::format("rank {}, limit {}", rank_of(plan.mesh, plan.coord), limit);
+      const ExecutionPlan& first = plans.front();
+      const ExecutionPlan& group = plans[static_cast<size_t>(rank_of(c.mesh, {plan.coord.data, 0, 0}))];
+      EXPECT_EQ(plan.micro_batch, first.micro_batch) << where;
+      EXPECT_EQ(plan.depth, first.depth) << where;
+      EXPECT_EQ(plan.policy.recompute, first.policy.recompute) << where;
+      EXPECT_EQ(plan.policy.in_flight, first.policy.in_flight) << where;
+      EXPECT_EQ(plan.policy.parts, first.policy.parts) << where;
+      EXPECT_EQ(plan.most_bytes, first.most_bytes) << where;
+      EXPECT_EQ(plan.most_rank, first.most_rank) << where;
+      EXPECT_EQ(plan.sequences, group.sequences) << where;
+      EXPECT_EQ(plan.streams, group.streams) << where;
+      EXPECT_EQ(plan.policy.windows, group.policy.windows) << where;
+      EXPECT_EQ(plan.efficiency, group.efficiency) << where;
+      most = std::max(most, plan.memory.total());
+    }
+    EXPECT_EQ(plans.front().most_bytes, most);
+    EXPECT_EQ(plans[static_cast<size_t>(plans.front().most_rank)].memory.total(), most);
+  }
+}
+
+TEST_P(ExecutionPlans, SchedulesOfASegmentAxisAreValidTogetherAndHaveTheirSlots) {
+  const Case c(GetParam());
+  std::vector<Schedule> schedules;
+  for (int segment = 0; segment < c.mesh.segment; ++segment) {
+    const ExecutionPlan plan = c.plan(rank_of(c.mesh, {2, segment, 1}));
+    const Schedule& schedule =
+        schedules.emplace_back(plan.schedule(c.tbptt.always_closed(c.workload.shapes.back().segments())));
+    EXPECT_EQ(plan.efficiency, schedule.efficiency());
+    for (int kind = 0; kind < kSlotKinds; ++kind)
+      EXPECT_EQ(plan.memory.parts[static_cast<size_t>(kind)].count, schedule.slots(static_cast<SlotKind>(kind)))
+          << "segment " << segment << ", " << name_of(static_cast<SlotKind>(kind));
+  }
+  EXPECT_EQ(validate(schedules), std::vector<std::string>());
+}
+
+// Activations kept, then recomputed, and then the same with smaller streams.
+TEST_P(ExecutionPlans, TakeTheFirstChoiceThatFitsEveryRank) {
+  const Case c(GetParam());
+  const ExecutionPlan kept = c.plan(17);
+  EXPECT_FALSE(kept.policy.recompute);
+  EXPECT_EQ(c.plan(17, kept.most_bytes).memory.total(), kept.memory.total());
+  const ExecutionPlan less = c.plan(17, kept.most_bytes - 1), least = c.plan(17, 0);
+  EXPECT_LT(less.most_bytes, kept.most_bytes);
+  EXPECT_TRUE(less.policy.recompute || less.micro_batch < kept.micro_batch);
+  EXPECT_TRUE(least.policy.recompute);
+  EXPECT_EQ(least.micro_batch, 1);
+  EXPECT_GT(least.most_bytes, 0) << "what does not fit is told";
+}
+
+TEST(ExecutionPlan, KeepsToWhatIsAskedFor) {
+  Case c(MemoryKind::Rmt);
+  c.recompute.when = RecomputeWhen::Never;
+  c.workload.micro_batch = 2;
+  const ExecutionPlan plan = c.plan(17, 0);
+  EXPECT_FALSE(plan.policy.recompute);
+  EXPECT_EQ(plan.micro_batch, 2);
+  c.recompute = {RecomputeWhen::Always, 5};
+  EXPECT_TRUE(c.plan(17).policy.recompute);
+  EXPECT_EQ(c.plan(17).policy.boundaries, 5);
+}
+
+}  // namespace
+}  // namespace memring
