@@ -26,8 +26,7 @@ constexpr Condition kSegments{[](const Config& c) {
                                                    [](const SequenceShape& s) { return s.segments() > 1; });
                               },
                               "sequences of more than one segment.length"};
-constexpr Condition kActionsAtOnce{[](const Config& c) { return c.tbptt.mode == TbpttMode::Window; },
-                                   "tbptt.mode = window"};
+constexpr Condition kWindow{[](const Config& c) { return c.tbptt.mode == TbpttMode::Window; }, "tbptt.mode = window"};
 constexpr Condition kUnbiased{[](const Config& c) { return c.tbptt.mode == TbpttMode::Unbiased; },
                               "tbptt.mode = unbiased"};
 

@@ -227,7 +227,7 @@ std::vector<Option> table() {
           .when({kMemory, kKept, kSegments}),
       integer("tbptt.window", tbptt<&TbpttConfig::window>, at_least(1),
               "Segments between two cuts of the gradient (mode window).", "4", kNumbers)
-          .when({kMemory, kKept, kSegments, kActionsAtOnce}),
+          .when({kMemory, kKept, kSegments, kWindow}),
       real("tbptt.cut", tbptt<&TbpttConfig::cut>, {0, 0.9},
            "Probability of a cut at each boundary (mode unbiased). What reaches over k boundaries has the relative "
            "variance (1 - cut)^-k - 1.",

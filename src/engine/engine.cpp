@@ -133,8 +133,9 @@ GradientSync::Order gradient_order(const Config& config) {
   return strict(config) ? GradientSync::Order::None : GradientSync::Order::OfRanks;
 }
 
-MemoryLimit memory_limit(const DeviceConfig& device, const NodeShare& node) {
+MemoryLimit memory_limit(const DeviceConfig& device, const NodeShare& node, const Device* opened) {
   if (device.memory > 0) return {"device.memory", device.memory, device.memory};
+  if (opened) return {opened->facts().name, opened->facts().bytes, opened->facts().free_bytes / 100 * 92};
   MemoryLimit limit = tightest_memory_limit(node.ranks);
   limit.available = limit.available / 10 * 9;  // not all is ours: libraries, and what others will take
   return limit;
@@ -164,7 +165,7 @@ Engine::Engine(const Config& config, Model& model, Mesh& mesh, const NodeShare& 
   model.params.allocate(measure, numerics_.dtype, gradients_);
   const int64_t own = measure.peak();
 
-  limit_ = limit ? *limit : memory_limit(config.device, node);
+  limit_ = limit ? *limit : memory_limit(config.device, node, queue_.device());
   const Least left = least_of(mesh.world(), limit_.available - own - other_bytes);
 
   const Tbptt tbptt = tbptt_of(config);
@@ -184,8 +185,11 @@ Engine::Engine(const Config& config, Model& model, Mesh& mesh, const NodeShare& 
            config.tbptt.recompute, own + other_bytes, limit_);
   }
   plan_ = plan.memory;
-  plan_.parts.insert(plan_.parts.begin(), {{.purpose = MemoryPurpose::Parameters, .host = own},
-                                           {.purpose = MemoryPurpose::Optimizer, .host = other_bytes}});
+  MemoryPart parameters{.purpose = MemoryPurpose::Parameters};
+  MemoryPart others{.purpose = MemoryPurpose::Optimizer};
+  for (const auto& [part, bytes] : {std::pair(&parameters, own), {&others, other_bytes}})
+    (queue_.device() ? part->device : part->host) = bytes;
+  plan_.parts.insert(plan_.parts.begin(), {parameters, others});
   executor_.emplace(queue_, model, mesh, numerics_.dtype, workload_, tbptt, std::move(plan));
   if (node.progress) executor_->note_in(*node.progress);
 }

@@ -36,8 +36,9 @@ std::string instruction_sets(const Queue&);
 /// How the gradients of ranks are to be summed.
 GradientSync::Order gradient_order(const Config&);
 
-/// What a rank may plan for: device.memory, or its share of what the machine has free now.
-MemoryLimit memory_limit(const DeviceConfig&, const NodeShare&);
+/// What a rank may plan for: device.memory, or its share of what the machine has free now, or 92 % of what the device
+/// has.
+MemoryLimit memory_limit(const DeviceConfig&, const NodeShare&, const Device* opened);
 
 class Engine {
  public:

@@ -116,7 +116,7 @@ RankSizes Choice::sizes(int token) const {
     passing.take(in_.dtype, {micro_batch_ * own});  // losses
     if (in_.workload.logits != Workload::Logits::None) passing.take(in_.dtype, {micro_batch_ * own, in_.model.vocab});
     most.scratch = std::max(most.scratch, passing.peak() + cell.scratch(micro_batch_, text, in_.workload.backward));
-    if (in_.dtype == DType::F32 && in_.numerics.products == Products::Bf16)
+    if (in_.dtype == DType::F32 && in_.numerics.products == Products::Bf16 && in_.numerics.backend != Backend::Cuda)
       most.copies = most.copies | cell.copies(micro_batch_, text, in_.workload.backward,
                                               in_.workload.logits != Workload::Logits::None);
     most.tables = std::max(most.tables, cell.tables(micro_batch_, text));
@@ -161,13 +161,16 @@ ExecutionPlan Choice::plan(MeshCoord at) {
   ExecutionPlan plan = outline(at);
   const RankSlots slots = this->slots(plan);
   const RankSizes& sizes = sizes_[static_cast<size_t>(at.token)];
-  for (size_t kind = 0; kind < kSlotKinds; ++kind)
-    plan.memory.parts.push_back({kSlotPurposes[kind], slots.counts[kind], slots.bytes[kind]});
-  plan.memory.parts.push_back({.purpose = MemoryPurpose::Scratch, .host = sizes.scratch});
+  const auto add = [&](MemoryPurpose purpose, int64_t bytes, int64_t count = 1) {
+    const bool device = in_.numerics.backend == Backend::Cuda;
+    plan.memory.parts.push_back({purpose, count, device ? 0 : bytes, device ? bytes : 0});
+  };
+  for (size_t kind = 0; kind < kSlotKinds; ++kind) add(kSlotPurposes[kind], slots.bytes[kind], slots.counts[kind]);
+  add(MemoryPurpose::Scratch, sizes.scratch);
   plan.memory.parts.push_back({.purpose = MemoryPurpose::Products, .host = sizes.products});
-  plan.memory.parts.push_back({.purpose = MemoryPurpose::Angles, .host = sizes.angles});
+  add(MemoryPurpose::Angles, sizes.angles);
   plan.memory.parts.push_back({.purpose = MemoryPurpose::Tables, .host = sizes.tables});
-  plan.memory.parts.push_back({.purpose = MemoryPurpose::Ring, .host = sizes.ring});
+  add(MemoryPurpose::Ring, sizes.ring);
   plan.copies = sizes.copies;
   plan.efficiency = needs(plan, in_.workload.shapes.back()).efficiency;
   find_most(plan);

@@ -12,27 +12,27 @@ constexpr int64_t kLists = 3;  // tokens, targets, those of the head's rows
 
 int64_t IdRing::bytes(int64_t ids, bool device) {
   Arena measure;
-  for (int64_t cell = 0; cell < (device ? kCells : 1); ++cell) measure.take<int32_t>({kLists * ids});
+  for (int64_t cell = 0; cell < (device ? 2 * kCells : 1); ++cell) measure.take<int32_t>({kLists * ids});
   return measure.peak();
 }
 
 void IdRing::allocate(const Queue& queue, int64_t ids) {
   const bool device = queue.device() != nullptr;
-  count_ = device ? kCells : 1;
   staging_ = queue.staging(bytes(ids, device));
   if (device) on_device_ = queue.arena(bytes(ids, device));
-  for (int64_t cell = 0; cell < count_; ++cell) {
-    CellIds& c = cells_[static_cast<size_t>(cell)];
-    c.host = staging_.take<int32_t>({kLists * ids});
-    c.device = device ? on_device_.take<int32_t>({kLists * ids}) : c.host;
+  for (int64_t cell = 0; cell < (device ? 2 * kCells : 1); ++cell) {
+    const View<int32_t> host = staging_.take<int32_t>({kLists * ids});
+    cells_.push_back({host, device ? on_device_.take<int32_t>({kLists * ids}) : host});
   }
 }
 
 void IdRing::next_cell(const Queue& queue) {
-  cells_[static_cast<size_t>(now_)].used = queue.record();
-  now_ = (now_ + 1) % count_;
+  now_ = (now_ + 1) % std::ssize(cells_);
   taken_ = 0;
-  queue.finish(cells_[static_cast<size_t>(now_)].used);
+  if (now_ % kCells != 0) return;
+  const auto half = static_cast<size_t>(now_ / kCells);
+  used_[1 - half] = queue.record();
+  queue.finish(used_[half]);
 }
 
 std::span<int32_t> IdRing::take(int64_t count) {

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <span>
+#include <vector>
 
 #include "base/queue.h"
 #include "kernels/common/token_ids.h"
@@ -13,8 +14,8 @@ namespace memring {
 
 class IdRing {
  public:
-  /// Cells that the device may be behind the host; one on the CPU, which is never behind.
-  static constexpr int64_t kCells = 4;
+  /// Cells that the device may be behind the host, at the most twice as many; the host waits once for so many.
+  static constexpr int64_t kCells = 8;
   /// Bytes for cells of up to so many ids (each of tokens, targets and those of the head), where the host writes them;
   /// on a device as many again.
   static int64_t bytes(int64_t ids, bool device);
@@ -30,11 +31,11 @@ class IdRing {
  private:
   struct CellIds {
     View<int32_t> host, device;
-    Event used;
   };
   Arena staging_, on_device_;
-  std::array<CellIds, kCells> cells_;
-  int64_t count_ = 0, now_ = 0, taken_ = 0;
+  std::vector<CellIds> cells_;   // one on the CPU, which is never behind; on a device two halves
+  std::array<Event, 2> used_{};  // of a half: where the device has done with it
+  int64_t now_ = 0, taken_ = 0;
 };
 
 }  // namespace memring

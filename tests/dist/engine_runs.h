@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/random.h"
+#include "base/readback.h"
 #include "engine/engine.h"
 #include "kernels/cross_entropy/cross_entropy.h"
 
@@ -53,8 +54,12 @@ inline double relative(const std::vector<double>& found, const std::vector<doubl
   return distance(found, expected) / distance(expected, {});
 }
 
+/// Where small_config() runs: on_cpu.cpp, or on_twin.cpp in a program whose device is the twin.
+DeviceKind device_under_test();
+
 inline Config small_config() {
   Config c;
+  c.device.kind = device_under_test();
   c.model = {.layers = 2,
              .dim = 16,
              .heads = 4,
@@ -77,18 +82,21 @@ inline Config small_config() {
 
 /// Matrices of usual initialisation are too small for the memory to matter: enlarges them, and only them (large norm
 /// gains make a model so chaotic that fp32 says nothing). ARMT's keys are large from the start and its values zero.
-inline void make_memory_matter(Params& params) {
+inline void make_memory_matter(Params& params, const Queue& queue) {
   for (size_t i = 0; i < params.layout().entries.size(); ++i) {
     const std::string& name = params.layout().entries[i].name;
     const bool value = name.ends_with("value.weight");
     if (!params.decays(static_cast<int>(i)) || (name.starts_with("memory.") && !value)) continue;
-    const View<> weight = params.weight(static_cast<int>(i));
+    const HostCopy copy(queue, params.weight(static_cast<int>(i)));
+    copy.fetch(queue);
+    const View<> weight = copy.view();
     const Random random(5, Purpose::Test, 0, static_cast<uint32_t>(i));
     by_float_type(weight.dtype(), [&]<class T>() {
       for (int64_t k = 0; k < weight.size(); ++k)
         weight.as<T>()[k] =
             value ? static_cast<T>(0.25 * random.normal(static_cast<uint32_t>(k))) : T(8) * weight.as<T>()[k];
     });
+    copy.store(queue);
   }
 }
 
@@ -101,7 +109,7 @@ inline Result run(const Config& config, Communicator& group, const TokenSource* 
                 workload_of(config, config.data.batch, {sequence_shape(config)}, true));
   engine.allocate();
   engine.params().initialise(7, engine.queue());
-  make_memory_matter(engine.params());
+  make_memory_matter(engine.params(), engine.queue());
   const TokenSource& batch = tokens ? *tokens : random;
   engine.executor().run(batch, engine.executor().draw(0, batch.shape()));
   StepSums sums = engine.executor().sums();
@@ -109,8 +117,10 @@ inline Result run(const Config& config, Communicator& group, const TokenSource* 
   double totals[2] = {sums.nll, sums.targets};
   group.all_reduce_sum(View<double>(totals, {2}));
   Result result{totals[0], totals[1], {}};
+  const HostCopy gradients(engine.queue(), engine.params().gradients());
+  gradients.fetch(engine.queue());
   by_float_type(engine.params().dtype(), [&]<class T>() {
-    const T* g = engine.params().gradients().as<T>();
+    const T* g = gradients.view().as<T>();
     result.gradients.assign(g, g + engine.params().layout().size);
   });
   return result;

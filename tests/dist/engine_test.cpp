@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "engine_runs.h"
+#include "kernels/elementwise/elementwise.h"
 #include "ranks.h"
 
 namespace memring {
@@ -216,14 +217,14 @@ TEST_P(Memories, GradientBeyondAWindowIsExactlyZeroAndWithinItIsNot) {
   Communicator& group = world();
   Config config = small_config();
   config.memory.kind = GetParam();
-  constexpr int64_t kSegments = 5, kWidth = 3, kActionsAtOnce = 2;
+  constexpr int64_t kSegments = 5, kWidth = 3, kWindow = 2;
   config.data.batch = 1;
   config.data.length = kSegments * kWidth;
   config.segment.length = kWidth;
   config.model.vocab = static_cast<int>(kSegments * kWidth);
   config.mesh = {.data = 1, .segment = group.size(), .token = 1};
   for (const RecomputeWhen recompute : {RecomputeWhen::Always, RecomputeWhen::Never}) {
-    config.tbptt = {.mode = TbpttMode::Window, .window = kActionsAtOnce, .recompute = recompute};
+    config.tbptt = {.mode = TbpttMode::Window, .window = kWindow, .recompute = recompute};
     for (int64_t t = 0; t < kSegments; ++t) {
       const OwnTokens tokens(sequence_shape(config), t);
       const Result result = run(config, group, &tokens);
@@ -231,7 +232,7 @@ TEST_P(Memories, GradientBeyondAWindowIsExactlyZeroAndWithinItIsNot) {
         double size = 0;  // of the gradient towards the embeddings of segment s; they are the first tensor, untied
         for (int64_t i = s * kWidth * config.model.dim; i < (s + 1) * kWidth * config.model.dim; ++i)
           size += std::abs(result.gradients[static_cast<size_t>(i)]);
-        if (s / kActionsAtOnce == t / kActionsAtOnce)
+        if (s / kWindow == t / kWindow)
           EXPECT_GT(size, 0) << "loss of segment " << t << ", embeddings of segment " << s;
         else
           EXPECT_EQ(size, 0) << "loss of segment " << t << ", embeddings of segment " << s;
@@ -252,13 +253,14 @@ class RepeatedGradient {
         tokens_(config.data.batch, sequence_shape(config), config.model.vocab) {
     engine_.allocate();
     engine_.params().initialise(7, engine_.queue());
-    double* const weights = engine_.params().weights().as<double>();
-    for (int64_t i = 0; i < engine_.params().layout().size; ++i) weights[i] *= 4;  // memory that matters
+    Elementwise::scale(engine_.queue(), engine_.params().weights(), 4);  // memory that matters
   }
   std::vector<double> operator()(const BoundaryWeights& weights) {
-    const View<> gradients = engine_.params().gradients();
-    std::fill_n(gradients.as<double>(), gradients.size(), 0.0);
+    Elementwise::fill(engine_.queue(), engine_.params().gradients(), 0);
     engine_.executor().run(tokens_, weights);
+    const HostCopy copy(engine_.queue(), engine_.params().gradients());
+    copy.fetch(engine_.queue());
+    const View<> gradients = copy.view();
     group_.all_reduce_sum(gradients);
     return {gradients.as<double>(), gradients.as<double>() + gradients.size()};
   }

@@ -1,0 +1,83 @@
+// The twin shows what it is for: a host that reads what a device has, a missing event, a buffer used again too early.
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include "base/readback.h"
+#include "kernels/cuda/twin/device.h"
+#include "kernels/elementwise/elementwise.h"
+#include "op_test.h"
+
+namespace memring::test {
+namespace {
+
+constexpr int64_t kNumbers = 64;
+
+TwinDevice& device() {
+  settle();  // which opens it
+  return twin();
+}
+
+/// A queue on a stream of its own, and a tensor on the device.
+struct OnDevice {
+  explicit OnDevice(Device& of)
+      : queue({.backend = Backend::Cuda, .device = &of, .stream = of.stream(Priority::Normal)}),
+        arena(queue.arena(kNumbers * 4)),
+        numbers(arena.take<float>({kNumbers})) {}
+  Queue queue;
+  Arena arena;
+  View<float> numbers;
+};
+
+float first_of(const Queue& queue, View<float> numbers) {
+  float first = 0;
+  copy_now(queue, View<float>(&first, {1}), numbers.rows(0, 1));
+  return first;
+}
+
+TEST(TwinDevice, TheHostCannotTouchWhatADeviceHas) {
+  OnDevice one(device());
+  EXPECT_THROW(one.numbers.as<float>(), ShapeError);
+  EXPECT_DEATH(one.numbers.data()[0] = 1, "");  // not even where nothing checks
+  EXPECT_EQ(first_of(one.queue, one.numbers), 0) << "an arena is zeroed";
+}
+
+TEST(TwinDevice, NothingHappensBeforeItIsWaitedFor) {
+  OnDevice one(device());
+  Arena staging = one.queue.staging(kNumbers * 4);
+  const View<float> here = staging.take<float>({kNumbers});
+  std::fill_n(here.data(), kNumbers, 1.0f);
+  copy_later(one.queue, one.numbers, here);
+  std::fill_n(here.data(), kNumbers, 2.0f);  // too early: the copy has not come to it
+  EXPECT_EQ(first_of(one.queue, one.numbers), 2);
+}
+
+/// What stream B finds of a number that stream A writes, with and without an event between, in many orders.
+std::vector<int> found_by_another_stream(bool with_event) {
+  std::vector<int> found(3);
+  for (int round = 0; round < 50; ++round) {
+    OnDevice a(device()), b(device());
+    Elementwise::fill(a.queue, a.numbers, 1);
+    Elementwise::scale(a.queue, a.numbers, 2);
+    if (with_event) twin().wait(b.queue.stream(), a.queue.record());
+    Elementwise::copy(b.queue, b.numbers, a.numbers);
+    ++found[static_cast<size_t>(first_of(b.queue, b.numbers))];
+    settle();
+  }
+  return found;
+}
+
+TEST(TwinDevice, StreamsRunInAnyOrderButForEvents) {
+  const std::vector<int> without = found_by_another_stream(false);
+  EXPECT_GT(without[0], 0);
+  EXPECT_GT(without[1], 0);
+  EXPECT_EQ(found_by_another_stream(true)[2], 50);
+}
+
+TEST(TwinDevice, AnOperatorTakesNothingFromTheHost) {
+  OnDevice one(device());
+  const std::vector<float> here(kNumbers);
+  EXPECT_THROW(Elementwise::copy(one.queue, one.numbers, ConstView<float>(here.data(), {kNumbers})), ShapeError);
+}
+
+}  // namespace
+}  // namespace memring::test
