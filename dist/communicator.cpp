@@ -6,6 +6,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/error.h"
 #include "dist/mpi_group.h"
 
 namespace memring {

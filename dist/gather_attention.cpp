@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/error.h"
+
 namespace memring::over_ranks {
 namespace {
 
@@ -20,7 +22,7 @@ int64_t GatherAttention::buffer_bytes(DType dtype, const AttentionHeads& h, cons
   return backward ? std::max(keys.peak(), queries.peak()) : keys.peak();
 }
 
-void GatherAttention::enter(const RingPlan& plan, const std::vector<Row>& layout) {
+void GatherAttention::enter(const Queue&, const RingPlan& plan, const std::vector<Row>& layout) {
   plan_ = plan;
   layout_ = layout;
 }
@@ -53,7 +55,7 @@ View<> GatherAttention::gather(Queue& queue, ConstView<> mine) {
   return all;
 }
 
-void GatherAttention::forward(Queue& queue, View<> o, View<> lse, ConstView<> q, std::span<const Row> rows,
+void GatherAttention::forward(Queue& queue, View<> o, View<> lse, ConstView<> q, const RowTable& rows,
                               std::span<const KeySpan> spans) {
   check(spans.size() == 1, "strict attention over ranks takes one span of keys");
   const ArenaScope scope(buffers_);
@@ -63,7 +65,7 @@ void GatherAttention::forward(Queue& queue, View<> o, View<> lse, ConstView<> q,
 }
 
 void GatherAttention::backward(Queue& queue, View<> dq, ConstView<> d_o, ConstView<> o, ConstView<> lse, ConstView<> q,
-                               std::span<const Row> rows, std::span<const KeySpan> spans) {
+                               const RowTable& rows, std::span<const KeySpan> spans) {
   check(spans.size() == 1, "strict attention over ranks takes one span of keys");
   {
     const ArenaScope scope(buffers_);

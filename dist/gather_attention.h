@@ -21,11 +21,10 @@ class GatherAttention final : public TokenAttention {
   explicit GatherAttention(Transport& token) : token_(token) {}
 
   static int64_t buffer_bytes(DType, const AttentionHeads&, const RingPlan&, bool backward);
-  void enter(const RingPlan&, const std::vector<Row>& layout) override;
-  void forward(Queue&, View<> o, View<> lse, ConstView<> q, std::span<const Row> rows,
-               std::span<const KeySpan>) override;
-  void backward(Queue&, View<> dq, ConstView<> d_o, ConstView<> o, ConstView<> lse, ConstView<> q,
-                std::span<const Row> rows, std::span<const KeySpan>) override;
+  void enter(const Queue&, const RingPlan&, const std::vector<Row>& layout) override;
+  void forward(Queue&, View<> o, View<> lse, ConstView<> q, const RowTable& rows, std::span<const KeySpan>) override;
+  void backward(Queue&, View<> dq, ConstView<> d_o, ConstView<> o, ConstView<> lse, ConstView<> q, const RowTable& rows,
+                std::span<const KeySpan>) override;
 
  private:
   /// The rows of all ranks, [batch, heads, rows, width] in the order of the layout, of `mine` [batch, heads, own,

@@ -7,6 +7,7 @@
 #include <numeric>
 #include <utility>
 
+#include "base/error.h"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/exact_sum/exact_sum.h"
 #include "kernels/norm/norm.h"

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dist/mesh.h"
 
+#include "base/error.h"
+
 namespace memring {
 namespace {
 

@@ -3,6 +3,8 @@
 
 #include <exception>
 
+#include "base/error.h"
+
 namespace memring::mpi {
 namespace {
 

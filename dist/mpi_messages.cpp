@@ -5,6 +5,7 @@
 #include <exception>
 #include <utility>
 
+#include "base/error.h"
 #include "base/profile.h"
 
 namespace memring::mpi {

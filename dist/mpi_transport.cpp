@@ -4,6 +4,7 @@
 #include <deque>
 #include <thread>
 
+#include "base/error.h"
 #include "base/profile.h"
 #include "dist/mesh_arithmetic.h"
 #include "dist/ring_transfer.h"

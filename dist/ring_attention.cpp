@@ -104,13 +104,15 @@ int64_t RingAttention::buffer_bytes(DType dtype, const AttentionHeads& h, const 
   return arena.peak();
 }
 
-void RingAttention::enter(const RingPlan& plan, const std::vector<Row>& layout) {
+void RingAttention::enter(const Queue& queue, const RingPlan& plan, const std::vector<Row>& layout) {
   plan_ = plan;
   rows_.clear();
-  for (int rank = 0; rank < plan.ranks(); ++rank) rows_.push_back(rows_at(layout, plan.rows_of(rank)));
+  store_.next_layout(queue);
+  for (int rank = 0; rank < plan.ranks(); ++rank)
+    rows_.push_back(store_.add(queue, rows_at(layout, plan.rows_of(rank))));
 }
 
-void RingAttention::forward(Queue& queue, View<> o, View<> lse, ConstView<> q, std::span<const Row> rows,
+void RingAttention::forward(Queue& queue, View<> o, View<> lse, ConstView<> q, const RowTable& rows,
                             std::span<const KeySpan> spans) {
   const ArenaScope scope(buffers_);
   const KeySpan& mine = spans.back();
@@ -130,7 +132,7 @@ void RingAttention::forward(Queue& queue, View<> o, View<> lse, ConstView<> q, s
 // At hop i rank r works on the keys of rank r - i, and rank r + i on those of r. Each gradient of others' keys leaves
 // when it is complete, and may take all of the next hop to arrive.
 void RingAttention::backward(Queue& queue, View<> dq, ConstView<> d_o, ConstView<> o, ConstView<> lse, ConstView<> q,
-                             std::span<const Row> rows, std::span<const KeySpan> spans) {
+                             const RowTable& rows, std::span<const KeySpan> spans) {
   const ArenaScope scope(buffers_);
   const KeySpan& mine = spans.back();
   const RingBuffers buffers = RingBuffers::carve(buffers_, q.dtype(), mine.k.shape(), plan_.most(), true);

@@ -21,11 +21,10 @@ class RingAttention final : public TokenAttention {
   explicit RingAttention(Transport& token) : token_(token) {}
 
   static int64_t buffer_bytes(DType, const AttentionHeads&, const RingPlan&, bool backward);
-  void enter(const RingPlan&, const std::vector<Row>& layout) override;
-  void forward(Queue&, View<> o, View<> lse, ConstView<> q, std::span<const Row> rows,
-               std::span<const KeySpan>) override;
-  void backward(Queue&, View<> dq, ConstView<> d_o, ConstView<> o, ConstView<> lse, ConstView<> q,
-                std::span<const Row> rows, std::span<const KeySpan>) override;
+  void enter(const Queue&, const RingPlan&, const std::vector<Row>& layout) override;
+  void forward(Queue&, View<> o, View<> lse, ConstView<> q, const RowTable& rows, std::span<const KeySpan>) override;
+  void backward(Queue&, View<> dq, ConstView<> d_o, ConstView<> o, ConstView<> lse, ConstView<> q, const RowTable& rows,
+                std::span<const KeySpan>) override;
 
  private:
   class KeyRing;
@@ -33,7 +32,8 @@ class RingAttention final : public TokenAttention {
 
   Transport& token_;
   RingPlan plan_{0, 1};
-  std::vector<std::vector<Row>> rows_;  ///< by rank
+  RowStore store_;
+  std::vector<RowTable> rows_;  ///< by rank
 };
 
 }  // namespace memring::over_ranks

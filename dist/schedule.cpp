@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/error.h"
 #include "dist/mesh.h"
 #include "dist/rank_actions.h"
 #include "dist/transport.h"

@@ -10,13 +10,13 @@ namespace {
 /// All rows are here.
 class OneRankAttention final : public TokenAttention {
  public:
-  void enter(const RingPlan&, const std::vector<Row>&) override {}
-  void forward(Queue& queue, View<> o, View<> lse, ConstView<> q, std::span<const Row> rows,
+  void enter(const Queue&, const RingPlan&, const std::vector<Row>&) override {}
+  void forward(Queue& queue, View<> o, View<> lse, ConstView<> q, const RowTable& rows,
                std::span<const KeySpan> spans) override {
     local_.forward(queue, o, lse, q, rows, spans);
   }
   void backward(Queue& queue, View<> dq, ConstView<> d_o, ConstView<> o, ConstView<> lse, ConstView<> q,
-                std::span<const Row> rows, std::span<const KeySpan> spans) override {
+                const RowTable& rows, std::span<const KeySpan> spans) override {
     local_.backward(queue, dq, d_o, o, lse, q, rows, spans);
   }
 

@@ -30,7 +30,7 @@ class TokenAttention : public AttentionExecutor {
   void note_in(Progress& progress) { progress_ = &progress; }
 
   /// The layout of the segment that the next calls are about: the rows of all ranks.
-  virtual void enter(const RingPlan&, const std::vector<Row>& layout) = 0;
+  virtual void enter(const Queue&, const RingPlan&, const std::vector<Row>& layout) = 0;
 
  protected:
   Arena buffers_;

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/adamw/adamw.h"
 
+#include "base/error.h"
 #include "base/profile.h"
 #include "kernels/adamw/cpu.h"
 #include "kernels/adamw/cuda.h"

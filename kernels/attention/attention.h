@@ -5,6 +5,7 @@
 
 #include "base/ids.h"
 #include "base/queue.h"
+#include "kernels/common/row_table.h"
 #include "kernels/common/write.h"
 
 namespace memring {
@@ -12,10 +13,10 @@ namespace memring {
 /// Keys and values that queries may see, with one Row per key; a query's spans lie behind each other.
 /// Causal attention, RMT's memory blocks, UIO's memory keys, sliding windows and every ring split differ in rows only.
 struct KeySpan {
-  ConstView<> k, v;           ///< [batch, kv_heads, keys, head_dim], rotated already
-  View<> dk, dv;              ///< same shape; backward accumulates; empty when no gradient is wanted
-  std::span<const Row> rows;  ///< keys; only `order` decides visibility
-  bool replicated = false;    ///< on a token axis: the same keys on every rank, so their gradient is summed over ranks
+  ConstView<> k, v;         ///< [batch, kv_heads, keys, head_dim], rotated already
+  View<> dk, dv;            ///< same shape; backward accumulates; empty when no gradient is wanted
+  RowTable rows;            ///< keys; only `order` decides visibility
+  bool replicated = false;  ///< on a token axis: the same keys on every rank, so their gradient is summed over ranks
 };
 
 /// softmax(q kᵀ / sqrt(head_dim)) v over the keys that a query row sees: those with from <= order <= to, and itself
@@ -28,33 +29,32 @@ struct KeySpan {
 struct AttentionExecutor {
   virtual ~AttentionExecutor() = default;
   // o, q [batch, heads, rows, head_dim] · lse [batch, heads, rows]: log of the softmax denominator, kept for backward
-  virtual void forward(Queue&, View<> o, View<> lse, ConstView<> q, std::span<const Row> rows,
-                       std::span<const KeySpan>) = 0;
+  virtual void forward(Queue&, View<> o, View<> lse, ConstView<> q, const RowTable& rows, std::span<const KeySpan>) = 0;
   // dq is written, dk and dv of every span are accumulated
   virtual void backward(Queue&, View<> dq, ConstView<> d_o, ConstView<> o, ConstView<> lse, ConstView<> q,
-                        std::span<const Row> rows, std::span<const KeySpan>) = 0;
+                        const RowTable& rows, std::span<const KeySpan>) = 0;
 };
 
 /// All keys are here. (On a token axis dist/token_attention.h takes this place.)
 class LocalAttention final : public AttentionExecutor {
  public:
-  void forward(Queue& queue, View<> o, View<> lse, ConstView<> q, std::span<const Row> rows,
+  void forward(Queue& queue, View<> o, View<> lse, ConstView<> q, const RowTable& rows,
                std::span<const KeySpan> spans) override {
     forward_part(queue, o, lse, Write::Overwrite, q, rows, spans);
   }
   void backward(Queue& queue, View<> dq, ConstView<> d_o, ConstView<> o, ConstView<> lse, ConstView<> q,
-                std::span<const Row> rows, std::span<const KeySpan> spans) override {
+                const RowTable& rows, std::span<const KeySpan> spans) override {
     backward_part(queue, dq, Write::Overwrite, d_o, o, lse, q, rows, spans);
   }
 
   /// Keys that come in parts, all rows of a query's softmax never here at the same time. Accumulate: o and lse hold
   /// attention over other keys, and become that over both: the running maximum goes on from lse with the sum 1, so a
   /// part costs no pass of its own to merge. A row that sees none of these keys keeps its bits.
-  static void forward_part(Queue&, View<> o, View<> lse, Write, ConstView<> q, std::span<const Row> rows,
+  static void forward_part(Queue&, View<> o, View<> lse, Write, ConstView<> q, const RowTable& rows,
                            std::span<const KeySpan>);
   /// o and lse are those over all parts; Accumulate adds to dq, which may be empty: not wanted.
   static void backward_part(Queue&, View<> dq, Write, ConstView<> d_o, ConstView<> o, ConstView<> lse, ConstView<> q,
-                            std::span<const Row> rows, std::span<const KeySpan>);
+                            const RowTable& rows, std::span<const KeySpan>);
 };
 
 /// Whether a query sees a key: the one visibility rule of the project.

@@ -8,6 +8,8 @@
 
 #ifndef MEMRING_STD_THREADS
 #include <omp.h>
+
+#include "base/error.h"
 #endif
 
 namespace memring {

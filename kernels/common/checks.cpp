@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/common/checks.h"
 
+#include "base/error.h"
+
 namespace memring {
 
 DType expect_float(ConstView<> view, int rank, const char* what) {

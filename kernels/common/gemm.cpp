@@ -7,6 +7,7 @@
 #include <new>
 #include <vector>
 
+#include "base/error.h"
 #include "kernels/common/bf16.h"
 #include "kernels/common/bf16_matmul.h"
 #include "kernels/common/dispatch.h"

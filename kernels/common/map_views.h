@@ -44,19 +44,37 @@ struct Mapped<std::span<const T>> {
   }
 };
 
+/// The host's rows are read once more where the mapped ones are.
+template <>
+struct Mapped<RowTable> {
+  RowTable kept;
+  explicit Mapped(const RowTable& table) : kept(table) {}
+  template <class F>
+  RowTable with(F& f) {
+    if (!kept.device()) return kept;
+    const ConstView<int32_t> numbers = f(kept.device());
+    if (numbers.space() == Space::Device) return {kept.host(), numbers};
+    const int32_t* next = numbers.as<int32_t>();
+    rows.clear();
+    for (int64_t i = 0; i < numbers.dim(0); ++i, next += 4) rows.push_back({next[0], next[1], next[2], next[3]});
+    return rows;
+  }
+  std::vector<Row> rows;
+};
+
 template <>
 struct Mapped<std::span<const KeySpan>> {
   std::vector<KeySpan> kept, mapped;
-  std::vector<std::vector<Row>> rows;
+  std::vector<Mapped<RowTable>> rows;
   explicit Mapped(std::span<const KeySpan> spans) : kept(spans.begin(), spans.end()) {
-    for (const KeySpan& span : spans) rows.emplace_back(span.rows.begin(), span.rows.end());
+    for (const KeySpan& span : spans) rows.emplace_back(span.rows);
   }
   template <class F>
   std::span<const KeySpan> with(F& f) {
     mapped.clear();
     for (size_t i = 0; i < kept.size(); ++i) {
       const KeySpan& s = kept[i];
-      mapped.push_back({f(s.k), f(s.v), f(s.dk), f(s.dv), rows[i], s.replicated});
+      mapped.push_back({f(s.k), f(s.v), f(s.dk), f(s.dv), rows[i].with(f), s.replicated});
     }
     return mapped;
   }

@@ -7,6 +7,7 @@
 #include <limits>
 #include <vector>
 
+#include "base/error.h"
 #include "kernels/common/dispatch.h"
 
 namespace memring {

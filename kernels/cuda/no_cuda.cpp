@@ -19,8 +19,10 @@
 
 namespace memring {
 
+bool has_device_backend() { return false; }
+
 std::unique_ptr<Device> open_device(int) {
-  throw Error(ExitCode::Usage, "device.kind is cuda, but this memring was built without the CUDA backend",
+  throw Error(ExitCode::Usage, "this build has no CUDA backend",
               "Set device.kind = cpu, or auto for the best that is there.");
 }
 

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/elementwise/elementwise.h"
 
+#include "base/error.h"
 #include "base/profile.h"
 #include "kernels/common/checks.h"
 #include "kernels/common/dispatch.h"

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/projections/projections.h"
 
+#include "base/error.h"
 #include "kernels/common/checks.h"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/heads/heads.h"

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/rope/rope.h"
 
+#include "base/error.h"
 #include "base/profile.h"
 #include "kernels/common/checks.h"
 #include "kernels/common/wide.h"
@@ -25,13 +26,15 @@ RopeExtents extents_of(ConstView<> by_head, ConstView<> by_row, ConstView<> cos,
 
 }  // namespace
 
-void Rope::table(Queue& queue, View<> cos, View<> sin, std::span<const Row> rows, double theta) {
+void Rope::table(Queue& queue, View<> cos, View<> sin, const RowTable& rows, double theta) {
   const DType dtype = expect_float(cos, 2, "Rope cos");
   const int64_t half = cos.dim(1);
-  expect(cos, dtype, {std::ssize(rows), half}, "Rope cos");
-  expect(sin, dtype, {std::ssize(rows), half}, "Rope sin");
+  expect(cos, dtype, {rows.size(), half}, "Rope cos");
+  expect(sin, dtype, {rows.size(), half}, "Rope sin");
+  if (queue.device() && rows.size() > 0 && !rows.device())
+    throw ShapeError(fmt::format("Rope: a table of {} rows is not on the device", rows.size()));
   if (queue.device()) return rope_cuda->table(queue, cos, sin, rows, theta);
-  by_float_type(dtype, [&]<class T>() { reference::rope_table(cos.as<T>(), sin.as<T>(), rows, half, theta); });
+  by_float_type(dtype, [&]<class T>() { reference::rope_table(cos.as<T>(), sin.as<T>(), rows.host(), half, theta); });
 }
 
 void Rope::forward(Queue& queue, View<> out, ConstView<> in, ConstView<> cos, ConstView<> sin) {

@@ -5,6 +5,7 @@
 
 #include "base/ids.h"
 #include "base/queue.h"
+#include "kernels/common/row_table.h"
 
 namespace memring {
 
@@ -23,7 +24,7 @@ struct RopeAngles {
 struct Rope {
   // cos, sin [rows, half]: angles are computed in double whatever the type of the table (in fp32 they are off by
   // 0.06 rad at position one million)
-  static void table(Queue&, View<> cos, View<> sin, std::span<const Row> rows, double theta);
+  static void table(Queue&, View<> cos, View<> sin, const RowTable& rows, double theta);
 
   // out [batch, heads, rows, head_dim] · in [batch * rows, heads * head_dim] · cos, sin [rows, half]
   static void forward(Queue&, View<> out, ConstView<> in, ConstView<> cos, ConstView<> sin);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/error.h"
 #include "base/profile.h"
 #include "kernels/common/checks.h"
 #include "kernels/common/dispatch.h"

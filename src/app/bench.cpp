@@ -1,6 +1,7 @@
 // memring bench: measures a part of memring beside its yardstick.
 // SPDX-License-Identifier: Apache-2.0
 #include "bench/bench.h"
+#include "base/error.h"
 
 #include <cmath>
 

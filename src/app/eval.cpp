@@ -8,6 +8,7 @@
 #include "app/result_file.h"
 #include "app/same_start.h"
 #include "app/with_session.h"
+#include "base/error.h"
 #include "checkpoint/agreement.h"
 #include "checkpoint/manifest.h"
 #include "dist/separate_start.h"

@@ -1,6 +1,7 @@
 // memring pack: text files, folders or standard input to a token file.
 // SPDX-License-Identifier: Apache-2.0
 #include "data/pack.h"
+#include "base/error.h"
 
 #include <unistd.h>
 

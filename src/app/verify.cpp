@@ -1,6 +1,7 @@
 // memring verify: fixtures of an independent reference, computed on this machine, backend and mesh.
 // SPDX-License-Identifier: Apache-2.0
 #include "eval/verify.h"
+#include "base/error.h"
 
 #include "app/command.h"
 #include "app/with_session.h"

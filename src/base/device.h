@@ -56,8 +56,11 @@ class Device {
   virtual void* native(Stream) const = 0;
 };
 
-/// The device of this number among those that this process sees. Throws Error(Usage) where there is none, or where this
-/// program was built without such a backend.
+/// Whether this program has a backend for devices: whether there is one is another question.
+bool has_device_backend();
+
+/// The device of this number among those that this process sees. Throws Error(Usage) where there is none, and in a
+/// program without such a backend.
 std::unique_ptr<Device> open_device(int ordinal);
 
 }  // namespace memring

@@ -74,7 +74,7 @@ class Queue {
 
   /// Memory for this queue's operators, zeroed; taken before the first step.
   Arena arena(int64_t bytes) const;
-  /// The same for what the host shares with them: it copies between the two (copy_now, IdRing, Readback).
+  /// The same for what the host shares with them: it copies between the two (base/readback.h).
   Arena staging(int64_t bytes) const;
 
   /// Where operators note their time; null: nowhere.

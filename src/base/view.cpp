@@ -3,7 +3,11 @@
 
 #include <fmt/ranges.h>
 
+#include "base/error.h"
+
 namespace memring {
+
+void refuse_view(const std::string& message) { throw ShapeError(message); }
 
 int64_t bytes_of(DType dtype) {
   switch (dtype) {

@@ -1,5 +1,6 @@
 // Views: borrowed, dense, row-major memory with a data type and a shape. Everything that kernels, models and
-// communicators exchange is a view; who owns the bytes is the arena's business.
+// communicators exchange is a view; who owns the bytes is the arena's business. (Files of kernels for devices include
+// this one, and their compiler does not take fmt: so nothing here does.)
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -12,7 +13,6 @@
 #include <type_traits>
 
 #include "base/bf16.h"
-#include "base/error.h"
 #include "base/exact.h"
 
 namespace memring {
@@ -21,6 +21,8 @@ enum class DType : uint8_t { F32, F64, I32, I64, U8, Exact, BF16 };
 
 /// Where bytes lie. Pinned memory is host memory that a device copies to and from by itself.
 enum class Space : uint8_t { Host, Pinned, Device };
+
+[[noreturn]] void refuse_view(const std::string& message);  ///< throws ShapeError
 
 int64_t bytes_of(DType);
 const char* name_of(DType);
@@ -98,20 +100,21 @@ class View {
   /// The elements as U, for the host; throws ShapeError when the run-time type is another one, or on a device.
   template <class U>
   auto as() const {
-    if (space_ == Space::Device) throw ShapeError(fmt::format("{} was read by the host", text()));
+    if (space_ == Space::Device) refuse_view(text() + " was read by the host");
     return typed<U>();
   }
   /// The elements as U, for a kernel; throws ShapeError when the run-time type is another one, or on the host.
   template <class U>
   auto on_device() const {
-    if (data_ && space_ != Space::Device) throw ShapeError(fmt::format("{} was read by a device", text()));
+    if (data_ && space_ != Space::Device) refuse_view(text() + " was read by a device");
     return typed<U>();
   }
 
   /// Rows [begin, begin + count) of the slowest extent.
   View rows(int64_t begin, int64_t count) const {
     if (shape_.rank() == 0 || begin < 0 || count < 0 || begin + count > shape_[0])
-      throw ShapeError(fmt::format("rows {}..{} of a buffer of shape {}", begin, begin + count, shape_.text()));
+      refuse_view("rows " + std::to_string(begin) + ".." + std::to_string(begin + count) + " of a buffer of shape " +
+                  shape_.text());
     std::array<int64_t, Shape::kMaxRank> extents{};
     int64_t stride = 1;
     for (int i = 0; i < shape_.rank(); ++i) {
@@ -131,14 +134,14 @@ class View {
   }
   /// The first elements, in another shape.
   View first(Shape shape) const {
-    if (shape.elements() > size()) throw ShapeError(fmt::format("shape {} within {}", shape.text(), shape_.text()));
+    if (shape.elements() > size()) refuse_view("shape " + shape.text() + " within " + shape_.text());
     View result = *this;
     result.shape_ = shape;
     return result;
   }
   /// The same elements in another shape.
   View reshaped(Shape shape) const {
-    if (shape.elements() != size()) throw ShapeError(fmt::format("shape {} seen as {}", shape_.text(), shape.text()));
+    if (shape.elements() != size()) refuse_view("shape " + shape_.text() + " seen as " + shape.text());
     View result = *this;
     result.shape_ = shape;
     return result;
@@ -147,12 +150,12 @@ class View {
   auto reinterpreted(DType dtype, Shape shape) const {
     using Erased = View<std::conditional_t<std::is_const_v<T>, const void, void>>;
     if (shape.elements() * bytes_of(dtype) > bytes())
-      throw ShapeError(fmt::format("{}{} within {}", name_of(dtype), shape.text(), text()));
+      refuse_view(name_of(dtype) + shape.text() + " within " + text());
     return Erased(data_, dtype, shape, space_);
   }
   /// "fp32[2, 64]", "fp32[2, 64] on the device"
   std::string text() const {
-    return fmt::format("{}{}{}", name_of(dtype_), shape_.text(), space_ == Space::Device ? " on the device" : "");
+    return name_of(dtype_) + shape_.text() + (space_ == Space::Device ? " on the device" : "");
   }
 
  private:
@@ -160,7 +163,7 @@ class View {
   auto typed() const {
     using R = std::conditional_t<std::is_const_v<T>, const U, U>;
     if (dtype_ != dtype_of<U>())
-      throw ShapeError(fmt::format("a buffer of {} was used as {}", name_of(dtype_), name_of(dtype_of<U>())));
+      refuse_view(std::string("a buffer of ") + name_of(dtype_) + " was used as " + name_of(dtype_of<U>()));
     return static_cast<R*>(data_);
   }
 
@@ -185,7 +188,7 @@ template <class F>
 decltype(auto) by_float_type(DType dtype, F&& f) {
   if (dtype == DType::F32) return f.template operator()<float>();
   if (dtype == DType::F64) return f.template operator()<double>();
-  throw ShapeError(fmt::format("fp32 or fp64 was expected, found {}", name_of(dtype)));
+  refuse_view(std::string("fp32 or fp64 was expected, found ") + name_of(dtype));
 }
 
 }  // namespace memring

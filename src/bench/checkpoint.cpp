@@ -7,6 +7,7 @@
 #include <chrono>
 #include <filesystem>
 
+#include "base/error.h"
 #include "base/text.h"
 #include "bench/bench.h"
 #include "bench/training_job.h"

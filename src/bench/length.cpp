@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 
+#include "base/error.h"
 #include "base/machine.h"
 #include "bench/bench.h"
 #include "bench/training_job.h"

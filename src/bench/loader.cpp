@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "base/error.h"
 #include "base/random.h"
 #include "bench/bench.h"
 #include "bench/workplace.h"

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
 
+#include "base/error.h"
 #include "base/profile.h"
 #include "bench/bench.h"
 #include "bench/operators.h"

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/error.h"
 #include "base/random.h"
 #include "bench/bench.h"
 #include "bench/yardstick.h"
@@ -28,7 +29,7 @@ class RingWork {
     for (int32_t i = 0; i < config.data.length; ++i)
       layout[static_cast<size_t>(i)] = {.position = i, .order = i, .from = 0, .to = i};
     for (int rank = 0; rank < token.size(); ++rank) rows_.push_back(rows_at(layout, plan_.rows_of(rank)));
-    ring_->enter(plan_, layout);
+    ring_->enter(queue_, plan_, layout);
     ring_->allocate(
         queue_, token_attention_bytes(false, DType::F32, {batch_, m_.heads, m_.kv_heads, m_.head_dim}, plan_, true));
 

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <chrono>
 
+#include "base/error.h"
 #include "bench/bench.h"
 #include "bench/training_job.h"
 #include "bench/yardstick.h"

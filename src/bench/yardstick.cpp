@@ -3,6 +3,7 @@
 
 #include <chrono>
 
+#include "base/error.h"
 #include "kernels/elementwise/elementwise.h"
 
 namespace memring {

@@ -4,6 +4,7 @@
 
 #include <fmt/core.h>
 
+#include "base/error.h"
 #include "checkpoint/files.h"
 #include "checkpoint/manifest.h"
 

@@ -149,8 +149,7 @@ std::vector<Option> table() {
       integer("mesh.token", mesh<&MeshConfig::token>, count_from(0),
               "Ranks that share the tokens of a segment (ring attention); 0 = what is left of the world.", "2"),
 
-      choice("device.kind", device<&DeviceConfig::kind>,
-             "Where the arithmetic runs; auto = cpu (no build has the CUDA backend yet).", "cpu"),
+      choice("device.kind", device<&DeviceConfig::kind>, "Where the arithmetic runs; auto = cpu.", "cpu"),
       choice(
           "device.dtype", device<&DeviceConfig::dtype>,
           "Operands of matrix products; auto = bf16 where the CPU has AMX, else fp32; fp64 runs the reference kernels.",

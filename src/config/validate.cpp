@@ -8,6 +8,7 @@
 #include <initializer_list>
 #include <limits>
 
+#include "base/device.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "config/options.h"
@@ -81,10 +82,14 @@ void validate_run(const Config& c, const PlaceOf& place_of) {
          fmt::format("data.micro_batch = {} with run.deterministic = strict, which computes each sequence by itself",
                      c.data.micro_batch),
          "Set data.micro_batch to 0 or 1, or run.deterministic = mesh.");
-  demand(!strict || c.device.kind != DeviceKind::Cuda, place_of, {"device.kind", "run.deterministic"},
-         "run.deterministic = strict is not for device.kind = cuda: exact sums of every product would cost several times "
-         "the step",
-         "Set run.deterministic = mesh, or device.kind = cpu.");
+  demand(c.device.kind != DeviceKind::Cuda || has_device_backend(), place_of, {"device.kind"},
+         "device.kind = cuda, and this build has no CUDA backend",
+         "Set device.kind = cpu, or auto for the best that is there.");
+  demand(
+      !strict || c.device.kind != DeviceKind::Cuda, place_of, {"device.kind", "run.deterministic"},
+      "run.deterministic = strict is not for device.kind = cuda: exact sums of every product would cost several times "
+      "the step",
+      "Set run.deterministic = mesh, or device.kind = cpu.");
   demand(!strict || c.device.dtype != Precision::Bf16, place_of, {"device.dtype", "run.deterministic"},
          "device.dtype = bf16 with run.deterministic = strict, which needs fp32 or fp64",
          "Set device.dtype = fp32, or run.deterministic = mesh.");

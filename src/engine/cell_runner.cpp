@@ -12,7 +12,7 @@
 #include "kernels/rows/rows.h"
 
 namespace memring {
-CellRunner::CellRunner(Queue& queue, Model& model, TokenAxis& axis, const CellSizes& sizes, IdRing& ids)
+CellRunner::CellRunner(Queue& queue, Model& model, TokenAxis& axis, const CellSizes& sizes, CellNumbers& ids)
     : queue_(queue),
       params_(model.params),
       llama_(model.llama),
@@ -23,7 +23,7 @@ CellRunner::CellRunner(Queue& queue, Model& model, TokenAxis& axis, const CellSi
 
 CellContext CellRunner::enter(const CellText& text, Cell cell, Arena& scratch) {
   const Layout rows = memory_.layout(cell.pass, cell.segment, text.text);
-  axis_.enter(rows);
+  axis_.enter(queue_, rows);
   return {.queue = queue_,
           .axis = axis_,
           .scratch = scratch,
@@ -56,7 +56,8 @@ void CellRunner::note(int64_t layer) const {
   progress_->advance();
 }
 
-RopeAngles CellRunner::angles(DType dtype, std::span<const Row> rows) {
+RopeAngles CellRunner::angles(DType dtype, const RowTable& table) {
+  const std::span<const Row> rows = table.host();
   // A short segment's positions are most often the first of a long one's: computed angles serve both.
   const bool known = cos_ && cos_.dtype() == dtype && rows.size() <= angle_rows_.size() &&
                      std::equal(rows.begin(), rows.end(), angle_rows_.begin(),
@@ -68,7 +69,7 @@ RopeAngles CellRunner::angles(DType dtype, std::span<const Row> rows) {
     angles_.rewind(0);
     cos_ = angles_.take(dtype, {count, half});
     sin_ = angles_.take(dtype, {count, half});
-    Rope::table(queue_, cos_, sin_, rows, llama_.shape().rope_theta);
+    Rope::table(queue_, cos_, sin_, table, llama_.shape().rope_theta);
   }
   return {cos_.rows(0, count), sin_.rows(0, count)};
 }
@@ -83,14 +84,14 @@ LayerRows CellRunner::last_layer_rows(const CellSaved& saved, const LayerRows& a
   const auto count = std::ssize(saved.wanted);
   const int64_t half = llama_.shape().head_dim / 2;
   queries_.clear();
-  for (const int32_t row : saved.wanted) queries_.push_back(all.keys[static_cast<size_t>(row)]);
+  for (const int32_t row : saved.wanted) queries_.push_back(all.keys.host()[static_cast<size_t>(row)]);
   const auto taken = [&](ConstView<> table) {
     const View<> some = scratch.take(table.dtype(), {1, count, half});
     MoveRows::run(queue_, some, ascending(saved.wanted.size()), Write::Overwrite, table, saved.wanted);
     return some.reshaped({count, half});
   };
   const View<> cos = taken(all.angles.cos), sin = taken(all.angles.sin);
-  return {all.keys, all.angles, queries_, {saved.wanted, {cos, sin}}};
+  return {all.keys, all.angles, ids_.ready(queue_, queries_), {saved.wanted, {cos, sin}}};
 }
 
 std::vector<int32_t> CellRunner::wanted_rows(const CellText& text, const Layout& layout) const {

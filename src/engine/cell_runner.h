@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "base/arena.h"
+#include "engine/cell_numbers.h"
 #include "engine/cell_sizes.h"
-#include "engine/id_ring.h"
 #include "engine/token_axis.h"
 #include "model/model.h"
 
@@ -33,7 +33,7 @@ struct HeadRows {
 
 class CellRunner {
  public:
-  CellRunner(Queue&, Model&, TokenAxis&, const CellSizes&, IdRing&);  ///< which must stay
+  CellRunner(Queue&, Model&, TokenAxis&, const CellSizes&, CellNumbers&);  ///< which must stay
 
   /// Where to note the layer that is worked on.
   void note_in(Progress& progress) { progress_ = &progress; }
@@ -76,7 +76,7 @@ class CellRunner {
   LayerRows last_layer_rows(const CellSaved&, const LayerRows& all, Arena& scratch);
   /// Work on a layer begins; -1 and the number of layers are the two ends.
   void note(int64_t layer) const;
-  RopeAngles angles(DType, std::span<const Row> rows);
+  RopeAngles angles(DType, const RowTable& rows);
   /// The head's rows of `hidden` as one dense block: itself where there are no others, else a copy in scratch.
   View<> text_rows(const CellText&, const HeadRows&, View<> hidden, Arena& scratch);
 
@@ -87,7 +87,7 @@ class CellRunner {
   TokenAxis& axis_;
   const CellSizes& sizes_;
   Progress* progress_ = nullptr;
-  IdRing& ids_;
+  CellNumbers& ids_;
   View<double> diagnostics_;
   std::vector<Row> angle_rows_, queries_;
   Arena angles_;

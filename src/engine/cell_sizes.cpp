@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "engine/cell_numbers.h"
 #include "engine/token_axis.h"
 #include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/linear/linear.h"
@@ -98,11 +99,16 @@ int64_t CellSizes::angles(int64_t text) const {
   return arena.peak();
 }
 
-int64_t CellSizes::tables(int64_t batch, int64_t text) const {
+int64_t CellSizes::tables(int64_t batch, int64_t text, bool device) const {
   const int64_t rows = layout(text).rows();
   // The axis', and CellRunner's: those of the angles, and of up to half of them as queries.
   const int64_t of_rows = TokenAxis::table_bytes(split_, rows) + extent(1, text).rows * int64_t{sizeof(Row)} * 3 / 2;
-  return of_rows + batch * text * 2 * int64_t{sizeof(int32_t)};  // tokens and targets
+  return of_rows + CellNumbers::bytes(numbers(batch, text), device);
+}
+
+int64_t CellSizes::numbers(int64_t batch, int64_t text) const {
+  constexpr int64_t kLists = 3, kOfRow = 4;  // tokens, targets, those of the head; half of the rows ask at the most
+  return kLists * batch * own_text_rows(text) + (extent(1, text).rows + 1) / 2 * kOfRow;
 }
 
 int64_t CellSizes::numbers_of(Range layers) const {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/error.h"
 #include "base/parallel.h"
 #include "base/surroundings.h"
 #include "kernels/exact_sum/exact_sum.h"

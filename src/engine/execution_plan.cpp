@@ -119,7 +119,7 @@ RankSizes Choice::sizes(int token) const {
     if (in_.dtype == DType::F32 && in_.numerics.products == Products::Bf16 && in_.numerics.backend != Backend::Cuda)
       most.copies = most.copies | cell.copies(micro_batch_, text, in_.workload.backward,
                                               in_.workload.logits != Workload::Logits::None);
-    most.tables = std::max(most.tables, cell.tables(micro_batch_, text));
+    most.tables = std::max(most.tables, cell.tables(micro_batch_, text, in_.numerics.backend == Backend::Cuda));
     most.angles = std::max(most.angles, cell.angles(text));
     most.ring = std::max(most.ring, cell.ring(micro_batch_, text, in_.workload.backward));
   }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/error.h"
 #include "base/profile.h"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/loss_sum/loss_sum.h"
@@ -59,9 +60,10 @@ void Executor::allocate() {
        {MemoryPurpose::States, MemoryPurpose::Adjoints, MemoryPurpose::Saved, MemoryPurpose::Hidden})
     slots += memory.bytes_of(purpose);
   arena_ = queue_.arena(slots);
-  int64_t text = 0;
-  for (const SequenceShape& shape : workload_.shapes) text = std::max(text, shape.text_of(0));
-  ids_.allocate(queue_, plan_.micro_batch * text);
+  int64_t numbers = 0;
+  for (const SequenceShape& shape : workload_.shapes)
+    numbers = std::max(numbers, sizes_.numbers(plan_.micro_batch, shape.text_of(0)));
+  ids_.allocate(queue_, numbers);
   allocate_numbers();
   if (mesh_.shape().segment * mesh_.shape().token > 1)
     queue_.add_poll([this] {
@@ -111,8 +113,8 @@ CellText Executor::read_text(const Stream& stream, const TokenSource& batch, con
                 .tokens = {},
                 .targets = {},
                 .every_row = workload_.logits == Workload::Logits::All};
-  if (!CellSizes::embeds(cell) && !sizes_.has_head(cell)) return text;
   ids_.next_cell(queue_);
+  if (!CellSizes::embeds(cell) && !sizes_.has_head(cell)) return text;
   const std::span<int32_t> tokens = ids_.take(text.batch * text.own), targets = ids_.take(text.batch * text.own);
   size_t count = 0;
   for (int64_t b = 0; b < stream.count; ++b)

@@ -110,7 +110,7 @@ class Executor {
   std::map<int64_t, Schedule> schedules_;  // by segments: a curriculum has a few
   Arena arena_, scratch_;
   std::vector<Slot> slots_[kSlotKinds];
-  IdRing ids_;
+  CellNumbers ids_;
   // Of the batch: the sum of its losses and the memory's diagnostics, where they are made, and counts.
   Arena numbers_arena_, first_numbers_arena_;
   View<double> numbers_, first_numbers_;

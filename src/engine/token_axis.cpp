@@ -8,14 +8,15 @@
 
 namespace memring {
 
-void TokenAxis::enter(const Layout& layout) {
+void TokenAxis::enter(const Queue& queue, const Layout& layout) {
   if (layout == layout_) return;
   layout_ = layout;
   const RingPlan split = split_.plan(layout.rows());
   const std::vector<Row> all = layout.table();
   numbers_ = split.rows_of(token_.rank());
-  rows_ = rows_at(all, numbers_);
-  attention_->enter(split, all);
+  store_.next_layout(queue);
+  rows_ = store_.add(queue, rows_at(all, numbers_));
+  attention_->enter(queue, split, all);
 }
 
 // All rows for a moment; with several ranks attention keeps them.

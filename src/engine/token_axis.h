@@ -30,8 +30,8 @@ class TokenAxis final : public RowAxis {
   /// What entering a layout of so many rows takes, on the host.
   static int64_t table_bytes(const TokenSplit&, int64_t rows);
   /// The layout of the cell that comes next.
-  void enter(const Layout& layout);
-  std::span<const Row> rows() const { return rows_; }            ///< those that are here, in order
+  void enter(const Queue&, const Layout&);
+  const RowTable& rows() const { return rows_; }                 ///< those that are here, in order
   std::span<const int32_t> numbers() const { return numbers_; }  ///< theirs in the layout, ascending
   int64_t first_from(int64_t number) const;                      ///< the first row here with this number or more
   int64_t first_text() const { return first_from(layout_.front); }
@@ -48,7 +48,8 @@ class TokenAxis final : public RowAxis {
   TokenSplit split_;
   std::unique_ptr<TokenAttention> attention_;
   Layout layout_;
-  std::vector<Row> rows_;
+  RowStore store_;
+  RowTable rows_;
   std::vector<int32_t> numbers_;
 };
 

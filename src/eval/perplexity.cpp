@@ -5,6 +5,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
 #include "base/machine.h"
 #include "base/text.h"
 #include "checkpoint/agreement.h"

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/error.h"
 #include "config/shapes.h"
 #include "train/curriculum.h"
 #include "train/run_directory.h"

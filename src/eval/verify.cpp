@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/error.h"
 #include "base/readback.h"
 #include "engine/engine.h"
 #include "kernels/cross_entropy/cross_entropy.h"

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/error.h"
 #include "kernels/associative/associative.h"
 #include "kernels/dpfp/dpfp.h"
 #include "kernels/elementwise/elementwise.h"

@@ -46,9 +46,9 @@ inline constexpr int64_t kMlpRows = 8192;
 
 /// The rows of a cell as a layer sees them: all of them are keys, and those whose output is wanted ask.
 struct LayerRows {
-  std::span<const Row> keys;
+  RowTable keys;
   RopeAngles angles;
-  std::span<const Row> queries;
+  RowTable queries;
   Projections::Queries asking;  ///< which of the keys the queries are
 };
 

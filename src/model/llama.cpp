@@ -3,6 +3,8 @@
 
 #include <cmath>
 
+#include "base/error.h"
+
 namespace memring {
 
 CellSaved CellSaved::carve(Arena& arena, const ModelShape& shape, DType dtype, CellExtent extent) {

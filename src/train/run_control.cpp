@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "base/error.h"
 #include "base/machine.h"
 #include "train/optimizer.h"
 #include "train/soundness.h"

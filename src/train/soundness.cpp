@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "base/error.h"
+
 namespace memring {
 
 void judge(TrainState& state, const ReducedStep& reduced, double chance) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/started_run.h"
 
+#include "base/error.h"
 #include "checkpoint/agreement.h"
 #include "config/shapes.h"
 #include "train/run_directory.h"

@@ -5,6 +5,8 @@
 #include <chrono>
 #include <thread>
 
+#include "base/error.h"
+
 namespace memring {
 
 bool wait_together(Session& session, const SignalWatch& signals, double seconds, const std::function<bool()>& done) {

@@ -6,6 +6,7 @@
 
 #include <functional>
 
+#include "base/error.h"
 #include "checkpoint/files.h"
 #include "checkpoint/manifest.h"
 #include "checkpoint_run.h"

@@ -2,6 +2,7 @@
 // is kept, what goes, and who may use a run's directory.
 // SPDX-License-Identifier: Apache-2.0
 #include "checkpoint/checkpoint.h"
+#include "base/error.h"
 
 #include <gtest/gtest.h>
 #include <signal.h>

@@ -1,6 +1,7 @@
 // Host values on any number of ranks: what arrives, in which order sums are made, errors.
 // SPDX-License-Identifier: Apache-2.0
 #include "dist/communicator.h"
+#include "base/error.h"
 
 #include <gtest/gtest.h>
 

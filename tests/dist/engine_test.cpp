@@ -2,6 +2,7 @@
 // communicator that holds only itself.
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/engine.h"
+#include "base/error.h"
 
 #include <gtest/gtest.h>
 

@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/error.h"
 #include "dist/session.h"
 #include "dist/transport.h"
 

@@ -1,6 +1,7 @@
 // Mesh arithmetic, the axes' transports, and the messages for meshes that do not fit.
 // SPDX-License-Identifier: Apache-2.0
 #include "dist/mesh.h"
+#include "base/error.h"
 
 #include <gtest/gtest.h>
 

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include "base/error.h"
 #include "engine_runs.h"
 #include "kernels/cuda/twin/device.h"
 #include "ranks.h"

@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "base/error.h"
 #include "random_configs.h"
 #include "ranks.h"
 

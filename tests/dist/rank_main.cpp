@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <string>
 
+#include "base/error.h"
 #include "ranks.h"
 
 namespace memring {

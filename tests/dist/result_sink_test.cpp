@@ -4,6 +4,7 @@
 
 #include <set>
 
+#include "base/error.h"
 #include "engine_runs.h"
 #include "ranks.h"
 

@@ -1,6 +1,7 @@
 // Ring attention against attention over all rows on one rank; the plan of who holds what; its balance.
 // SPDX-License-Identifier: Apache-2.0
 #include "dist/ring_attention.h"
+#include "base/error.h"
 
 #include <gtest/gtest.h>
 
@@ -164,7 +165,7 @@ void expect_equal_to_one_rank(Transport& token, const test::Pattern& pattern, Ex
   mine.v = of_kv_heads(all.v);
   over_ranks::RingAttention ring(token);
   ring.allocate(queue, ring.buffer_bytes(dtype_of<T>(), {e.batch, e.heads, e.kv_heads, e.dim}, plan, true));
-  ring.enter(plan, layout);
+  ring.enter(queue, plan, layout);
   const std::vector<Row> rows = rows_at(layout, numbers);
   run(ring, queue, mine, rows, e);
 

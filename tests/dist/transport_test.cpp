@@ -1,6 +1,7 @@
 // The promises of a transport on any number of ranks: what arrives, in which order sums are made, chunks, errors.
 // SPDX-License-Identifier: Apache-2.0
 #include "dist/transport.h"
+#include "base/error.h"
 
 #include <gtest/gtest.h>
 

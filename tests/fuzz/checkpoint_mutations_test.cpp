@@ -6,6 +6,7 @@
 
 #include <chrono>
 
+#include "base/error.h"
 #include "checkpoint/manifest.h"
 #include "tests/dist/checkpoint_run.h"
 #include "tests/fuzz/fault_log.h"

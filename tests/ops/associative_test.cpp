@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/associative/associative.h"
+#include "base/error.h"
 #include "kernels/dpfp/dpfp.h"
 
 #include <algorithm>

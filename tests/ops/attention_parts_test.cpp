@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "attention_patterns.h"
+#include "base/error.h"
 #include "kernels/attention/attention.h"
 #include "op_test.h"
 
@@ -69,13 +70,13 @@ Results<T> in_parts(Queue& queue, const Pattern& pattern, int64_t parts) {
       const Write write = p == 0 ? Write::Overwrite : Write::Accumulate;
       const Tensor<T> part_k = part.take(k), part_v = part.take(v);
       Tensor<T> dk(part_k.shape), dv(part_k.shape);
-      const KeySpan span{part_k, part_v, dk, dv, part.rows};
+      const KeySpan span{part_k, part_v, dk, dv, row_table(part.rows)};
       if (back) {
-        LocalAttention::backward_part(queue, r.dq, write, d_o, r.o, r.lse, q, pattern.rows, {&span, 1});
+        LocalAttention::backward_part(queue, r.dq, write, d_o, r.o, r.lse, q, row_table(pattern.rows), {&span, 1});
         part.put(r.dk, dk);
         part.put(r.dv, dv);
       } else {
-        LocalAttention::forward_part(queue, r.o, r.lse, write, q, pattern.rows, {&span, 1});
+        LocalAttention::forward_part(queue, r.o, r.lse, write, q, row_table(pattern.rows), {&span, 1});
       }
     }
   return r;

@@ -1,6 +1,7 @@
 // Attention: what each row pattern sees, gradients of the reference, and the fast path against it.
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/attention/attention.h"
+#include "base/error.h"
 
 #include <cmath>
 #include <limits>
@@ -53,10 +54,11 @@ Results<T> run(Queue& queue, const Pattern& pattern, const Inputs<T>& in) {
     out.dk.push_back(random<T>(in.k[s].shape, 30 + s));
     out.dv.push_back(random<T>(in.k[s].shape, 40 + s));
   }
-  for (size_t s = 0; s < in.k.size(); ++s) spans.push_back({in.k[s], in.v[s], out.dk[s], out.dv[s], pattern.spans[s]});
+  for (size_t s = 0; s < in.k.size(); ++s)
+    spans.push_back({in.k[s], in.v[s], out.dk[s], out.dv[s], row_table(pattern.spans[s])});
   LocalAttention attention;
-  attention.forward(queue, out.o, out.lse, in.q, pattern.rows, spans);
-  attention.backward(queue, out.dq, in.d_o, out.o, out.lse, in.q, pattern.rows, spans);
+  attention.forward(queue, out.o, out.lse, in.q, row_table(pattern.rows), spans);
+  attention.backward(queue, out.dq, in.d_o, out.o, out.lse, in.q, row_table(pattern.rows), spans);
   return out;
 }
 
@@ -300,9 +302,9 @@ TEST(Attention, SpansWithoutGradientViewsChangeNoOtherGradient) {
     const auto expected = run(queue, pattern, in);
     auto dk = random<float>(in.k[1].shape, 31), dv = random<float>(in.k[1].shape, 41);
     Tensor<float> dq(in.q.shape);
-    const std::vector<KeySpan> spans{{in.k[0], in.v[0], {}, {}, pattern.spans[0]},
-                                     {in.k[1], in.v[1], dk, dv, pattern.spans[1]}};
-    LocalAttention().backward(queue, dq, in.d_o, expected.o, expected.lse, in.q, pattern.rows, spans);
+    const std::vector<KeySpan> spans{{in.k[0], in.v[0], {}, {}, row_table(pattern.spans[0])},
+                                     {in.k[1], in.v[1], dk, dv, row_table(pattern.spans[1])}};
+    LocalAttention().backward(queue, dq, in.d_o, expected.o, expected.lse, in.q, row_table(pattern.rows), spans);
     expect_same_bits(dq, expected.dq, "dq");
     expect_same_bits(dk, expected.dk[1], "dk");
     expect_same_bits(dv, expected.dv[1], "dv");

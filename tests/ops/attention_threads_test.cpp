@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "attention_patterns.h"
+#include "base/error.h"
 #include "kernels/attention/attention.h"
 #include "op_test.h"
 
@@ -36,12 +37,13 @@ Results backward(Queue& queue, const Pattern& pattern, Extents e, Write write) {
     out.dv.push_back(random<float>(keys, 40 + s));
   }
   std::vector<KeySpan> spans;
-  for (size_t s = 0; s < k.size(); ++s) spans.push_back({k[s], v[s], out.dk[s], out.dv[s], pattern.spans[s]});
+  for (size_t s = 0; s < k.size(); ++s)
+    spans.push_back({k[s], v[s], out.dk[s], out.dv[s], row_table(pattern.spans[s])});
   out.dq = random<float>(shape, 3);
   if (write == Write::Overwrite)
     std::fill(out.dq.data.begin(), out.dq.data.end(), std::numeric_limits<float>::quiet_NaN());
-  LocalAttention::forward_part(queue, o, lse, Write::Overwrite, q, pattern.rows, spans);
-  LocalAttention::backward_part(queue, out.dq, write, d_o, o, lse, q, pattern.rows, spans);
+  LocalAttention::forward_part(queue, o, lse, Write::Overwrite, q, row_table(pattern.rows), spans);
+  LocalAttention::backward_part(queue, out.dq, write, d_o, o, lse, q, row_table(pattern.rows), spans);
   return out;
 }
 

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <deque>
 
+#include "base/error.h"
 #include "kernels/associative/associative.h"
 #include "kernels/attention/attention.h"
 #include "kernels/cross_entropy/cross_entropy.h"
@@ -133,7 +134,7 @@ TEST(Bf16Storage, OfAttention) {
     std::vector<Row> rows(4);
     for (int32_t i = 0; i < 4; ++i) rows[static_cast<size_t>(i)].position = 3 * i;
     const View<> cos = t.sums({4, 1}), sin = t.sums({4, 1});
-    Rope::table(queue, cos, sin, rows, 100);
+    Rope::table(queue, cos, sin, row_table(rows), 100);
     Rope::forward(queue, t.rows({2, 3, 4, 2}), t.rows({8, 6}), cos, sin);
     Rope::backward(queue, t.rows({8, 6}), t.rows({2, 3, 4, 2}), cos, sin);
   });
@@ -142,9 +143,9 @@ TEST(Bf16Storage, OfAttention) {
     for (int32_t i = 0; i < 5; ++i) rows.push_back({i, i, 0, i});
     const Shape queries{2, 4, 5, 8}, keys{2, 2, 5, 8};
     const View<> q = t.rows(queries), o = t.sums(queries), lse = t.sums({2, 4, 5});
-    const KeySpan span{t.rows(keys), t.rows(keys), t.sums(keys), t.rows(keys), rows};
-    LocalAttention::forward_part(queue, o, lse, Write::Overwrite, q, rows, {&span, 1});
-    LocalAttention::backward_part(queue, t.rows(queries), Write::Overwrite, t.rows(queries), o, lse, q, rows,
+    const KeySpan span{t.rows(keys), t.rows(keys), t.sums(keys), t.rows(keys), row_table(rows)};
+    LocalAttention::forward_part(queue, o, lse, Write::Overwrite, q, row_table(rows), {&span, 1});
+    LocalAttention::backward_part(queue, t.rows(queries), Write::Overwrite, t.rows(queries), o, lse, q, row_table(rows),
                                   {&span, 1});
   });
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cross_entropy/cross_entropy.h"
+#include "base/error.h"
 
 #include <limits>
 

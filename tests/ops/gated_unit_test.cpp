@@ -1,6 +1,7 @@
 // Gated linear unit: against the double reference, by finite differences, and what it refuses.
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/gated_unit/gated_unit.h"
+#include "base/error.h"
 
 #include "op_test.h"
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/common/gemm.h"
+#include "base/error.h"
 
 #include <dnnl.h>
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/linear/linear.h"
+#include "base/error.h"
 
 #include "op_test.h"
 

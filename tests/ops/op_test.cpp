@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "op_test.h"
+#include "base/error.h"
 
 #include <algorithm>
 #include <bit>

@@ -10,7 +10,9 @@
 #include <utility>
 #include <vector>
 
+#include "base/error.h"
 #include "base/queue.h"
+#include "kernels/common/row_table.h"
 #include "kernels/common/token_ids.h"
 
 namespace memring::test {
@@ -88,6 +90,12 @@ struct Tensor {
   }
   int64_t size() const { return shape.elements(); }
 };
+
+/// Rows where the operators of the queue that runs now want them; these must stay.
+inline RowTable row_table(const std::vector<Row>& rows) {
+  if (space_of_tensors() == Space::Host) return rows;
+  return {rows, {&rows.data()->position, {std::ssize(rows), 4}, Space::Device}};
+}
 
 inline TokenIds token_ids(const Tensor<int32_t>& ids) { return {ids.view(), ids.data}; }
 

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "attention_patterns.h"
+#include "base/error.h"
 #include "kernels/attention/attention.h"
 #include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/linear/linear.h"

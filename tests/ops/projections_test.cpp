@@ -1,6 +1,7 @@
 // Queries, keys and values of a layer: against the double reference, by finite differences, and what it refuses.
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/projections/projections.h"
+#include "base/error.h"
 
 #include "kernels/rope/rope.h"
 #include "op_test.h"

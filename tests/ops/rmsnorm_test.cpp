@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/rmsnorm/rmsnorm.h"
+#include "base/error.h"
 
 #include <limits>
 

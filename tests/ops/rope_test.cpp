@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/rope/rope.h"
+#include "base/error.h"
 
 #include <cmath>
 
@@ -28,9 +29,11 @@ template <class T>
 Results<T> run(Queue& queue, Extents e, const Tensor<T>& in, const Tensor<T>& d_out) {
   Results<T> r{Tensor<T>(Shape{e.rows, e.head_dim / 2}), Tensor<T>(Shape{e.rows, e.head_dim / 2}),
                Tensor<T>(d_out.shape), Tensor<T>(in.shape)};
-  Rope::table(queue, r.cos, r.sin, rows_at(e.rows), 10000);
+  const std::vector<Row> rows = rows_at(e.rows);
+  Rope::table(queue, r.cos, r.sin, row_table(rows), 10000);
   Rope::forward(queue, r.out, in, r.cos, r.sin);
   Rope::backward(queue, r.d_in, d_out, r.cos, r.sin);
+  settle();  // rows must stay until then
   return r;
 }
 
@@ -66,7 +69,7 @@ TEST(Rope, MovesEachPairByItsAngle) {
   const Row row{.position = 3};
   Tensor<double> cos(Shape{1, 2}), sin(Shape{1, 2}), in(Shape{1, 8}), out(Shape{1, 2, 1, 4});
   Queue queue;
-  Rope::table(queue, cos, sin, {&row, 1}, 100);
+  Rope::table(queue, cos, sin, std::span(&row, 1), 100);
   for (int64_t i = 0; i < 8; ++i) in[i] = static_cast<double>(i + 1);
   Rope::forward(queue, out, in, cos, sin);
   for (int64_t h = 0; h < 2; ++h)
@@ -81,7 +84,7 @@ TEST(Rope, TheTableIsExactFarFromTheStart) {
   const Row row{.position = 1000003};
   Tensor<float> cos(Shape{1, 64}), sin(Shape{1, 64});
   Queue queue;
-  Rope::table(queue, cos, sin, {&row, 1}, 10000);
+  Rope::table(queue, cos, sin, std::span(&row, 1), 10000);
   for (int64_t i = 0; i < 64; ++i) {
     const long double angle = 1000003.0L * std::pow(10000.0L, -static_cast<long double>(i) / 64);
     EXPECT_NEAR(cos[i], static_cast<double>(std::cos(angle)), 1e-7) << i;

@@ -2,6 +2,7 @@
 // of it follows from the saved state.
 // SPDX-License-Identifier: Apache-2.0
 #include "train/curriculum.h"
+#include "base/error.h"
 
 #include <gtest/gtest.h>
 

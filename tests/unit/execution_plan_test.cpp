@@ -1,6 +1,7 @@
 // Execution plans without ranks: each rank's own, and that those of a mesh belong together.
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/execution_plan.h"
+#include "base/error.h"
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,7 @@
 // Fixtures: every golden file is read whole, and a file with a part missing or of another shape is refused by name.
 // SPDX-License-Identifier: Apache-2.0
 #include "io/fixture.h"
+#include "base/error.h"
 
 #include <cmath>
 #include <cstring>

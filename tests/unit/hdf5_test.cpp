@@ -1,6 +1,7 @@
 // The HDF5 container: what is written is found again, by HDF5 and by position; damage is named.
 // SPDX-License-Identifier: Apache-2.0
 #include "io/hdf5.h"
+#include "base/error.h"
 
 #include <sys/stat.h>
 

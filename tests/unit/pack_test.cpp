@@ -1,6 +1,7 @@
 // Packing: folders, files and standard input in a reproducible order, byte for byte; what cannot be packed is named.
 // SPDX-License-Identifier: Apache-2.0
 #include "data/pack.h"
+#include "base/error.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>

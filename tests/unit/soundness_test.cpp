@@ -1,6 +1,7 @@
 // Which weights count as sound, what a run directory remembers of a run, and what becomes of an older log.
 // SPDX-License-Identifier: Apache-2.0
 #include "train/soundness.h"
+#include "base/error.h"
 
 #include <gtest/gtest.h>
 

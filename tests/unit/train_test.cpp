@@ -7,6 +7,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
 #include "base/random.h"
 #include "files.h"
 #include "runlog/runlog.h"

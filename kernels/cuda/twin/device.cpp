@@ -29,6 +29,8 @@ TwinDevice& twin() {
   return *opened;
 }
 
+bool has_device_backend() { return true; }
+
 std::unique_ptr<Device> open_device(int ordinal) {
   if (ordinal != 0) throw Error(ExitCode::Usage, fmt::format("there is one twin device, found {}", ordinal), "Use 0.");
   const std::string seed = variable("MEMRING_TWIN_SEED");

@@ -7,6 +7,7 @@
 #include <tuple>
 #include <type_traits>
 
+#include "base/error.h"
 #include "kernels/common/map_views.h"
 #include "kernels/cuda/twin/device.h"
 
