@@ -22,7 +22,7 @@ struct ProductCopies {
   }
   bool operator==(const ProductCopies&) const = default;
 
-  int64_t bytes(Products) const;
+  int64_t bytes(Products) const;  ///< at the most, on any CPU: one with AMX takes half of them
 };
 
 /// Takes the memory of the calling thread's copies now, where its products would take it one by one. What a thread has

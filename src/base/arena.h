@@ -56,6 +56,15 @@ class Arena {
   int64_t size_ = 0, used_ = 0, peak_ = 0;
 };
 
+/// Bytes in the memory of the host, and in that of the device.
+struct SpaceBytes {
+  int64_t host = 0, device = 0;
+
+  /// All of them where the run's tensors are.
+  static SpaceBytes of_tensors(int64_t bytes, bool device) { return {device ? 0 : bytes, device ? bytes : 0}; }
+  SpaceBytes operator+(const SpaceBytes& other) const { return {host + other.host, device + other.device}; }
+};
+
 /// Gives back what was taken in a scope.
 class ArenaScope {
  public:

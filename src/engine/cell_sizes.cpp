@@ -99,11 +99,12 @@ int64_t CellSizes::angles(int64_t text) const {
   return arena.peak();
 }
 
-int64_t CellSizes::tables(int64_t batch, int64_t text, bool device) const {
+SpaceBytes CellSizes::tables(int64_t batch, int64_t text, bool device) const {
   const int64_t rows = layout(text).rows();
   // The axis', and CellRunner's: those of the angles, and of up to half of them as queries.
   const int64_t of_rows = TokenAxis::table_bytes(split_, rows) + extent(1, text).rows * int64_t{sizeof(Row)} * 3 / 2;
-  return of_rows + CellNumbers::bytes(numbers(batch, text), device);
+  const int64_t given = CellNumbers::bytes(numbers(batch, text), device);
+  return {of_rows + given, device ? TokenAxis::table_bytes(split_, rows) + given : 0};
 }
 
 int64_t CellSizes::numbers(int64_t batch, int64_t text) const {

@@ -57,7 +57,7 @@ class CellSizes {
   int64_t ring(int64_t batch, int64_t text, bool backward) const;     ///< message buffers of a token axis
   int64_t angles(int64_t text) const;                                 ///< tables of rotary angles
   /// What the host knows of the rows and tokens of a cell: at the most, while a layout is entered.
-  int64_t tables(int64_t batch, int64_t text, bool device) const;
+  SpaceBytes tables(int64_t batch, int64_t text, bool device) const;
   /// Numbers that a cell is given by the host (CellNumbers), at the most.
   int64_t numbers(int64_t batch, int64_t text) const;
 

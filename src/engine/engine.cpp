@@ -107,16 +107,17 @@ Model model_of(const Config& config) { return {model_shape(config.model), memory
 Numerics numerics(const Config& config, const NodeShare& node) {
   const DeviceConfig& device = config.device;
   Numerics n;
-  n.precision = device.dtype != Precision::Auto         ? device.dtype
-                : cpu_has_amx_bf16() && !strict(config) ? Precision::Bf16
-                                                        : Precision::Fp32;
+  Device* const opened = device_of(device);
+  n.precision = device.dtype != Precision::Auto                    ? device.dtype
+                : !opened && cpu_has_amx_bf16() && !strict(config) ? Precision::Bf16
+                                                                   : Precision::Fp32;
   n.dtype = n.precision == Precision::Fp64 ? DType::F64 : DType::F32;
   n.queue.products = n.precision == Precision::Bf16 ? Products::Bf16 : Products::F32;
   n.queue.isa = isa_of(device.isa);
   n.threads = thread_count(device.threads, node.cores);
   n.queue.threads = n.threads.threads;
   n.queue.block = strict(config) ? config.run.block : 0;
-  if (Device* opened = device_of(device)) {
+  if (opened) {
     n.queue.backend = Backend::Cuda;
     n.queue.device = opened;
   }
@@ -124,6 +125,7 @@ Numerics numerics(const Config& config, const NodeShare& node) {
 }
 
 std::string instruction_sets(const Queue& queue) {
+  if (const Device* device = queue.device()) return device->facts().name + " " + device->facts().capability;
   std::string text = name_of(queue.isa());
   for (const char* name : {"ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ONEDNN_CPU_ISA_HINTS", "DNNL_CPU_ISA_HINTS"})
     if (const std::string value = variable(name); !value.empty()) text += fmt::format(" ({} = {})", name, value);
@@ -136,7 +138,7 @@ GradientSync::Order gradient_order(const Config& config) {
 
 MemoryLimit memory_limit(const DeviceConfig& device, const NodeShare& node, const Device* opened) {
   if (device.memory > 0) return {"device.memory", device.memory, device.memory};
-  if (opened) return {opened->facts().name, opened->facts().bytes, opened->facts().free_bytes / 100 * 92};
+  if (opened) return {opened->facts().name, opened->facts().bytes, opened->facts().free_bytes / 100 * 92 / node.ranks};
   MemoryLimit limit = tightest_memory_limit(node.ranks);
   limit.available = limit.available / 10 * 9;  // not all is ours: libraries, and what others will take
   return limit;
@@ -154,7 +156,7 @@ Workload workload_of(const Config& config, int64_t batch, std::vector<SequenceSh
 }
 
 Engine::Engine(const Config& config, Model& model, Mesh& mesh, const NodeShare& node, const Workload& workload,
-               int64_t other_bytes, const std::optional<MemoryLimit>& limit)
+               SpaceBytes other_bytes, const std::optional<MemoryLimit>& limit)
     : numerics_(memring::numerics(config, node)),
       queue_(numerics_.queue),
       model_(model),
@@ -164,10 +166,12 @@ Engine::Engine(const Config& config, Model& model, Mesh& mesh, const NodeShare& 
   if (node.progress) queue_.count_work_in(node.progress->work);
   Arena measure;
   model.params.allocate(measure, numerics_.dtype, gradients_);
-  const int64_t own = measure.peak();
+  const bool on_device = queue_.device() != nullptr;
+  const SpaceBytes own = SpaceBytes::of_tensors(measure.peak(), on_device), fixed = own + other_bytes;
+  const int64_t taken = on_device ? fixed.device : fixed.host;  // of what the limit is about
 
   limit_ = limit ? *limit : memory_limit(config.device, node, queue_.device());
-  const Least left = least_of(mesh.world(), limit_.available - own - other_bytes);
+  const Least left = least_of(mesh.world(), limit_.available - taken);
 
   const Tbptt tbptt = tbptt_of(config);
   const PlanInputs inputs{.model = model.llama.shape(),
@@ -183,14 +187,11 @@ Engine::Engine(const Config& config, Model& model, Mesh& mesh, const NodeShare& 
   if (plan.most_bytes > left.bytes) {
     if (mesh.world().rank() != left.rank) mesh.world().barrier();  // until the message has ended the job
     refuse(plan_execution(inputs, coord_of(mesh.shape(), plan.most_rank), left.bytes), workload_,
-           config.tbptt.recompute, own + other_bytes, limit_);
+           config.tbptt.recompute, taken, limit_);
   }
   plan_ = plan.memory;
-  MemoryPart parameters{.purpose = MemoryPurpose::Parameters};
-  MemoryPart others{.purpose = MemoryPurpose::Optimizer};
-  for (const auto& [part, bytes] : {std::pair(&parameters, own), {&others, other_bytes}})
-    (queue_.device() ? part->device : part->host) = bytes;
-  plan_.parts.insert(plan_.parts.begin(), {parameters, others});
+  plan_.parts.insert(plan_.parts.begin(), {{MemoryPurpose::Parameters, 1, own.host, own.device},
+                                           {MemoryPurpose::Optimizer, 1, other_bytes.host, other_bytes.device}});
   executor_.emplace(queue_, model, mesh, numerics_.dtype, workload_, tbptt, std::move(plan));
   if (node.progress) executor_->note_in(*node.progress);
 }

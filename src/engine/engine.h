@@ -37,7 +37,7 @@ std::string instruction_sets(const Queue&);
 GradientSync::Order gradient_order(const Config&);
 
 /// What a rank may plan for: device.memory, or its share of what the machine has free now, or 92 % of what the device
-/// has.
+/// has, which the ranks of the host share.
 MemoryLimit memory_limit(const DeviceConfig&, const NodeShare&, const Device* opened);
 
 class Engine {
@@ -45,7 +45,7 @@ class Engine {
   /// Plans, and refuses what does not fit; takes no memory yet. The model and the mesh must outlive it. `other_bytes`
   /// are taken on this rank by others (optimizer, checkpoint buffer). `limit`: what to plan for, where memory_limit()
   /// is not to be asked now. Collective.
-  Engine(const Config&, Model&, Mesh&, const NodeShare&, const Workload&, int64_t other_bytes = 0,
+  Engine(const Config&, Model&, Mesh&, const NodeShare&, const Workload&, SpaceBytes other_bytes = {},
          const std::optional<MemoryLimit>& limit = {});
   Engine(const Engine&) = delete;  // its executor holds references into it
   Engine& operator=(const Engine&) = delete;

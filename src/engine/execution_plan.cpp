@@ -22,10 +22,14 @@ constexpr std::array kSlotPurposes = {MemoryPurpose::States, MemoryPurpose::Adjo
 /// What the ranks of one token coordinate take, in bytes.
 struct RankSizes {
   std::vector<SlotBytes> slots;  ///< of one slot, by shape of the workload
-  int64_t scratch = 0, products = 0, angles = 0, tables = 0, ring = 0;
+  int64_t scratch = 0, products = 0, angles = 0, ring = 0;
+  SpaceBytes tables;
   ProductCopies copies;
 
-  int64_t fixed() const { return scratch + products + angles + tables + ring; }
+  /// In the memory that the limit is about.
+  int64_t fixed(bool device) const {
+    return scratch + angles + ring + (device ? tables.device : products + tables.host);
+  }
 };
 
 /// The slots of a rank, for the shape of the workload whose slots take most.
@@ -49,6 +53,7 @@ class Choice {
 
  private:
   ExecutionPlan outline(MeshCoord) const;  ///< without what it takes
+  bool on_device() const { return in_.numerics.backend == Backend::Cuda; }
   RankSizes sizes(int token) const;
   const ScheduleNeeds& needs(const ExecutionPlan& outline, const SequenceShape&);
   RankSlots slots(const ExecutionPlan& outline);
@@ -116,10 +121,11 @@ RankSizes Choice::sizes(int token) const {
     passing.take(in_.dtype, {micro_batch_ * own});  // losses
     if (in_.workload.logits != Workload::Logits::None) passing.take(in_.dtype, {micro_batch_ * own, in_.model.vocab});
     most.scratch = std::max(most.scratch, passing.peak() + cell.scratch(micro_batch_, text, in_.workload.backward));
-    if (in_.dtype == DType::F32 && in_.numerics.products == Products::Bf16 && in_.numerics.backend != Backend::Cuda)
+    if (in_.dtype == DType::F32 && in_.numerics.products == Products::Bf16 && !on_device())
       most.copies = most.copies | cell.copies(micro_batch_, text, in_.workload.backward,
                                               in_.workload.logits != Workload::Logits::None);
-    most.tables = std::max(most.tables, cell.tables(micro_batch_, text, in_.numerics.backend == Backend::Cuda));
+    const SpaceBytes tables = cell.tables(micro_batch_, text, on_device());
+    most.tables = {std::max(most.tables.host, tables.host), std::max(most.tables.device, tables.device)};
     most.angles = std::max(most.angles, cell.angles(text));
     most.ring = std::max(most.ring, cell.ring(micro_batch_, text, in_.workload.backward));
   }
@@ -150,7 +156,7 @@ void Choice::find_most(ExecutionPlan& plan) {
     for (int segment = 0; segment < in_.mesh.segment; ++segment)
       for (int token = 0; token < in_.mesh.token; ++token) {
         const MeshCoord at{data, segment, token};
-        const int64_t bytes = slots(outline(at)).total() + sizes_[static_cast<size_t>(token)].fixed();
+        const int64_t bytes = slots(outline(at)).total() + sizes_[static_cast<size_t>(token)].fixed(on_device());
         if (bytes <= plan.most_bytes) continue;
         plan.most_bytes = bytes;
         plan.most_rank = rank_of(in_.mesh, at);
@@ -162,14 +168,14 @@ ExecutionPlan Choice::plan(MeshCoord at) {
   const RankSlots slots = this->slots(plan);
   const RankSizes& sizes = sizes_[static_cast<size_t>(at.token)];
   const auto add = [&](MemoryPurpose purpose, int64_t bytes, int64_t count = 1) {
-    const bool device = in_.numerics.backend == Backend::Cuda;
-    plan.memory.parts.push_back({purpose, count, device ? 0 : bytes, device ? bytes : 0});
+    const SpaceBytes where = SpaceBytes::of_tensors(bytes, on_device());
+    plan.memory.parts.push_back({purpose, count, where.host, where.device});
   };
   for (size_t kind = 0; kind < kSlotKinds; ++kind) add(kSlotPurposes[kind], slots.bytes[kind], slots.counts[kind]);
   add(MemoryPurpose::Scratch, sizes.scratch);
   plan.memory.parts.push_back({.purpose = MemoryPurpose::Products, .host = sizes.products});
   add(MemoryPurpose::Angles, sizes.angles);
-  plan.memory.parts.push_back({.purpose = MemoryPurpose::Tables, .host = sizes.tables});
+  plan.memory.parts.push_back({MemoryPurpose::Tables, 1, sizes.tables.host, sizes.tables.device});
   add(MemoryPurpose::Ring, sizes.ring);
   plan.copies = sizes.copies;
   plan.efficiency = needs(plan, in_.workload.shapes.back()).efficiency;
@@ -194,6 +200,12 @@ const char* name_of(MemoryPurpose purpose) {
   return kNames[static_cast<size_t>(purpose)];
 }
 
+SpaceBytes MemoryPlan::by_space() const {
+  SpaceBytes all;
+  for (const MemoryPart& part : parts) all = all + SpaceBytes{part.count * part.host, part.count * part.device};
+  return all;
+}
+
 int64_t MemoryPlan::total() const {
   return std::accumulate(parts.begin(), parts.end(), int64_t{0},
                          [](int64_t sum, const MemoryPart& part) { return sum + part.bytes(); });
@@ -206,12 +218,16 @@ int64_t MemoryPlan::bytes_of(MemoryPurpose purpose) const {
 }
 
 std::string MemoryPlan::text() const {
-  std::string text;
-  for (const MemoryPart& part : parts)
-    if (part.bytes() > 0)
-      text += fmt::format("{}{} {:.1f}", text.empty() ? "" : ", ", name_of(part.purpose),
-                          static_cast<double>(part.bytes()) / (1 << 20));
-  return text;
+  const auto listed = [this](int64_t MemoryPart::*column) {
+    std::string text;
+    for (const MemoryPart& part : parts)
+      if (const int64_t bytes = part.count * part.*column; bytes > 0)
+        text += fmt::format("{}{} {:.1f}", text.empty() ? "" : ", ", name_of(part.purpose),
+                            static_cast<double>(bytes) / (1 << 20));
+    return text;
+  };
+  const std::string device = listed(&MemoryPart::device), host = listed(&MemoryPart::host);
+  return device.empty() ? host : fmt::format("{}; on the host {}", device, host);
 }
 
 Schedule ExecutionPlan::schedule(std::vector<bool> closed) const {

@@ -64,9 +64,12 @@ struct MemoryPart {
 struct MemoryPlan {
   std::vector<MemoryPart> parts;
 
-  int64_t total() const;                  ///< bytes
+  SpaceBytes by_space() const;
+  int64_t total() const;                  ///< bytes of both
   int64_t bytes_of(MemoryPurpose) const;  ///< 0: nothing is taken for it
-  std::string text() const;               ///< "adjoints 0.2, working space 1.5": MiB of the parts that take something
+  /// "adjoints 0.2, working space 1.5": MiB of the parts that take something. With a device its bytes, and then, behind
+  /// "on the host", the others.
+  std::string text() const;
 };
 
 /// What a plan follows from, besides the place of its rank and the limit.
@@ -92,7 +95,8 @@ struct ExecutionPlan {
   double efficiency = 1;                 ///< of the workload's last shape (Schedule::efficiency)
   MemoryPlan memory;                     ///< of the executor, for the shapes that take most
   ProductCopies copies;                  ///< what its memory holds for them (MemoryPurpose::Products)
-  /// What the rank of the world that takes most does, and its number: the same on every rank.
+  /// What the rank of the world that takes most does, and its number: the same on every rank. Of the memory that the
+  /// limit is about: the device's where there is one.
   int64_t most_bytes = 0;
   int most_rank = 0;
 

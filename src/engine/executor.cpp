@@ -304,6 +304,7 @@ void Executor::run(const TokenSource& batch, const BoundaryWeights& weights, Res
 
 StepSums Executor::sums() {
   const std::span<const double> numbers = read_numbers_.wait(queue_);
+  check(!numbers.empty(), "the sums of a batch were asked for before one ran");
   StepSums sums{
       .nll = numbers[0], .targets = targets_, .tokens = tokens_, .diagnostics = Diagnostics(memory_.diagnostics())};
   sums.diagnostics.reduce(numbers.subspan(1));

@@ -47,7 +47,7 @@ void TrainedModel::start(Arena weights) {
   if (reset_) config.memory.reset = MemoryReset::Segment;
   engine_.reset();  // before the next one takes its memory
   model_.emplace(model_of(config));
-  engine_.emplace(config, *model_, mesh_, session_.node(), workload_, 0, limit_);
+  engine_.emplace(config, *model_, mesh_, session_.node(), workload_, SpaceBytes{}, limit_);
   limit_ = engine_->limit();  // asked once: for a later engine, the weights are among what is taken
   engine_->allocate(std::move(weights));
 }

@@ -10,15 +10,17 @@ namespace memring {
 namespace {
 
 /// What optimizer and checkpoint take on the rank that has this shard.
-int64_t bytes_beside_engine(const FlatBuffer& layout, DType dtype, Range shard, TrainingRun::Saves saves) {
+SpaceBytes bytes_beside_engine(const FlatBuffer& layout, const Numerics& numerics, Range shard,
+                               TrainingRun::Saves saves) {
   const CheckpointData saved{.layout = layout,
                              .shard = shard,
-                             .weights = View<>(nullptr, dtype, {layout.size}),
+                             .weights = View<>(nullptr, numerics.dtype, {layout.size}),
                              .m = {},
                              .v = {},
                              .state = {}};
-  return Optimizer::bytes(dtype, shard.size()) +
-         (saves == TrainingRun::Saves::Planned ? CheckpointWriter::buffer_bytes(saved) : 0);
+  const bool device = numerics.queue.backend == Backend::Cuda;
+  const SpaceBytes buffer{saves == TrainingRun::Saves::Planned ? CheckpointWriter::buffer_bytes(saved) : 0, 0};
+  return SpaceBytes::of_tensors(Optimizer::bytes(numerics.dtype, shard.size()), device) + buffer;
 }
 
 }  // namespace
@@ -32,7 +34,7 @@ TrainingRun::TrainingRun(const Config& config, Communicator& ranks, const NodeSh
       model_(model_of(config)),
       sync_(mesh_, model_.params.layout().size, gradient_order(config)),
       engine_(config, model_, mesh_, node, workload_of(config, config.data.batch, std::move(shapes), true),
-              bytes_beside_engine(model_.params.layout(), numerics(config, node).dtype, shard(), saves)) {}
+              bytes_beside_engine(model_.params.layout(), numerics(config, node), shard(), saves)) {}
 
 void TrainingRun::allocate() {
   engine_.allocate();

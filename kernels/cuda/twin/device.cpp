@@ -38,7 +38,8 @@ std::unique_ptr<Device> open_device(int ordinal) {
 }
 
 TwinDevice::TwinDevice(uint64_t seed) : random_(seed, Purpose::Test) {
-  facts_.name = "twin of a device on the host";
+  facts_.name = "twin of a device";
+  facts_.capability = "on the host";
   facts_.bytes = facts_.free_bytes = int64_t{4} << 30;
   opened = this;
 }
