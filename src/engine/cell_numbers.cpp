@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/cell_numbers.h"
 
-#include "base/readback.h"
-
 namespace memring {
 int64_t CellNumbers::bytes(int64_t numbers, bool device) {
   Arena measure;
@@ -13,7 +11,10 @@ int64_t CellNumbers::bytes(int64_t numbers, bool device) {
 void CellNumbers::allocate(const Queue& queue, int64_t numbers) {
   const bool device = queue.device() != nullptr;
   staging_ = queue.staging(bytes(numbers, device));
-  if (device) on_device_ = queue.arena(bytes(numbers, device));
+  if (device) {
+    on_device_ = queue.arena(bytes(numbers, device));
+    uploads_ = queue.device()->stream(Priority::High);
+  }
   for (int64_t cell = 0; cell < (device ? 2 * kCells : 1); ++cell) {
     const View<int32_t> host = staging_.take<int32_t>({numbers});
     cells_.push_back({host, device ? on_device_.take<int32_t>({numbers}) : host});
@@ -40,8 +41,15 @@ TokenIds CellNumbers::ready(const Queue& queue, std::span<const int32_t> ids) co
   const ConstView<int32_t> host = cell.host.rows(ids.data() - cell.host.data(), std::ssize(ids));
   if (!queue.device()) return TokenIds(host);
   const View<int32_t> there = cell.device.rows(ids.data() - cell.host.data(), std::ssize(ids));
-  copy_later(queue, there, host);
+  upload(queue, there, host);
   return TokenIds(there, ids);
+}
+
+// What was there before has been used: next_cell has waited for it.
+void CellNumbers::upload(const Queue& queue, View<int32_t> to, ConstView<int32_t> from) const {
+  Device& device = *queue.device();
+  device.copy(uploads_, to, from);
+  device.wait(queue.stream(), device.record(uploads_));
 }
 
 RowTable CellNumbers::ready(const Queue& queue, std::span<const Row> rows) {

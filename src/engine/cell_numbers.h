@@ -34,7 +34,11 @@ class CellNumbers {
   struct OfCell {
     View<int32_t> host, device;
   };
+  /// On a stream of their own, numbers arrive while the device is at the cells before; the queue waits for them.
+  void upload(const Queue&, View<int32_t> to, ConstView<int32_t> from) const;
+
   Arena staging_, on_device_;
+  Stream uploads_;
   std::vector<OfCell> cells_;    // one on the CPU, which is never behind; on a device two halves of kCells
   std::array<Event, 2> used_{};  // of a half: where the device has done with it
   int64_t now_ = 0, taken_ = 0;
