@@ -149,8 +149,7 @@ class View {
   /// The bytes from the first on as another type, erased.
   auto reinterpreted(DType dtype, Shape shape) const {
     using Erased = View<std::conditional_t<std::is_const_v<T>, const void, void>>;
-    if (shape.elements() * bytes_of(dtype) > bytes())
-      refuse_view(name_of(dtype) + shape.text() + " within " + text());
+    if (shape.elements() * bytes_of(dtype) > bytes()) refuse_view(name_of(dtype) + shape.text() + " within " + text());
     return Erased(data_, dtype, shape, space_);
   }
   /// "fp32[2, 64]", "fp32[2, 64] on the device"
