@@ -55,7 +55,7 @@ ReducedStep TrainingRun::step(const TokenSource& batch, int64_t number, const st
   Elementwise::fill(engine_.queue(), params.sums(), 0);
   executor.run(batch, weights);
   enter(Phase::Reduce);
-  const ReducedStep reduced = sync_.reduce(engine_.queue(), params.sums(), params.gradients(), [&] {
+  ReducedStep reduced = sync_.reduce(engine_.queue(), params.sums(), params.gradients(), [&] {
     StepSums local = executor.sums();
     ask(local);
     return local;
