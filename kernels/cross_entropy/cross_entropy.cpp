@@ -30,8 +30,7 @@ CrossEntropyExtents extents_of(ConstView<> nll, ConstView<> hidden, ConstView<> 
   const CrossEntropyExtents e{hidden.dim(0), hidden.dim(1), weight.dim(0)};
   expect(weight, dtype, {e.vocab, e.dim}, "CrossEntropy weight");
   expect(nll, sums_type(dtype), {e.rows}, "CrossEntropy nll");
-  expect_shape(targets.ids, {e.rows}, "CrossEntropy targets");
-  expect_ids(targets.host, e.vocab, kIgnoredTarget, "target");
+  expect_ids(targets, e.rows, e.vocab, kIgnoredTarget, "target");
   return e;
 }
 

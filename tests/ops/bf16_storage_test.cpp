@@ -10,8 +10,10 @@
 #include "kernels/dpfp/dpfp.h"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/embedding/embedding.h"
+#include "kernels/gated_unit/gated_unit.h"
 #include "kernels/heads/heads.h"
 #include "kernels/linear/linear.h"
+#include "kernels/projections/projections.h"
 #include "kernels/rmsnorm/rmsnorm.h"
 #include "kernels/rope/rope.h"
 #include "kernels/rows/rows.h"
@@ -91,6 +93,7 @@ TEST(Bf16Storage, OfRowsAndProducts) {
     Linear::forward(queue, t.rows({5, 3}), Write::Overwrite, x, w);
     Linear::forward(queue, t.sums({5, 3}), Write::Accumulate, x, w);
     Linear::input_gradient(queue, t.rows({5, 7}), Write::Accumulate, dy, w);
+    Linear::input_gradient(queue, t.sums({5, 7}), Write::Accumulate, dy, w);
     Linear::weight_gradient(queue, t.sums({3, 7}), dy, x);
   });
   Both::compare("RmsNorm", [](Queue& queue, Both& t) {
@@ -148,6 +151,44 @@ TEST(Bf16Storage, OfAttention) {
     LocalAttention::backward_part(queue, t.rows(queries), Write::Overwrite, t.rows(queries), o, lse, q, row_table(rows),
                                   {&span, 1});
   });
+}
+
+TEST(Bf16Storage, OfFusedOperators) {
+  Both::compare("GatedUnit", [](Queue& queue, Both& t) {
+    const View<> x = t.rows({5, 7}), y = t.rows({5, 6});
+    const GatedUnit::Parts parts{t.rows({5, 6}), t.rows({5, 6})};
+    const GatedUnit::ConstParts weights{t.rows({6, 7}), t.rows({6, 7})};
+    GatedUnit::forward(queue, y, parts, x, weights);
+    GatedUnit::backward(queue, t.rows({5, 7}), {t.sums({6, 7}), t.sums({6, 7})}, y, parts, x, weights);
+  });
+  for (const std::vector<int32_t>& asking : {std::vector<int32_t>{}, {1, 3}})
+    Both::compare(asking.empty() ? "Projections" : "Projections of some rows", [&](Queue& queue, Both& t) {
+      const int64_t rows = 4, queries = asking.empty() ? rows : std::ssize(asking);
+      const Projections::Widths widths{7, 4, 2, 6};
+      const Shape of_queries{2, 4, queries, 6}, of_keys{2, 2, rows, 6}, wide{24, 7}, narrow{12, 7};
+      const View<> normed = t.rows({2 * rows, 7});
+      const Projections::ConstParts weights{t.rows(wide), t.rows(narrow), t.rows(narrow)};
+      const RopeAngles angles{t.sums({rows, 3}), t.sums({rows, 3})};
+      const Projections::Queries which{asking, {t.sums({queries, 3}), t.sums({queries, 3})}};
+      Scratch scratch(Projections::scratch_bytes(DType::F32, 2 * rows, 2 * queries, widths, true));
+      Projections::forward(queue, {t.rows(of_queries), t.rows(of_keys), t.rows(of_keys)}, normed, weights, angles,
+                           which, scratch);
+      Projections::backward(queue, t.rows({2 * rows, 7}), {t.sums(wide), t.sums(narrow), t.sums(narrow)},
+                            {t.rows(of_queries), t.rows(of_keys), t.rows(of_keys)}, normed, weights, angles, which,
+                            scratch);
+    });
+}
+
+TEST(Bf16Storage, OperandsThatAreStoredAreChecked) {
+  Queue queue;
+  const auto zeros = [](Shape shape) { return Tensor<Bf16>(shape); };
+  Tensor<Bf16> x = zeros({5, 7}), y = zeros({5, 3}), table = zeros({4, 7}), w = zeros({3, 7}), wrong = zeros({3, 6});
+  EXPECT_THROW(Linear::forward(queue, y, Write::Overwrite, x, wrong), ShapeError);
+  EXPECT_THROW(Linear::input_gradient(queue, x, Write::Overwrite, y, wrong), ShapeError);
+  EXPECT_THROW(Linear::weight_gradient(queue, w, y, x), ShapeError) << "its sums are fp32";
+  Tensor<int32_t> ids(Shape{5});
+  EXPECT_THROW(Embedding::forward(queue, x, wrong, token_ids(ids)), ShapeError);
+  EXPECT_THROW(Embedding::backward(queue, table, x, token_ids(ids)), ShapeError) << "its sums are fp32";
 }
 
 TEST(Bf16Storage, OfLossAndMemory) {
