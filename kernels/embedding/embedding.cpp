@@ -27,9 +27,9 @@ void Embedding::forward(Queue& queue, View<> y, ConstView<> table, const TokenId
   const int64_t rows = y.dim(0), dim = y.dim(1);
   expect(table, dtype, {table.dim(0), dim}, "Embedding table");
   expect_ids(ids, rows, table.dim(0), /*ignored=*/std::nullopt, "token");
+  if (!queue.device() && dtype == DType::BF16) return wide<&Embedding::forward>(queue, y, table, ids);
   const Timed timed(queue, "Embedding forward", 0, y, y);
   if (queue.device()) return embedding_cuda->forward(queue, y, table, ids);
-  if (dtype == DType::BF16) return wide<&Embedding::forward>(queue, y, table, ids);
   if (queue.reference(dtype))
     return by_float_type(
         dtype, [&]<class T>() { reference::embedding_forward(y.as<T>(), table.as<T>(), ids.host.data(), rows, dim); });
@@ -41,9 +41,9 @@ void Embedding::backward(Queue& queue, View<> d_table, ConstView<> dy, const Tok
   const int64_t rows = dy.dim(0), dim = dy.dim(1);
   expect_sums(d_table, dtype, {d_table.dim(0), dim}, "Embedding d_table");
   expect_ids(ids, rows, d_table.dim(0), /*ignored=*/std::nullopt, "token");
+  if (!queue.device() && dtype == DType::BF16) return wide<&Embedding::backward>(queue, d_table, dy, ids);
   const Timed timed(queue, "Embedding backward", 0, dy, dy);
   if (queue.device()) return embedding_cuda->backward(queue, d_table, dy, ids);
-  if (dtype == DType::BF16) return wide<&Embedding::backward>(queue, d_table, dy, ids);
   if (queue.reference(dtype))
     return by_float_type(dtype,
                          [&]<class T>() { reference_backward<T>(queue, d_table, dy, ids.host.data(), rows, dim); });

@@ -53,9 +53,9 @@ void Linear::forward(Queue& queue, View<> y, Write write, ConstView<> x, ConstVi
   const Extents e{x.dim(0), x.dim(1), w.dim(0)};
   expect(w, dtype, {e.out, e.in}, "Linear w");
   expect_stored_or_sums(y, dtype, {e.rows, e.out}, "Linear y");
+  if (!queue.device() && dtype == DType::BF16) return wide<&Linear::forward>(queue, y, write, x, w);
   const Timed timed(queue, "Linear forward", e.flops(), x, w, y);
   if (queue.device()) return linear_cuda->forward(queue, y, write, x, w);
-  if (dtype == DType::BF16) return wide<&Linear::forward>(queue, y, write, x, w);
   if (queue.reference(dtype))
     return by_float_type(dtype,
                          [&]<class T>() { reference_forward(queue, y.as<T>(), write, x.as<T>(), w.as<T>(), e); });
@@ -67,9 +67,9 @@ void Linear::input_gradient(Queue& queue, View<> dx, Write write, ConstView<> dy
   const Extents e{dy.dim(0), w.dim(1), dy.dim(1)};
   expect(w, dtype, {e.out, e.in}, "Linear w");
   expect_stored_or_sums(dx, dtype, {e.rows, e.in}, "Linear dx");
+  if (!queue.device() && dtype == DType::BF16) return wide<&Linear::input_gradient>(queue, dx, write, dy, w);
   const Timed timed(queue, "Linear input gradient", e.flops(), dx, w, dy);
   if (queue.device()) return linear_cuda->input_gradient(queue, dx, write, dy, w);
-  if (dtype == DType::BF16) return wide<&Linear::input_gradient>(queue, dx, write, dy, w);
   if (queue.reference(dtype))
     return by_float_type(
         dtype, [&]<class T>() { reference_input_gradient(queue, dx.as<T>(), write, dy.as<T>(), w.as<T>(), e); });
@@ -81,9 +81,9 @@ void Linear::weight_gradient(Queue& queue, View<> dw, ConstView<> dy, ConstView<
   const Extents e{x.dim(0), x.dim(1), dy.dim(1)};
   expect(dy, dtype, {e.rows, e.out}, "Linear dy");
   expect_sums(dw, dtype, {e.out, e.in}, "Linear dw");
+  if (!queue.device() && dtype == DType::BF16) return wide<&Linear::weight_gradient>(queue, dw, dy, x);
   const Timed timed(queue, "Linear weight gradient", e.flops(), x, dw, dy);
   if (queue.device()) return linear_cuda->weight_gradient(queue, dw, dy, x);
-  if (dtype == DType::BF16) return wide<&Linear::weight_gradient>(queue, dw, dy, x);
   if (queue.reference(dtype))
     return by_float_type(dtype, [&]<class T>() { reference_weight_gradient(queue, dw, dy.as<T>(), x.as<T>(), e); });
   cpu::linear_weight_gradient(queue, dw, dy.as<float>(), x.as<float>(), e.rows, e.in, e.out);
