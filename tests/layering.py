@@ -49,9 +49,16 @@ LIBRARIES = {
 PRIVATE = {
     r"kernels/(?P<op>\w+)/cpu\.h": ["kernels/{op}/{op}.cpp", "kernels/{op}/cpu.cpp"],
     r"kernels/(?P<op>\w+)/ref\.h": ["kernels/{op}/{op}.cpp", "kernels/*/ref.cpp"],
+    r"kernels/(?P<op>\w+)/cuda\.h": ["kernels/{op}/{op}.cpp", "kernels/cuda/*"],
+    r"kernels/cuda/twin/\w+\.h": ["kernels/cuda/twin/*"],
     r"kernels/common/checks\.h": ["kernels/{folder}/{folder}.cpp", "kernels/common/checks.cpp"],
+    r"kernels/common/wide\.h": ["kernels/{folder}/{folder}.cpp", "kernels/common/wide.cpp"],
+    r"kernels/common/map_views\.h": ["kernels/common/wide.h", "kernels/cuda/twin/late.h"],
 }
 
+# What the compilers of kernels for devices do not take: no header that they see may include it.
+NOT_FOR_DEVICES = re.compile(r"fmt/.*")
+DEVICE_HEADER = re.compile(r"kernels/\w+/cuda\.h")
 # A header of dist that nobody else includes, itself or by way of another, is dist's own: in a namespace inside memring.
 DIST_OWN = re.compile(r"namespace memring::\w+ \{")
 INCLUDE = re.compile(r'\s*#\s*include\s*([<"])([^">]+)[">]')
@@ -145,6 +152,20 @@ def check_dist_headers(texts):
             yield f"{path}:1: is dist's own, for nobody else includes it, and in no namespace inside memring"
 
 
+def check_device_headers(texts):
+    """Complaints about headers that an operator's cuda.h includes, itself or by way of another; `texts`: as above."""
+    reached = [path for path in sorted(texts) if DEVICE_HEADER.fullmatch(path)]
+    for path in reached:  # which grows on the way
+        for number, line in enumerate(texts[path].splitlines(), 1):
+            include = INCLUDE.match(line)
+            if not include:
+                continue
+            if NOT_FOR_DEVICES.fullmatch(include.group(2)):
+                yield f"{path}:{number}: includes {include.group(2)}, and kernels/*/cuda.h include this header"
+            reached += [header for header in (include.group(2), f"src/{include.group(2)}")
+                        if header in texts and header not in reached]
+
+
 def check_tree(root):
     """All complaints as "file:line: ..." texts, and how many files were read."""
     complaints, files, texts = [], 0, {}
@@ -156,7 +177,7 @@ def check_tree(root):
             path = file.relative_to(root).as_posix()
             texts[path] = file.read_text("utf-8")
             complaints += [f"{path}:{line}: {text}" for line, text in check_file(path, texts[path])]
-    return complaints + list(check_dist_headers(texts)), files
+    return complaints + list(check_dist_headers(texts)) + list(check_device_headers(texts)), files
 
 
 def compile_alone(root, header, compiler):
@@ -189,13 +210,27 @@ def self_test():
     licence = f"// {LICENCE}\n"
     tree = {
         "src/base/good.h": licence + "#pragma once\n#include <vector>\n",
-        "src/engine/good.cpp": licence + '#include "dist/mesh.h"\n#include "memory/memory.h"\n#include "engine/own.h"\n',
+        "src/engine/good.cpp": licence + '#include "dist/mesh.h"\n#include "memory/memory.h"\n'
+                                         '#include "engine/own.h"\n',
         "dist/good.cpp": licence + '#include <mpi.h>\n// #include "train/loop.h"\n#if 1\n#endif\n',
         "tests/unit/good.cpp": licence + '#include "app/command.h"\n#include <hdf5.h>\n',
         "kernels/norm/norm.cpp": licence + '#include "kernels/norm/cpu.h"\n#include "kernels/norm/ref.h"\n'
                                            '#include "kernels/common/checks.h"\n',
         "kernels/norm/ref.cpp": licence + '#include "kernels/norm/ref.h"\n#include "kernels/linear/ref.h"\n',
         "launch/good.sh": "#!/bin/sh\n# " + LICENCE + "\n",
+        "kernels/norm/cuda.h": licence + '#pragma once\n#include "kernels/norm/plain.h"\n#include "base/with_fmt.h"\n',
+        "kernels/norm/plain.h": licence + '#pragma once\n#include <vector>\n#include "kernels/norm/by_way.h"\n',
+        "kernels/cuda/none.cpp": licence + '#include "kernels/norm/cuda.h"\n',
+        "kernels/cuda/twin/device.h": licence + "#pragma once\n#include <fmt/format.h>\n",
+        "kernels/cuda/twin/late.h": licence + '#pragma once\n#include "kernels/cuda/twin/device.h"\n'
+                                              '#include "kernels/common/map_views.h"\n',
+        "kernels/common/wide.h": licence + '#pragma once\n#include "kernels/common/map_views.h"\n',
+        "kernels/linear/linear.cpp": licence + '#include "kernels/common/wide.h"\n#include "kernels/norm/cuda.h"\n'
+                                               '#include "kernels/cuda/twin/device.h"\n',
+        "kernels/linear/ref.cpp": licence + '#include "kernels/common/wide.h"\n'
+                                            '#include "kernels/common/map_views.h"\n',
+        "kernels/norm/by_way.h": licence + "#pragma once\n#include <fmt/format.h>\n",
+        "src/base/with_fmt.h": licence + "#pragma once\n\n#include <fmt/ranges.h>\n",
         "src/base/upward.h": licence + '#pragma once\n\n#include "kernels/linear/linear.h"\n',
         "src/model/rank.cpp": licence + '  #  include "dist/mesh.h"\n',
         "src/train/app.cpp": licence + '#include "app/command.h"\n',
@@ -219,11 +254,13 @@ def self_test():
         "src/io/twice.h": licence,
         "tests/e2e/licence.py": "print()\n",
     }
-    expected = {"src/base/upward.h:4", "src/model/rank.cpp:2", "src/train/app.cpp:2", "kernels/linear/mpi.cpp:2",
+    expected = {"kernels/linear/linear.cpp:3", "kernels/linear/linear.cpp:4", "kernels/linear/ref.cpp:2",
+                "kernels/linear/ref.cpp:3", "kernels/norm/by_way.h:3", "src/base/with_fmt.h:4",
+                "src/base/upward.h:4", "src/model/rank.cpp:2", "src/train/app.cpp:2", "kernels/linear/mpi.cpp:2",
                 "kernels/norm/cpu.cpp:3", "kernels/norm/cpu.cpp:4", "kernels/norm/cpu.cpp:5", "src/model/backend.cpp:3",
                 "dist/mpi.h:3", "dist/lent.h:1", "dist/unused.h:1", "src/data/hdf5.cpp:2", "src/engine/dnnl.cpp:2",
-                "kernels/relative.cpp:2", "src/io/rank.cpp:2", "src/helpers/new.cpp:1", "src/io/switch.h:3", "src/io/twice.h:1",
-                "tests/e2e/licence.py:1"}
+                "kernels/relative.cpp:2", "src/io/rank.cpp:2", "src/helpers/new.cpp:1", "src/io/switch.h:3",
+                "src/io/twice.h:1", "tests/e2e/licence.py:1"}
     with tempfile.TemporaryDirectory() as directory:
         root = pathlib.Path(directory)
         for path, text in tree.items():

@@ -44,8 +44,8 @@ AssociativeExtents extents_of(const Queue& queue, const Associative::Rows& rows)
 }
 
 AssociativeSmallest smallest_of(View<double> smallest) {
-  expect_shape(smallest, {2}, "Associative smallest");
-  return {smallest.data(), smallest.data() + 1};
+  double* const both = smallest.as<double>();
+  return {both, both + 1};
 }
 
 template <class T>
@@ -89,16 +89,16 @@ void reference_read_backward(Queue& queue, View<> d_phi, View<> dA, View<> dz, C
 
 void Associative::read(Queue& queue, View<> y, View<> phi, ConstView<> A, ConstView<> z, View<double> smallest) {
   const AssociativeExtents e = extents_of(queue, phi, y, "Associative phi, y");
-  const AssociativeSmallest noted = smallest_of(smallest);
+  expect_shape(smallest, {2}, "Associative smallest");
   expect_state(A, z, sums_type(y.dtype()), e, "Associative state");
+  if (!queue.device() && y.dtype() == DType::BF16) return wide<&Associative::read>(queue, y, phi, A, z, smallest);
   const Timed timed(queue, "Associative read", flops(e, A ? 1 : 0), y, phi, A, z);
   if (queue.device()) return associative_cuda->read(queue, y, phi, A, z, smallest);
-  if (y.dtype() == DType::BF16) return wide<&Associative::read>(queue, y, phi, A, z, smallest);
   if (queue.reference(y.dtype()))
     return by_float_type(y.dtype(), [&]<class T>() {
-      reference::associative_read(y.as<T>(), phi.as<T>(), state_of<T>(A, z), noted, e);
+      reference::associative_read(y.as<T>(), phi.as<T>(), state_of<T>(A, z), smallest_of(smallest), e);
     });
-  cpu::associative_read(queue, y.as<float>(), phi.as<float>(), state_of<float>(A, z), noted, e);
+  cpu::associative_read(queue, y.as<float>(), phi.as<float>(), state_of<float>(A, z), smallest_of(smallest), e);
 }
 
 ProductCopies Associative::copies(int64_t rows, int64_t keys, int64_t dim, bool backward) {
@@ -119,10 +119,11 @@ void Associative::read_backward(Queue& queue, View<> d_phi, View<> dA, View<> dz
   expect(d_phi, dtype, {e.rows, e.keys}, "Associative d_phi");
   expect_state(A, z, sums_type(dtype), e, "Associative state");
   expect_state(dA, dz, dA.dtype() == DType::Exact ? DType::Exact : sums_type(dtype), e, "Associative dA, dz");
+  if (!queue.device() && dtype == DType::BF16)
+    return wide<&Associative::read_backward>(queue, d_phi, dA, dz, dy, phi, A, z, scratch);
   const Timed timed(queue, "Associative read backward", flops(e, (A ? 1 : 0) + (A && dA ? 1 : 0)), d_phi, dA, dz, dy,
                     phi, A, z);
   if (queue.device()) return associative_cuda->read_backward(queue, d_phi, dA, dz, dy, phi, A, z, scratch);
-  if (dtype == DType::BF16) return wide<&Associative::read_backward>(queue, d_phi, dA, dz, dy, phi, A, z, scratch);
   const ArenaScope scope(scratch);
   const View<> row_scratch = scratch.take(dtype, {2, e.rows});
   if (queue.reference(dtype))
@@ -141,22 +142,23 @@ void Associative::write(Queue& queue, View<> new_A, View<> new_z, const Rows& ro
                         View<double> smallest, Arena& scratch) {
   const DType dtype = rows.k.dtype();
   const AssociativeExtents e = extents_of(queue, rows);
-  const AssociativeSmallest noted = smallest_of(smallest);
+  expect_shape(smallest, {2}, "Associative smallest");
   expect(new_A, sums_type(dtype), {e.keys, e.dim}, "Associative new A");
   expect(new_z, sums_type(dtype), {e.keys}, "Associative new z");
   expect_state(A, z, sums_type(dtype), e, "Associative state");
+  if (!queue.device() && dtype == DType::BF16)
+    return wide<&Associative::write>(queue, new_A, new_z, rows, A, z, smallest, scratch);
   const Timed timed(queue, "Associative write", flops(e, A ? 2 : 1), new_A, new_z, rows.k, rows.v, A, z);
   if (queue.device()) return associative_cuda->write(queue, new_A, new_z, rows, A, z, smallest, scratch);
-  if (dtype == DType::BF16) return wide<&Associative::write>(queue, new_A, new_z, rows, A, z, smallest, scratch);
   const ArenaScope scope(scratch);
   const View<> delta = scratch.take(dtype, {e.rows, e.dim});
   if (queue.reference(dtype))
     return by_float_type(dtype, [&]<class T>() {
-      reference::associative_write(state_of<T>(new_A, new_z), rows_of<T>(rows), state_of<T>(A, z), delta.as<T>(), noted,
-                                   e);
+      reference::associative_write(state_of<T>(new_A, new_z), rows_of<T>(rows), state_of<T>(A, z), delta.as<T>(),
+                                   smallest_of(smallest), e);
     });
   cpu::associative_write(queue, state_of<float>(new_A, new_z), rows_of<float>(rows), state_of<float>(A, z),
-                         delta.as<float>(), noted, e);
+                         delta.as<float>(), smallest_of(smallest), e);
 }
 
 int64_t Associative::write_backward_scratch_bytes(DType dtype, int64_t rows, int64_t dim) {
@@ -177,11 +179,11 @@ void Associative::write_backward(Queue& queue, const RowGradients& d, View<> dA,
   expect(d_new_z, sums_type(dtype), {e.keys}, "Associative new dz");
   expect_state(A, z, sums_type(dtype), e, "Associative state");
   expect_state(dA, dz, sums_type(dtype), e, "Associative dA, dz");
+  if (!queue.device() && dtype == DType::BF16)
+    return wide<&Associative::write_backward>(queue, d, dA, dz, d_new_A, d_new_z, rows, A, z, scratch);
   const Timed timed(queue, "Associative write backward", flops(e, 2 + (A ? 2 : 0) + (dA ? 1 : 0)), d.k, d.v, dA, dz,
                     d_new_A, d_new_z, rows.k, rows.v, A, z);
   if (queue.device()) return associative_cuda->write_backward(queue, d, dA, dz, d_new_A, d_new_z, rows, A, z, scratch);
-  if (dtype == DType::BF16)
-    return wide<&Associative::write_backward>(queue, d, dA, dz, d_new_A, d_new_z, rows, A, z, scratch);
   const ArenaScope scope(scratch);
   const View<> old = scratch.take(dtype, {e.rows, e.dim}), d_den = scratch.take(dtype, {e.rows});
   if (queue.reference(dtype))

@@ -17,10 +17,9 @@ namespace memring {
 struct Associative {
   static constexpr double kEps = 1e-5;
 
-  // `smallest` [2] is lowered to the smallest |k|² written, and to the smallest denominator under a state that is not
-  // empty. Near eps a memory is dead: eps then rules what it reads and replaces.
-
-  // y += (phi A) / den, den = phi · z + eps:  y [rows, dim] · phi [rows, keys], spent: afterwards phi / den
+  // y += (phi A) / den, den = phi · z + eps:  y [rows, dim] · phi [rows, keys], spent: afterwards phi / den · smallest
+  // [2], which starts as +inf: the second is lowered to the smallest denominator under a state that is not empty. Near
+  // eps a memory is dead: eps then rules what it reads and replaces
   static void read(Queue&, View<> y, View<> phi, ConstView<> A, ConstView<> z, View<double> smallest);
 
   // d_phi [rows, keys] is written; dA and dz are accumulated, rows in ascending order, or empty where nobody wants
@@ -44,7 +43,8 @@ struct Associative {
   // All rows against the old state, so that their order does not matter:
   //     old = (k A) / den, den = k · z + eps;   gamma = clip(1 - den / (|k|² + eps), 0, 1)
   //     new_A = A + sum of beta k (v - old)ᵀ;   new_z = z + sum of gamma k
-  // The new state is written, and must not be the old one.
+  // The new state is written, and must not be the old one. smallest [2] is lowered as by read, and the first of it to
+  // the smallest |k|² written.
   static int64_t write_scratch_bytes(DType, int64_t rows, int64_t dim);
   static void write(Queue&, View<> new_A, View<> new_z, const Rows&, ConstView<> A, ConstView<> z,
                     View<double> smallest, Arena& scratch);

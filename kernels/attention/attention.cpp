@@ -86,9 +86,10 @@ int64_t visible_pairs(std::span<const Row> rows, std::span<const Row> keys) {
 void LocalAttention::forward_part(Queue& queue, View<> o, View<> lse, Write write, ConstView<> q, const RowTable& rows,
                                   std::span<const KeySpan> spans) {
   const AttentionExtents e = extents_of(queue, q, o, lse, rows, spans);
+  if (!queue.device() && q.dtype() == DType::BF16)
+    return wide<&LocalAttention::forward_part>(queue, o, lse, write, q, rows, spans);
   const Timed timed(queue, "Attention forward", flops_of(queue, e, rows, spans, 2), q, o);
   if (queue.device()) return attention_cuda->forward_part(queue, o, lse, write, q, rows, spans);
-  if (q.dtype() == DType::BF16) return wide<&LocalAttention::forward_part>(queue, o, lse, write, q, rows, spans);
   if (queue.reference(q.dtype()))
     return by_float_type(q.dtype(), [&]<class T>() {
       reference::attention_forward(o.as<T>(), lse.as<T>(), write, q.as<T>(), rows.host(), typed<T>(spans), e, queue);
@@ -103,10 +104,10 @@ void LocalAttention::backward_part(Queue& queue, View<> dq, Write write, ConstVi
   const AttentionExtents e = extents_of(queue, q, o, lse, rows, spans);
   expect(d_o, q.dtype(), q.shape(), "Attention d_o");
   if (dq) expect_stored_or_sums(dq, q.dtype(), q.shape(), "Attention dq");
+  if (!queue.device() && q.dtype() == DType::BF16)
+    return wide<&LocalAttention::backward_part>(queue, dq, write, d_o, o, lse, q, rows, spans);
   const Timed timed(queue, "Attention backward", flops_of(queue, e, rows, spans, 4), q, o, d_o, dq);
   if (queue.device()) return attention_cuda->backward_part(queue, dq, write, d_o, o, lse, q, rows, spans);
-  if (q.dtype() == DType::BF16)
-    return wide<&LocalAttention::backward_part>(queue, dq, write, d_o, o, lse, q, rows, spans);
   if (queue.reference(q.dtype()))
     return by_float_type(q.dtype(), [&]<class T>() {
       reference::attention_backward(dq ? dq.as<T>() : nullptr, write, d_o.as<T>(), o.as<T>(), lse.as<T>(), q.as<T>(),

@@ -24,9 +24,12 @@ void expect_sums(ConstView<> view, DType stored, Shape shape, const char* what) 
   expect(view, view.dtype() == DType::Exact ? DType::Exact : sums_type(stored), shape, what);
 }
 
-void expect_ids(std::span<const int32_t> ids, int64_t vocab, std::optional<int32_t> ignored, const char* what) {
-  for (size_t r = 0; r < ids.size(); ++r) {
-    const int32_t id = ids[r];
+void expect_ids(const TokenIds& ids, int64_t rows, int64_t vocab, std::optional<int32_t> ignored, const char* what) {
+  expect_shape(ids.ids, {rows}, what);
+  if (std::ssize(ids.host) != rows)
+    throw ShapeError(fmt::format("{}: the host has {} ids of {} rows", what, ids.host.size(), rows));
+  for (size_t r = 0; r < ids.host.size(); ++r) {
+    const int32_t id = ids.host[r];
     if ((id < 0 || id >= vocab) && id != ignored)
       throw Error(ExitCode::Data,
                   fmt::format("{} {} at row {} is outside the model's vocabulary (vocab = {})", what, id, r, vocab),

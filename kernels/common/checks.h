@@ -3,9 +3,9 @@
 #pragma once
 
 #include <optional>
-#include <span>
 
 #include "base/view.h"
+#include "kernels/common/token_ids.h"
 
 namespace memring {
 
@@ -27,7 +27,8 @@ inline bool either_bf16(ConstView<> a, ConstView<> b) { return a.dtype() == DTyp
 /// Checks a gradient that is accumulated over rows that are stored in this type: of the type of sums, or exact.
 void expect_sums(ConstView<> view, DType stored, Shape shape, const char* what);
 
-/// Throws Error(Data) naming the first id that is neither in [0, vocab) nor `ignored`. `what` is "token" or "target".
-void expect_ids(std::span<const int32_t> ids, int64_t vocab, std::optional<int32_t> ignored, const char* what);
+/// Checks the ids of so many rows, which the host has too. Throws Error(Data) naming the first that is neither in
+/// [0, vocab) nor `ignored`. `what` is "token" or "target".
+void expect_ids(const TokenIds&, int64_t rows, int64_t vocab, std::optional<int32_t> ignored, const char* what);
 
 }  // namespace memring

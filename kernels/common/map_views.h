@@ -4,8 +4,10 @@
 #pragma once
 
 #include <span>
+#include <type_traits>
 #include <vector>
 
+#include "kernels/adamw/adamw.h"
 #include "kernels/associative/associative.h"
 #include "kernels/attention/attention.h"
 #include "kernels/common/token_ids.h"
@@ -14,8 +16,10 @@ namespace memring {
 
 /// Mapped<A>: an argument of type A (without const and reference) as an operator may get it later: `kept` owns what the
 /// caller might change or take away, but for what the views lead to; `with(f)` has f(view) in the place of each view.
+/// A plain value is copied; whatever may lead to a view has a Mapped of its own.
 template <class A>
 struct Mapped {
+  static_assert(std::is_arithmetic_v<A> || std::is_enum_v<A> || std::is_same_v<A, AdamW::Settings>);
   A kept;
   explicit Mapped(const A& argument) : kept(argument) {}
   template <class F>

@@ -19,7 +19,7 @@ View<> WideCopies::operator()(View<> view) {
   return copy;
 }
 
-WideCopies::~WideCopies() {
+void WideCopies::store() const {
   for (const auto& [view, copy] : written_)
     std::transform(copy, copy + view.size(), view.as<Bf16>(), [](float x) { return Bf16(x); });
 }

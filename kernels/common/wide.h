@@ -13,13 +13,12 @@
 
 namespace memring {
 
-/// Gives fp32 copies, and stores those that an operator may have written when it ends.
+/// Gives fp32 copies, and stores those that an operator may have written.
 class WideCopies {
  public:
   WideCopies() = default;
   WideCopies(const WideCopies&) = delete;
   WideCopies& operator=(const WideCopies&) = delete;
-  ~WideCopies();
 
   ConstView<> operator()(ConstView<> view) { return view.dtype() == DType::BF16 ? widened(view) : view; }
   View<> operator()(View<> view);
@@ -27,6 +26,8 @@ class WideCopies {
   View<T> operator()(View<T> view) {  // of a type that is known, which is not bf16
     return view;
   }
+  /// Behind the operator; where it threw, its operands stay as they were.
+  void store() const;
 
  private:
   View<> widened(ConstView<>);
@@ -43,6 +44,7 @@ struct Wide<Front> {
     std::tuple<Mapped<std::remove_cvref_t<A>>...> kept(arguments...);
     WideCopies copies;
     std::apply([&](auto&... argument) { Front(queue, argument.with(copies)...); }, kept);
+    copies.store();
   }
 };
 template <auto Front>

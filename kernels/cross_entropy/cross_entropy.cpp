@@ -30,8 +30,7 @@ CrossEntropyExtents extents_of(ConstView<> nll, ConstView<> hidden, ConstView<> 
   const CrossEntropyExtents e{hidden.dim(0), hidden.dim(1), weight.dim(0)};
   expect(weight, dtype, {e.vocab, e.dim}, "CrossEntropy weight");
   expect(nll, sums_type(dtype), {e.rows}, "CrossEntropy nll");
-  expect_shape(targets.ids, {e.rows}, "CrossEntropy targets");
-  expect_ids(targets.host, e.vocab, kIgnoredTarget, "target");
+  expect_ids(targets, e.rows, e.vocab, kIgnoredTarget, "target");
   return e;
 }
 
@@ -74,9 +73,10 @@ void CrossEntropy::forward(Queue& queue, View<> nll, ConstView<> hidden, ConstVi
                            Arena& scratch, int64_t first) {
   const CrossEntropyExtents e = extents_of(nll, hidden, weight, targets);
   const DType dtype = hidden.dtype();
+  if (!queue.device() && dtype == DType::BF16)
+    return wide<&CrossEntropy::forward>(queue, nll, hidden, weight, targets, scratch, first);
   const Timed timed(queue, "CrossEntropy forward", e.flops(), hidden, weight);
   if (queue.device()) return cross_entropy_cuda->forward(queue, nll, hidden, weight, targets, scratch, first);
-  if (dtype == DType::BF16) return wide<&CrossEntropy::forward>(queue, nll, hidden, weight, targets, scratch, first);
   const ArenaScope scope(scratch);
   const View<> logits = take_logits(scratch, dtype, e.rows, e.vocab);
   if (queue.reference(dtype))
@@ -94,13 +94,13 @@ void CrossEntropy::forward_backward(Queue& queue, View<> nll, View<> d_hidden, V
   expect(d_hidden, dtype, {e.rows, e.dim}, "CrossEntropy d_hidden");
   expect_sums(d_weight, dtype, {e.vocab, e.dim}, "CrossEntropy d_weight");
   if (e.rows > 0 && e.dim > 0) check(d_hidden.data() != hidden.data(), "CrossEntropy: d_hidden must not be hidden");
+  if (!queue.device() && dtype == DType::BF16)
+    return wide<&CrossEntropy::forward_backward>(queue, nll, d_hidden, d_weight, hidden, weight, targets, scratch,
+                                                 first);
   const Timed timed(queue, "CrossEntropy forward and backward", 3 * e.flops(), hidden, weight, d_hidden, d_weight);
   if (queue.device())
     return cross_entropy_cuda->forward_backward(queue, nll, d_hidden, d_weight, hidden, weight, targets, scratch,
                                                 first);
-  if (dtype == DType::BF16)
-    return wide<&CrossEntropy::forward_backward>(queue, nll, d_hidden, d_weight, hidden, weight, targets, scratch,
-                                                 first);
   const ArenaScope scope(scratch);
   const View<> logits = take_logits(scratch, dtype, e.rows, e.vocab);
   if (queue.reference(dtype))

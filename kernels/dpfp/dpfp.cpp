@@ -27,9 +27,9 @@ Extents extents_of(ConstView<> x, ConstView<> phi, int64_t nu, const char* what)
 
 void Dpfp::forward(Queue& queue, View<> phi, ConstView<> x, int64_t nu) {
   const Extents e = extents_of(x, phi, nu, "Dpfp phi");
+  if (!queue.device() && x.dtype() == DType::BF16) return wide<&Dpfp::forward>(queue, phi, x, nu);
   const Timed timed(queue, "Dpfp forward", 0, phi, x);
   if (queue.device()) return dpfp_cuda->forward(queue, phi, x, nu);
-  if (x.dtype() == DType::BF16) return wide<&Dpfp::forward>(queue, phi, x, nu);
   if (queue.reference(x.dtype()))
     return by_float_type(x.dtype(),
                          [&]<class T>() { reference::dpfp_forward(phi.as<T>(), x.as<T>(), e.rows, e.key_dim, nu); });
@@ -39,9 +39,9 @@ void Dpfp::forward(Queue& queue, View<> phi, ConstView<> x, int64_t nu) {
 void Dpfp::backward(Queue& queue, View<> dx, ConstView<> d_phi, ConstView<> x, int64_t nu) {
   const Extents e = extents_of(x, d_phi, nu, "Dpfp d_phi");
   expect(dx, x.dtype(), x.shape(), "Dpfp dx");
+  if (!queue.device() && x.dtype() == DType::BF16) return wide<&Dpfp::backward>(queue, dx, d_phi, x, nu);
   const Timed timed(queue, "Dpfp backward", 0, dx, d_phi, x);
   if (queue.device()) return dpfp_cuda->backward(queue, dx, d_phi, x, nu);
-  if (x.dtype() == DType::BF16) return wide<&Dpfp::backward>(queue, dx, d_phi, x, nu);
   if (queue.reference(x.dtype()))
     return by_float_type(x.dtype(), [&]<class T>() {
       reference::dpfp_backward(dx.as<T>(), d_phi.as<T>(), x.as<T>(), e.rows, e.key_dim, nu);

@@ -33,9 +33,9 @@ void Elementwise::copy(Queue& queue, View<> y, ConstView<> x) {
     expect_shape(x, y.shape(), "Elementwise x");
   else
     expect(x, y.dtype(), y.shape(), "Elementwise x");
+  if (!queue.device() && either_bf16(y, x)) return wide<&Elementwise::copy>(queue, y, x);
   const Timed timed(queue, "Elementwise copy", 0, y, x);
   if (queue.device()) return elementwise_cuda->copy(queue, y, x);
-  if (either_bf16(y, x)) return wide<&Elementwise::copy>(queue, y, x);
   in_ranges(queue, y.dtype(), y.size(), [&]<class T>(int64_t begin, int64_t end) {
     reference::copy(y.as<T>() + begin, x.as<T>() + begin, end - begin);
   });
@@ -46,18 +46,18 @@ void Elementwise::fill(Queue& queue, View<> y, double value) {
     check(value == 0, "exact sums were filled with a number that is not 0");
     y = y.reinterpreted(DType::F64, {2, y.size()});  // all bits are 0
   }
+  if (!queue.device() && y.dtype() == DType::BF16) return wide<&Elementwise::fill>(queue, y, value);
   const Timed timed(queue, "Elementwise fill", 0, y);
   if (queue.device()) return elementwise_cuda->fill(queue, y, value);
-  if (y.dtype() == DType::BF16) return wide<&Elementwise::fill>(queue, y, value);
   in_ranges(queue, y.dtype(), y.size(), [&]<class T>(int64_t begin, int64_t end) {
     reference::fill(y.as<T>() + begin, static_cast<T>(value), end - begin);
   });
 }
 
 void Elementwise::scale(Queue& queue, View<> y, double factor) {
+  if (!queue.device() && y.dtype() == DType::BF16) return wide<&Elementwise::scale>(queue, y, factor);
   const Timed timed(queue, "Elementwise scale", 0, y);
   if (queue.device()) return elementwise_cuda->scale(queue, y, factor);
-  if (y.dtype() == DType::BF16) return wide<&Elementwise::scale>(queue, y, factor);
   in_ranges(queue, y.dtype(), y.size(), [&]<class T>(int64_t begin, int64_t end) {
     reference::scale(y.as<T>() + begin, static_cast<T>(factor), end - begin);
   });
@@ -70,9 +70,9 @@ void Elementwise::add(Queue& queue, View<> y, ConstView<> a, ConstView<> b) {
   }
   expect(a, y.dtype(), y.shape(), "Elementwise a");
   expect(b, y.dtype(), y.shape(), "Elementwise b");
+  if (!queue.device() && y.dtype() == DType::BF16) return wide<&Elementwise::add>(queue, y, a, b);
   const Timed timed(queue, "Elementwise add", 0, y, a, b);
   if (queue.device()) return elementwise_cuda->add(queue, y, a, b);
-  if (y.dtype() == DType::BF16) return wide<&Elementwise::add>(queue, y, a, b);
   in_ranges(queue, y.dtype(), y.size(), [&]<class T>(int64_t begin, int64_t end) {
     reference::add(y.as<T>() + begin, a.as<T>() + begin, b.as<T>() + begin, end - begin);
   });

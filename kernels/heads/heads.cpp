@@ -23,9 +23,9 @@ HeadsExtents extents_of(ConstView<> by_head, ConstView<> by_row) {
 
 void Heads::split(Queue& queue, View<> out, ConstView<> in) {
   const HeadsExtents e = extents_of(out, in);
+  if (!queue.device() && in.dtype() == DType::BF16) return wide<&Heads::split>(queue, out, in);
   const Timed timed(queue, "Heads split", 0, out, in);
   if (queue.device()) return heads_cuda->split(queue, out, in);
-  if (in.dtype() == DType::BF16) return wide<&Heads::split>(queue, out, in);
   if (queue.reference(out.dtype()))
     return by_float_type(out.dtype(), [&]<class T>() { reference::heads_split(out.as<T>(), in.as<T>(), e); });
   cpu::heads_split(queue, out.as<float>(), in.as<float>(), e);
@@ -33,9 +33,9 @@ void Heads::split(Queue& queue, View<> out, ConstView<> in) {
 
 void Heads::merge(Queue& queue, View<> out, ConstView<> in) {
   const HeadsExtents e = extents_of(in, out);
+  if (!queue.device() && in.dtype() == DType::BF16) return wide<&Heads::merge>(queue, out, in);
   const Timed timed(queue, "Heads merge", 0, out, in);
   if (queue.device()) return heads_cuda->merge(queue, out, in);
-  if (in.dtype() == DType::BF16) return wide<&Heads::merge>(queue, out, in);
   if (queue.reference(out.dtype()))
     return by_float_type(out.dtype(), [&]<class T>() { reference::heads_merge(out.as<T>(), in.as<T>(), e); });
   cpu::heads_merge(queue, out.as<float>(), in.as<float>(), e);

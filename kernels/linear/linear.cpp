@@ -19,17 +19,6 @@ struct Extents {
   double flops() const { return 2.0 * static_cast<double>(rows * in * out); }
 };
 
-/// Checks x [rows, in], w [out, in], y [rows, out], or the gradients in their places (that of w may be exact sums).
-Extents extents_of(ConstView<> x, ConstView<> w, ConstView<> y, const char* x_name, const char* w_name,
-                   const char* y_name) {
-  const DType dtype = expect_stored(x, 2, x_name);
-  if (w.dtype() != DType::Exact) expect_stored(w, 2, w_name);
-  const Extents e{x.dim(0), x.dim(1), w.dim(0)};
-  if (w.dtype() != DType::BF16 || dtype != DType::BF16) expect_sums(w, dtype, {e.out, e.in}, w_name);
-  expect_stored_or_sums(y, dtype, {e.rows, e.out}, y_name);
-  return e;
-}
-
 // The references, in pieces.
 
 template <class T>
@@ -60,34 +49,43 @@ void reference_weight_gradient(Queue& queue, View<> dw, const T* dy, const T* x,
 }  // namespace
 
 void Linear::forward(Queue& queue, View<> y, Write write, ConstView<> x, ConstView<> w) {
-  const Extents e = extents_of(x, w, y, "Linear x", "Linear w", "Linear y");
+  const DType dtype = expect_stored(x, 2, "Linear x");
+  const Extents e{x.dim(0), x.dim(1), w.dim(0)};
+  expect(w, dtype, {e.out, e.in}, "Linear w");
+  expect_stored_or_sums(y, dtype, {e.rows, e.out}, "Linear y");
+  if (!queue.device() && dtype == DType::BF16) return wide<&Linear::forward>(queue, y, write, x, w);
   const Timed timed(queue, "Linear forward", e.flops(), x, w, y);
   if (queue.device()) return linear_cuda->forward(queue, y, write, x, w);
-  if (x.dtype() == DType::BF16) return wide<&Linear::forward>(queue, y, write, x, w);
-  if (queue.reference(x.dtype()))
-    return by_float_type(x.dtype(),
+  if (queue.reference(dtype))
+    return by_float_type(dtype,
                          [&]<class T>() { reference_forward(queue, y.as<T>(), write, x.as<T>(), w.as<T>(), e); });
   cpu::linear_forward(queue, y.as<float>(), write, x.as<float>(), w.as<float>(), e.rows, e.in, e.out);
 }
 
 void Linear::input_gradient(Queue& queue, View<> dx, Write write, ConstView<> dy, ConstView<> w) {
-  const Extents e = extents_of(dx, w, dy, "Linear dx", "Linear w", "Linear dy");
+  const DType dtype = expect_stored(dy, 2, "Linear dy");
+  const Extents e{dy.dim(0), w.dim(1), dy.dim(1)};
+  expect(w, dtype, {e.out, e.in}, "Linear w");
+  expect_stored_or_sums(dx, dtype, {e.rows, e.in}, "Linear dx");
+  if (!queue.device() && dtype == DType::BF16) return wide<&Linear::input_gradient>(queue, dx, write, dy, w);
   const Timed timed(queue, "Linear input gradient", e.flops(), dx, w, dy);
   if (queue.device()) return linear_cuda->input_gradient(queue, dx, write, dy, w);
-  if (w.dtype() == DType::BF16) return wide<&Linear::input_gradient>(queue, dx, write, dy, w);
-  if (queue.reference(dx.dtype()))
+  if (queue.reference(dtype))
     return by_float_type(
-        dx.dtype(), [&]<class T>() { reference_input_gradient(queue, dx.as<T>(), write, dy.as<T>(), w.as<T>(), e); });
+        dtype, [&]<class T>() { reference_input_gradient(queue, dx.as<T>(), write, dy.as<T>(), w.as<T>(), e); });
   cpu::linear_input_gradient(queue, dx.as<float>(), write, dy.as<float>(), w.as<float>(), e.rows, e.in, e.out);
 }
 
 void Linear::weight_gradient(Queue& queue, View<> dw, ConstView<> dy, ConstView<> x) {
-  const Extents e = extents_of(x, dw, dy, "Linear x", "Linear dw", "Linear dy");
+  const DType dtype = expect_stored(x, 2, "Linear x");
+  const Extents e{x.dim(0), x.dim(1), dy.dim(1)};
+  expect(dy, dtype, {e.rows, e.out}, "Linear dy");
+  expect_sums(dw, dtype, {e.out, e.in}, "Linear dw");
+  if (!queue.device() && dtype == DType::BF16) return wide<&Linear::weight_gradient>(queue, dw, dy, x);
   const Timed timed(queue, "Linear weight gradient", e.flops(), x, dw, dy);
   if (queue.device()) return linear_cuda->weight_gradient(queue, dw, dy, x);
-  if (x.dtype() == DType::BF16) return wide<&Linear::weight_gradient>(queue, dw, dy, x);
-  if (queue.reference(x.dtype()))
-    return by_float_type(x.dtype(), [&]<class T>() { reference_weight_gradient(queue, dw, dy.as<T>(), x.as<T>(), e); });
+  if (queue.reference(dtype))
+    return by_float_type(dtype, [&]<class T>() { reference_weight_gradient(queue, dw, dy.as<T>(), x.as<T>(), e); });
   cpu::linear_weight_gradient(queue, dw, dy.as<float>(), x.as<float>(), e.rows, e.in, e.out);
 }
 

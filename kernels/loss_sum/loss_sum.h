@@ -9,7 +9,7 @@ namespace memring {
 /// each is rounded to a grid on which sums in double are exact, and so the same in any order, up to 2^29 (a hundred
 /// million tokens at 5 nats).
 struct LossSum {
-  // sum [1] += losses [any], fp32 or fp64
+  // sum [1] += losses [rows], fp32 or fp64
   static void add(Queue&, View<double> sum, ConstView<> losses);
 };
 

@@ -18,7 +18,10 @@ double SquaredNorm::of(Queue& queue, ConstView<> x) {
 
 void SquaredNorm::add(Queue& queue, View<double> sum, ConstView<> x) {
   expect_shape(sum, {1}, "SquaredNorm sum");
-  if (queue.device()) return norm_cuda->add(queue, sum, x);
+  if (queue.device()) {
+    const Timed timed(queue, "SquaredNorm", 0, x);
+    return norm_cuda->add(queue, sum, x);
+  }
   *sum.as<double>() += of(queue, x);
 }
 

@@ -31,9 +31,9 @@ struct Work {
   }
   static Work carve(Arena& arena, const Projections::ConstParts& parts, ConstView<> normed,
                     const Projections::Queries& queries, bool backward) {
-    expect_float(normed, 2, "Projections normed");
-    expect_float(parts.q, 4, "Projections q");
-    expect_float(parts.k, 4, "Projections k");
+    expect_stored(normed, 2, "Projections normed");
+    expect_stored(parts.q, 4, "Projections q");
+    expect_stored(parts.k, 4, "Projections k");
     if (!queries.rows.empty() && std::ssize(queries.rows) != parts.q.dim(2))
       throw ShapeError(fmt::format("Projections: {} rows ask in q {}", queries.rows.size(), parts.q.text()));
     const int64_t asking = queries.rows.empty() ? normed.dim(0) : parts.q.dim(0) * parts.q.dim(2);

@@ -30,9 +30,9 @@ void RmsNorm::forward(Queue& queue, View<> y, View<> inv_rms, ConstView<> x, Con
   expect(y, dtype, {rows, dim}, "RmsNorm y");
   expect(inv_rms, sums_type(dtype), {rows}, "RmsNorm inv_rms");
   expect(gain, dtype, {dim}, "RmsNorm gain");
+  if (!queue.device() && dtype == DType::BF16) return wide<&RmsNorm::forward>(queue, y, inv_rms, x, gain, eps);
   const Timed timed(queue, "RmsNorm forward", 0, y, x);
   if (queue.device()) return rmsnorm_cuda->forward(queue, y, inv_rms, x, gain, eps);
-  if (dtype == DType::BF16) return wide<&RmsNorm::forward>(queue, y, inv_rms, x, gain, eps);
   if (queue.reference(dtype))
     return by_float_type(dtype, [&]<class T>() {
       reference::rmsnorm_forward(y.as<T>(), inv_rms.as<T>(), x.as<T>(), gain.as<T>(), rows, dim, eps);
@@ -49,9 +49,10 @@ void RmsNorm::backward(Queue& queue, View<> dx, Write write, View<> dgain, Const
   expect(dy, dtype, {rows, dim}, "RmsNorm dy");
   expect(gain, dtype, {dim}, "RmsNorm gain");
   expect(inv_rms, sums_type(dtype), {rows}, "RmsNorm inv_rms");
+  if (!queue.device() && dtype == DType::BF16)
+    return wide<&RmsNorm::backward>(queue, dx, write, dgain, dy, x, gain, inv_rms);
   const Timed timed(queue, "RmsNorm backward", 0, dx, dy, x);
   if (queue.device()) return rmsnorm_cuda->backward(queue, dx, write, dgain, dy, x, gain, inv_rms);
-  if (dtype == DType::BF16) return wide<&RmsNorm::backward>(queue, dx, write, dgain, dy, x, gain, inv_rms);
   if (queue.reference(dtype))
     return by_float_type(dtype, [&]<class T>() {
       reference_backward(queue, dx.as<T>(), write, dgain, dy.as<T>(), x.as<T>(), gain.as<T>(), inv_rms.as<T>(), rows,

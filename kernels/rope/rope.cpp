@@ -33,15 +33,16 @@ void Rope::table(Queue& queue, View<> cos, View<> sin, const RowTable& rows, dou
   expect(sin, dtype, {rows.size(), half}, "Rope sin");
   if (queue.device() && rows.size() > 0 && !rows.device())
     throw ShapeError(fmt::format("Rope: a table of {} rows is not on the device", rows.size()));
+  const Timed timed(queue, "Rope table", 0, cos, sin);
   if (queue.device()) return rope_cuda->table(queue, cos, sin, rows, theta);
   by_float_type(dtype, [&]<class T>() { reference::rope_table(cos.as<T>(), sin.as<T>(), rows.host(), half, theta); });
 }
 
 void Rope::forward(Queue& queue, View<> out, ConstView<> in, ConstView<> cos, ConstView<> sin) {
   const RopeExtents e = extents_of(out, in, cos, sin);
+  if (!queue.device() && in.dtype() == DType::BF16) return wide<&Rope::forward>(queue, out, in, cos, sin);
   const Timed timed(queue, "Rope forward", 0, out, in);
   if (queue.device()) return rope_cuda->forward(queue, out, in, cos, sin);
-  if (in.dtype() == DType::BF16) return wide<&Rope::forward>(queue, out, in, cos, sin);
   if (queue.reference(out.dtype()))
     return by_float_type(
         out.dtype(), [&]<class T>() { reference::rope_forward(out.as<T>(), in.as<T>(), cos.as<T>(), sin.as<T>(), e); });
@@ -50,9 +51,9 @@ void Rope::forward(Queue& queue, View<> out, ConstView<> in, ConstView<> cos, Co
 
 void Rope::backward(Queue& queue, View<> d_in, ConstView<> d_out, ConstView<> cos, ConstView<> sin) {
   const RopeExtents e = extents_of(d_out, d_in, cos, sin);
+  if (!queue.device() && d_out.dtype() == DType::BF16) return wide<&Rope::backward>(queue, d_in, d_out, cos, sin);
   const Timed timed(queue, "Rope backward", 0, d_in, d_out);
   if (queue.device()) return rope_cuda->backward(queue, d_in, d_out, cos, sin);
-  if (d_out.dtype() == DType::BF16) return wide<&Rope::backward>(queue, d_in, d_out, cos, sin);
   if (queue.reference(d_in.dtype()))
     return by_float_type(d_in.dtype(), [&]<class T>() {
       reference::rope_backward(d_in.as<T>(), d_out.as<T>(), cos.as<T>(), sin.as<T>(), e);

@@ -26,7 +26,7 @@ void expect_rows(std::span<const int32_t> rows, int64_t count, const char* what)
 /// The sequences; `to` or `from` may be one for all of them.
 int64_t batch_of(ConstView<> to, std::span<const int32_t> to_rows, ConstView<> from,
                  std::span<const int32_t> from_rows) {
-  const DType dtype = expect_stored(from, from.shape().rank(), "MoveRows from");
+  const DType dtype = expect_stored(from, from.shape().rank() == 2 ? 2 : 3, "MoveRows from");
   const int64_t batch = to.shape().rank() == 3 ? to.dim(0) : from.dim(0), dim = to.dim(to.shape().rank() - 1);
   const auto shape = [&](ConstView<> view) {
     return view.shape().rank() == 3 ? Shape{batch, view.dim(1), dim} : Shape{view.dim(0), dim};
@@ -56,9 +56,9 @@ void MoveRows::run(Queue& queue, View<> to, std::span<const int32_t> to_rows, Wr
   if (to.dtype() == DType::Exact || to.shape().rank() != 3 || from.shape().rank() < 2 || from.shape().rank() > 3)
     throw ShapeError(fmt::format("MoveRows: from {} to {}", from.text(), to.text()));
   const int64_t batch = batch_of(to, to_rows, from, from_rows), dim = to.dim(2);
+  if (!queue.device() && either_bf16(to, from)) return wide<&MoveRows::run>(queue, to, to_rows, write, from, from_rows);
   const Timed timed(queue, "MoveRows", 0, to, from);
   if (queue.device()) return rows_cuda->run(queue, to, to_rows, write, from, from_rows);
-  if (either_bf16(to, from)) return wide<&MoveRows::run>(queue, to, to_rows, write, from, from_rows);
   const int64_t step = to.dim(1) * dim, from_step = from.shape().rank() == 3 ? from.dim(1) * dim : 0;
   by_float_type(to.dtype(), [&]<class T>() {
     T* const y = to.as<T>();
@@ -74,9 +74,9 @@ void MoveRows::sum(Queue& queue, View<> to, std::span<const int32_t> to_rows, Co
   if (to.shape().rank() != 2 || from.shape().rank() != 3)
     throw ShapeError(fmt::format("MoveRows: from {} to the sum {}", from.text(), to.text()));
   const int64_t batch = batch_of(to, to_rows, from, from_rows), dim = to.dim(1);
+  if (!queue.device() && from.dtype() == DType::BF16) return wide<&MoveRows::sum>(queue, to, to_rows, from, from_rows);
   const Timed timed(queue, "MoveRows sum", 0, to, from);
   if (queue.device()) return rows_cuda->sum(queue, to, to_rows, from, from_rows);
-  if (from.dtype() == DType::BF16) return wide<&MoveRows::sum>(queue, to, to_rows, from, from_rows);
   if (to.dtype() == DType::Exact) {
     for (int64_t b = 0; b < batch; ++b)
       for (size_t i = 0; i < to_rows.size(); ++i) ExactSum::add(queue, to.at(to_rows[i]), from.at(b).at(from_rows[i]));

@@ -15,9 +15,9 @@ void SwiGlu::forward(Queue& queue, View<> y, ConstView<> gate, ConstView<> up) {
   const DType dtype = expect_stored(gate, 2, "SwiGlu gate");
   expect(up, dtype, gate.shape(), "SwiGlu up");
   expect(y, dtype, gate.shape(), "SwiGlu y");
+  if (!queue.device() && dtype == DType::BF16) return wide<&SwiGlu::forward>(queue, y, gate, up);
   const Timed timed(queue, "SwiGlu forward", 0, y, gate, up);
   if (queue.device()) return swiglu_cuda->forward(queue, y, gate, up);
-  if (dtype == DType::BF16) return wide<&SwiGlu::forward>(queue, y, gate, up);
   if (queue.reference(dtype))
     return by_float_type(
         dtype, [&]<class T>() { reference::swiglu_forward(y.as<T>(), gate.as<T>(), up.as<T>(), gate.size()); });
@@ -32,9 +32,9 @@ void SwiGlu::backward(Queue& queue, View<> d_gate, View<> d_up, View<> y, ConstV
   expect(d_gate, dtype, gate.shape(), "SwiGlu d_gate");
   expect(d_up, dtype, gate.shape(), "SwiGlu d_up");
   expect(y, dtype, gate.shape(), "SwiGlu y");
+  if (!queue.device() && dtype == DType::BF16) return wide<&SwiGlu::backward>(queue, d_gate, d_up, y, dy, gate, up);
   const Timed timed(queue, "SwiGlu backward", 0, d_gate, d_up, y, dy, gate, up);
   if (queue.device()) return swiglu_cuda->backward(queue, d_gate, d_up, y, dy, gate, up);
-  if (dtype == DType::BF16) return wide<&SwiGlu::backward>(queue, d_gate, d_up, y, dy, gate, up);
   if (queue.reference(dtype))
     return by_float_type(dtype, [&]<class T>() {
       reference::swiglu_backward(d_gate.as<T>(), d_up.as<T>(), y.as<T>(), dy.as<T>(), gate.as<T>(), up.as<T>(),

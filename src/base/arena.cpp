@@ -10,8 +10,8 @@
 
 namespace memring {
 namespace {
-constexpr int64_t kAlign =
-    256;  // as devices want it; 64 would do for the CPU, but then sizes would depend on the space
+// As devices want it; 64 would do for the CPU, but then sizes would depend on the space.
+constexpr int64_t kAlign = 256;
 int64_t aligned(int64_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
 }  // namespace
 

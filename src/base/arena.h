@@ -12,7 +12,7 @@
 
 namespace memring {
 
-/// Carves dense views out of one block, each aligned for every kernel. Never frees: whoever wants to reuse rewinds to
+/// Carves dense views out of one block, each aligned to 256 bytes. Never frees: whoever wants to reuse rewinds to
 /// a mark.
 class Arena {
  public:

@@ -33,12 +33,12 @@ struct Event {
 /// Whose work goes first where two streams have some.
 enum class Priority : uint8_t { Normal, High };
 
-/// Used by the main thread; `done` by any.
+/// Used by the main thread alone.
 class Device {
  public:
   virtual ~Device() = default;
   virtual const DeviceFacts& facts() const = 0;
-  /// Before the first step only: a block of its own, aligned for every kernel. Throws Error(Io) when there is none.
+  /// Before the first step only: a block of its own, aligned to 256 bytes. Throws Error(Io) when there is none.
   virtual std::byte* take(int64_t bytes, Space) = 0;
   /// Waits for all that was enqueued.
   virtual void give(std::byte* block, Space) noexcept = 0;

@@ -32,6 +32,7 @@ void Queue::finish(Event event) const {
   do {
     for (const auto& poll : polls_) poll();  // no work of ours: nothing is counted
   } while (!device()->done(event));
+  worked();
 }
 
 const char* name_of(Isa isa) {

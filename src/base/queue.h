@@ -55,7 +55,9 @@ class Queue {
   Stream stream() const { return options_.stream; }
   /// All that operators have enqueued so far.
   Event record() const { return device() ? device()->record(stream()) : Event{}; }
-  /// Waits until the event has been reached, and polls meanwhile: the only place where the host waits for a device.
+  /// Waits until the event has been reached, and polls meanwhile: between the first step and the last the only place
+  /// where the host waits for a device. That it was reached counts as work; that the device is at work on the way to it
+  /// nothing tells yet, nor is there a time after which this gives up: the watchdog does.
   void finish(Event) const;
   int64_t waits() const { return waits_; }  ///< calls of finish that had to wait for something
 

@@ -100,14 +100,11 @@ class View {
   /// The elements as U, for the host; throws ShapeError when the run-time type is another one, or on a device.
   template <class U>
   auto as() const {
+    using R = std::conditional_t<std::is_const_v<T>, const U, U>;
     if (space_ == Space::Device) refuse_view(text() + " was read by the host");
-    return typed<U>();
-  }
-  /// The elements as U, for a kernel; throws ShapeError when the run-time type is another one, or on the host.
-  template <class U>
-  auto on_device() const {
-    if (data_ && space_ != Space::Device) refuse_view(text() + " was read by a device");
-    return typed<U>();
+    if (dtype_ != dtype_of<U>())
+      refuse_view(std::string("a buffer of ") + name_of(dtype_) + " was used as " + name_of(dtype_of<U>()));
+    return static_cast<R*>(data_);
   }
 
   /// Rows [begin, begin + count) of the slowest extent.
@@ -158,14 +155,6 @@ class View {
   }
 
  private:
-  template <class U>
-  auto typed() const {
-    using R = std::conditional_t<std::is_const_v<T>, const U, U>;
-    if (dtype_ != dtype_of<U>())
-      refuse_view(std::string("a buffer of ") + name_of(dtype_) + " was used as " + name_of(dtype_of<U>()));
-    return static_cast<R*>(data_);
-  }
-
   template <class U>
   friend class View;
   T* data_ = nullptr;

@@ -26,21 +26,28 @@ void Params::allocate(Arena& arena, DType dtype, Gradients gradients) {
 
 void Params::initialise(uint64_t seed, const Queue& queue) {
   constexpr int64_t kPiece = 1 << 24;  // some tenths of a second
+  int64_t largest = 0;
+  for (const FlatEntry& entry : layout_.entries) largest = std::max(largest, entry.shape.elements());
+  const Shape of_piece{std::min(kPiece, largest)};
+  // Of weights on a device: pieces are made on the host, with the same bits.
+  Arena staging = queue.device() ? queue.staging(of_piece.elements() * bytes_of(dtype())) : Arena();
+  const View<> staged = queue.device() ? staging.take(dtype(), of_piece) : View<>();
   by_float_type(dtype(), [&]<class T>() {
-    std::vector<T> staged;  // of weights on a device: the same bits as on the host
     for (size_t tensor = 0; tensor < layout_.entries.size(); ++tensor) {
-      const View<> view = weight(static_cast<int>(tensor));
-      if (queue.device()) staged.resize(static_cast<size_t>(view.size()));
-      T* values = queue.device() ? staged.data() : view.as<T>();
+      const FlatEntry& entry = layout_.entries[tensor];
+      const View<> flat = weights_.rows(entry.offset, entry.shape.elements());
       const Init init = inits_[tensor];
       const Random random(seed, Purpose::Init, tensor);
-      for (int64_t begin = 0; begin < view.size(); begin += kPiece, queue.poll())
-        parallel_for(queue.threads(), std::min(kPiece, view.size() - begin), [&](int64_t offset) {
-          const int64_t i = begin + offset;
-          values[i] =
-              static_cast<T>(init.constant + (init.std > 0 ? init.std * random.normal(static_cast<uint32_t>(i)) : 0));
+      for (int64_t begin = 0; begin < flat.size(); begin += kPiece, queue.poll()) {
+        const View<> piece = flat.rows(begin, std::min(kPiece, flat.size() - begin));
+        const View<> here = queue.device() ? staged.rows(0, piece.size()) : piece;
+        T* const values = here.as<T>();
+        parallel_for(queue.threads(), piece.size(), [&](int64_t offset) {
+          const auto i = static_cast<uint32_t>(begin + offset);
+          values[offset] = static_cast<T>(init.constant + (init.std > 0 ? init.std * random.normal(i) : 0));
         });
-      if (queue.device()) copy_now(queue, view, View<T>(staged.data(), view.shape()));
+        if (queue.device()) copy_now(queue, piece, here);
+      }
     }
   });
 }

@@ -4,14 +4,17 @@
 #include <deque>
 
 #include "base/error.h"
+#include "base/profile.h"
 #include "kernels/associative/associative.h"
 #include "kernels/attention/attention.h"
 #include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/dpfp/dpfp.h"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/embedding/embedding.h"
+#include "kernels/gated_unit/gated_unit.h"
 #include "kernels/heads/heads.h"
 #include "kernels/linear/linear.h"
+#include "kernels/projections/projections.h"
 #include "kernels/rmsnorm/rmsnorm.h"
 #include "kernels/rope/rope.h"
 #include "kernels/rows/rows.h"
@@ -45,9 +48,14 @@ class Both {
   View<> features(Shape shape) { return add(magnitudes(random<float>(shape, ++number_)), true); }
   View<> sums_of_features(Shape shape) { return add(magnitudes(random<float>(shape, ++number_)), false); }
 
+  /// How far both may be apart. Another order of sums may round a stored number to the other side.
+  struct Tolerances {
+    double sums, rows;
+  };
+
   /// Runs `op(operands)` on both; compares each tensor afterwards.
   template <class Op>
-  static void compare(const char* what, const Op& op) {
+  static void compare(const char* what, const Op& op, const Tolerances& tolerances = {1e-5, 4e-3}) {
     SCOPED_TRACE(what);
     on_queues(every_queue(), [&](Queue& queue) {
       Both narrow(false), wide(true);
@@ -60,9 +68,9 @@ class Both {
       settle();
       ASSERT_EQ(narrow.sums_.size(), wide.sums_.size());
       for (size_t i = 0; i < wide.sums_.size(); ++i)
-        expect_close(narrow.sums_[i], Tensor<double>(wide.sums_[i]), 1e-5, fmt::format("sums {}", i));
-      for (size_t i = 0; i < wide.rows_.size(); ++i)  // another order of sums may round to the other side
-        expect_close(widened(narrow.stored_[i]), Tensor<double>(widened(stored(wide.rows_[i]))), 4e-3,
+        expect_close(narrow.sums_[i], Tensor<double>(wide.sums_[i]), tolerances.sums, fmt::format("sums {}", i));
+      for (size_t i = 0; i < wide.rows_.size(); ++i)
+        expect_close(widened(narrow.stored_[i]), Tensor<double>(widened(stored(wide.rows_[i]))), tolerances.rows,
                      fmt::format("rows {}", i));
     });
   }
@@ -91,6 +99,7 @@ TEST(Bf16Storage, OfRowsAndProducts) {
     Linear::forward(queue, t.rows({5, 3}), Write::Overwrite, x, w);
     Linear::forward(queue, t.sums({5, 3}), Write::Accumulate, x, w);
     Linear::input_gradient(queue, t.rows({5, 7}), Write::Accumulate, dy, w);
+    Linear::input_gradient(queue, t.sums({5, 7}), Write::Accumulate, dy, w);
     Linear::weight_gradient(queue, t.sums({3, 7}), dy, x);
   });
   Both::compare("RmsNorm", [](Queue& queue, Both& t) {
@@ -148,6 +157,73 @@ TEST(Bf16Storage, OfAttention) {
     LocalAttention::backward_part(queue, t.rows(queries), Write::Overwrite, t.rows(queries), o, lse, q, row_table(rows),
                                   {&span, 1});
   });
+}
+
+// They store between the operators that they are made of: up to three roundings behind each other, of 4e-3 at most.
+constexpr Both::Tolerances kFused{1.2e-2, 1.2e-2};
+
+TEST(Bf16Storage, OfFusedOperators) {
+  Both::compare(
+      "GatedUnit",
+      [](Queue& queue, Both& t) {
+        const View<> x = t.rows({5, 7}), y = t.rows({5, 6});
+        const GatedUnit::Parts parts{t.rows({5, 6}), t.rows({5, 6})};
+        const GatedUnit::ConstParts weights{t.rows({6, 7}), t.rows({6, 7})};
+        GatedUnit::forward(queue, y, parts, x, weights);
+        GatedUnit::backward(queue, t.rows({5, 7}), {t.sums({6, 7}), t.sums({6, 7})}, y, parts, x, weights);
+      },
+      kFused);
+  for (const std::vector<int32_t>& asking : {std::vector<int32_t>{}, {1, 3}})
+    Both::compare(
+        asking.empty() ? "Projections" : "Projections of some rows",
+        [&](Queue& queue, Both& t) {
+          const int64_t rows = 4, queries = asking.empty() ? rows : std::ssize(asking);
+          const Projections::Widths widths{7, 4, 2, 6};
+          const Shape of_queries{2, 4, queries, 6}, of_keys{2, 2, rows, 6}, wide{24, 7}, narrow{12, 7};
+          const View<> normed = t.rows({2 * rows, 7});
+          const Projections::ConstParts weights{t.rows(wide), t.rows(narrow), t.rows(narrow)};
+          const RopeAngles angles{t.sums({rows, 3}), t.sums({rows, 3})};
+          const Projections::Queries which{asking, {t.sums({queries, 3}), t.sums({queries, 3})}};
+          Scratch scratch(Projections::scratch_bytes(DType::F32, 2 * rows, 2 * queries, widths, true));
+          Projections::forward(queue, {t.rows(of_queries), t.rows(of_keys), t.rows(of_keys)}, normed, weights, angles,
+                               which, scratch);
+          Projections::backward(queue, t.rows({2 * rows, 7}), {t.sums(wide), t.sums(narrow), t.sums(narrow)},
+                                {t.rows(of_queries), t.rows(of_keys), t.rows(of_keys)}, normed, weights, angles, which,
+                                scratch);
+        },
+        kFused);
+}
+
+TEST(Bf16Storage, OperandsThatAreStoredAreChecked) {
+  Queue queue;
+  const auto zeros = [](Shape shape) { return Tensor<Bf16>(shape); };
+  Tensor<Bf16> x = zeros({5, 7}), y = zeros({5, 3}), table = zeros({4, 7}), w = zeros({3, 7}), wrong = zeros({3, 6});
+  EXPECT_THROW(Linear::forward(queue, y, Write::Overwrite, x, wrong), ShapeError);
+  EXPECT_THROW(Linear::input_gradient(queue, x, Write::Overwrite, y, wrong), ShapeError);
+  EXPECT_THROW(Linear::weight_gradient(queue, w, y, x), ShapeError) << "its sums are fp32";
+  Tensor<int32_t> ids(Shape{5});
+  EXPECT_THROW(Embedding::forward(queue, x, wrong, token_ids(ids)), ShapeError);
+  EXPECT_THROW(Embedding::backward(queue, table, x, token_ids(ids)), ShapeError) << "its sums are fp32";
+}
+
+TEST(Bf16Storage, NotesAnOperatorsTimeOnce) {
+  Profile profile;
+  Queue queue;
+  queue.set_profile(&profile);
+  Tensor<Bf16> x(Shape{5, 7}), y(Shape{5, 3}), w(Shape{3, 7});
+  Linear::forward(queue, y, Write::Overwrite, x, w);
+  Elementwise::scale(queue, y, 2);
+  ASSERT_EQ(profile.lines().size(), 2u);
+  for (const Profile::Line& line : profile.lines()) EXPECT_EQ(line.calls, 1) << line.name;
+}
+
+TEST(Bf16Storage, OfAnOperatorThatThrowsStaysAsItWas) {
+  Queue queue = reference_queue();
+  queue.add_poll([] { throw Error(ExitCode::Numeric, "planted"); });
+  Tensor<Bf16> x(Shape{5, 7}), y(Shape{5, 3}), w(Shape{3, 7});
+  for (Bf16& value : y.data) value = Bf16(3);
+  EXPECT_THROW(Linear::forward(queue, y, Write::Overwrite, x, w), Error);
+  for (const Bf16& value : y.data) EXPECT_EQ(value.value(), 3);
 }
 
 TEST(Bf16Storage, OfLossAndMemory) {

@@ -159,6 +159,8 @@ TEST(CrossEntropy, RefusesShapesThatDoNotFit) {
   Tensor<float> hidden(Shape{4, 2}), weight(Shape{11, 2}), nll(Shape{4}), wrong(Shape{11, 3});
   Tensor<int32_t> targets(Shape{4});
   EXPECT_THROW(CrossEntropy::forward(queue, nll, hidden, wrong, token_ids(targets), scratch), ShapeError);
+  const TokenIds host_has_fewer{targets.view(), std::span<const int32_t>(targets.data).first(3)};
+  EXPECT_THROW(CrossEntropy::forward(queue, nll, hidden, weight, host_has_fewer, scratch), ShapeError);
   EXPECT_THROW(CrossEntropy::forward_backward(queue, nll, wrong, weight, hidden, weight, token_ids(targets), scratch),
                ShapeError);
   EXPECT_THROW(CrossEntropy::forward_backward(queue, nll, hidden, weight, hidden, weight, token_ids(targets), scratch),

@@ -92,6 +92,9 @@ TEST(Embedding, RefusesShapesThatDoNotFit) {
   Tensor<float> table(Shape{11, 3}), wrong(Shape{4, 4});
   EXPECT_THROW(Embedding::forward(queue, wrong, table, token_ids(ids)), ShapeError);
   EXPECT_THROW(Embedding::backward(queue, table, wrong, token_ids(ids)), ShapeError);
+  const TokenIds host_has_fewer{ids.view(), std::span<const int32_t>(ids.data).first(3)};
+  Tensor<float> y(Shape{4, 3});
+  EXPECT_THROW(Embedding::forward(queue, y, table, host_has_fewer), ShapeError);
 }
 
 }  // namespace

@@ -33,7 +33,7 @@ void expect_copies(const ProductCopies& planned, const std::function<void(Queue&
   EXPECT_EQ(planned.bytes(Products::F32), 0);
 }
 
-TEST(GemmCopies, OfLinearLayersAreThoseThatItPlans) {
+TEST(ProductCopies, OfLinearLayersAreThoseThatItPlans) {
   const int64_t rows = 37;
   for (const auto& [in, out] : {std::pair<int64_t, int64_t>{16, 48}, {48, 16}}) {
     const auto x = random<float>({rows, in}, 1), w = random<float>({out, in}, 2), dy = random<float>({rows, out}, 3);
@@ -48,7 +48,7 @@ TEST(GemmCopies, OfLinearLayersAreThoseThatItPlans) {
   }
 }
 
-TEST(GemmCopies, OfTheHeadAreThoseOfAChunk) {
+TEST(ProductCopies, OfTheHeadAreThoseOfAChunk) {
   const int64_t rows = 1030, dim = 8, vocab = 21;
   const auto hidden = random<float>({rows, dim}, 1), weight = random<float>({vocab, dim}, 2);
   Tensor<int32_t> targets(Shape{rows});
@@ -62,7 +62,7 @@ TEST(GemmCopies, OfTheHeadAreThoseOfAChunk) {
   });
 }
 
-TEST(GemmCopies, AreTakenAtOnceWhereTheyAreReserved) {
+TEST(ProductCopies, AreTakenAtOnceWhereTheyAreReserved) {
   const ProductCopies wanted{100, 7};
   EXPECT_EQ(kept_behind(Products::Bf16, [&](Queue&) { reserve_product_copies(Products::Bf16, wanted); }), wanted);
 }

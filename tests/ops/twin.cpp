@@ -9,6 +9,7 @@ namespace {
 struct Opened {
   std::unique_ptr<Device> device = open_device(0);
   Space space = Space::Host;
+  TwinDevice& twin() const { return static_cast<TwinDevice&>(*device); }
   Opened() { twin().share_host_memory(); }
 };
 
@@ -27,9 +28,13 @@ std::vector<Queue::Options> every_queue() {
 
 Space space_of_tensors() { return opened().space; }
 void set_space_of_tensors(Space space) { opened().space = space; }
+/// Destructors call it: what fails on the device fails the test.
 void settle() {
-  opened();
-  twin().settle();
+  try {
+    opened().twin().settle();
+  } catch (const std::exception& error) {
+    ADD_FAILURE() << "on the device: " << error.what();
+  }
 }
 
 }  // namespace memring::test

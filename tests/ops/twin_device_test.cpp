@@ -2,6 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <atomic>
+
+#include "base/error.h"
 #include "base/readback.h"
 #include "kernels/cuda/twin/device.h"
 #include "kernels/elementwise/elementwise.h"
@@ -11,11 +14,6 @@ namespace memring::test {
 namespace {
 
 constexpr int64_t kNumbers = 64;
-
-TwinDevice& device() {
-  settle();  // which opens it
-  return twin();
-}
 
 /// A queue on a stream of its own, and a tensor on the device.
 struct OnDevice {
@@ -35,14 +33,16 @@ float first_of(const Queue& queue, View<float> numbers) {
 }
 
 TEST(TwinDevice, TheHostCannotTouchWhatADeviceHas) {
-  OnDevice one(device());
+  TwinDevice device(1);
+  OnDevice one(device);
   EXPECT_THROW(one.numbers.as<float>(), ShapeError);
   EXPECT_DEATH(one.numbers.data()[0] = 1, "");  // not even where nothing checks
   EXPECT_EQ(first_of(one.queue, one.numbers), 0) << "an arena is zeroed";
 }
 
 TEST(TwinDevice, NothingHappensBeforeItIsWaitedFor) {
-  OnDevice one(device());
+  TwinDevice device(1);
+  OnDevice one(device);
   Arena staging = one.queue.staging(kNumbers * 4);
   const View<float> here = staging.take<float>({kNumbers});
   std::fill_n(here.data(), kNumbers, 1.0f);
@@ -55,13 +55,13 @@ TEST(TwinDevice, NothingHappensBeforeItIsWaitedFor) {
 std::vector<int> found_by_another_stream(bool with_event) {
   std::vector<int> found(3);
   for (int round = 0; round < 50; ++round) {
-    OnDevice a(device()), b(device());
+    TwinDevice device(static_cast<uint64_t>(round));
+    OnDevice a(device), b(device);
     Elementwise::fill(a.queue, a.numbers, 1);
     Elementwise::scale(a.queue, a.numbers, 2);
-    if (with_event) twin().wait(b.queue.stream(), a.queue.record());
+    if (with_event) device.wait(b.queue.stream(), a.queue.record());
     Elementwise::copy(b.queue, b.numbers, a.numbers);
     ++found[static_cast<size_t>(first_of(b.queue, b.numbers))];
-    settle();
   }
   return found;
 }
@@ -73,8 +73,56 @@ TEST(TwinDevice, StreamsRunInAnyOrderButForEvents) {
   EXPECT_EQ(found_by_another_stream(true)[2], 50);
 }
 
+TEST(TwinDevice, WorkOfAQueueIsItsOwnDevices) {
+  TwinDevice first(1);
+  OnDevice one(first);
+  TwinDevice second(2);
+  OnDevice two(second);
+  Elementwise::fill(one.queue, one.numbers, 1);
+  Elementwise::fill(two.queue, two.numbers, 2);
+  EXPECT_EQ(first_of(one.queue, one.numbers), 1);
+  EXPECT_EQ(first_of(two.queue, two.numbers), 2);
+}
+
+void fail() { throw Error(ExitCode::Numeric, "planted"); }
+
+TEST(TwinDevice, WorkThatFailsIsTheLastAndWhoeverAsksHearsOfIt) {
+  TwinDevice device(1);
+  OnDevice one(device), another(device);
+  device.enqueue(one.queue.stream(), fail);
+  const Event behind = one.queue.record();
+  EXPECT_THROW(one.queue.finish(behind), Error);
+  for (int again = 0; again < 3; ++again) EXPECT_THROW(device.done(behind), Error);
+  EXPECT_THROW(another.queue.finish(Event{}), Error) << "even of what was reached long ago";
+  EXPECT_THROW(device.settle(), Error);
+}
+
+TEST(TwinDevice, WorkThatFailsWhileMemoryIsGivenBackIsHeardOfLater) {
+  TwinDevice device(1);
+  {
+    const OnDevice one(device);
+    device.enqueue(one.queue.stream(), fail);
+  }
+  EXPECT_THROW(device.done(Event{}), Error);
+}
+
+TEST(TwinDevice, AnEventThatWasWaitedForCountsAsWork) {
+  TwinDevice device(1);
+  OnDevice one(device);
+  std::atomic<int64_t> work{0};
+  one.queue.count_work_in(work);
+  Elementwise::fill(one.queue, one.numbers, 1);
+  const Event filled = one.queue.record();
+  EXPECT_EQ(work, 0) << "nothing has happened yet";
+  one.queue.finish(filled);
+  EXPECT_EQ(work, 1);
+  one.queue.finish(filled);
+  EXPECT_EQ(work, 1) << "it had been reached";
+}
+
 TEST(TwinDevice, AnOperatorTakesNothingFromTheHost) {
-  OnDevice one(device());
+  TwinDevice device(1);
+  OnDevice one(device);
   const std::vector<float> here(kNumbers);
   EXPECT_THROW(Elementwise::copy(one.queue, one.numbers, ConstView<float>(here.data(), {kNumbers})), ShapeError);
 }

@@ -15,9 +15,11 @@
 
 #include "base/arena.h"
 #include "base/as_error.h"
+#include "base/bf16.h"
 #include "base/handle.h"
 #include "base/parallel.h"
 #include "base/random.h"
+#include "base/readback.h"
 #include "base/text.h"
 #include "base/view.h"
 
@@ -71,6 +73,73 @@ TEST(View, RefusesWrongTypesRowsAndShapes) {
   EXPECT_THROW(view.reshaped({7}), ShapeError);
   EXPECT_FALSE(View<>());
   EXPECT_EQ(View<>().size(), 0);
+}
+
+TEST(View, KeepsItsSpace) {
+  std::vector<float> numbers(24);
+  for (const Space space : {Space::Host, Space::Pinned, Space::Device}) {
+    const View<float> view(numbers.data(), {2, 3, 4}, space);
+    const View<> erased = view;
+    const ConstView<> read_only = erased;
+    for (const ConstView<> seen : {ConstView<>(view.rows(1, 1)), ConstView<>(view.at(1)), ConstView<>(view.first({5})),
+                                   ConstView<>(view.reshaped({6, 4})), read_only.at(0).rows(1, 2),
+                                   read_only.reinterpreted(DType::U8, {96}), ConstView<>(erased.at(1).at(2))}) {
+      EXPECT_EQ(seen.space(), space) << seen.text();
+      EXPECT_EQ(seen.text().ends_with("on the device"), space == Space::Device) << seen.text();
+    }
+    if (space == Space::Device)
+      EXPECT_THROW(erased.at(1).as<float>(), ShapeError);
+    else
+      EXPECT_EQ(erased.at(1).as<float>(), numbers.data() + 12);
+  }
+}
+
+TEST(Bf16, RoundsToTheNearestAndToEvenOnATie) {
+  const auto bits = [](float x) { return Bf16(x).bits; };
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  EXPECT_EQ(bits(1), 0x3f80);
+  EXPECT_EQ(bits(1 + 0x1p-8f), 0x3f80) << "a tie, down to the even number";
+  EXPECT_EQ(bits(1 + 3 * 0x1p-8f), 0x3f82) << "a tie, up to the even number";
+  EXPECT_EQ(bits(1 + 0x1p-8f + 0x1p-23f), 0x3f81);
+  EXPECT_EQ(bits(1 + 3 * 0x1p-8f - 0x1p-23f), 0x3f81);
+  EXPECT_EQ(bits(-0.0f), 0x8000);
+  EXPECT_EQ(Bf16(std::numeric_limits<float>::max()).value(), kInfinity);
+  EXPECT_EQ(Bf16(-kInfinity).value(), -kInfinity);
+}
+
+TEST(Bf16, NaNStaysNaN) {
+  // The payload of the second lies in the half that is dropped: without care it would become an infinity; that of the
+  // third would be carried through the sign.
+  for (const uint32_t nan : {0x7fc00000u, 0x7f800001u, 0x7fffffffu, 0xff80ffffu})
+    EXPECT_TRUE(std::isnan(Bf16(__builtin_bit_cast(float, nan)).value())) << nan;
+}
+
+TEST(Readback, OnTheCpuIsAPlainCopy) {
+  const Queue queue;
+  std::vector<double> numbers{1, 2, 3};
+  const View<double> view(numbers.data(), {3});
+  Readback<double> readback;
+  readback.allocate(queue, 4);
+  readback.start(queue, view);
+  numbers[1] = 7;  // behind the copy
+  const std::span<const double> read = readback.wait(queue);
+  EXPECT_EQ(std::vector<double>(read.begin(), read.end()), (std::vector<double>{1, 2, 3}));
+
+  std::vector<double> copy(3);
+  copy_now(queue, View<double>(copy.data(), {3}), view);
+  EXPECT_EQ(copy, numbers);
+  EXPECT_THROW(copy_now(queue, View<double>(copy.data(), {1, 3}), view), ShapeError);
+  EXPECT_EQ(queue.waits(), 0);
+}
+
+TEST(HostCopy, OfATensorOnTheHostIsTheTensor) {
+  const Queue queue;
+  std::vector<float> numbers{1, 2};
+  const HostCopy copy(queue, View<float>(numbers.data(), {2}));
+  EXPECT_EQ(copy.view().data(), numbers.data());
+  copy.fetch(queue);
+  copy.store(queue);
+  EXPECT_EQ(numbers, (std::vector<float>{1, 2}));
 }
 
 TEST(Arena, MeasuringNeedsWhatTheRealOneUses) {

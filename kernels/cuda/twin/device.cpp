@@ -15,19 +15,12 @@
 namespace memring {
 namespace {
 
-TwinDevice* opened = nullptr;
-
 size_t pages(int64_t bytes) {
   const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   return (static_cast<size_t>(bytes) / page + 1) * page;
 }
 
 }  // namespace
-
-TwinDevice& twin() {
-  check(opened != nullptr, "no twin device has been opened");
-  return *opened;
-}
 
 bool has_device_backend() { return true; }
 
@@ -41,11 +34,6 @@ TwinDevice::TwinDevice(uint64_t seed) : random_(seed, Purpose::Test) {
   facts_.name = "twin of a device";
   facts_.capability = "on the host";
   facts_.bytes = facts_.free_bytes = int64_t{4} << 30;
-  opened = this;
-}
-
-TwinDevice::~TwinDevice() {
-  if (opened == this) opened = nullptr;
 }
 
 std::byte* TwinDevice::take(int64_t bytes, Space space) {
@@ -67,7 +55,7 @@ std::byte* TwinDevice::take(int64_t bytes, Space space) {
 }
 
 void TwinDevice::give(std::byte* block, Space space) noexcept {
-  settle();
+  run_dry();
   if (space != Space::Device) return std::free(block);
   const auto found = blocks_.find(block);
   if (found == blocks_.end()) return;
@@ -84,14 +72,13 @@ Stream TwinDevice::stream(Priority) {
 void TwinDevice::copy(Stream stream, View<> to, ConstView<> from) {
   if (to.bytes() != from.bytes()) throw ShapeError(fmt::format("a copy of {} to {}", from.text(), to.text()));
   if (to.bytes() == 0) return;
-  enqueue(stream, [=] {
-    std::memmove(memring::on_host(to).data(), memring::on_host(from).data(), static_cast<size_t>(to.bytes()));
-  });
+  enqueue(stream,
+          [=, this] { std::memmove(on_host(to).data(), on_host(from).data(), static_cast<size_t>(to.bytes())); });
 }
 
 void TwinDevice::fill(Stream stream, View<> view, uint8_t byte) {
   if (view.bytes() == 0) return;
-  enqueue(stream, [=] { std::memset(memring::on_host(view).data(), byte, static_cast<size_t>(view.bytes())); });
+  enqueue(stream, [=, this] { std::memset(on_host(view).data(), byte, static_cast<size_t>(view.bytes())); });
 }
 
 Event TwinDevice::record(Stream stream) {
@@ -107,7 +94,9 @@ void TwinDevice::wait(Stream stream, Event event) {
 }
 
 bool TwinDevice::done(Event event) {
-  if (!reached(event.number)) check(step(), "the streams wait for each other: an event can never be reached");
+  const bool moved = reached(event.number) || step();
+  tell();
+  check(moved, "the streams wait for each other: an event can never be reached");
   return reached(event.number);
 }
 
@@ -115,7 +104,7 @@ void TwinDevice::enqueue(Stream stream, std::function<void()> run) {
   streams_[static_cast<size_t>(stream.number)].push_back({std::move(run), 0, 0});
 }
 
-const std::byte* TwinDevice::on_host(const void* device_address) const {
+const std::byte* TwinDevice::address_on_host(const void* device_address) const {
   const auto* const address = static_cast<const std::byte*>(device_address);
   const auto above = blocks_.upper_bound(address);
   if (above != blocks_.begin()) {
@@ -127,6 +116,7 @@ const std::byte* TwinDevice::on_host(const void* device_address) const {
 }
 
 bool TwinDevice::step() {
+  if (error_) return false;
   std::vector<size_t> able;
   for (size_t s = 0; s < streams_.size(); ++s)
     if (!streams_[s].empty() && ready(streams_[s].front())) able.push_back(s);
@@ -134,14 +124,28 @@ bool TwinDevice::step() {
   auto& stream = streams_[able[random_.below(drawn_++, able.size())]];
   const Work work = std::move(stream.front());
   stream.pop_front();
-  if (work.run) work.run();
+  try {
+    if (work.run) work.run();
+  } catch (...) {
+    error_ = std::current_exception();
+    return false;
+  }
   if (work.reaches) reached_[static_cast<size_t>(work.reaches)] = true;
   return true;
 }
 
-void TwinDevice::settle() {
+void TwinDevice::run_dry() {
   while (step()) {
   }
+}
+
+void TwinDevice::tell() const {
+  if (error_) std::rethrow_exception(error_);
+}
+
+void TwinDevice::settle() {
+  run_dry();
+  tell();
 }
 
 }  // namespace memring

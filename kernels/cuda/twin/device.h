@@ -4,6 +4,7 @@
 #pragma once
 
 #include <deque>
+#include <exception>
 #include <functional>
 #include <map>
 #include <memory>
@@ -17,10 +18,10 @@ namespace memring {
 /// Nothing of a stream happens before somebody asks whether an event has been reached; then one piece of work of a
 /// stream drawn at random is done, again and again. Device memory cannot be touched by the host: its addresses are
 /// mapped without any right, and the same pages a second time for the work itself. It is full of NaN when it is taken.
+/// As on other devices, work that fails is the last: whoever asks from then on gets its error.
 class TwinDevice final : public Device {
  public:
   explicit TwinDevice(uint64_t seed);
-  ~TwinDevice() override;
 
   const DeviceFacts& facts() const override { return facts_; }
   std::byte* take(int64_t bytes, Space) override;
@@ -35,9 +36,18 @@ class TwinDevice final : public Device {
 
   /// Something that a stream does when it comes to it.
   void enqueue(Stream, std::function<void()> work);
-  /// Where work finds what lies at this address of the device.
-  const std::byte* on_host(const void* device_address) const;
-  /// Does all that has been enqueued.
+  /// The same memory where work finds it.
+  template <class T>
+  View<T> on_host(View<T> view) const {
+    if (view.space() != Space::Device) return view;
+    using Byte = std::conditional_t<std::is_const_v<T>, const std::byte, std::byte>;
+    auto* const host = reinterpret_cast<T*>(const_cast<Byte*>(view ? address_on_host(view.data()) : nullptr));
+    if constexpr (std::is_void_v<T>)
+      return View<T>(host, view.dtype(), view.shape());
+    else
+      return View<T>(host, view.shape());
+  }
+  /// Does all that has been enqueued; throws what went wrong.
   void settle();
   /// Addresses outside its blocks are the host's own, as on devices that share its memory: for operators on plain
   /// tensors.
@@ -52,7 +62,10 @@ class TwinDevice final : public Device {
     std::byte* host = nullptr;
     size_t bytes = 0;
   };
-  bool step();  ///< does a piece of work; false: there is none that can be done
+  bool step();        ///< does a piece of work; false: there is none that can be done
+  void run_dry();     ///< does all that can be done
+  void tell() const;  ///< throws what went wrong
+  const std::byte* address_on_host(const void* device_address) const;
   bool ready(const Work& work) const { return work.waits_for == 0 || reached(work.waits_for); }
   bool reached(int64_t event) const { return reached_[static_cast<size_t>(event)]; }
 
@@ -60,24 +73,10 @@ class TwinDevice final : public Device {
   Random random_;
   uint32_t drawn_ = 0;
   bool shares_ = false;
+  std::exception_ptr error_;
   std::vector<std::deque<Work>> streams_{1};
   std::vector<bool> reached_{true};           // by number of the event
   std::map<const std::byte*, Block> blocks_;  // device memory, by address
 };
-
-/// The device that this program's kernels run on: the one that open_device opened last.
-TwinDevice& twin();
-
-/// The same memory where work finds it.
-template <class T>
-View<T> on_host(View<T> view) {
-  if (view.space() != Space::Device) return view;
-  using Byte = std::conditional_t<std::is_const_v<T>, const std::byte, std::byte>;
-  auto* const host = reinterpret_cast<T*>(const_cast<Byte*>(view ? twin().on_host(view.data()) : nullptr));
-  if constexpr (std::is_void_v<T>)
-    return View<T>(host, view.dtype(), view.shape());
-  else
-    return View<T>(host, view.shape());
-}
 
 }  // namespace memring

@@ -25,9 +25,10 @@ struct Late<Front> {
       return view;
     };
     std::apply([&](auto&... argument) { (static_cast<void>(argument.with(there)), ...); }, *kept);
-    twin().enqueue(queue.stream(), [products = queue.products(), kept] {
+    auto& device = static_cast<TwinDevice&>(*queue.device());  // there are no others in a program with these kernels
+    device.enqueue(queue.stream(), [&device, products = queue.products(), kept] {
       Queue host({.backend = Backend::Reference, .isa = Isa::Baseline, .products = products});
-      const auto here = [](auto view) { return on_host(view); };
+      const auto here = [&](auto view) { return device.on_host(view); };
       std::apply([&](auto&... argument) { Front(host, argument.with(here)...); }, *kept);
     });
   }
