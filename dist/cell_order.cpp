@@ -50,9 +50,9 @@ void CellOrder::enter(int32_t place, int64_t time) {
 void CellOrder::open_windows(int32_t place, int64_t time) {
   Stream& stream = streams_[place];
   const int32_t segments = rules_->extent().segments, begin = stream.opened;
-  const int32_t first = stream.oldest < stream.opened ? rules_->window_of(stream.oldest).number : stream.next_actions;
-  while (stream.opened < segments && stream.next_actions - first < rules_->windows_under_way())
-    stream.opened = rules_->window(stream.next_actions++).end;
+  const int32_t first = stream.oldest < stream.opened ? rules_->window_of(stream.oldest).number : stream.next_window;
+  while (stream.opened < segments && stream.next_window - first < rules_->windows_under_way())
+    stream.opened = rules_->window(stream.next_window++).end;
   for (const Pass pass : rules_->passes()) {
     // Those of a rank that follow are proposed when the one before them is given out.
     for (int32_t s = begin; s < std::min(stream.opened, begin + ranks_); ++s) {

@@ -68,8 +68,8 @@ class CellOrder {
   /// A stream in flight.
   struct Stream {
     int32_t number = -1;
-    int32_t opened = 0, next_actions = 0;  ///< windows up to this segment, and this number, have been opened
-    int32_t oldest = 0;                    ///< segments before it are done
+    int32_t opened = 0, next_window = 0;  ///< windows up to this segment, and this number, have been opened
+    int32_t oldest = 0;                   ///< segments before it are done
     std::array<std::array<Sweeps, kPasses>, kSweeps> sweeps;
 
     Sweeps& of(Verb verb, Pass pass) { return sweeps[static_cast<size_t>(verb)][static_cast<size_t>(pass)]; }

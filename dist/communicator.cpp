@@ -5,6 +5,7 @@
 #include <limits>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "dist/mpi_group.h"
@@ -76,11 +77,11 @@ void Communicator::all_reduce_sum(View<> data) {
   const mpi::Add add = mpi::add_of(data.dtype());
   const int count = count_of(data.bytes());
   if (size() == 1 || count == 0) return;
-  addends_.resize(static_cast<size_t>(size()) * static_cast<size_t>(count));
-  group_->require(MPI_Allgather(data.data(), count, MPI_BYTE, addends_.data(), count, MPI_BYTE, group_->comm), "sum",
+  std::vector<std::byte> addends(static_cast<size_t>(size()) * static_cast<size_t>(count));  // of all ranks
+  group_->require(MPI_Allgather(data.data(), count, MPI_BYTE, addends.data(), count, MPI_BYTE, group_->comm), "sum",
                   count);
-  std::memcpy(data.data(), addends_.data(), static_cast<size_t>(count));
-  for (int64_t r = 1; r < size(); ++r) add(mpi::bytes_at(data), addends_.data() + r * count, count);
+  std::memcpy(data.data(), addends.data(), static_cast<size_t>(count));
+  for (int64_t r = 1; r < size(); ++r) add(mpi::bytes_at(data), addends.data() + r * count, count);
 }
 
 void Communicator::all_gather(View<> all, ConstView<> mine) {

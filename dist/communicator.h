@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "base/view.h"
 
@@ -48,7 +47,6 @@ class Communicator {
   static Communicator of_all_ranks(const std::string& host);  ///< MPI must have been started
 
   std::shared_ptr<const mpi::Group> group_;
-  std::vector<std::byte> addends_;  ///< of all ranks
 };
 
 }  // namespace memring

@@ -78,7 +78,7 @@ std::vector<double> GradientSync::squared_norms(Queue& queue, ConstView<> shard)
 }
 
 // Ranks add up their shards; or, in no order of ranks, all add up the same blocks.
-double GradientSync::over_ranks(Queue& queue, std::vector<double> of_shard) {
+double GradientSync::sum_over_ranks(Queue& queue, std::vector<double> of_shard) {
   std::vector<double> squares;
   if (order_ == Order::OfRanks) {
     squares = gathered(world_, of_shard);
@@ -119,7 +119,7 @@ ReducedStep GradientSync::reduce(Queue& queue, View<> sums, View<> gradients, co
     step.sums.diagnostics.reduce(std::span(all).subspan(row + fixed, mine.size() - fixed));
   }
 
-  const double norm_of_sum = std::sqrt(over_ranks(queue, norms));
+  const double norm_of_sum = std::sqrt(sum_over_ranks(queue, norms));
   step.norm = step.sums.targets > 0 ? norm_of_sum / step.sums.targets : 0;
   step.finite = std::isfinite(norm_of_sum) && std::isfinite(step.sums.nll);
   return step;

@@ -8,6 +8,7 @@
 #include "base/profile.h"
 #include "dist/mesh_arithmetic.h"
 #include "dist/ring_transfer.h"
+#include "dist/schedule.h"
 #include "dist/transport.h"
 
 namespace memring {
@@ -18,8 +19,7 @@ using mpi::Add, mpi::RingTransfer, mpi::add_of, mpi::bytes_at;
 constexpr int64_t kGatherBytes = 256 << 10;  // over all ranks: below, one all-gather beats the ring's 2 (n - 1) hops
 
 void check_tag(int tag) {
-  if (tag < 0 || tag >= Transport::kTags)
-    throw ShapeError(fmt::format("tag {} is not in 0..{}", tag, Transport::kTags - 1));
+  if (tag < 0 || tag >= kTags) throw ShapeError(fmt::format("tag {} is not in 0..{}", tag, kTags - 1));
 }
 
 class MpiTransport final : public Transport {
@@ -93,14 +93,6 @@ class MpiTransport final : public Transport {
   }
   void advance_rings() {
     while (!turns_.empty() && turns_.front()->advance()) turns_.pop_front();
-  }
-  void check_bounds(View<> data, std::span<const int64_t> bounds) const {
-    const bool whole =
-        static_cast<int>(bounds.size()) == size() + 1 && bounds.front() == 0 && bounds.back() == data.size();
-    if (!whole || !std::is_sorted(bounds.begin(), bounds.end()))
-      throw ShapeError(fmt::format("{} ascending bounds from 0 to {} were expected, found {} from {} to {}", size() + 1,
-                                   data.size(), bounds.size(), bounds.empty() ? 0 : bounds.front(),
-                                   bounds.empty() ? 0 : bounds.back()));
   }
 
   Communicator group_;

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "dist/mesh.h"
+#include "dist/mesh_arithmetic.h"
 
 namespace memring::scheduling {
 namespace {

@@ -37,8 +37,8 @@ class Buffers {
 /// What a call takes from the arena.
 struct RingBuffers {
   Buffers keys;
-  std::optional<Buffers> own_gradients,
-      others_gradients;  // backward: gradients of own keys as they arrive, of others' as they leave
+  // Backward: gradients of own keys as they arrive, of others' as they leave.
+  std::optional<Buffers> own_gradients, others_gradients;
 
   static RingBuffers carve(Arena& arena, DType dtype, Shape keys, int64_t most_rows, bool backward) {
     RingBuffers b{Buffers(arena, dtype, keys, most_rows), {}, {}};

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "dist/mpi_messages.h"
+#include "dist/schedule.h"
 
 namespace memring::mpi {
 
@@ -30,7 +31,7 @@ class RingTransfer {
  private:
   static constexpr int64_t kPieceBytes = 256 << 10;  ///< stays in cache between its arrival and its sum
   static constexpr size_t kDepth = 4;                ///< pieces in flight to each neighbour
-  static constexpr int kTag = Transport::kTags;      ///< one that no other message has
+  static constexpr int kTag = kTags;                 ///< one that no other message has
   struct Piece {
     std::byte* data;
     int64_t bytes;

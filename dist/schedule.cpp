@@ -8,9 +8,8 @@
 #include <utility>
 
 #include "base/error.h"
-#include "dist/mesh.h"
+#include "dist/mesh_arithmetic.h"
 #include "dist/rank_actions.h"
-#include "dist/transport.h"
 
 namespace memring {
 
@@ -72,7 +71,7 @@ ScheduleNeeds needs_of(const Precedence& rules, Range ranks) {
 
 }  // namespace
 
-int32_t Schedule::most_cells_under_way() { return Transport::kTags / RankActions::kSentKinds; }
+int32_t Schedule::most_cells_under_way() { return kTags / RankActions::kSentKinds; }
 
 struct Schedule::Simulation {
   const Precedence rules;

@@ -76,6 +76,8 @@ enum class Messages : uint8_t {
   /// before it in one order, so the first message that is not complete can go on.
   InOrder
 };
+/// Their tags are 0 to kTags - 1 (MPI promises no more).
+constexpr int32_t kTags = 32767;
 
 struct Policy {
   bool backward = true;   ///< training; false: evaluation, Forward only

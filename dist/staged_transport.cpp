@@ -1,5 +1,6 @@
 // Tensors on a device, by way of pinned host memory and a transport of that. What is on the host goes straight there.
 // SPDX-License-Identifier: Apache-2.0
+#include <exception>
 #include <vector>
 
 #include "base/readback.h"
@@ -14,37 +15,38 @@ class StagedTransport final : public Transport {
       : Transport(host->rank(), host->size()), host_(std::move(host)) {}
 
   Transfer send(Queue& queue, ConstView<> data, int peer, int tag) override {
-    if (data.space() != Space::Device) return host_->send(queue, data, peer, tag);
+    if (needs_no_stage(data)) return host_->send(queue, data, peer, tag);
     const Staged staged = take(queue, data);
     copy_now(queue, staged.view, data);
     return under_way(staged, {}, host_->send(queue, staged.view, peer, tag));
   }
   Transfer receive(Queue& queue, View<> data, int peer, int tag) override {
-    if (data.space() != Space::Device) return host_->receive(queue, data, peer, tag);
+    if (needs_no_stage(data)) return host_->receive(queue, data, peer, tag);
     const Staged staged = take(queue, data);
-    return under_way(staged, data, host_->receive(queue, staged.view, peer, tag));
+    return under_way(staged, {{data, staged.view}}, host_->receive(queue, staged.view, peer, tag));
   }
   void all_reduce_sum(Queue& queue, View<> data) override {
-    if (data.space() == Space::Device && size() == 1) return;
-    if (data.space() != Space::Device) return host_->all_reduce_sum(queue, data);
+    if (needs_no_stage(data)) return host_->all_reduce_sum(queue, data);
     const Staged staged = take(queue, data);
     copy_now(queue, staged.view, data);
     host_->all_reduce_sum(queue, staged.view);
-    give(queue, staged, data);
+    give(queue, staged, {{data, staged.view}});
   }
   Transfer reduce_to_owners(Queue& queue, View<> data, std::span<const int64_t> bounds) override {
-    if (data.space() == Space::Device && size() == 1) return {};
-    if (data.space() != Space::Device) return host_->reduce_to_owners(queue, data, bounds);
+    if (needs_no_stage(data)) return host_->reduce_to_owners(queue, data, bounds);
+    const Range own = shard(data, bounds);
     const Staged staged = take(queue, data);
     copy_now(queue, staged.view, data);
-    return under_way(staged, data, host_->reduce_to_owners(queue, staged.view, bounds));
+    return under_way(staged, {part(data, staged, own)}, host_->reduce_to_owners(queue, staged.view, bounds));
   }
   Transfer all_gather_shards(Queue& queue, View<> data, std::span<const int64_t> bounds) override {
-    if (data.space() == Space::Device && size() == 1) return {};
-    if (data.space() != Space::Device) return host_->all_gather_shards(queue, data, bounds);
+    if (needs_no_stage(data)) return host_->all_gather_shards(queue, data, bounds);
+    const Range own = shard(data, bounds);
     const Staged staged = take(queue, data);
-    copy_now(queue, staged.view, data);
-    return under_way(staged, data, host_->all_gather_shards(queue, staged.view, bounds));
+    const Copy mine = part(data, staged, own);
+    copy_now(queue, mine.from, mine.to);
+    return under_way(staged, {part(data, staged, {0, own.begin}), part(data, staged, {own.end, data.size()})},
+                     host_->all_gather_shards(queue, staged.view, bounds));
   }
   void progress() override { host_->progress(); }
 
@@ -59,27 +61,52 @@ class StagedTransport final : public Transport {
     Block* block = nullptr;
     View<> view;
   };
+  /// Of what has arrived in a block.
+  struct Copy {
+    View<> to, from;
+  };
+  using Copies = std::vector<Copy>;
 
   /// Behind the host's transfer the numbers go to where they belong.
   class Arriving final : public Transfer::UnderWay {
    public:
-    Arriving(StagedTransport& transport, Staged staged, View<> data, Transfer host)
-        : transport_(transport), staged_(staged), data_(data), host_(std::move(host)) {}
+    Arriving(Staged staged, Copies copies, Transfer host)
+        : staged_(staged), copies_(std::move(copies)), host_(std::move(host)) {}
+    ~Arriving() override {
+      host_ = {};
+      // (While an exception unwinds the host's transfer has not been waited for: MPI may write to the block.)
+      if (std::uncaught_exceptions() == 0) staged_.block->taken = false;
+    }
+    Arriving(const Arriving&) = delete;
+    Arriving& operator=(const Arriving&) = delete;
     void join(Queue& queue) override {
       host_.join(queue);
-      transport_.give(queue, staged_, data_);
+      give(queue, staged_, copies_);
     }
 
    private:
-    StagedTransport& transport_;
     Staged staged_;
-    View<> data_;
+    Copies copies_;
     Transfer host_;
   };
 
-  /// `data`: empty where nothing comes back.
-  Transfer under_way(Staged staged, View<> data, Transfer host) {
-    return Transfer(std::make_unique<Arriving>(*this, staged, data, std::move(host)));
+  /// What is on the host, and what no rank sends anything of: only its contract is looked at.
+  bool needs_no_stage(ConstView<> data) const {
+    return data.space() != Space::Device || data.bytes() == 0 || size() == 1;
+  }
+  /// This rank's.
+  Range shard(ConstView<> data, std::span<const int64_t> bounds) const {
+    check_bounds(data, bounds);
+    return {bounds[static_cast<size_t>(rank())], bounds[static_cast<size_t>(rank()) + 1]};
+  }
+  static Copy part(View<> data, Staged staged, Range range) {
+    const Shape all{data.size()};
+    return {data.reshaped(all).rows(range.begin, range.size()),
+            staged.view.reshaped(all).rows(range.begin, range.size())};
+  }
+
+  static Transfer under_way(Staged staged, Copies copies, Transfer host) {
+    return Transfer(std::make_unique<Arriving>(staged, std::move(copies), std::move(host)));
   }
   /// The smallest block that is free and large enough; a new one in the first steps.
   Staged take(const Queue& queue, ConstView<> data) {
@@ -96,8 +123,8 @@ class StagedTransport final : public Transport {
     best->memory.rewind(0);
     return {best, best->memory.take(data.dtype(), data.shape())};
   }
-  void give(const Queue& queue, Staged staged, View<> data) {
-    if (data) copy_later(queue, data, staged.view);
+  static void give(const Queue& queue, Staged staged, const Copies& copies) {
+    for (const Copy& copy : copies) copy_later(queue, copy.to, copy.from);
     staged.block->copied = queue.record();
     staged.block->taken = false;
   }

@@ -14,8 +14,8 @@
 namespace memring {
 
 /// A message, sum or gather under way: its view is in use until it is joined. Must be joined before it is destroyed,
-/// unless an exception unwinds, and its transport must outlive it. Destroyed unfinished it waits, or, while an
-/// exception unwinds, leaves the transport alone.
+/// unless an exception unwinds, and its transport must outlive it. Destroyed unfinished, a message waits, or, while an
+/// exception unwinds, leaves the transport alone; a sum or gather is given up, and the other ranks wait for it in vain.
 class Transfer {
  public:
   /// What a transport knows of it.
@@ -34,10 +34,10 @@ class Transfer {
   std::unique_ptr<UnderWay> under_way_;
 };
 
-/// What was enqueued before a call is in what it sends, and nothing blocks but all_reduce_sum and, on the CPU, joining.
-/// Every function throws Error(Internal) that names rank, host, operation, peer and size when the transport fails, and
-/// ShapeError for views, bounds, peers or tags outside the contract. Only the main thread may call these. Transports of
-/// the same group may not have messages in flight at the same time.
+/// What was enqueued before a call is in what it sends, and nothing blocks but all_reduce_sum and, on the CPU, joining
+/// (staged_transport: all calls). Every function throws Error(Internal) that names rank, host, operation, peer and size
+/// when the transport fails, and ShapeError for views, bounds, peers or tags outside the contract. Only the main thread
+/// may call these. Transports of the same group may not have messages in flight at the same time.
 ///
 /// Sums of floating-point numbers have a fixed order: same mesh, same bits, and the same bits on every rank. Up to 256
 /// KiB over all ranks all_reduce_sum adds in rank order, ((x0 + x1) + x2) + ...; beyond, and in reduce_to_owners, shard
@@ -45,16 +45,14 @@ class Transfer {
 /// all_reduce_sum).
 class Transport {
  public:
-  /// Tags are 0 to kTags - 1 (MPI promises no more). Messages of one pair and tag arrive in the order they were sent.
-  static constexpr int kTags = 32767;
-
   virtual ~Transport() = default;
   Transport(const Transport&) = delete;
   Transport& operator=(const Transport&) = delete;
   int rank() const { return rank_; }
   int size() const { return size_; }
 
-  /// Sender and receiver agree on the number of bytes; `peer` is another rank of this group.
+  /// Sender and receiver agree on the number of bytes; `peer` is another rank of this group. Messages of one pair and
+  /// tag (0 to kTags - 1, dist/schedule.h) arrive in the order they were sent.
   [[nodiscard]] virtual Transfer send(Queue&, ConstView<> data, int peer, int tag) = 0;
   [[nodiscard]] virtual Transfer receive(Queue&, View<> data, int peer, int tag) = 0;
 
@@ -71,6 +69,8 @@ class Transport {
 
  protected:
   Transport(int rank, int size) : rank_(rank), size_(size) {}
+  /// Throws ShapeError unless these are shards of `data`.
+  void check_bounds(ConstView<> data, std::span<const int64_t> bounds) const;
 
  private:
   int rank_, size_;
@@ -81,8 +81,9 @@ constexpr int64_t kMostMessageBytes = int64_t{1} << 30;  ///< MPI counts are int
 /// Of tensors in host memory, by MPI. `message_bytes`: the largest message handed to MPI, longer ones go in chunks. The
 /// same on all ranks; tests make it tiny.
 std::unique_ptr<Transport> host_transport(const Communicator& group, int64_t message_bytes = kMostMessageBytes);
-/// Of tensors on a device as well: they are copied to pinned memory and go through `host`. The host waits for the
-/// device before it sends.
+/// Of tensors on a device as well: they are copied to pinned memory and go through `host`. On several ranks the host
+/// waits for the device in each call that sends something of it, and in joining as on the CPU. A block of pinned memory
+/// is taken where none that is free is large enough: in the first steps, and where transfers grow.
 std::unique_ptr<Transport> staged_transport(std::unique_ptr<Transport> host);
 
 }  // namespace memring

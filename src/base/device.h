@@ -38,7 +38,7 @@ class Device {
  public:
   virtual ~Device() = default;
   virtual const DeviceFacts& facts() const = 0;
-  /// Before the first step only: a block of its own, aligned to 256 bytes. Throws Error(Io) when there is none.
+  /// Slow, so not step after step: a block of its own, aligned to 256 bytes. Throws Error(Io) when there is none.
   virtual std::byte* take(int64_t bytes, Space) = 0;
   /// Waits for all that was enqueued.
   virtual void give(std::byte* block, Space) noexcept = 0;

@@ -5,6 +5,7 @@
 
 #include <span>
 
+#include "base/ids.h"
 #include "base/queue.h"
 
 namespace memring {
@@ -20,6 +21,7 @@ class HostCopy {
   HostCopy(const Queue& queue, View<> original);
   View<> view() const { return here_; }
   void fetch(const Queue& queue) const;  ///< the original to the host
+  void fetch(const Queue& queue, Range rows) const;
   void store(const Queue& queue) const;  ///< and back
 
  private:

@@ -10,6 +10,7 @@
 #include <map>
 #include <system_error>
 
+#include "base/device.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "config/options.h"
@@ -95,6 +96,16 @@ void refuse_decay_without_end(const Config& config, const Places& places) {
       "optimizer.schedule = constant.");
 }
 
+/// Of the run that starts: a run that was saved may have been on a device, and this program goes on with it elsewhere.
+void refuse_device_without_backend(const Config& config, const Places& places) {
+  if (config.device.kind != DeviceKind::Cuda || has_device_backend()) return;
+  const auto place = places.find("device.kind");
+  throw Error(ExitCode::Usage,
+              fmt::format("{}device.kind = cuda, and this build has no CUDA backend",
+                          place == places.end() ? "" : place->second + ": "),
+              "Set device.kind = cpu, or auto for the best that is there.");
+}
+
 }  // namespace
 
 std::string read_config(const std::string& path) {
@@ -144,6 +155,7 @@ TrainingConfig load_training_config(const std::string& path, const std::vector<s
                   fmt::format("Leave {} out, or set what it counts with.", setting.place));
     training.unused.push_back(setting.key);
   }
+  refuse_device_without_backend(training.config, places);
   refuse_decay_without_end(training.config, places);
   return training;
 }

@@ -8,7 +8,6 @@
 #include <initializer_list>
 #include <limits>
 
-#include "base/device.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "config/options.h"
@@ -82,9 +81,6 @@ void validate_run(const Config& c, const PlaceOf& place_of) {
          fmt::format("data.micro_batch = {} with run.deterministic = strict, which computes each sequence by itself",
                      c.data.micro_batch),
          "Set data.micro_batch to 0 or 1, or run.deterministic = mesh.");
-  demand(c.device.kind != DeviceKind::Cuda || has_device_backend(), place_of, {"device.kind"},
-         "device.kind = cuda, and this build has no CUDA backend",
-         "Set device.kind = cpu, or auto for the best that is there.");
   demand(
       !strict || c.device.kind != DeviceKind::Cuda, place_of, {"device.kind", "run.deterministic"},
       "run.deterministic = strict is not for device.kind = cuda: exact sums of every product would cost several times "

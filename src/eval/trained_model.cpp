@@ -65,8 +65,10 @@ CheckpointSummary TrainedModel::load(const CheckpointChoice& choice) {
   session_.progress().enter(Phase::Load);
   auto found = choice.path.empty() ? load_newest(session_.world(), choice.folder, data, warnings_)
                                    : load_checkpoint(session_.world(), choice.path, data);
-  weights.store(engine_->queue());
-  if (found) return std::move(*found);
+  if (found) {
+    weights.store(engine_->queue());
+    return std::move(*found);
+  }
   require_no_progress(config_.run.dir);
   throw Error(ExitCode::Data, fmt::format("{} holds no good checkpoint", choice.folder),
               "Train first (memring train), or name the run directory that holds the trained model.");

@@ -26,22 +26,23 @@ struct PartRows {
   std::vector<int32_t> here, number;
 };
 
+// What a hook finds set in its context, and what it may find empty because it is not there or not wanted:
+//
 // clang-format off
-/// What a hook sees of its cell. n: the rows of the layout that are on this rank (behind the last layer: those of them
-/// that are wanted, among which are all of the back); numbers: those of a sequence's state in the cell's layers. What a
-/// hook finds set, and what it may find empty because it is not there or not wanted:
-///
-/// | hook                  | hidden [batch, n, dim]    | d_hidden, same shape | states [batch, numbers]                |
-/// |-----------------------|---------------------------|----------------------|----------------------------------------|
-/// | compose               | embeddings: writes memory | -                    | state_in: read                         |
-/// | before_layer          | the layer's input         | -                    | state_in: read                         |
-/// | after_layer           | the layer's output        | -                    | state_in: read, state_out: written     |
-/// | after_norm            | output of the final norm  | -                    | state_out: written                     |
-/// | after_norm_backward   | as there                  | writes memory rows   | d_state_out: read                      |
-/// | after_layer_backward  | the layer's output        | of it                | d_state_out: read, d_state_in: written |
-/// | before_layer_backward | the layer's input         | of it: accumulated   | d_state_in: accumulated                |
-/// | compose_backward      | -                         | of the embeddings    | d_state_in: written                    |
+// | hook                  | hidden [batch, n, dim]    | d_hidden, same shape | states [batch, numbers]                |
+// |-----------------------|---------------------------|----------------------|----------------------------------------|
+// | compose               | embeddings: writes memory | -                    | state_in: read                         |
+// | before_layer          | the layer's input         | -                    | state_in: read                         |
+// | after_layer           | the layer's output        | -                    | state_in: read, state_out: written     |
+// | after_norm            | output of the final norm  | -                    | state_out: written                     |
+// | after_norm_backward   | as there                  | writes memory rows   | d_state_out: read                      |
+// | after_layer_backward  | the layer's output        | of it                | d_state_out: read, d_state_in: written |
+// | before_layer_backward | the layer's input         | of it: accumulated   | d_state_in: accumulated                |
+// | compose_backward      | -                         | of the embeddings    | d_state_in: written                    |
 // clang-format on
+
+/// What a hook sees of its cell. n: the rows of the layout that are on this rank (behind the last layer: those of them
+/// that are wanted, among which are all of the back); numbers: those of a sequence's state in the cell's layers.
 struct CellContext {
   Queue& queue;
   RowAxis& axis;

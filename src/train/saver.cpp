@@ -173,9 +173,11 @@ void Saver::save(const TrainState& state) {
   if (failure = first_failure(world_, failure); failure) throw Error(failure->code, failure->text, failure->hint);
   // Under the digest that the checkpoint names, nothing else may have been trained on.
   dataset_.expect_unchanged([&] { advance(data_.progress); });
-  for (const HostCopy* copy : {&weights_, &m_, &v_}) copy->fetch(queue_);
-  Queue host({.threads = queue_.threads()});
-  const double square = SquaredNorm::of(host, data_.weights.rows(data_.shard.begin, data_.shard.size()));
+  weights_.fetch(queue_, data_.shard);
+  for (const HostCopy* copy : {&m_, &v_}) copy->fetch(queue_);
+  Queue host({.threads = queue_.threads()});  // of the copies, where the queue is a device's
+  const double square =
+      SquaredNorm::of(queue_.device() ? host : queue_, data_.weights.rows(data_.shard.begin, data_.shard.size()));
   if (world_.all_reduce_max(std::isfinite(square) ? 0 : 1) > 0)
     throw Error(ExitCode::Numeric,
                 fmt::format("the weights of step {} are not finite, so they are not saved", state.step), way_back());

@@ -56,6 +56,18 @@ TEST(AllGather, PutsRowsInRankOrder) {
   }
 }
 
+// (Sizes are looked at first: there is no such memory.)
+TEST(HostValues, RefuseWhatIsATensorAndARootThatIsNone) {
+  constexpr int64_t kTooMany = int64_t{1} << 29;  // 2 GiB
+  const int size = world().size();
+  const View<float> large(nullptr, {kTooMany}), of_all(nullptr, {size, kTooMany});
+  EXPECT_THROW(world().broadcast(large, 0), ShapeError);
+  EXPECT_THROW(world().all_reduce_sum(large), ShapeError);
+  EXPECT_THROW(world().all_gather(of_all, large), ShapeError);
+  std::vector<float> data(3);
+  for (const int root : {-1, size}) EXPECT_THROW(world().broadcast(flat(data), root), ShapeError);
+}
+
 TEST(AllGather, RefusesAReceiverOfAnotherSize) {
   std::vector<float> mine(3), all(static_cast<size_t>(3 * world().size() + 1));
   EXPECT_THROW(world().all_gather(flat(all), flat(mine)), ShapeError);

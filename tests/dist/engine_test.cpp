@@ -2,7 +2,6 @@
 // communicator that holds only itself.
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/engine.h"
-#include "base/error.h"
 
 #include <gtest/gtest.h>
 
@@ -10,7 +9,6 @@
 #include <cmath>
 #include <cstring>
 #include <numeric>
-#include <optional>
 #include <utility>
 
 #include "engine_runs.h"
@@ -335,79 +333,6 @@ TEST(Tbptt, MeanOfDrawnGradientsApproachesTheFullOne) {
   const double mean = sum / kSteps, variance = squares / kSteps - mean * mean;
   EXPECT_GT(variance, 1e-6);
   EXPECT_NEAR(mean, 1, 5 * std::sqrt(variance / kSteps));
-}
-
-TEST(Executor, ChoosesRecomputeWhenActivationsDoNotFit) {
-  Communicator alone = world().split(world().rank(), 0, "alone");
-  Config config = small_config();
-  config.tbptt.recompute = RecomputeWhen::Auto;
-  Mesh mesh(alone, {1, 1, 1});
-  Model model = model_of(config);
-  const auto engine = [&](int64_t bytes) {
-    config.device.memory = bytes;
-    return Engine(config, model, mesh, NodeShare{},
-                  workload_of(config, config.data.batch, {sequence_shape(config)}, true));
-  };
-  auto roomy = engine(1 << 30);
-  EXPECT_FALSE(roomy.executor().plan().policy.recompute);
-  EXPECT_FALSE(roomy.params().weights()) << "memory is taken before allocate()";
-  auto tight = engine(roomy.plan().total() - 1);
-  EXPECT_TRUE(tight.executor().plan().policy.recompute);
-  EXPECT_LT(tight.plan().total(), roomy.plan().total());
-  try {
-    engine(1000);
-    FAIL() << "1000 bytes were enough";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ExitCode::Usage);
-    EXPECT_NE(std::string(error.what()).find("device.memory"), std::string::npos) << error.what();
-  }
-}
-
-// As many as the largest operands of a step: what the plan says, and allocate() takes.
-TEST_P(Memories, ProductsKeepTheCopiesThatArePlanned) {
-  Communicator alone = world().split(world().rank(), 0, "alone");
-  Config config = small_config();
-  config.memory.kind = GetParam();
-  config.memory.key_dim = 4;
-  config.device.dtype = Precision::Bf16;
-  Mesh mesh(alone, {1, 1, 1});
-  Model model = model_of(config);
-  Engine engine(config, model, mesh, NodeShare{},
-                workload_of(config, config.data.batch, {sequence_shape(config)}, true));
-  const ProductCopies before = product_copies(Products::Bf16), planned = engine.executor().plan().copies;
-  EXPECT_GT(planned.left, 0);
-  EXPECT_GT(engine.plan().bytes_of(MemoryPurpose::Products), 0);
-  engine.allocate();
-  EXPECT_EQ(product_copies(Products::Bf16), before | planned);
-  engine.params().initialise(7, Queue{});
-  const RandomTokens tokens(config.data.batch, sequence_shape(config), config.model.vocab);
-  engine.executor().run(tokens, engine.executor().draw(0, tokens.shape()));
-  EXPECT_EQ(product_copies(Products::Bf16), before | planned);
-}
-
-TEST_P(Memories, FullBackPropagationKeepsOneStateASegment) {
-  Communicator alone = world().split(world().rank(), 0, "alone");
-  Config config = small_config();
-  config.memory.kind = GetParam();
-  config.memory.key_dim = 4;
-  config.tbptt.recompute = RecomputeWhen::Always;
-  config.data.batch = 1;
-  Mesh mesh(alone, {1, 1, 1});
-  const auto planned = [&](int64_t segments) {
-    Model model = model_of(config);
-    Engine engine(config, model, mesh, NodeShare{},
-                  workload_of(config, 1, {{segments * config.segment.length, config.segment.length}}, true));
-    return engine.plan().total();
-  };
-  const int64_t keys = 2 * config.memory.nu * config.memory.key_dim;
-  const int64_t numbers = config.memory.kind == MemoryKind::Rmt ? config.memory.tokens * config.model.dim
-                                                                : config.model.layers * keys * (config.model.dim + 1);
-  const int64_t state = (numbers * 8 + 255) / 256 * 256;  // a slot
-  EXPECT_EQ(planned(40) - planned(20), 20 * state);
-  config.tbptt.boundaries = 10;
-  EXPECT_EQ(planned(40) - planned(20), 2 * state);
-  config.tbptt = {.mode = TbpttMode::Window, .window = 4, .recompute = RecomputeWhen::Always};
-  EXPECT_EQ(planned(40), planned(20));
 }
 
 }  // namespace

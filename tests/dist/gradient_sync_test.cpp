@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 
+#include "place.h"
 #include "ranks.h"
 
 namespace memring {
@@ -27,6 +28,15 @@ StepSums sums_of(int rank) {
   return sums;
 }
 
+/// In place.
+template <class T>
+ReducedStep reduce(GradientSync& sync, Queue& queue, std::vector<T>& gradients, const std::function<StepSums()>& ask) {
+  const Placed there(queue, flat(gradients));
+  const ReducedStep step = sync.reduce(queue, there, there, ask);
+  there.fetch();
+  return step;
+}
+
 template <class T>
 std::vector<double> summed_gradients(int64_t count) {
   std::vector<double> sum(static_cast<size_t>(count));
@@ -37,12 +47,11 @@ std::vector<double> summed_gradients(int64_t count) {
 
 template <class T>
 void expect_reduced(int64_t count, double tolerance) {
-  Queue queue;
+  Queue queue = queue_under_test();
   Mesh mesh = mesh_of(world());
   GradientSync sync(mesh, count);
   std::vector<T> gradients = values_of<T>(world().rank(), count);
-  const ReducedStep step =
-      sync.reduce(queue, flat(gradients), flat(gradients), [&] { return sums_of(world().rank()); });
+  const ReducedStep step = reduce(sync, queue, gradients, [&] { return sums_of(world().rank()); });
 
   StepSums expected;
   for (int rank = 0; rank < world().size(); ++rank) {
@@ -69,7 +78,9 @@ void expect_reduced(int64_t count, double tolerance) {
   // The optimizer's turn: every owner writes its shard, and everybody learns of it.
   std::vector<T> weights(static_cast<size_t>(count), T(-1));
   for (int64_t i = sync.shard().begin; i < sync.shard().end; ++i) weights[static_cast<size_t>(i)] = value_of<T>(99, i);
-  sync.gather(queue, flat(weights));
+  const Placed there(queue, flat(weights));
+  sync.gather(queue, there);
+  there.fetch();
   expect_same(weights, values_of<T>(99, count), 0, count, "gathered weights");
 }
 
@@ -83,7 +94,7 @@ TEST(GradientSync, SumsGradientsAndFindsTheNormOfTheirMean) {
 // Each rank starts its ranges at a pace of its own, as in Verb::Reduce's common order; a step may start only some.
 TEST(GradientSync, BucketsThatTravelWhileARankComputesLeaveTheSameBits) {
   constexpr int64_t kCount = 5000;
-  Queue queue;
+  Queue queue = queue_under_test();
   const std::vector<Range> layers{{3500, 4500}, {2600, 3500}, {2500, 2600}, {400, 2500}};
   Mesh mesh = mesh_of(world());
   GradientSync whole(mesh, kCount);
@@ -91,12 +102,14 @@ TEST(GradientSync, BucketsThatTravelWhileARankComputesLeaveTheSameBits) {
     GradientSync early(mesh, kCount, GradientSync::Order::OfRanks, bucket);
     for (int step = 0; step < 3; ++step) {
       std::vector<float> expected = values_of<float>(world().rank() + 10 * step, kCount), found = expected;
-      const ReducedStep a = whole.reduce(queue, flat(expected), flat(expected), [&] { return StepSums{}; });
+      const ReducedStep a = reduce(whole, queue, expected, [&] { return StepSums{}; });
+      const Placed there(queue, flat(found));
       for (size_t layer = 0; layer < layers.size() && static_cast<int>(layer) <= 2 * step; ++layer) {
-        early.start(queue, flat(found), layers[layer]);
+        early.start(queue, there, layers[layer]);
         for (int i = 0; i < world().rank(); ++i) early.progress();
       }
-      const ReducedStep b = early.reduce(queue, flat(found), flat(found), [&] { return StepSums{}; });
+      const ReducedStep b = early.reduce(queue, there, there, [&] { return StepSums{}; });
+      there.fetch();
       expect_same(found, expected, early.shard().begin, early.shard().end, "bucket of " + std::to_string(bucket));
       EXPECT_EQ(a.norm, b.norm);
     }
@@ -121,7 +134,7 @@ TEST(GradientSync, ShardsAreAlignedAndNearEqual) {
 
 // Shards, and with them who adds up what, differ between any two numbers of ranks.
 TEST(GradientSync, OfExactSumsInNoOrderHasTheBitsOfOneRank) {
-  Queue queue;
+  Queue queue = queue_under_test();
   Communicator alone = world().split(world().rank(), 0, "alone");
   Mesh mesh_alone = mesh_of(alone), mesh = mesh_of(world());
   for (const int64_t count : {0, 1, 1023, 5000, 100003}) {
@@ -145,7 +158,7 @@ TEST(GradientSync, OfExactSumsInNoOrderHasTheBitsOfOneRank) {
 }
 
 TEST(GradientSync, AnExactSumThatIsNotANumberIsNotFinite) {
-  Queue queue;
+  Queue queue = queue_under_test();
   Mesh mesh = mesh_of(world());
   GradientSync sync(mesh, 3000, GradientSync::Order::None);
   std::vector<Exact> sums(3000, Exact(1.0));
@@ -155,13 +168,13 @@ TEST(GradientSync, AnExactSumThatIsNotANumberIsNotFinite) {
 }
 
 TEST(GradientSync, GivesTheSameBitsTwiceAndOnEveryRank) {
-  Queue queue;
+  Queue queue = queue_under_test();
   Mesh mesh = mesh_of(world());
   GradientSync sync(mesh, 100003);
   std::vector<double> norms;
   for (int run = 0; run < 2; ++run) {
     std::vector<float> gradients = values_of<float>(world().rank(), 100003);
-    norms.push_back(sync.reduce(queue, flat(gradients), flat(gradients), [&] { return sums_of(world().rank()); }).norm);
+    norms.push_back(reduce(sync, queue, gradients, [&] { return sums_of(world().rank()); }).norm);
   }
   EXPECT_EQ(norms[0], norms[1]);
   std::vector<double> all(static_cast<size_t>(world().size()));
@@ -170,7 +183,7 @@ TEST(GradientSync, GivesTheSameBitsTwiceAndOnEveryRank) {
 }
 
 TEST(GradientSync, AFlagOfAnyRankReachesAll) {
-  Queue queue;
+  Queue queue = queue_under_test();
   Mesh mesh = mesh_of(world());
   GradientSync sync(mesh, 32);
   for (int asking = 0; asking < world().size(); ++asking)
@@ -178,69 +191,68 @@ TEST(GradientSync, AFlagOfAnyRankReachesAll) {
       StepSums local = sums_of(world().rank());
       local.*flag = asking == world().rank();
       std::vector<float> gradients(32, 1.0f);
-      const StepSums sums = sync.reduce(queue, flat(gradients), flat(gradients), [&] { return local; }).sums;
+      const StepSums sums = reduce(sync, queue, gradients, [&] { return local; }).sums;
       EXPECT_TRUE(sums.*flag) << "asked by rank " << asking;
       EXPECT_EQ(int(sums.stop) + int(sums.save) + int(sums.time_over), 1);
     }
 }
 
 TEST(GradientSync, EachDiagnosticIsReducedInItsOwnWay) {
-  Queue queue;
+  Queue queue = queue_under_test();
   Mesh mesh = mesh_of(world());
   GradientSync sync(mesh, 32);
   std::vector<float> gradients(32, 1.0f);
   const int ranks = world().size();
-  const Diagnostics all =
-      sync.reduce(queue, flat(gradients), flat(gradients), [&] { return sums_of(world().rank()); }).sums.diagnostics;
+  const Diagnostics all = reduce(sync, queue, gradients, [&] { return sums_of(world().rank()); }).sums.diagnostics;
   EXPECT_EQ(all.values, std::vector<double>({1000.0, 1000.0 + ranks - 1, ranks * (1000 + (ranks - 1) / 2.0)}));
   EXPECT_EQ(all.declared.data(), std::data(kKinds));
 }
 
 TEST(GradientSync, ANonFiniteGradientOrLossOfAnyRankReachesAll) {
-  Queue queue;
+  Queue queue = queue_under_test();
   Mesh mesh = mesh_of(world());
   GradientSync sync(mesh, 1000);
   for (const double bad : {std::numeric_limits<double>::infinity(), std::numeric_limits<double>::quiet_NaN()})
     for (int rank = 0; rank < world().size(); ++rank) {
       std::vector<float> gradients(1000, 1.0f);
       if (world().rank() == rank) gradients[999] = static_cast<float>(bad);
-      EXPECT_FALSE(sync.reduce(queue, flat(gradients), flat(gradients), [&] { return sums_of(world().rank()); }).finite)
+      EXPECT_FALSE(reduce(sync, queue, gradients, [&] { return sums_of(world().rank()); }).finite)
           << "gradient of rank " << rank;
       gradients.assign(1000, 1.0f);
       StepSums local = sums_of(world().rank());
       if (world().rank() == rank) local.nll = bad;
-      EXPECT_FALSE(sync.reduce(queue, flat(gradients), flat(gradients), [&] { return local; }).finite)
-          << "loss of rank " << rank;
+      EXPECT_FALSE(reduce(sync, queue, gradients, [&] { return local; }).finite) << "loss of rank " << rank;
     }
 }
 
 TEST(GradientSync, WithoutTargetsTheNormIsZero) {
-  Queue queue;
+  Queue queue = queue_under_test();
   Mesh mesh = mesh_of(world());
   GradientSync sync(mesh, 100);
   std::vector<float> gradients(100, 0.0f);
-  const ReducedStep step = sync.reduce(queue, flat(gradients), flat(gradients), [&] { return StepSums{}; });
+  const ReducedStep step = reduce(sync, queue, gradients, [&] { return StepSums{}; });
   EXPECT_EQ(step.norm, 0);
   EXPECT_EQ(step.loss(), 0);
   EXPECT_TRUE(step.finite);
 }
 
 TEST(GradientSync, RefusesABufferOfAnotherSize) {
-  Queue queue;
+  Queue queue = queue_under_test();
   Mesh mesh = mesh_of(world());
   GradientSync sync(mesh, 100);
   std::vector<float> gradients(99);
-  EXPECT_THROW(sync.reduce(queue, flat(gradients), flat(gradients), [&] { return StepSums{}; }), ShapeError);
+  EXPECT_THROW(reduce(sync, queue, gradients, [&] { return StepSums{}; }), ShapeError);
   EXPECT_THROW(sync.gather(queue, flat(gradients)), ShapeError);
 }
 
 TEST(GradientSync, RefusesARangeThatDoesNotLieInFrontOfTheOneBefore) {
-  Queue queue;
+  Queue queue = queue_under_test();
   Mesh mesh = mesh_of(world());
   GradientSync sync(mesh, 100);
   std::vector<float> gradients(100);
-  sync.start(queue, flat(gradients), {50, 80});
-  EXPECT_THROW(sync.start(queue, flat(gradients), {10, 40}), Error);
+  const Placed there(queue, flat(gradients));
+  sync.start(queue, there, {50, 80});
+  EXPECT_THROW(sync.start(queue, there, {10, 40}), Error);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "../ops/attention_patterns.h"
+#include "place.h"
 #include "ranks.h"
 
 namespace memring {
@@ -118,15 +119,19 @@ void run(AttentionExecutor& attention, Queue& queue, Tensors<T>& t, const std::v
   t.lse.assign(static_cast<size_t>(scalars.elements()), T(NAN));
   t.dk.assign(t.k.size(), T(1));
   t.dv = t.dk;
-  const KeySpan span{.k = View<T>(t.k.data(), keys),
-                     .v = View<T>(t.v.data(), keys),
-                     .dk = View<T>(t.dk.data(), keys),
-                     .dv = View<T>(t.dv.data(), keys),
-                     .rows = rows};
-  const View<> o = View<T>(t.o.data(), queries), lse = View<T>(t.lse.data(), scalars);
-  const ConstView<> q = View<T>(t.q.data(), queries), d_o = View<T>(t.d_o.data(), queries);
-  attention.forward(queue, o, lse, q, rows, {&span, 1});
-  attention.backward(queue, View<T>(t.dq.data(), queries), d_o, o, lse, q, rows, {&span, 1});
+  RowStore store;
+  store.next_layout(queue);
+  const RowTable table = store.add(queue, rows);
+  const auto placed = [&](std::vector<T>& numbers, Shape shape) {
+    return Placed(queue, View<T>(numbers.data(), shape));
+  };
+  const Placed q = placed(t.q, queries), d_o = placed(t.d_o, queries), k = placed(t.k, keys), v = placed(t.v, keys),
+               o = placed(t.o, queries), lse = placed(t.lse, scalars), dq = placed(t.dq, queries),
+               dk = placed(t.dk, keys), dv = placed(t.dv, keys);
+  const KeySpan span{.k = k.view(), .v = v.view(), .dk = dk, .dv = dv, .rows = table};
+  attention.forward(queue, o, lse, q.view(), table, {&span, 1});
+  attention.backward(queue, dq, d_o.view(), o.view(), lse.view(), q.view(), table, {&span, 1});
+  for (const Placed* result : {&o, &lse, &dq, &dk, &dv}) result->fetch();
 }
 
 template <class T>
@@ -145,7 +150,7 @@ template <class T>
 void expect_equal_to_one_rank(Transport& token, const test::Pattern& pattern, Extents e, double tolerance) {
   const std::vector<Row>& layout = pattern.rows;
   const auto n = std::ssize(layout);
-  Queue queue({.threads = n < 200 ? 1 : 2});
+  Queue queue = queue_under_test(n < 200 ? 1 : 2);
   Tensors<T> all;
   all.q = values_of<T>(1, e.batch * e.heads * n * e.dim);
   all.d_o = values_of<T>(2, e.batch * e.heads * n * e.dim);
@@ -185,7 +190,7 @@ void expect_equal_to_one_rank(Transport& token, const test::Pattern& pattern, Ex
 
 // One row, fewer rows than chunks, primes, several blocks of the kernel; heads in groups; all kinds of masks.
 TEST(RingAttention, EqualsAttentionOnOneRank) {
-  const auto token = host_transport(world());
+  const auto token = transport_under_test();
   for (const test::Pattern& pattern :
        {test::causal(0), test::causal(1), test::causal(2), test::causal(5), test::causal(13), test::causal(67),
         test::causal(700), test::rmt_block(3, 8), test::rmt_block(40, 300), test::window(131, 20), test::future(77)})
@@ -198,7 +203,7 @@ TEST(RingAttention, EqualsAttentionOnOneRank) {
 }
 
 TEST(RingAttention, EqualsAttentionOnOneRankInTinyMessages) {
-  expect_equal_to_one_rank<float>(*host_transport(world(), 100), test::causal(150), {1, 4, 2, 16}, 2e-6);
+  expect_equal_to_one_rank<float>(*transport_under_test(100), test::causal(150), {1, 4, 2, 16}, 2e-6);
 }
 
 }  // namespace

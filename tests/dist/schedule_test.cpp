@@ -11,7 +11,6 @@
 #include <tuple>
 
 #include "base/error.h"
-#include "dist/transport.h"
 #include "schedule_cases.h"
 
 namespace memring {
@@ -226,8 +225,8 @@ TEST(Schedule, UsesTheTagsThatThereAreAndNoMore) {
       for (const Action& action : some) highest = std::max(highest, action.tag);
     EXPECT_THROW(derive_with(most + 1), Error);
   }
-  EXPECT_LT(highest, Transport::kTags);
-  EXPECT_GE(highest, Transport::kTags - 3);
+  EXPECT_LT(highest, kTags);
+  EXPECT_GE(highest, kTags - 3);
 }
 
 TEST(Schedule, WhatIsNotBuiltIsAUsageError) {

@@ -7,14 +7,17 @@
 
 #include <algorithm>
 #include <chrono>
+#include <deque>
 
 #include "dist/mesh_arithmetic.h"
+#include "dist/schedule.h"
+#include "place.h"
 #include "ranks.h"
 
 namespace memring {
 namespace {
 
-Queue queue;
+Queue queue = queue_under_test();
 
 // Shard r of the ring: ((x[r+1] + x[r+2]) + ...) + x[r].
 template <class T>
@@ -68,10 +71,13 @@ template <class T>
 void expect_ring_sum(Transport& transport, std::span<const int64_t> bounds, const std::string& what) {
   const std::vector<T> expected = ring_sum<T>(bounds);
   std::vector<T> data = values_of<T>(world().rank(), bounds.back());
-  transport.reduce_to_owners(queue, flat(data), bounds).join(queue);
+  const Placed there(queue, flat(data));
+  transport.reduce_to_owners(queue, there, bounds).join(queue);
+  there.fetch();
   const auto rank = static_cast<size_t>(world().rank());
   expect_same(data, expected, bounds[rank], bounds[rank + 1], what + ", own shard after reduce_to_owners");
-  transport.all_gather_shards(queue, flat(data), bounds).join(queue);
+  transport.all_gather_shards(queue, there, bounds).join(queue);
+  there.fetch();
   expect_same(data, expected, 0, bounds.back(), what + ", all shards after all_gather_shards");
 }
 
@@ -81,7 +87,7 @@ void expect_ring_sums(Transport& transport, const std::string& what) {
 }
 
 TEST(ReduceToOwners, SumsEachShardInRingOrder) {
-  const auto transport = host_transport(world());
+  const auto transport = transport_under_test();
   expect_ring_sums<float>(*transport, "fp32");
   expect_ring_sums<double>(*transport, "fp64");
   expect_ring_sums<int64_t>(*transport, "int64");
@@ -90,47 +96,54 @@ TEST(ReduceToOwners, SumsEachShardInRingOrder) {
 // More pieces to a shard than may be in flight.
 TEST(ReduceToOwners, SumsShardsOfManyPieces) {
   const std::vector<int64_t> bounds = even_bounds(4000007);
-  expect_ring_sum<float>(*host_transport(world()), bounds, "fp32");
+  expect_ring_sum<float>(*transport_under_test(), bounds, "fp32");
 }
 
 TEST(ReduceToOwners, ChunksDoNotChangeTheSum) {
-  const auto transport = host_transport(world(), 1001);
+  const auto transport = transport_under_test(1001);
   expect_ring_sums<float>(*transport, "fp32 in chunks");
   expect_ring_sums<double>(*transport, "fp64 in chunks");
 }
 
 TEST(ReduceToOwners, GivesTheSameBitsTwice) {
   const std::vector<int64_t> bounds = even_bounds(300007);
-  const auto transport = host_transport(world());
+  const auto transport = transport_under_test();
   std::vector<float> once = values_of<float>(world().rank(), bounds.back()), again = once;
-  transport->reduce_to_owners(queue, flat(once), bounds).join(queue);
-  transport->reduce_to_owners(queue, flat(again), bounds).join(queue);
+  for (std::vector<float>* data : {&once, &again}) {
+    const Placed there(queue, flat(*data));
+    transport->reduce_to_owners(queue, there, bounds).join(queue);
+    there.fetch();
+  }
   const auto rank = static_cast<size_t>(world().rank());
   expect_same(once, again, bounds[rank], bounds[rank + 1], "second run");
 }
 
 TEST(ReduceToOwners, RefusesBoundsThatAreNotShards) {
-  const auto transport = host_transport(world());
+  const auto transport = transport_under_test();
   std::vector<float> data(10);
   std::vector<int64_t> short_of = even_bounds(9), unsorted = even_bounds(10), none;
   unsorted.front() = 3;
-  EXPECT_THROW((void)transport->reduce_to_owners(queue, flat(data), short_of), ShapeError);
-  EXPECT_THROW((void)transport->reduce_to_owners(queue, flat(data), unsorted), ShapeError);
-  EXPECT_THROW((void)transport->all_gather_shards(queue, flat(data), none), ShapeError);
+  const Placed there(queue, flat(data));
+  EXPECT_THROW((void)transport->reduce_to_owners(queue, there, short_of), ShapeError);
+  EXPECT_THROW((void)transport->reduce_to_owners(queue, there, unsorted), ShapeError);
+  EXPECT_THROW((void)transport->all_gather_shards(queue, there, none), ShapeError);
 }
 
 // Those behind the first start when their turn has come, whichever is joined first.
 TEST(ReduceToOwners, GoesOnOneBehindTheOther) {
-  const auto transport = host_transport(world());
+  const auto transport = transport_under_test();
   const std::vector<int64_t> bounds = even_bounds(200003);
   const std::vector<float> expected = ring_sum<float>(bounds);
   std::vector<std::vector<float>> data(5, values_of<float>(world().rank(), bounds.back()));
+  std::deque<Placed> there;
   std::vector<Transfer> sums;
-  for (std::vector<float>& values : data) sums.push_back(transport->reduce_to_owners(queue, flat(values), bounds));
+  for (std::vector<float>& values : data)
+    sums.push_back(transport->reduce_to_owners(queue, there.emplace_back(queue, flat(values)), bounds));
   for (const size_t joined : {size_t{2}, size_t{0}, size_t{4}, size_t{1}, size_t{3}}) {
     transport->progress();
     sums[joined].join(queue);
     sums[joined].join(queue);  // holds nothing
+    there[joined].fetch();
     const auto rank = static_cast<size_t>(world().rank());
     expect_same(data[joined], expected, bounds[rank], bounds[rank + 1], fmt::format("sum {}", joined));
   }
@@ -138,12 +151,14 @@ TEST(ReduceToOwners, GoesOnOneBehindTheOther) {
 
 template <class T>
 void expect_all_reduce(const std::string& what) {
-  const auto transport = host_transport(world());
+  const auto transport = transport_under_test();
   for (const int64_t count : {0, 1, 3, 1000, 150001}) {
     const bool gathered = count * static_cast<int64_t>(sizeof(T)) * world().size() <= 256 << 10;
     const std::vector<T> expected = gathered ? rank_order_sum<T>(count) : ring_sum<T>(even_bounds(count));
     std::vector<T> data = values_of<T>(world().rank(), count);
-    transport->all_reduce_sum(queue, flat(data));
+    const Placed there(queue, flat(data));
+    transport->all_reduce_sum(queue, there);
+    there.fetch();
     expect_same(data, expected, 0, count, what);
   }
 }
@@ -155,25 +170,29 @@ TEST(AllReduce, SumsInTheDocumentedOrder) {
 }
 
 TEST(AllReduce, RefusesTypesWithoutASum) {
-  const auto transport = host_transport(world());
+  const auto transport = transport_under_test();
   std::vector<int32_t> data(3);
   EXPECT_THROW(world().all_reduce_sum(flat(data)), ShapeError);
-  EXPECT_THROW(transport->all_reduce_sum(queue, flat(data)), ShapeError);
-  EXPECT_THROW((void)transport->reduce_to_owners(queue, flat(data), even_bounds(3)), ShapeError);
+  const Placed there(queue, flat(data));
+  EXPECT_THROW(transport->all_reduce_sum(queue, there), ShapeError);
+  EXPECT_THROW((void)transport->reduce_to_owners(queue, there, even_bounds(3)), ShapeError);
 }
 
 // Every rank sends to every other before it receives anything; large messages need the receiver's help to move at all.
 void expect_crossing(Transport& transport, int64_t count) {
   const int size = world().size(), rank = world().rank();
   std::vector<std::vector<float>> out, in(static_cast<size_t>(size), std::vector<float>(static_cast<size_t>(count)));
+  std::deque<Placed> sent, received;
   std::vector<Transfer> transfers;
   for (int peer = 0; peer < size; ++peer) {
-    out.push_back(values_of<float>(rank * size + peer, count));
-    if (peer != rank) transfers.push_back(transport.send(queue, flat(out.back()), peer, rank));
+    sent.emplace_back(queue, flat(out.emplace_back(values_of<float>(rank * size + peer, count))));
+    received.emplace_back(queue, flat(in[static_cast<size_t>(peer)]));
+    if (peer != rank) transfers.push_back(transport.send(queue, sent.back().view(), peer, rank));
   }
   for (int peer = 0; peer < size; ++peer)
-    if (peer != rank) transfers.push_back(transport.receive(queue, flat(in[static_cast<size_t>(peer)]), peer, peer));
+    if (peer != rank) transfers.push_back(transport.receive(queue, received[static_cast<size_t>(peer)], peer, peer));
   for (Transfer& transfer : transfers) transfer.join(queue);
+  for (const Placed& numbers : received) numbers.fetch();
   for (int peer = 0; peer < size; ++peer)
     if (peer != rank)
       expect_same(in[static_cast<size_t>(peer)], values_of<float>(peer * size + rank, count), 0, count,
@@ -181,19 +200,19 @@ void expect_crossing(Transport& transport, int64_t count) {
 }
 
 TEST(Messages, CrossWithoutDeadlock) {
-  const auto transport = host_transport(world());
+  const auto transport = transport_under_test();
   for (const int64_t count : {0, 1, 1000, 1000003}) expect_crossing(*transport, count);
 }
 
 TEST(Messages, AreSentInChunks) {
-  const auto transport = host_transport(world(), 1001);
+  const auto transport = transport_under_test(1001);
   for (const int64_t count : {0, 1, 250, 251, 100003}) expect_crossing(*transport, count);
 }
 
 TEST(Messages, OfOneTagArriveInOrderAndTagsKeepApart) {
   if (world().size() < 2 || world().rank() > 1) return;
-  const auto transport = host_transport(world());
-  constexpr int kMessages = 20, kLastTag = Transport::kTags - 1;
+  const auto transport = transport_under_test();
+  constexpr int kMessages = 20, kLastTag = kTags - 1;
   const int peer = 1 - world().rank();
   std::vector<std::vector<int64_t>> low(kMessages), high(kMessages);
   std::vector<Transfer> transfers;
@@ -221,7 +240,7 @@ TEST(Messages, OfOneTagArriveInOrderAndTagsKeepApart) {
 // Rank 1 looks at its memory only, and never asks MPI whether the message is there.
 TEST(Messages, MoveByProgressAlone) {
   if (world().size() < 2 || world().rank() > 1) return;
-  const auto transport = host_transport(world());
+  const auto transport = transport_under_test();
   constexpr int64_t kCount = 500009;
   std::vector<int64_t> data(kCount, world().rank() == 0);
   if (world().rank() == 0) return transport->send(queue, flat(data), 1, 6).join(queue);
@@ -236,7 +255,7 @@ TEST(Messages, MoveByProgressAlone) {
 
 TEST(Messages, LeftUnfinishedByAnExceptionDoNotBlock) {
   if (world().size() < 2) return;
-  const auto transport = host_transport(world());
+  const auto transport = transport_under_test();
   static std::vector<float> in(4);  // the transport may write to it after the request is gone
   const int right = (world().rank() + 1) % world().size(),
             left = (world().rank() + world().size() - 1) % world().size();
@@ -256,7 +275,7 @@ TEST(Messages, LeftUnfinishedByAnExceptionDoNotBlock) {
 // The message of an error has to tell who talked to whom about how much.
 void expect_size_error(int64_t sent, int64_t expected) {
   if (world().size() < 2 || world().rank() > 1) return;
-  const auto transport = host_transport(world());
+  const auto transport = transport_under_test();
   std::vector<float> data(100);
   if (world().rank() == 0) return transport->send(queue, View<float>(data.data(), {sent}), 1, 4).join(queue);
   try {
@@ -279,14 +298,14 @@ TEST(Messages, OfAnotherSizeAreAnError) {
 }
 
 TEST(Messages, RefuseAPeerOrTagOutsideTheGroup) {
-  const auto transport = host_transport(world());
+  const auto transport = transport_under_test();
   std::vector<float> data(2);
   const int size = world().size();
   EXPECT_THROW((void)transport->send(queue, flat(data), world().rank(), 0), ShapeError);
   EXPECT_THROW((void)transport->send(queue, flat(data), size, 0), ShapeError);
   EXPECT_THROW((void)transport->receive(queue, flat(data), -1, 0), ShapeError);
   const int peer = (world().rank() + 1) % size;
-  EXPECT_THROW((void)transport->receive(queue, flat(data), peer, Transport::kTags), ShapeError);
+  EXPECT_THROW((void)transport->receive(queue, flat(data), peer, kTags), ShapeError);
   EXPECT_THROW((void)transport->send(queue, flat(data), peer, -1), ShapeError);
 }
 

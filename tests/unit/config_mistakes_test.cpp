@@ -72,7 +72,6 @@ TEST(ConfigMistakes, KnownNamesThatThisBuildLacksSaySo) {
     expect_mistake(std::string("[memory]\nkind = ") + kind + "\n[segment]\nlength = 8\n",
                    {std::string("runs.ini:2: memory.kind = ") + kind +
                     ": this build does not have it yet; it has none, rmt, armt"});
-  expect_mistake("[device]\nkind = cuda\n", {"device.kind = cuda", "no CUDA backend"});
 }
 
 TEST(ConfigMistakes, CombinationsThatCannotWorkNameTheirKeysAndPlace) {

@@ -46,6 +46,13 @@ TEST(TrainingConfig, NamesTheKeysOfAFileThatHaveNoEffect) {
   EXPECT_EQ(without_effect(falls + "[curriculum]\nstages = 1,2\npromote_loss = 0.1\nafter = 5\n"), "");
 }
 
+// (What a run on a device has saved is read all the same.)
+TEST(TrainingConfig, RefusesADeviceThatThisBuildCannotHave) {
+  EXPECT_NE(without_effect("[device]\nkind = cuda\n").find("kind = cuda, and this build has no CUDA backend"),
+            std::string::npos);
+  EXPECT_EQ(parse_config("[device]\nkind = cuda\n", "saved").device.kind, DeviceKind::Cuda);
+}
+
 TEST(TrainingConfig, RefusesAKeyOfTheCommandLineThatHasNoEffectAndNamesWhatItCountsWith) {
   const std::vector<std::pair<std::string, std::string>> table = {
       {"memory.tokens=16", "memory.kind = rmt or armt"},
