@@ -45,9 +45,11 @@ struct Diagnostics {
   void reduce(std::span<const double> others) {
     for (size_t i = 0; i < values.size(); ++i) values[i] = declared[i].of(values[i], others[i]);
   }
-  /// Whether there is anything to tell.
+  /// Whether there is anything to tell. (A sum of nothing is finite.)
   bool measured() const {
-    return std::any_of(values.begin(), values.end(), [](double value) { return std::isfinite(value); });
+    for (size_t i = 0; i < values.size(); ++i)
+      if (std::isfinite(values[i]) && values[i] != declared[i].none()) return true;
+    return false;
   }
 };
 

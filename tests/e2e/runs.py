@@ -75,10 +75,10 @@ def write_text(path, size):
     path.write_text("".join(pieces)[:size])
 
 
-def command(*arguments, ranks=None, launcher=None):
+def command(*arguments, ranks=None, launcher=None, program=MEMRING):
     """The command line: plain, or under mpirun with `ranks`, or through `launcher` (launch/mpirun.sh)."""
     start = [] if ranks is None else [launcher or MPIEXEC] + ([] if launcher else ["-n"]) + [ranks]
-    return [str(part) for part in [*start, MEMRING, *arguments]]
+    return [str(part) for part in [*start, program, *arguments]]
 
 
 def run(*arguments, timeout=100, **how):

@@ -98,16 +98,32 @@ TEST_P(ExecutionPlans, SchedulesOfASegmentAxisAreValidTogetherAndHaveTheirSlots)
 
 // Activations kept, then recomputed, and then the same with smaller streams.
 TEST_P(ExecutionPlans, TakeTheFirstChoiceThatFitsEveryRank) {
-  const Case c(GetParam());
-  const ExecutionPlan kept = c.plan(17);
-  EXPECT_FALSE(kept.policy.recompute);
-  EXPECT_EQ(c.plan(17, kept.most_bytes).memory.total(), kept.memory.total());
-  const ExecutionPlan less = c.plan(17, kept.most_bytes - 1), least = c.plan(17, 0);
-  EXPECT_LT(less.most_bytes, kept.most_bytes);
-  EXPECT_TRUE(less.policy.recompute || less.micro_batch < kept.micro_batch);
-  EXPECT_TRUE(least.policy.recompute);
-  EXPECT_EQ(least.micro_batch, 1);
-  EXPECT_GT(least.most_bytes, 0) << "what does not fit is told";
+  Case c(GetParam());
+  c.workload.batch = 40;
+  struct Choice {
+    int64_t micro_batch;
+    bool recompute;
+    int64_t most_bytes;
+  };
+  std::vector<Choice> choices;
+  Case forced(GetParam());
+  forced.workload.batch = c.workload.batch;
+  for (int64_t size = c.plan(17).micro_batch; choices.empty() || choices.back().micro_batch > 1; size = (size + 1) / 2)
+    for (const RecomputeWhen when : {RecomputeWhen::Never, RecomputeWhen::Always}) {
+      forced.workload.micro_batch = size;
+      forced.recompute.when = when;
+      choices.push_back({size, when == RecomputeWhen::Always, forced.plan(17).most_bytes});
+    }
+  ASSERT_GE(choices.size(), 4) << "two sizes of streams";
+  for (const Choice& choice : choices)
+    for (const int64_t limit : {choice.most_bytes, choice.most_bytes - 1}) {
+      auto first = std::find_if(choices.begin(), choices.end(), [&](const Choice& a) { return a.most_bytes <= limit; });
+      if (first == choices.end()) --first;  // what does not fit is told
+      const ExecutionPlan plan = c.plan(17, limit);
+      EXPECT_EQ(plan.micro_batch, first->micro_batch) << limit;
+      EXPECT_EQ(plan.policy.recompute, first->recompute) << limit;
+      EXPECT_EQ(plan.most_bytes, first->most_bytes) << limit;
+    }
 }
 
 TEST(ExecutionPlan, KeepsToWhatIsAskedFor) {

@@ -285,6 +285,10 @@ TEST(LaterSaves, TheClockOfRank0AsksOnceAWhile) {
   saves.ask(of_another, false);
   EXPECT_TRUE(of_rank0.save);
   EXPECT_FALSE(of_another.save);
+  config.every_minutes = 60;
+  StepSums of_a_new_run;
+  LaterSaves(config).ask(of_a_new_run, true);
+  EXPECT_FALSE(of_a_new_run.save) << "an hour has not passed";
 }
 
 TEST(StartReport, NamesHostsAndCountsWhereThereAreMany) {
@@ -343,6 +347,18 @@ TEST(RunLog, WritesNullWhereJsonHasNoNumber) {
   std::getline(file, line);  // run_start
   std::getline(file, line);
   EXPECT_TRUE(nlohmann::json::parse(line).at("loss").is_null()) << line;
+}
+
+TEST(Diagnostics, AreMeasuredWhereOneIsNoMoreWhatItBeganAs) {
+  constexpr Diagnostic kAll[] = {{"least", "", Reduce::Min}, {"most", "", Reduce::Max}, {"sum", "", Reduce::Sum}};
+  for (size_t i = 0; i < std::size(kAll); ++i) {
+    Diagnostics diagnostics(kAll);
+    EXPECT_FALSE(diagnostics.measured());
+    diagnostics.values[i] = 3;
+    EXPECT_TRUE(diagnostics.measured()) << kAll[i].name;
+    diagnostics.clear();
+    EXPECT_FALSE(diagnostics.measured());
+  }
 }
 
 TEST(RunLog, TellsDiagnosticsByTheirNamesWhereThereAreAny) {
