@@ -12,6 +12,7 @@ namespace memring::counts {
 inline bool constant(const Config& c) { return c.optimizer.schedule == RateSchedule::Constant; }
 inline bool associative(const Config& c) { return c.data.kind == DataKind::Associative; }
 
+constexpr Condition kCpu{[](const Config& c) { return c.device.kind != DeviceKind::Cuda; }, "device.kind = cpu"};
 constexpr Condition kStrict{[](const Config& c) { return c.run.deterministic == Determinism::Strict; },
                             "run.deterministic = strict"};
 constexpr Condition kMemory{[](const Config& c) { return c.memory.kind != MemoryKind::None; },

@@ -162,7 +162,8 @@ std::vector<Option> table() {
       size("device.memory", device<&DeviceConfig::memory>, at_least(0),
            "Bytes a rank may plan for; 0 = its share of what host, control groups, ulimit and Slurm leave.", "4G"),
       choice("device.isa", device<&DeviceConfig::isa>,
-             "Instruction set of memring's own loops; auto = the best this CPU has.", "avx2"),
+             "Instruction set of memring's own loops; auto = the best this CPU has.", "avx2")
+          .when({kCpu}),
 
       integer("model.layers", model<&ModelConfig::layers>, {1, 32765}, "Decoder layers.", "12", kNumbers),
       integer("model.dim", model<&ModelConfig::dim>, {1, 1 << 20}, "Width of the residual stream.", "768", kNumbers),

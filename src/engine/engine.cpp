@@ -39,27 +39,35 @@ Params::Gradients gradients_of(const Config& config, const Workload& workload) {
                             : Params::Gradients::Plain;
 }
 
-/// What a rank of the world has left, at the least, and the first rank that has no more.
+/// What a rank of the world has left of its limit, at the least, the first rank that has no more, and its limit.
 struct Least {
-  int64_t bytes;
+  int64_t left;
   int rank;
+  MemoryLimit limit;
 };
-Least least_of(Communicator& world, int64_t left) {
-  std::vector<int64_t> all(static_cast<size_t>(world.size()));
-  world.all_gather(View<int64_t>(all.data(), {world.size(), 1}), ConstView<int64_t>(&left, {1}));
-  const auto least = std::min_element(all.begin(), all.end());
-  return {*least, static_cast<int>(least - all.begin())};
+Least least_of(Communicator& world, const MemoryLimit& mine, int64_t taken) {
+  struct Row {
+    int64_t left, total, available;
+    char name[104];
+  };
+  Row row{mine.available - taken, mine.total, mine.available, {}};
+  mine.name.copy(row.name, sizeof(row.name) - 1);
+  std::vector<Row> all(static_cast<size_t>(world.size()));
+  world.all_gather(View<uint8_t>(reinterpret_cast<uint8_t*>(all.data()), {world.size(), int64_t{sizeof(Row)}}),
+                   ConstView<uint8_t>(reinterpret_cast<const uint8_t*>(&row), {int64_t{sizeof(Row)}}));
+  const auto least =
+      std::min_element(all.begin(), all.end(), [](const Row& a, const Row& b) { return a.left < b.left; });
+  return {least->left, static_cast<int>(least - all.begin()), {least->name, least->total, least->available}};
 }
 
-/// `plan`: of the rank that takes most; `others`: what is taken besides it.
-[[noreturn]] void refuse(const ExecutionPlan& plan, const Workload& workload, RecomputeWhen recompute, int64_t others,
+/// `plan`: all that is taken by the rank that takes most; `needed`: of the memory that the limit is about.
+[[noreturn]] void refuse(const MemoryPlan& plan, int64_t needed, const Workload& workload, RecomputeWhen recompute,
                          const MemoryLimit& limit) {
   const auto mib = [](int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); };
   throw Error(
       ExitCode::Usage,
-      fmt::format(
-          "this run needs {:.1f} MiB on a rank, and {} allows {:.1f} MiB: parameters and optimizer {:.1f}, {} MiB",
-          mib(plan.memory.total() + others), limit.name, mib(limit.available), mib(others), plan.memory.text()),
+      fmt::format("this run needs {:.1f} MiB on a rank, and {} allows {:.1f} MiB, {} bytes less: {} MiB", mib(needed),
+                  limit.name, mib(limit.available), needed - limit.available, plan.text()),
       workload.micro_batch > 1 ? "Lower data.micro_batch, or set it to 0 (automatic)."
       : recompute == RecomputeWhen::Never
           ? "Set tbptt.recompute = auto."
@@ -171,7 +179,8 @@ Engine::Engine(const Config& config, Model& model, Mesh& mesh, const NodeShare& 
   const int64_t taken = on_device ? fixed.device : fixed.host;  // of what the limit is about
 
   limit_ = limit ? *limit : memory_limit(config.device, node, queue_.device());
-  const Least left = least_of(mesh.world(), limit_.available - taken);
+  const Least least = least_of(mesh.world(), limit_, taken);
+  smallest_ = {least.rank, least.limit};
 
   const Tbptt tbptt = tbptt_of(config);
   const PlanInputs inputs{.model = model.llama.shape(),
@@ -182,16 +191,19 @@ Engine::Engine(const Config& config, Model& model, Mesh& mesh, const NodeShare& 
                           .tbptt = tbptt,
                           .recompute = {config.tbptt.recompute, static_cast<int32_t>(config.tbptt.boundaries)},
                           .mesh = mesh.shape()};
-  ExecutionPlan plan = plan_execution(inputs, mesh.coord(), left.bytes);
+  ExecutionPlan plan = plan_execution(inputs, mesh.coord(), least.left);
   queue_.poll();  // schedules were tried
-  if (plan.most_bytes > left.bytes) {
-    if (mesh.world().rank() != left.rank) mesh.world().barrier();  // until the message has ended the job
-    refuse(plan_execution(inputs, coord_of(mesh.shape(), plan.most_rank), left.bytes), workload_,
-           config.tbptt.recompute, taken, limit_);
+  const auto with_others = [&](MemoryPlan memory) {
+    memory.parts.insert(memory.parts.begin(), {{MemoryPurpose::Parameters, 1, own.host, own.device},
+                                               {MemoryPurpose::Optimizer, 1, other_bytes.host, other_bytes.device}});
+    return memory;
+  };
+  plan_ = with_others(plan.memory);
+  most_plan_ = with_others(plan_execution(inputs, coord_of(mesh.shape(), plan.most_rank), least.left).memory);
+  if (plan.most_bytes > least.left) {
+    if (mesh.world().rank() != least.rank) mesh.world().barrier();  // until the message has ended the job
+    refuse(most_plan_, plan.most_bytes + taken, workload_, config.tbptt.recompute, limit_);
   }
-  plan_ = plan.memory;
-  plan_.parts.insert(plan_.parts.begin(), {{MemoryPurpose::Parameters, 1, own.host, own.device},
-                                           {MemoryPurpose::Optimizer, 1, other_bytes.host, other_bytes.device}});
   executor_.emplace(queue_, model, mesh, numerics_.dtype, workload_, tbptt, std::move(plan));
   if (node.progress) executor_->note_in(*node.progress);
 }

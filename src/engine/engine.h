@@ -67,7 +67,15 @@ class Engine {
   void reduce_during_backward(GradientSync& sync);
   /// Parameters, what others take, and the executor's parts.
   const MemoryPlan& plan() const { return plan_; }
-  const MemoryLimit& limit() const { return limit_; }  ///< of the plan
+  /// The same of the rank of the world that takes most: alike on every rank.
+  const MemoryPlan& most_plan() const { return most_plan_; }
+  const MemoryLimit& limit() const { return limit_; }  ///< of this rank
+  /// The limit that counted, the world's least, and whose it is: alike on every rank.
+  struct SmallestLimit {
+    int rank = 0;
+    MemoryLimit limit;
+  };
+  const SmallestLimit& smallest_limit() const { return smallest_; }
 
  private:
   const Numerics numerics_;
@@ -75,7 +83,9 @@ class Engine {
   Model& model_;
   const Workload workload_;
   const Params::Gradients gradients_;
+  MemoryPlan most_plan_;
   MemoryLimit limit_;
+  SmallestLimit smallest_;
   MemoryPlan plan_;
   std::optional<Executor> executor_;
   Arena weights_;

@@ -27,6 +27,23 @@ std::string memory_text(const MemoryConfig& m) {
   return std::string(word_of(m.kind));
 }
 
+double mib(int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
+
+/// Of the rank that takes most.
+std::string planned_text(const MemoryPlan& plan, bool device) {
+  const SpaceBytes bytes = plan.by_space();
+  if (!device) return fmt::format("{:.1f} MiB planned on a rank: {}", mib(bytes.host), plan.text());
+  return fmt::format("{:.1f} MiB planned on a rank's device and {:.1f} on its host: {}", mib(bytes.device),
+                     mib(bytes.host), plan.text());
+}
+
+/// `host`: of rank 0.
+std::string limit_text(const Engine::SmallestLimit& smallest, const std::string& host) {
+  const std::string text = fmt::format("{:.1f} MiB a rank", mib(smallest.limit.available));
+  return smallest.rank == 0 ? fmt::format("{} on {} ({})", text, host, smallest.limit.name)
+                            : fmt::format("{}, the least, of rank {} ({})", text, smallest.rank, smallest.limit.name);
+}
+
 }  // namespace
 
 std::string hosts_text(const std::vector<std::pair<std::string, int>>& hosts) {
@@ -64,10 +81,8 @@ StartFacts start_facts(const Config& config, Session& session, Mesh& mesh, Engin
                                plan.streams, plan.micro_batch, word_of(config.tbptt.mode),
                                tbptt_text(config.tbptt, executor.tbptt(), shape.segments()),
                                plan.policy.recompute ? "recompute" : "activations kept", plan.efficiency)},
-      {"memory", fmt::format("{:.1f} MiB planned on a rank: {}", static_cast<double>(engine.plan().total()) / (1 << 20),
-                             engine.plan().text())},
-      {"limit", fmt::format("{:.1f} MiB a rank on {} ({})", static_cast<double>(engine.limit().available) / (1 << 20),
-                            session.host(), engine.limit().name)},
+      {"memory", planned_text(engine.most_plan(), engine.queue().device() != nullptr)},
+      {"limit", limit_text(engine.smallest_limit(), session.host())},
   };
   return {std::move(lines), std::move(hosts)};
 }

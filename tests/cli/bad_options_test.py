@@ -112,7 +112,7 @@ TOGETHER = [
     train("planned memory beyond device.memory", "--device.memory=1k", 2, "this run needs", "device.memory allows 0.0 MiB",
           "saved activations"),
     train("planned memory beyond the machine", "--model.dim=65536 --model.layers=100", 2, "this run needs",
-          "parameters and optimizer",
+          "parameters and gradients",
           "working space", "a smaller model"),
     train("planned memory beyond an address",
           "--model.layers=32765 --model.dim=1048576 --model.heads=65536 --model.head_dim=65536"
