@@ -146,6 +146,7 @@ TEST(Bf16Storage, OfAttention) {
     Rope::table(queue, cos, sin, row_table(rows), 100);
     Rope::forward(queue, t.rows({2, 3, 4, 2}), t.rows({8, 6}), cos, sin);
     Rope::backward(queue, t.rows({8, 6}), t.rows({2, 3, 4, 2}), cos, sin);
+    settle();  // rows must stay until then
   });
   Both::compare("Attention", [](Queue& queue, Both& t) {
     std::vector<Row> rows;
@@ -156,6 +157,7 @@ TEST(Bf16Storage, OfAttention) {
     LocalAttention::forward_part(queue, o, lse, Write::Overwrite, q, row_table(rows), {&span, 1});
     LocalAttention::backward_part(queue, t.rows(queries), Write::Overwrite, t.rows(queries), o, lse, q, row_table(rows),
                                   {&span, 1});
+    settle();  // rows must stay until then
   });
 }
 
