@@ -16,11 +16,6 @@
 namespace memring {
 namespace {
 
-void expect_where(const Queue& queue, const RowTable& rows) {
-  if (queue.device() && rows.size() > 0 && !rows.device())
-    throw ShapeError(fmt::format("Attention: a table of {} rows is not on the device", rows.size()));
-}
-
 /// Checks q, o [batch, heads, rows, head_dim], lse [batch, heads, rows], the rows and the spans.
 AttentionExtents extents_of(const Queue& queue, ConstView<> q, ConstView<> o, ConstView<> lse, const RowTable& rows,
                             std::span<const KeySpan> spans) {
@@ -30,10 +25,10 @@ AttentionExtents extents_of(const Queue& queue, ConstView<> q, ConstView<> o, Co
   expect_stored_or_sums(o, dtype, q.shape(), "Attention o");
   expect(lse, sums_type(dtype), {e.batch, e.heads, e.rows}, "Attention lse");
   if (rows.size() != e.rows) throw ShapeError(fmt::format("Attention: {} rows describe q {}", rows.size(), q.text()));
-  expect_where(queue, rows);
+  expect_where(queue, rows, "Attention queries");
   for (size_t s = 0; s < spans.size(); ++s) {
     const KeySpan& span = spans[s];
-    expect_where(queue, span.rows);
+    expect_where(queue, span.rows, "Attention keys");
     expect_stored(span.k, 4, "Attention k");
     if (s == 0) e.kv_heads = span.k.dim(1);
     if (e.kv_heads < 1 || e.heads % e.kv_heads != 0)

@@ -37,4 +37,9 @@ void expect_ids(const TokenIds& ids, int64_t rows, int64_t vocab, std::optional<
   }
 }
 
+void expect_where(const Queue& queue, const RowTable& rows, const char* what) {
+  if (queue.device() && rows.size() > 0 && !rows.device())
+    throw ShapeError(fmt::format("{}: a table of {} rows is not on the device", what, rows.size()));
+}
+
 }  // namespace memring

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "base/view.h"
+#include "kernels/common/row_table.h"
 #include "kernels/common/token_ids.h"
 
 namespace memring {
@@ -30,5 +31,8 @@ void expect_sums(ConstView<> view, DType stored, Shape shape, const char* what);
 /// Checks the ids of so many rows, which the host has too. Throws Error(Data) naming the first that is neither in
 /// [0, vocab) nor `ignored`. `what` is "token" or "target".
 void expect_ids(const TokenIds&, int64_t rows, int64_t vocab, std::optional<int32_t> ignored, const char* what);
+
+/// Checks that rows are where the operators of the queue can read them.
+void expect_where(const Queue&, const RowTable&, const char* what);
 
 }  // namespace memring

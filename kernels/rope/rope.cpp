@@ -31,8 +31,7 @@ void Rope::table(Queue& queue, View<> cos, View<> sin, const RowTable& rows, dou
   const int64_t half = cos.dim(1);
   expect(cos, dtype, {rows.size(), half}, "Rope cos");
   expect(sin, dtype, {rows.size(), half}, "Rope sin");
-  if (queue.device() && rows.size() > 0 && !rows.device())
-    throw ShapeError(fmt::format("Rope: a table of {} rows is not on the device", rows.size()));
+  expect_where(queue, rows, "Rope");
   const Timed timed(queue, "Rope table", 0, cos, sin);
   if (queue.device()) return rope_cuda->table(queue, cos, sin, rows, theta);
   by_float_type(dtype, [&]<class T>() { reference::rope_table(cos.as<T>(), sin.as<T>(), rows.host(), half, theta); });

@@ -2,6 +2,7 @@
 #include "engine/cell_numbers.h"
 
 namespace memring {
+
 int64_t CellNumbers::bytes(int64_t numbers, bool device) {
   Arena measure;
   for (int64_t cell = 0; cell < (device ? 2 * kCells : 1); ++cell) measure.take<int32_t>({numbers});

@@ -199,7 +199,7 @@ Engine::Engine(const Config& config, Model& model, Mesh& mesh, const NodeShare& 
     return memory;
   };
   plan_ = with_others(plan.memory);
-  most_plan_ = with_others(plan_execution(inputs, coord_of(mesh.shape(), plan.most_rank), least.left).memory);
+  most_plan_ = with_others(plan.most_memory);
   if (plan.most_bytes > least.left) {
     if (mesh.world().rank() != least.rank) mesh.world().barrier();  // until the message has ended the job
     refuse(most_plan_, plan.most_bytes + taken, workload_, config.tbptt.recompute, limit_);

@@ -57,6 +57,7 @@ class Choice {
   RankSizes sizes(int token) const;
   const ScheduleNeeds& needs(const ExecutionPlan& outline, const SequenceShape&);
   RankSlots slots(const ExecutionPlan& outline);
+  MemoryPlan memory(const ExecutionPlan& outline);
   void find_most(ExecutionPlan&);
 
   const PlanInputs& in_;
@@ -163,23 +164,30 @@ void Choice::find_most(ExecutionPlan& plan) {
       }
 }
 
-ExecutionPlan Choice::plan(MeshCoord at) {
-  ExecutionPlan plan = outline(at);
+MemoryPlan Choice::memory(const ExecutionPlan& plan) {
+  MemoryPlan memory;
   const RankSlots slots = this->slots(plan);
-  const RankSizes& sizes = sizes_[static_cast<size_t>(at.token)];
+  const RankSizes& sizes = sizes_[static_cast<size_t>(plan.coord.token)];
   const auto add = [&](MemoryPurpose purpose, int64_t bytes, int64_t count = 1) {
     const SpaceBytes where = SpaceBytes::of_tensors(bytes, on_device());
-    plan.memory.parts.push_back({purpose, count, where.host, where.device});
+    memory.parts.push_back({purpose, count, where.host, where.device});
   };
   for (size_t kind = 0; kind < kSlotKinds; ++kind) add(kSlotPurposes[kind], slots.bytes[kind], slots.counts[kind]);
   add(MemoryPurpose::Scratch, sizes.scratch);
-  plan.memory.parts.push_back({.purpose = MemoryPurpose::Products, .host = sizes.products});
+  memory.parts.push_back({.purpose = MemoryPurpose::Products, .host = sizes.products});
   add(MemoryPurpose::Angles, sizes.angles);
-  plan.memory.parts.push_back({MemoryPurpose::Tables, 1, sizes.tables.host, sizes.tables.device});
+  memory.parts.push_back({MemoryPurpose::Tables, 1, sizes.tables.host, sizes.tables.device});
   add(MemoryPurpose::Ring, sizes.ring);
-  plan.copies = sizes.copies;
+  return memory;
+}
+
+ExecutionPlan Choice::plan(MeshCoord at) {
+  ExecutionPlan plan = outline(at);
+  plan.memory = memory(plan);
+  plan.copies = sizes_[static_cast<size_t>(at.token)].copies;
   plan.efficiency = needs(plan, in_.workload.shapes.back()).efficiency;
   find_most(plan);
+  plan.most_memory = memory(outline(coord_of(in_.mesh, plan.most_rank)));
   return plan;
 }
 

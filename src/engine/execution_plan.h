@@ -99,6 +99,7 @@ struct ExecutionPlan {
   /// limit is about: the device's where there is one.
   int64_t most_bytes = 0;
   int most_rank = 0;
+  MemoryPlan most_memory;  ///< of that rank
 
   Extent extent(int64_t segments) const {
     return {static_cast<int32_t>(streams), static_cast<int32_t>(segments), layers, depth};
