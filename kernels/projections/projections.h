@@ -29,7 +29,7 @@ struct Projections {
   };
   // out, d_out: q [batch, heads, queries, head_dim], k and v [batch, kv_heads, rows, head_dim] · normed, d_normed
   // [batch * rows, dim] · weights, d_weights: q [heads * head_dim, dim], k and v [kv_heads * head_dim, dim] · angles
-  // [rows, head_dim / 2], of queries [queries, head_dim / 2]
+  // [batch or 1, rows, head_dim / 2], of queries [batch or 1, queries, head_dim / 2]
 
   struct Widths {
     int64_t dim, heads, kv_heads, head_dim;

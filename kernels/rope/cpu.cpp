@@ -16,7 +16,7 @@ void for_rows(const Queue& queue, RopeExtents e, const Rotate& rotate) {
                   [&](int64_t begin, int64_t end, int) {
                     for (int64_t i = begin; i < end; ++i) {
                       const int64_t b = i / e.rows, r = i % e.rows;
-                      rotate((b * e.heads * e.rows + r) * head_dim, i * e.heads * head_dim, r * e.half);
+                      rotate((b * e.heads * e.rows + r) * head_dim, i * e.heads * head_dim, e.angles_of(b, r));
                     }
                   });
 }

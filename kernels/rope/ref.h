@@ -4,13 +4,12 @@
 
 #include <span>
 
-#include "base/ids.h"
 #include "kernels/rope/operands.h"
 
 namespace memring::reference {
 
 template <class T>
-void rope_table(T* cos, T* sin, std::span<const Row> rows, int64_t half, double theta);
+void rope_table(T* cos, T* sin, std::span<const int32_t> positions, std::span<const double> inverse, double factor);
 template <class T>
 void rope_forward(T* out, const T* in, const T* cos, const T* sin, RopeExtents);
 template <class T>

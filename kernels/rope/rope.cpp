@@ -13,28 +13,35 @@
 namespace memring {
 namespace {
 
-/// Checks `by_head` [batch, heads, rows, head_dim], `by_row` [batch * rows, heads * head_dim] and the table.
+/// Checks `by_head` [batch, heads, rows, head_dim], `by_row` [batch * rows, heads * head_dim] and the tables.
 RopeExtents extents_of(ConstView<> by_head, ConstView<> by_row, ConstView<> cos, ConstView<> sin) {
   const DType dtype = expect_stored(by_head, 4, "Rope head-major view");
-  const RopeExtents e{by_head.dim(0), by_head.dim(1), by_head.dim(2), by_head.dim(3) / 2};
+  expect_float(cos, 3, "Rope cos");
+  const RopeExtents e{by_head.dim(0), by_head.dim(1), by_head.dim(2), by_head.dim(3) / 2, cos.dim(0)};
   if (by_head.dim(3) % 2 != 0) throw ShapeError(fmt::format("Rope: head_dim must be even, found {}", by_head.text()));
   expect(by_row, dtype, {e.batch * e.rows, e.heads * 2 * e.half}, "Rope row-major view");
-  expect(cos, sums_type(dtype), {e.rows, e.half}, "Rope cos");
-  expect(sin, sums_type(dtype), {e.rows, e.half}, "Rope sin");
+  if (e.tables != 1 && e.tables != e.batch)
+    throw ShapeError(fmt::format("Rope: tables for {} sequences, of {}", e.tables, e.batch));
+  expect(cos, sums_type(dtype), {e.tables, e.rows, e.half}, "Rope cos");
+  expect(sin, sums_type(dtype), {e.tables, e.rows, e.half}, "Rope sin");
   return e;
 }
 
 }  // namespace
 
-void Rope::table(Queue& queue, View<> cos, View<> sin, const RowTable& rows, double theta) {
-  const DType dtype = expect_float(cos, 2, "Rope cos");
-  const int64_t half = cos.dim(1);
-  expect(cos, dtype, {rows.size(), half}, "Rope cos");
-  expect(sin, dtype, {rows.size(), half}, "Rope sin");
-  expect_where(queue, rows, "Rope");
+void Rope::table(Queue& queue, View<> cos, View<> sin, const TokenIds& positions, ConstView<double> inverse,
+                 double factor) {
+  const DType dtype = expect_float(cos, 3, "Rope cos");
+  const int64_t rows = cos.dim(0) * cos.dim(1), half = cos.dim(2);
+  expect(sin, dtype, cos.shape(), "Rope sin");
+  expect(positions.ids, DType::I32, {rows}, "Rope positions");
+  expect(inverse, DType::F64, {half}, "Rope inverse");
   const Timed timed(queue, "Rope table", 0, cos, sin);
-  if (queue.device()) return rope_cuda->table(queue, cos, sin, rows, theta);
-  by_float_type(dtype, [&]<class T>() { reference::rope_table(cos.as<T>(), sin.as<T>(), rows.host(), half, theta); });
+  if (queue.device()) return rope_cuda->table(queue, cos, sin, positions, inverse, factor);
+  by_float_type(dtype, [&]<class T>() {
+    reference::rope_table(cos.as<T>(), sin.as<T>(), positions.host,
+                          std::span(inverse.as<double>(), static_cast<size_t>(half)), factor);
+  });
 }
 
 void Rope::forward(Queue& queue, View<> out, ConstView<> in, ConstView<> cos, ConstView<> sin) {

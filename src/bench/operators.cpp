@@ -75,7 +75,7 @@ std::vector<Operators::Case> Operators::passes() {
   const View<> x = tensor({n, dim}), y = tensor({n, dim}), z = tensor({n, dim}), gain = tensor({dim}),
                d_gain = tensor({dim}), inv = tensor({n});
   const View<> by_head = tensor({batch_, m_.heads, rows_, m_.head_dim}), wide = tensor({n, m_.heads * m_.head_dim}),
-               cos = tensor({rows_, m_.head_dim / 2}), sin = tensor({rows_, m_.head_dim / 2});
+               cos = tensor({1, rows_, m_.head_dim / 2}), sin = tensor({1, rows_, m_.head_dim / 2});
   const View<> gate = tensor({n, m_.ffn}), up = tensor({n, m_.ffn}), a = tensor({n, m_.ffn}),
                d_gate = tensor({n, m_.ffn}), d_up = tensor({n, m_.ffn});
   const View<> table = tensor({m_.vocab, dim}), d_table = tensor({m_.vocab, dim}), nll = tensor({n});

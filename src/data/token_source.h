@@ -19,6 +19,11 @@ class TokenSource {
   /// token at p + 1 (kIgnoredTarget: not counted). Throws Error(Data) naming file and position when a token
   /// cannot be had.
   virtual void read(int64_t sequence, int64_t begin, std::span<int32_t> tokens, std::span<int32_t> targets) const = 0;
+  /// Whether each sequence has position ids of its own; otherwise the text of a segment has 0, 1, 2, ...
+  virtual bool own_positions() const { return false; }
+  /// Those of a segment's text, [shape().text_of(segment)]: ascending, from 0 or more on. What the rows mean to each
+  /// other follows from their order, not from these.
+  virtual void positions(int64_t /*sequence*/, int64_t /*segment*/, std::span<int32_t> /*positions*/) const {}
 };
 
 }  // namespace memring

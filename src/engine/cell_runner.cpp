@@ -2,7 +2,10 @@
 #include "engine/cell_runner.h"
 
 #include <algorithm>
+#include <cmath>
+#include <utility>
 
+#include "base/readback.h"
 #include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/embedding/embedding.h"
@@ -56,26 +59,63 @@ void CellRunner::note(int64_t layer) const {
   progress_->advance();
 }
 
-RopeAngles CellRunner::angles(DType dtype, const RowTable& table) {
-  const std::span<const Row> rows = table.host();
-  // A short segment's positions are most often the first of a long one's: computed angles serve both.
-  const bool known = cos_ && cos_.dtype() == dtype && rows.size() <= angle_rows_.size() &&
-                     std::equal(rows.begin(), rows.end(), angle_rows_.begin(),
-                                [](const Row& a, const Row& b) { return a.position == b.position; });
-  const auto count = static_cast<int64_t>(rows.size());
-  if (!known) {
-    const int64_t half = llama_.shape().head_dim / 2;
-    angle_rows_.assign(rows.begin(), rows.end());
-    angles_.rewind(0);
-    cos_ = angles_.take(dtype, {count, half});
-    sin_ = angles_.take(dtype, {count, half});
-    Rope::table(queue_, cos_, sin_, table, llama_.shape().rope_theta);
-  }
-  return {cos_.rows(0, count), sin_.rows(0, count)};
+void CellRunner::allocate_angles(int64_t bytes) {
+  angles_ = queue_.arena(bytes);
+  const int64_t half = llama_.shape().head_dim / 2;
+  inverse_ = angles_.take<double>({half});
+  tables_begin_ = angles_.used();
+  std::vector<double> inverse(static_cast<size_t>(half));
+  for (int64_t i = 0; i < half; ++i)
+    inverse[static_cast<size_t>(i)] =
+        std::pow(llama_.shape().rope_theta, -static_cast<double>(i) / static_cast<double>(half));
+  copy_now(queue_, inverse_, View<double>(inverse.data(), {half}));
 }
 
-LayerRows CellRunner::layer_rows(DType dtype) {
-  const RopeAngles rope = angles(dtype, axis_.rows());
+// Rows in front of the text have the first ids, so it begins behind them; rows behind it go on from its last.
+std::vector<int32_t> CellRunner::positions(const CellText& text) const {
+  const std::span<const Row> rows = axis_.rows().host();
+  std::vector<int32_t> positions;
+  if (text.positions.empty()) {
+    for (const Row& row : rows) positions.push_back(row.position);
+    return positions;
+  }
+  const Range own = sizes_.layout(text.text).text_rows();
+  for (int64_t b = 0; b < text.batch; ++b) {
+    const int32_t* const ids = text.positions.data() + b * text.text;
+    const auto first = static_cast<int32_t>(own.begin);
+    for (const int32_t row : axis_.numbers())
+      positions.push_back(row < own.begin ? row
+                          : row < own.end ? first + ids[row - first]
+                                          : first + ids[text.text - 1] + 1 + static_cast<int32_t>(row - own.end));
+  }
+  return positions;
+}
+
+RopeAngles CellRunner::angles(DType dtype, const CellText& text) {
+  const int64_t tables = text.positions.empty() ? 1 : text.batch, rows = axis_.rows().size();
+  std::vector<int32_t> wanted = positions(text);
+  // A short segment's positions are most often the first of a long one's: computed angles serve both.
+  const bool fits = cos_ && cos_.dtype() == dtype && cos_.dim(0) == tables &&
+                    (tables == 1 ? rows <= cos_.dim(1) : rows == cos_.dim(1));
+  if (!fits || !std::equal(wanted.begin(), wanted.end(), angle_positions_.begin())) {
+    angle_positions_ = std::move(wanted);
+    const int64_t half = llama_.shape().head_dim / 2;
+    angles_.rewind(tables_begin_);
+    cos_ = angles_.take(dtype, {tables, rows, half});
+    sin_ = angles_.take(dtype, {tables, rows, half});
+    const std::span<int32_t> numbers = ids_.take(tables * rows);
+    std::copy(angle_positions_.begin(), angle_positions_.end(), numbers.begin());
+    Rope::table(queue_, cos_, sin_, ids_.ready(queue_, numbers), inverse_, 1);
+  }
+  const auto first_rows = [&](View<> table) {
+    const int64_t half = table.dim(2);
+    return tables > 1 ? table : table.at(0).rows(0, rows).reshaped({1, rows, half});
+  };
+  return {first_rows(cos_), first_rows(sin_)};
+}
+
+LayerRows CellRunner::layer_rows(DType dtype, const CellText& text) {
+  const RopeAngles rope = angles(dtype, text);
   return {axis_.rows(), rope, axis_.rows(), {}};
 }
 
@@ -86,9 +126,9 @@ LayerRows CellRunner::last_layer_rows(const CellSaved& saved, const LayerRows& a
   queries_.clear();
   for (const int32_t row : saved.wanted) queries_.push_back(all.keys.host()[static_cast<size_t>(row)]);
   const auto taken = [&](ConstView<> table) {
-    const View<> some = scratch.take(table.dtype(), {1, count, half});
+    const View<> some = scratch.take(table.dtype(), {table.dim(0), count, half});
     MoveRows::run(queue_, some, ascending(saved.wanted.size()), Write::Overwrite, table, saved.wanted);
-    return some.reshaped({count, half});
+    return some;
   };
   const View<> cos = taken(all.angles.cos), sin = taken(all.angles.sin);
   return {all.keys, all.angles, ids_.ready(queue_, queries_), {saved.wanted, {cos, sin}}};
@@ -116,7 +156,7 @@ void CellRunner::forward(const CellText& text, Cell cell, CellSaved& saved, Cons
   const int64_t dim = llama_.shape().dim, layers = llama_.shape().layers;
   CellContext c = enter(text, cell, scratch);
   if (sizes_.has_head(cell)) saved.wanted = wanted_rows(text, c.layout);
-  const LayerRows all = layer_rows(saved.top.dtype()), last = last_layer_rows(saved, all, scratch);
+  const LayerRows all = layer_rows(saved.top.dtype(), text), last = last_layer_rows(saved, all, scratch);
   const int64_t top = saved.wanted.empty() ? e.total() : e.batch * std::ssize(saved.wanted);
   c.initial = !state_in;
   c.state_in = state_in;
@@ -254,7 +294,7 @@ void CellRunner::backward(const CellText& text, Cell cell, Cell whole, const Cel
   const int64_t dim = llama_.shape().dim, layers = llama_.shape().layers;
   CellContext c = enter(text, cell, scratch);
   const std::span<const int32_t> numbers = c.rows;
-  const LayerRows all = layer_rows(saved.top.dtype()), last = last_layer_rows(saved, all, scratch);
+  const LayerRows all = layer_rows(saved.top.dtype(), text), last = last_layer_rows(saved, all, scratch);
   // Fewer rows behind the last layer leave the other half of `top` free for their gradient.
   const int64_t fewer = sizes_.has_head(cell) ? e.batch * std::ssize(saved.wanted) : 0;
   const View<> d_top = fewer > 0 ? saved.top.rows(fewer, fewer) : d_hidden;

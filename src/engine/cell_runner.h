@@ -19,7 +19,8 @@ namespace memring {
 struct CellText {
   int64_t batch = 0, text = 0, own = 0;  ///< sequences; text rows of the segment; those on this rank
   TokenIds tokens, targets;
-  bool every_row = false;  ///< logits of every row are wanted, and not only of those whose target counts
+  std::span<const int32_t> positions{};  ///< position ids of the segment's text [batch, text]; none: 0, 1, 2, ...
+  bool every_row = false;                ///< logits of every row are wanted, and not only of those whose target counts
 };
 
 /// The rows that the head sees: text rows, of those behind the last layer.
@@ -37,7 +38,7 @@ class CellRunner {
 
   /// Where to note the layer that is worked on.
   void note_in(Progress& progress) { progress_ = &progress; }
-  void allocate_angles(int64_t bytes) { angles_ = queue_.arena(bytes); }
+  void allocate_angles(int64_t bytes);
   /// Where the memory notes its diagnostics [their number] from now on.
   void set_diagnostics(View<double> numbers) { diagnostics_ = numbers; }
 
@@ -71,12 +72,14 @@ class CellRunner {
   /// Sets what the context says about a layer.
   void enter_layer(CellContext&, const CellSaved&, int64_t layer) const;
   /// What the layers see of the entered cell, and what the last one does (angles of its own come from `scratch`).
-  LayerRows layer_rows(DType);
+  LayerRows layer_rows(DType, const CellText&);
   LayerSaved layer_saved(const CellSaved&, int64_t layer) const;
   LayerRows last_layer_rows(const CellSaved&, const LayerRows& all, Arena& scratch);
   /// Work on a layer begins; -1 and the number of layers are the two ends.
   void note(int64_t layer) const;
-  RopeAngles angles(DType, const RowTable& rows);
+  /// Position ids of the rows here, [sequences or 1, rows].
+  std::vector<int32_t> positions(const CellText&) const;
+  RopeAngles angles(DType, const CellText&);
   /// The head's rows of `hidden` as one dense block: itself where there are no others, else a copy in scratch.
   View<> text_rows(const CellText&, const HeadRows&, View<> hidden, Arena& scratch);
 
@@ -89,8 +92,11 @@ class CellRunner {
   Progress* progress_ = nullptr;
   CellNumbers& ids_;
   View<double> diagnostics_;
-  std::vector<Row> angle_rows_, queries_;
+  std::vector<Row> queries_;
+  std::vector<int32_t> angle_positions_;  // those that the tables are for
   Arena angles_;
+  int64_t tables_begin_ = 0;  // behind the frequencies
+  View<double> inverse_;
   View<> cos_, sin_;
 };
 

@@ -24,9 +24,9 @@ struct HeadScratch {
 /// `text`: text rows of a segment, wherever they are; `batch`: sequences.
 class CellSizes {
  public:
-  /// The memory must stay.
-  CellSizes(const ModelShape& shape, const Memory& memory, DType dtype, TokenSplit split)
-      : shape_(shape), memory_(memory), dtype_(dtype), split_(split) {}
+  /// The memory must stay. own_positions: as Workload's.
+  CellSizes(const ModelShape& shape, const Memory& memory, DType dtype, TokenSplit split, bool own_positions)
+      : shape_(shape), memory_(memory), dtype_(dtype), split_(split), own_positions_(own_positions) {}
 
   /// Of any segment with so much text: what its sizes follow from.
   Layout layout(int64_t text) const { return memory_.layout(Pass::Decode, 0, text); }
@@ -55,7 +55,7 @@ class CellSizes {
   int64_t slot(SlotKind, const Extent&, int64_t batch, int64_t text) const;
   int64_t scratch(int64_t batch, int64_t text, bool backward) const;  ///< what a CellRunner takes
   int64_t ring(int64_t batch, int64_t text, bool backward) const;     ///< message buffers of a token axis
-  int64_t angles(int64_t text) const;                                 ///< tables of rotary angles
+  int64_t angles(int64_t batch, int64_t text) const;                  ///< rotary: frequencies and tables
   /// What the host knows of the rows and tokens of a cell: at the most, while a layout is entered.
   SpaceBytes tables(int64_t batch, int64_t text, bool device) const;
   /// Numbers that a cell is given by the host (CellNumbers), at the most.
@@ -67,11 +67,13 @@ class CellSizes {
 
  private:
   int64_t numbers_of(Range layers) const;
+  int64_t tables(int64_t batch) const { return own_positions_ ? batch : 1; }  ///< of angles, for so many sequences
 
   ModelShape shape_;
   const Memory& memory_;
   DType dtype_;
   TokenSplit split_;
+  bool own_positions_;
 };
 
 }  // namespace memring

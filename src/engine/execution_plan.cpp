@@ -109,7 +109,8 @@ ExecutionPlan Choice::outline(MeshCoord at) const {
 }
 
 RankSizes Choice::sizes(int token) const {
-  const CellSizes cell(in_.model, in_.memory, in_.dtype, {in_.mesh.token, token, in_.numerics.block});
+  const CellSizes cell(in_.model, in_.memory, in_.dtype, {in_.mesh.token, token, in_.numerics.block},
+                       in_.workload.own_positions);
   const ExecutionPlan any = outline({});
   RankSizes most;
   for (const SequenceShape& shape : in_.workload.shapes) {
@@ -127,7 +128,7 @@ RankSizes Choice::sizes(int token) const {
                                               in_.workload.logits != Workload::Logits::None);
     const SpaceBytes tables = cell.tables(micro_batch_, text, on_device());
     most.tables = {std::max(most.tables.host, tables.host), std::max(most.tables.device, tables.device)};
-    most.angles = std::max(most.angles, cell.angles(text));
+    most.angles = std::max(most.angles, cell.angles(micro_batch_, text));
     most.ring = std::max(most.ring, cell.ring(micro_batch_, text, in_.workload.backward));
   }
   most.products = most.copies.bytes(in_.numerics.products);

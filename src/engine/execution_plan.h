@@ -24,6 +24,8 @@ struct Workload {
   int64_t micro_batch = 0;  ///< sequences of one stream; 0: automatic
   bool backward = true;
   bool final_state = false;  ///< deliver the state after the last segment
+  /// Sequences have position ids of their own (TokenSource::own_positions), and so a table of angles each.
+  bool own_positions = false;
   /// Which logits to deliver (small vocabularies). Counted: at least those of counted targets; others may be left out,
   /// which saves their time.
   enum class Logits : uint8_t { None, Counted, All } logits = Logits::None;

@@ -23,7 +23,7 @@ Executor::Executor(Queue& queue, Model& model, Mesh& mesh, DType dtype, Workload
       tbptt_(tbptt),
       plan_(std::move(plan)),
       axis_(mesh.token_transport(), queue.block()),
-      sizes_(llama_.shape(), memory_, dtype, axis_.split()),
+      sizes_(llama_.shape(), memory_, dtype, axis_.split(), workload_.own_positions),
       runner_(queue, model, axis_, sizes_, ids_) {}
 
 Executor::Stream Executor::stream(int32_t index) const {
@@ -105,6 +105,17 @@ View<> Executor::hidden_view(int32_t index, const Stream& stream, int64_t text) 
   return sizes_.carve_hidden(block, stream.count, text);
 }
 
+std::span<const int32_t> Executor::read_positions(const Stream& stream, const TokenSource& batch, int32_t segment) {
+  check(batch.own_positions() == workload_.own_positions,
+        "position ids of sequences that were not planned, or missing");
+  if (!batch.own_positions()) return {};
+  const auto text = static_cast<size_t>(shape_.text_of(segment));
+  positions_.resize(static_cast<size_t>(stream.count) * text);
+  for (int64_t b = 0; b < stream.count; ++b)
+    batch.positions(stream.first + b, segment, std::span(positions_).subspan(static_cast<size_t>(b) * text, text));
+  return positions_;
+}
+
 CellText Executor::read_text(const Stream& stream, const TokenSource& batch, const Cell& cell) {
   const int32_t segment = cell.segment;
   CellText text{.batch = stream.count,
@@ -112,6 +123,7 @@ CellText Executor::read_text(const Stream& stream, const TokenSource& batch, con
                 .own = sizes_.own_text_rows(shape_.text_of(segment)),
                 .tokens = {},
                 .targets = {},
+                .positions = read_positions(stream, batch, segment),
                 .every_row = workload_.logits == Workload::Logits::All};
   ids_.next_cell(queue_);
   if (!CellSizes::embeds(cell) && !sizes_.has_head(cell)) return text;

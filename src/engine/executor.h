@@ -85,6 +85,8 @@ class Executor {
   void exchange(const Action&);  ///< PostReceive, Send and Wait
   void reduce(const Cell&);
   bool finishes_cell(const Action&) const;
+  /// Of the segment's text, until the next call; none where all sequences have the plain ones.
+  std::span<const int32_t> read_positions(const Stream&, const TokenSource&, int32_t segment);
   CellText read_text(const Stream&, const TokenSource&, const Cell&);
   void compute(const Action&, const TokenSource&, const BoundaryWeights&, ResultSink*);
   void backward(const Action&, const Stream&, const CellText&, const BoundaryWeights&, ResultSink*);
@@ -111,6 +113,7 @@ class Executor {
   Arena arena_, scratch_;
   std::vector<Slot> slots_[kSlotKinds];
   CellNumbers ids_;
+  std::vector<int32_t> positions_;
   // Of the batch: the sum of its losses and the memory's diagnostics, where they are made, and counts.
   Arena numbers_arena_, first_numbers_arena_;
   View<double> numbers_, first_numbers_;

@@ -20,6 +20,7 @@
 #include "kernels/rows/rows.h"
 #include "kernels/swiglu/swiglu.h"
 #include "op_test.h"
+#include "rope_tables.h"
 
 namespace memring::test {
 namespace {
@@ -140,13 +141,13 @@ TEST(Bf16Storage, OfAttention) {
     Heads::merge(queue, t.rows({8, 6}), t.rows({2, 3, 4, 2}));
   });
   Both::compare("Rope", [](Queue& queue, Both& t) {
-    std::vector<Row> rows(4);
-    for (int32_t i = 0; i < 4; ++i) rows[static_cast<size_t>(i)].position = 3 * i;
-    const View<> cos = t.sums({4, 1}), sin = t.sums({4, 1});
-    Rope::table(queue, cos, sin, row_table(rows), 100);
+    Tensor<int32_t> positions(Shape{4});
+    for (int32_t i = 0; i < 4; ++i) positions[i] = 3 * i;
+    const Tensor<double> inverse = frequencies(1, 100);
+    const View<> cos = t.sums({1, 4, 1}), sin = t.sums({1, 4, 1});
+    Rope::table(queue, cos, sin, token_ids(positions), inverse.view(), 1);
     Rope::forward(queue, t.rows({2, 3, 4, 2}), t.rows({8, 6}), cos, sin);
     Rope::backward(queue, t.rows({8, 6}), t.rows({2, 3, 4, 2}), cos, sin);
-    settle();  // rows must stay until then
   });
   Both::compare("Attention", [](Queue& queue, Both& t) {
     std::vector<Row> rows;
@@ -184,8 +185,8 @@ TEST(Bf16Storage, OfFusedOperators) {
           const Shape of_queries{2, 4, queries, 6}, of_keys{2, 2, rows, 6}, wide{24, 7}, narrow{12, 7};
           const View<> normed = t.rows({2 * rows, 7});
           const Projections::ConstParts weights{t.rows(wide), t.rows(narrow), t.rows(narrow)};
-          const RopeAngles angles{t.sums({rows, 3}), t.sums({rows, 3})};
-          const Projections::Queries which{asking, {t.sums({queries, 3}), t.sums({queries, 3})}};
+          const RopeAngles angles{t.sums({1, rows, 3}), t.sums({1, rows, 3})};
+          const Projections::Queries which{asking, {t.sums({1, queries, 3}), t.sums({1, queries, 3})}};
           Scratch scratch(Projections::scratch_bytes(DType::F32, 2 * rows, 2 * queries, widths, true));
           Projections::forward(queue, {t.rows(of_queries), t.rows(of_keys), t.rows(of_keys)}, normed, weights, angles,
                                which, scratch);

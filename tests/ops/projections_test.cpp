@@ -3,8 +3,8 @@
 #include "kernels/projections/projections.h"
 #include "base/error.h"
 
-#include "kernels/rope/rope.h"
 #include "op_test.h"
+#include "rope_tables.h"
 
 namespace memring::test {
 namespace {
@@ -12,6 +12,7 @@ namespace {
 struct Extents {
   int64_t batch, rows, dim, heads, kv_heads, head_dim;
   std::vector<int32_t> asking{};  ///< rows that have a query; none: each
+  bool own = false;               ///< each sequence has positions of its own
 
   int64_t total() const { return batch * rows; }
   int64_t asking_rows() const { return asking.empty() ? rows : std::ssize(asking); }
@@ -28,8 +29,13 @@ struct Extents {
                        asking_rows(), heads, kv_heads, head_dim);
   }
 };
-const Extents kExtents[] = {{1, 1, 1, 1, 1, 2},    {2, 5, 7, 3, 1, 6},  {1, 17, 32, 4, 2, 8},
-                            {3, 53, 67, 4, 4, 34}, {2, 0, 16, 2, 1, 4}, {2, 9, 7, 4, 2, 6, {1, 2, 8}}};
+const Extents kExtents[] = {{1, 1, 1, 1, 1, 2},
+                            {2, 5, 7, 3, 1, 6},
+                            {1, 17, 32, 4, 2, 8},
+                            {3, 53, 67, 4, 4, 34},
+                            {2, 0, 16, 2, 1, 4},
+                            {2, 9, 7, 4, 2, 6, {1, 2, 8}},
+                            {3, 9, 7, 4, 2, 6, {1, 2, 8}, true}};
 
 template <class T>
 struct Part {
@@ -45,29 +51,31 @@ struct Part {
 template <class T>
 struct Inputs {
   Extents e;
-  Tensor<T> normed, cos, sin, query_cos, query_sin;
+  Tensor<T> normed;
+  RopeTables<T> keys, asking;
   Part<T> weights, d_out;
 
   explicit Inputs(const Extents& extents)
       : e(extents),
         normed(random<float>({e.total(), e.dim}, 1)),
-        cos(Shape{e.rows, e.head_dim / 2}),
-        sin(cos.shape),
-        query_cos(Shape{e.asking_rows(), e.head_dim / 2}),
-        query_sin(query_cos.shape),
+        keys(tables(extents, false)),
+        asking(tables(extents, true)),
         weights(e.wide(), e.narrow(), 10),
-        d_out(e.queries(), e.keys(), 20) {
-    std::vector<Row> rows(static_cast<size_t>(e.rows));
-    for (size_t r = 0; r < rows.size(); ++r) rows[r].position = static_cast<int32_t>(3 * r + 1);
-    Queue queue = reference_queue();
-    Rope::table(queue, cos, sin, rows, 100);
-    std::vector<Row> queries;
-    for (const int32_t row : e.asking) queries.push_back(rows[static_cast<size_t>(row)]);
-    if (!queries.empty()) Rope::table(queue, query_cos, query_sin, queries, 100);
-  }
-  RopeAngles angles() const { return {cos, sin}; }
+        d_out(e.queries(), e.keys(), 20) {}
+  RopeAngles angles() const { return keys.angles(); }
   Projections::Queries queries() const {
-    return e.asking.empty() ? Projections::Queries{} : Projections::Queries{e.asking, {query_cos, query_sin}};
+    return e.asking.empty() ? Projections::Queries{} : Projections::Queries{e.asking, asking.angles()};
+  }
+
+ private:
+  static RopeTables<T> tables(const Extents& e, bool asking) {
+    const int64_t sequences = e.own ? e.batch : 1;
+    std::vector<int32_t> positions;
+    for (int32_t b = 0; b < sequences; ++b)
+      for (int32_t r = 0; r < (asking ? e.asking_rows() : e.rows); ++r)
+        positions.push_back((b + 1) * 3 * (asking && !e.asking.empty() ? e.asking[static_cast<size_t>(r)] : r) + 1);
+    Queue queue = reference_queue();
+    return {queue, positions, e.head_dim / 2, 100, sequences};
   }
 };
 
@@ -172,7 +180,7 @@ TEST(Projections, RefuseShapesThatDoNotFit) {
   refuses([](Inputs<float>& in) { in.normed = Tensor<float>(Shape{5, 5}); });
   refuses([](Inputs<float>& in) { in.weights.q = Tensor<float>(Shape{16, 4}); });
   refuses([](Inputs<float>& in) { in.weights.v = Tensor<float>(Shape{16, 5}); });
-  refuses([](Inputs<float>& in) { in.cos = Tensor<float>(Shape{6, 2}); });
+  refuses([](Inputs<float>& in) { in.keys.cos = Tensor<float>(Shape{1, 6, 2}); });
 }
 
 }  // namespace

@@ -15,6 +15,7 @@
 #include "kernels/rope/rope.h"
 #include "kernels/swiglu/swiglu.h"
 #include "op_test.h"
+#include "rope_tables.h"
 
 namespace memring {
 namespace {
@@ -130,26 +131,28 @@ TEST(RowBlocks, SwiGluAndRope) {
   const int64_t ffn = 173, heads = 3, head_dim = 22;
   const auto gate = random<float>({kRows, ffn}, 1), up = random<float>({kRows, ffn}, 2),
              dy = random<float>({kRows, ffn}, 3), in = random<float>({kRows, heads * head_dim}, 4);
-  std::vector<Row> rows;
-  for (int32_t i = 0; i < kRows; ++i) rows.push_back({.position = i, .order = i, .from = 0, .to = i});
-  Tensor<float> cos({kRows, head_dim / 2}), sin({kRows, head_dim / 2});
+  std::vector<int32_t> positions;
+  for (int32_t i = 0; i < kRows; ++i) positions.push_back(i);
   Queue reference = reference_queue();
-  Rope::table(reference, cos, sin, rows, 10000);
+  const RopeTables<float> tables(reference, positions, head_dim / 2, 10000);
   Tensor<float> y({kRows, ffn}), d_gate({kRows, ffn}), d_up({kRows, ffn}), again({kRows, ffn}),
       turned({kRows, heads * head_dim});
-  expect_no_trace_of_splits([] {},
-                            [&](Queue& queue, Part part) {
-                              SwiGlu::forward(queue, part_of(y, part), part_of(gate, part), part_of(up, part));
-                              SwiGlu::backward(queue, part_of(d_gate, part), part_of(d_up, part), part_of(again, part),
-                                               part_of(dy, part), part_of(gate, part), part_of(up, part));
-                              Tensor<float> by_head({1, heads, part.count, head_dim});
-                              Rope::forward(queue, by_head, part_of(in, part), part_of(cos, part), part_of(sin, part));
-                              Rope::backward(queue, part_of(turned, part), by_head, part_of(cos, part),
-                                             part_of(sin, part));
-                            },
-                            [&] {
-                              return std::vector{y.data, d_gate.data, d_up.data, again.data, turned.data};
-                            });
+  expect_no_trace_of_splits(
+      [] {},
+      [&](Queue& queue, Part part) {
+        SwiGlu::forward(queue, part_of(y, part), part_of(gate, part), part_of(up, part));
+        SwiGlu::backward(queue, part_of(d_gate, part), part_of(d_up, part), part_of(again, part), part_of(dy, part),
+                         part_of(gate, part), part_of(up, part));
+        Tensor<float> by_head({1, heads, part.count, head_dim});
+        const Shape some{1, part.count, head_dim / 2};
+        const ConstView<> cos = tables.cos.view().at(0).rows(part.begin, part.count).reshaped(some),
+                          sin = tables.sin.view().at(0).rows(part.begin, part.count).reshaped(some);
+        Rope::forward(queue, by_head, part_of(in, part), cos, sin);
+        Rope::backward(queue, part_of(turned, part), by_head, cos, sin);
+      },
+      [&] {
+        return std::vector{y.data, d_gate.data, d_up.data, again.data, turned.data};
+      });
 }
 
 TEST(RowBlocks, EmbeddingGradient) {
