@@ -80,6 +80,16 @@ inline Config small_config() {
   return c;
 }
 
+/// Enough features that no denominator is near 0, where fp32 would say nothing.
+inline void armt(Config& c) {
+  c.memory = {.kind = MemoryKind::Armt,
+              .reset = MemoryReset::Sequence,
+              .tokens = 3,
+              .mask = MemoryMask::Causal,
+              .key_dim = 8,
+              .nu = 3};
+}
+
 /// Matrices of usual initialisation are too small for the memory to matter: enlarges them, and only them (large norm
 /// gains make a model so chaotic that fp32 says nothing). ARMT's keys are large from the start and its values zero.
 inline void make_memory_matter(Params& params, const Queue& queue) {
@@ -105,12 +115,13 @@ inline Result run(const Config& config, Communicator& group, const TokenSource* 
   const RandomTokens random(config.data.batch, sequence_shape(config), config.model.vocab);
   Mesh mesh(group, resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, group.size()));
   Model model = model_of(config);
-  Engine engine(config, model, mesh, NodeShare{},
-                workload_of(config, config.data.batch, {sequence_shape(config)}, true));
+  const TokenSource& batch = tokens ? *tokens : random;
+  Workload workload = workload_of(config, config.data.batch, {sequence_shape(config)}, true);
+  workload.own_positions = batch.own_positions();
+  Engine engine(config, model, mesh, NodeShare{}, workload);
   engine.allocate();
   engine.params().initialise(7, engine.queue());
   make_memory_matter(engine.params(), engine.queue());
-  const TokenSource& batch = tokens ? *tokens : random;
   engine.executor().run(batch, engine.executor().draw(0, batch.shape()));
   StepSums sums = engine.executor().sums();
   engine.sum_gradients(mesh.world_transport());

@@ -23,16 +23,6 @@ struct Case {
   void (*change)(Config&);
 };
 
-/// Enough features that no denominator is near 0, where fp32 would say nothing.
-void armt(Config& c) {
-  c.memory = {.kind = MemoryKind::Armt,
-              .reset = MemoryReset::Sequence,
-              .tokens = 3,
-              .mask = MemoryMask::Causal,
-              .key_dim = 8,
-              .nu = 3};
-}
-
 /// Enough numbers for operators to share them out among threads.
 void wide(Config& c) {
   c.model.dim = 64;
