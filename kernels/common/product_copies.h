@@ -1,5 +1,6 @@
-// What products keep on their thread, besides their operands: rounded copies of these, where products are bf16. A
-// caller that plans its memory asks for them before it has any.
+// What products keep besides their operands: copies of these, rounded by the calling thread where products are bf16, or
+// packed by each thread's share of oneDNN where they are fp32. A caller that plans its memory asks for them before it
+// has any.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -22,7 +23,8 @@ struct ProductCopies {
   }
   bool operator==(const ProductCopies&) const = default;
 
-  int64_t bytes(Products) const;  ///< at the most, on any CPU: one with AMX takes half of them
+  /// At the most, on any CPU: rounded ones take half of it on one with AMX, packed ones a few blocks on each thread.
+  int64_t bytes(Products, int threads) const;
 };
 
 /// Takes the memory of the calling thread's copies now, where its products would take it one by one. What a thread has

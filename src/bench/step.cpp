@@ -126,7 +126,7 @@ BenchResult measure_step(const Config& config, const BenchOptions& options, Sess
   result.figures.push_back({"first step", "s", spread_of({m.first()})});
   result.figures.push_back({"planned memory of a rank", "MiB", spread_of({planned})});
   result.figures.push_back({"measured beside the plan", "MiB", spread_of({std::abs(taken - planned)}),
-                            Budget{Budget::Kind::AtMost, std::max(0.02 * planned, 32.0)}});
+                            Budget{Budget::Kind::AtMost, std::max(0.02 * planned, 12.0)}});
   if (options.profile) result.profile = m.profile();
   return result;
 }

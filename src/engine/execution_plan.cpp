@@ -123,7 +123,7 @@ RankSizes Choice::sizes(int token) const {
     passing.take(in_.dtype, {micro_batch_ * own});  // losses
     if (in_.workload.logits != Workload::Logits::None) passing.take(in_.dtype, {micro_batch_ * own, in_.model.vocab});
     most.scratch = std::max(most.scratch, passing.peak() + cell.scratch(micro_batch_, text, in_.workload.backward));
-    if (in_.dtype == DType::F32 && in_.numerics.products == Products::Bf16 && !on_device())
+    if (in_.dtype == DType::F32 && !on_device())
       most.copies = most.copies | cell.copies(micro_batch_, text, in_.workload.backward,
                                               in_.workload.logits != Workload::Logits::None);
     const SpaceBytes tables = cell.tables(micro_batch_, text, on_device());
@@ -131,7 +131,7 @@ RankSizes Choice::sizes(int token) const {
     most.angles = std::max(most.angles, cell.angles(micro_batch_, text));
     most.ring = std::max(most.ring, cell.ring(micro_batch_, text, in_.workload.backward));
   }
-  most.products = most.copies.bytes(in_.numerics.products);
+  most.products = most.copies.bytes(in_.numerics.products, in_.numerics.threads);
   return most;
 }
 

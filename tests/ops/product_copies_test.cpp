@@ -28,9 +28,9 @@ void expect_copies(const ProductCopies& planned, const std::function<void(Queue&
   const ProductCopies kept = kept_behind(Products::Bf16, work);
   EXPECT_EQ(kept.left, planned.left);
   EXPECT_EQ(kept.right, planned.right);
-  EXPECT_GT(planned.bytes(Products::Bf16), 0);
+  EXPECT_GT(planned.bytes(Products::Bf16, 1), 0);
   EXPECT_EQ(kept_behind(Products::F32, work), ProductCopies{}) << "fp32 products copy nothing";
-  EXPECT_EQ(planned.bytes(Products::F32), 0);
+  EXPECT_EQ(planned.bytes(Products::F32, 2), 2 * planned.bytes(Products::Bf16, 1)) << "blocks as large as operands";
 }
 
 TEST(ProductCopies, OfLinearLayersAreThoseThatItPlans) {
