@@ -63,7 +63,7 @@ std::vector<Option> data_options() {
            "64k", kNumbers)
           .when({kDocuments}),
       text("positions.split", positions<&PositionsConfig::split>,
-           "Token ids that end a sentence; the default: newline ! . ? as bytes.", "13 198 30", kNumbers)
+           "Token ids that end a sentence; the default: newline ! . ? as bytes.", "13,198,30", kNumbers)
           .when({kLongRecipe}),
 
       integer("task.noise", task<&TaskConfig::noise>, {1, 1 << 24}, "Random words between what matters.", "64",
