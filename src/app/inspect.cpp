@@ -8,6 +8,7 @@
 #include <set>
 
 #include "app/command.h"
+#include "app/inspect_positions.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "checkpoint/checkpoint.h"
@@ -160,6 +161,14 @@ Faults inspect_file(const std::string& path) {
 
 int run_inspect(const CommandLine& line) {
   const std::string& path = line.arguments.at(0);
+  if (line.given("positions")) {
+    print_positions(path, line.overrides);
+    return static_cast<int>(ExitCode::Done);
+  }
+  if (!line.overrides.empty())
+    throw Error(ExitCode::Usage,
+                fmt::format("memring inspect: {} has no effect without --positions", shown(line.overrides.front())),
+                "Leave it out, or add --positions to see the position ids of a configuration.");
   const Faults faults = folder_at(path) ? inspect_folder(path) : inspect_file(path);
   if (faults.empty()) return static_cast<int>(ExitCode::Done);
   throw Error(ExitCode::Data, fmt::format("{} is damaged:\n    {}", path, fmt::join(faults, "\n    ")), kDamaged);

@@ -9,7 +9,15 @@
 namespace memring {
 
 /// What a stream of random numbers is for; different purposes never share numbers.
-enum class Purpose : uint32_t { Init = 1, DataOrder = 2, Truncation = 3, Task = 4, Test = 5, Curriculum = 6 };
+enum class Purpose : uint32_t {
+  Init = 1,
+  DataOrder = 2,
+  Truncation = 3,
+  Task = 4,
+  Test = 5,
+  Curriculum = 6,
+  Positions = 7
+};
 
 /// Four 32-bit words for a 64-bit key and a 128-bit counter.
 std::array<uint32_t, 4> philox(uint64_t key, std::array<uint32_t, 4> counter);

@@ -40,6 +40,15 @@ constexpr Condition kAssociative{associative, "data.kind = associative"};
 constexpr Condition kSymbols{[](const Config& c) { return associative(c) || c.data.kind == DataKind::Copy; },
                              "data.kind = associative or copy"};
 
+constexpr Condition kPositions{[](const Config& c) { return c.positions.kind != PositionsKind::Plain; },
+                               "positions.kind other than plain"};
+constexpr Condition kCream{[](const Config& c) { return c.positions.kind == PositionsKind::Cream; },
+                           "positions.kind = cream"};
+constexpr Condition kDocuments{samples_of_documents,
+                               "positions.kind = cream or pose, data.kind = tokens and one segment a sequence"};
+constexpr Condition kLongRecipe{[](const Config& c) { return c.positions.kind == PositionsKind::LongRecipe; },
+                                "positions.kind = longrecipe"};
+
 constexpr Condition kNoStages{[](const Config& c) { return c.curriculum.stages.empty(); }, "no curriculum.stages"};
 constexpr Condition kStages{[](const Config& c) { return stages_of(c).size() > 1; },
                             "curriculum.stages of two or more"};

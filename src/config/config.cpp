@@ -51,6 +51,13 @@ void refuse_keys_of_one_start(const std::vector<Setting>& of_a_file) {
 
 using Places = std::map<std::string, std::string, std::less<>>;
 
+PlaceOf place_in(const Places& places) {
+  return [&places](std::string_view key) {
+    const auto found = places.find(key);
+    return found == places.end() ? std::string() : found->second;
+  };
+}
+
 Config build(const std::vector<Setting>& settings, Places& places) {
   Config config;
   for (const Setting& setting : settings) {
@@ -59,12 +66,8 @@ Config build(const std::vector<Setting>& settings, Places& places) {
     set_value(*option, config, setting.value, setting.place);
     places[setting.key] = setting.place;
   }
-  const PlaceOf place_of = [&](std::string_view key) {
-    const auto found = places.find(key);
-    return found == places.end() ? std::string() : found->second;
-  };
-  derive(config, place_of);
-  validate(config, place_of);
+  derive(config, place_in(places));
+  validate(config, place_in(places));
   return config;
 }
 
@@ -157,6 +160,7 @@ TrainingConfig load_training_config(const std::string& path, const std::vector<s
   }
   refuse_device_without_backend(training.config, places);
   refuse_decay_without_end(training.config, places);
+  validate_training(training.config, place_in(places));
   return training;
 }
 

@@ -81,6 +81,18 @@ struct DataConfig {
   int64_t length = 1024;    ///< tokens of one sequence; set by curriculum.stages where there are some
 };
 
+/// Position ids of training text (data/positions.h); evaluation has plain ones.
+struct PositionsConfig {
+  PositionsKind kind = PositionsKind::Plain;
+  int64_t target = 0;  ///< length to learn
+  CreamForm form = CreamForm::Code;
+  double sigma = 3;      ///< cream: of the Gaussian, in half steps of the factor
+  double mix = 0.5;      ///< cream: share of samples under relativity
+  int64_t head = 0;      ///< cream: head and tail under continuity; 0 = 4 x factor
+  int64_t document = 0;  ///< cream, pose: most tokens of the piece of a document that a sample is of; 0 = target
+  std::string split = "10 33 46 63";  ///< longrecipe: token ids that end a sentence
+};
+
 struct TaskConfig {
   int noise = 32;             ///< random words between what matters
   int symbols = 64;           ///< alphabet of keys (associative) and of what is copied (copy)
@@ -139,6 +151,7 @@ struct Config {
   SegmentConfig segment;
   TbpttConfig tbptt;
   DataConfig data;
+  PositionsConfig positions;
   TaskConfig task;
   CurriculumConfig curriculum;
   OptimizerConfig optimizer;

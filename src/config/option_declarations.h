@@ -80,7 +80,7 @@ constexpr ValueRange count_from(double low) { return {low, kInt32Max}; }
 
 std::vector<Option> machine_options();   ///< run, mesh, device
 std::vector<Option> model_options();     ///< model, memory, segment, tbptt
-std::vector<Option> data_options();      ///< data, task, curriculum
+std::vector<Option> data_options();      ///< data, positions, task, curriculum
 std::vector<Option> training_options();  ///< optimizer, checkpoint, log, eval
 
 }  // namespace memring::declare

@@ -8,6 +8,8 @@ namespace {
 template <auto Key>
 constexpr Getter data = field_of<&Config::data, Key>;
 template <auto Key>
+constexpr Getter positions = field_of<&Config::positions, Key>;
+template <auto Key>
 constexpr Getter task = field_of<&Config::task, Key>;
 template <auto Key>
 constexpr Getter curriculum = field_of<&Config::curriculum, Key>;
@@ -28,6 +30,41 @@ std::vector<Option> data_options() {
       size("data.length", data<&DataConfig::length>, {1, kMostTokens},
            "Tokens of one sequence; curriculum.stages sets it.", "64k", kNumbers)
           .when({kNoStages}),
+
+      choice("positions.kind", positions<&PositionsConfig::kind>,
+             "Position ids of training sequences: drawn anew for each, so that a model learns target tokens from a "
+             "window of fewer. The window is the text of a segment: segment.length, or data.length where that is 0; a "
+             "segment shorter than it keeps plain ids. Memory rows keep 0 .. tokens-1 before the text, which is "
+             "shifted by them (rmt), or stand behind it (armt). Evaluation always has plain ids.",
+             "cream", kNumbers),
+      size("positions.target", positions<&PositionsConfig::target>, {0, kMostTokens},
+           "Length to learn: the window or more; cream: a multiple of it, which is its factor.", "32k", kNumbers)
+          .when({kPositions}),
+      choice("positions.form", positions<&PositionsConfig::form>,
+             "cream's Gaussian: as in the released code (clamped and truncated), or the paper's (truncated to its "
+             "interval, rounded), which suits factors far from 8.",
+             "renormalised", kNumbers)
+          .when({kCream}),
+      real("positions.sigma", positions<&PositionsConfig::sigma>, above(0),
+           "Deviation of cream's Gaussian, in half steps of the factor.", "2.5", kNumbers)
+          .when({kCream}),
+      real("positions.mix", positions<&PositionsConfig::mix>, {0, 1},
+           "Share of cream's samples with head and tail of a third of the window each (relativity); the others have "
+           "positions.head (continuity).",
+           "0.7", kNumbers)
+          .when({kCream}),
+      size("positions.head", positions<&PositionsConfig::head>, count_from(0),
+           "Tokens of cream's head, and of its tail, under continuity; 0 = 4 x factor.", "32", kNumbers)
+          .when({kCream}),
+      size("positions.document", positions<&PositionsConfig::document>, {0, kMostTokens},
+           "Longest piece of a document that a sample's tokens come from, the window or more; 0 = target. With a token "
+           "file and one segment a sequence, cream and pose choose a sample's tokens from a piece of a document that "
+           "is longer than the window.",
+           "64k", kNumbers)
+          .when({kDocuments}),
+      text("positions.split", positions<&PositionsConfig::split>,
+           "Token ids that end a sentence; the default: newline ! . ? as bytes.", "13,198,30", kNumbers)
+          .when({kLongRecipe}),
 
       integer("task.noise", task<&TaskConfig::noise>, {1, 1 << 24}, "Random words between what matters.", "64",
               kNumbers)

@@ -48,6 +48,17 @@ std::vector<SequenceShape> stages_of(const Config& config) {
   return stages;
 }
 
+int64_t window_of(const Config& config) {
+  return config.segment.length > 0 ? config.segment.length : config.data.length;
+}
+
+bool samples_of_documents(const Config& config) {
+  const PositionsKind kind = config.positions.kind;
+  const auto stages = stages_of(config);
+  return (kind == PositionsKind::Cream || kind == PositionsKind::Pose) && config.data.kind == DataKind::Tokens &&
+         stages.size() == 1 && stages[0].segments() == 1 && stages[0].length == window_of(config);
+}
+
 std::vector<SequenceShape> eval_shapes(const Config& config) {
   auto shapes = parse_shapes(config.eval.segments, config.segment.length);
   if (shapes.empty()) shapes.push_back(stages_of(config).back());

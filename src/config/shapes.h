@@ -19,6 +19,11 @@ std::vector<SequenceShape> parse_shapes(std::string_view text, int64_t segment_l
 
 /// curriculum.stages, or without one the single shape of data.length and segment.length.
 std::vector<SequenceShape> stages_of(const Config&);
+/// Text tokens of a segment: segment.length, or without it data.length. The window that positions.kind stretches.
+int64_t window_of(const Config&);
+/// Whether positions.kind chooses the tokens of a sample from a document: cream and pose, of a token file, where a
+/// sequence is one segment.
+bool samples_of_documents(const Config&);
 /// eval.segments, or without it the last stage.
 std::vector<SequenceShape> eval_shapes(const Config&);
 

@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "config/options.h"
 #include "config/shapes.h"
+#include "config/token_ids.h"
 
 namespace memring {
 namespace {
@@ -100,12 +101,14 @@ void validate_run(const Config& c, const PlaceOf& place_of) {
          "Set optimizer.min_lr to at most optimizer.lr.");
 }
 
-/// Rows and segments are numbered with 32 bits.
+constexpr int64_t kMost = std::numeric_limits<int32_t>::max();  // rows and segments are numbered with 32 bits
+
+int64_t memory_rows(const MemoryConfig& m) {
+  return m.kind == MemoryKind::Rmt ? 2 * m.tokens : m.kind == MemoryKind::Armt ? m.tokens : 0;
+}
+
 void validate_sizes(const Config& c, const PlaceOf& place_of) {
-  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
-  const int64_t of_memory = c.memory.kind == MemoryKind::Rmt    ? 2 * c.memory.tokens
-                            : c.memory.kind == MemoryKind::Armt ? c.memory.tokens
-                                                                : 0;
+  const int64_t of_memory = memory_rows(c.memory);
   auto shapes = stages_of(c);
   for (const SequenceShape& shape : eval_shapes(c)) shapes.push_back(shape);
   for (const SequenceShape& shape : shapes) {
@@ -162,6 +165,41 @@ void validate_curriculum(const Config& c, const PlaceOf& place_of) {
   shapes_at("eval.segments", c.eval.segments, c, place_of);
 }
 
+void validate_positions(const Config& c, const PlaceOf& place_of) {
+  const PositionsConfig& p = c.positions;
+  if (p.kind == PositionsKind::Plain) return;
+  const int64_t window = window_of(c), of_memory = memory_rows(c.memory);
+  const char* sets_window = c.segment.length > 0 ? "segment.length" : "data.length";
+  demand(p.target >= window, place_of, {"positions.target", "positions.kind"},
+         fmt::format("positions.target = {} is shorter than the window of {} tokens ({})", grouped(p.target),
+                     grouped(window), sets_window),
+         fmt::format("Set positions.target to the length that the model is to learn, for example {}.", 8 * window));
+  demand(p.target <= kMost - of_memory, place_of, {"positions.target"},
+         fmt::format("positions.target = {} has position ids up to {} with those of the memory; {} can be numbered",
+                     grouped(p.target), grouped(p.target + of_memory), grouped(kMost)),
+         fmt::format("Set positions.target to at most {}.", kMost - of_memory));
+  if (p.kind == PositionsKind::Cream) {
+    demand(p.target % window == 0, place_of, {"positions.target"},
+           fmt::format("positions.target = {} is no multiple of the window of {} tokens ({}), as cream needs",
+                       grouped(p.target), grouped(window), sets_window),
+           fmt::format("Set positions.target = {}.", (p.target + window / 2) / window * window));
+    const int64_t head = p.head > 0 ? p.head : 4 * (p.target / window);
+    demand(window >= 3 && (p.mix == 1 || 2 * head < window), place_of, {"positions.head", "positions.target"},
+           fmt::format("a window of {} tokens ({}) has no room between cream's head and tail of {} each",
+                       grouped(window), sets_window, grouped(head)),
+           window >= 3 ? fmt::format("Set positions.head to at most {}, or a longer window.", (window - 1) / 2)
+                       : "Set a window of 3 tokens or more.");
+  }
+  demand(!samples_of_documents(c) || p.document == 0 || p.document >= window, place_of, {"positions.document"},
+         fmt::format("positions.document = {} is shorter than the window of {} tokens ({})", grouped(p.document),
+                     grouped(window), sets_window),
+         "Set it to the window or more, or to 0 for positions.target.");
+  const auto split = parse_token_ids(p.split);
+  demand(p.kind != PositionsKind::LongRecipe || (split && !split->empty()), place_of, {"positions.split"},
+         fmt::format("positions.split = '{}' is no list of token ids", shown(p.split)),
+         "Write the ids that end a sentence with spaces or commas between them, for example 13 198 30.");
+}
+
 void validate_task(const Config& c, const PlaceOf& place_of) {
   demand(c.data.kind == DataKind::Tokens || c.segment.length > 0, place_of, {"data.kind", "segment.length"},
          fmt::format("data.kind = {} needs segments, but segment.length = 0", word_of(c.data.kind)),
@@ -194,5 +232,7 @@ void validate(const Config& c, const PlaceOf& place_of) {
   validate_sizes(c, place_of);
   validate_run(c, place_of);
 }
+
+void validate_training(const Config& c, const PlaceOf& place_of) { validate_positions(c, place_of); }
 
 }  // namespace memring

@@ -21,4 +21,7 @@ void derive(Config&, const PlaceOf&);
 /// of them.
 void validate(const Config&, const PlaceOf&);
 
+/// The rules of training alone: what an evaluation or a saved run need not keep.
+void validate_training(const Config&, const PlaceOf&);
+
 }  // namespace memring

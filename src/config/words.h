@@ -91,6 +91,22 @@ constexpr auto words(DataKind) {
                                         {DataKind::Copy, "copy"}});
 }
 
+/// positions.kind: how position ids of training sequences are drawn.
+enum class PositionsKind : uint8_t { Plain, Cream, Pose, RandPos, LongRecipe };
+constexpr auto words(PositionsKind) {
+  return std::to_array<Word<PositionsKind>>({{PositionsKind::Plain, "plain"},
+                                             {PositionsKind::Cream, "cream"},
+                                             {PositionsKind::Pose, "pose"},
+                                             {PositionsKind::RandPos, "randpos"},
+                                             {PositionsKind::LongRecipe, "longrecipe"}});
+}
+
+/// positions.form: of cream's Gaussian.
+enum class CreamForm : uint8_t { Code, Renormalised };
+constexpr auto words(CreamForm) {
+  return std::to_array<Word<CreamForm>>({{CreamForm::Code, "code"}, {CreamForm::Renormalised, "renormalised"}});
+}
+
 /// optimizer.schedule: the course of the learning rate.
 enum class RateSchedule : uint8_t { Cosine, Linear, Constant };
 constexpr auto words(RateSchedule) {

@@ -36,4 +36,8 @@ class Dataset {
 /// used, or not for this model and these lengths.
 std::unique_ptr<Dataset> open_dataset(const Config&);
 
+/// The same for training: with the position ids of positions.kind, and the tokens that it chooses. Throws Error(Data)
+/// also where no document is long enough for that.
+std::unique_ptr<Dataset> open_training_dataset(const Config&);
+
 }  // namespace memring

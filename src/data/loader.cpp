@@ -33,23 +33,12 @@ class FileSequences : public TokenSource {
                       sequence, targets.size(), sequences(), shape_.length));
     if (count == 0) return;
     const int64_t first = numbers_[static_cast<size_t>(sequence)] * stride_ + begin;
-    file_->read(first, tokens.first(1));
-    file_->read(first + 1, targets);
+    read_known(*file_, vocab_, first, tokens.first(1));
+    read_known(*file_, vocab_, first + 1, targets);
     std::copy(targets.begin(), targets.end() - 1, tokens.begin() + 1);
-    expect_known(tokens[0], first);
-    for (int64_t i = 0; i < count; ++i) expect_known(targets[static_cast<size_t>(i)], first + 1 + i);
   }
 
  private:
-  void expect_known(int32_t token, int64_t position) const {
-    if (token < vocab_) return;
-    throw Error(ExitCode::Data,
-                fmt::format("token {} at position {} of {} is outside the model's vocabulary (vocab = {})", token,
-                            grouped(position), file_->path(), grouped(vocab_)),
-                fmt::format("The file promises ids below {}, so another program has written it. Pack the text again.",
-                            grouped(file_->vocab())));
-  }
-
   std::shared_ptr<const TokenFile> file_;
   std::vector<int64_t> numbers_;
   int64_t stride_;
@@ -58,6 +47,28 @@ class FileSequences : public TokenSource {
 };
 
 }  // namespace
+
+std::vector<int64_t> shuffled_batch(int64_t step, int64_t batch, int64_t count, uint64_t seed) {
+  check(step >= 0, fmt::format("batch of step {}", step));
+  const auto all = static_cast<uint64_t>(count);
+  std::vector<int64_t> numbers;
+  for (int64_t i = 0; i < batch; ++i) {
+    const auto sample = static_cast<uint64_t>(step * batch + i);
+    numbers.push_back(static_cast<int64_t>(permuted(sample % all, all, seed, sample / all)));
+  }
+  return numbers;
+}
+
+void read_known(const TokenFile& file, int64_t vocab, int64_t begin, std::span<int32_t> tokens) {
+  file.read(begin, tokens);
+  const auto unknown = std::find_if(tokens.begin(), tokens.end(), [&](int32_t token) { return token >= vocab; });
+  if (unknown == tokens.end()) return;
+  throw Error(ExitCode::Data,
+              fmt::format("token {} at position {} of {} is outside the model's vocabulary (vocab = {})", *unknown,
+                          grouped(begin + (unknown - tokens.begin())), file.path(), grouped(vocab)),
+              fmt::format("The file promises ids below {}, so another program has written it. Pack the text again.",
+                          grouped(file.vocab())));
+}
 
 Loader::Loader(TokenFile file, Options options)
     : file_(std::make_shared<const TokenFile>(std::move(file))), options_(options) {
@@ -92,14 +103,8 @@ std::string Loader::description() const {
 int64_t Loader::sequences() const { return (file_->tokens() - 1) / options_.length; }
 
 std::unique_ptr<TokenSource> Loader::at(int64_t step, const SequenceShape& shape) const {
-  check(step >= 0, fmt::format("batch of step {}", step));
-  std::vector<int64_t> numbers;
-  const auto count = static_cast<uint64_t>(sequences());
-  for (int64_t i = 0; i < options_.batch; ++i) {
-    const auto sample = static_cast<uint64_t>(step * options_.batch + i);
-    numbers.push_back(static_cast<int64_t>(permuted(sample % count, count, options_.seed, sample / count)));
-  }
-  return std::make_unique<FileSequences>(file_, std::move(numbers), options_.length, shape, options_.vocab);
+  return std::make_unique<FileSequences>(file_, shuffled_batch(step, options_.batch, sequences(), options_.seed),
+                                         options_.length, shape, options_.vocab);
 }
 
 std::unique_ptr<TokenSource> Loader::in_order(int64_t first, int64_t count, const SequenceShape& shape) const {

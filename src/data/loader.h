@@ -3,16 +3,25 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "data/dataset.h"
 #include "data/token_file.h"
 
 namespace memring {
 
-/// The token file is cut into N = (tokens - 1) / length sequences; sample i of epoch e is sequence permuted(i, N, seed,
-/// e). Step s takes samples s * batch ... s * batch + batch - 1, going on through epochs. Where a shorter shape is
-/// asked for, a sequence is its beginning. What is left behind sequence N - 1 is the tail, sequence N of in_order().
+/// Numbers of the sequences of a step's batch, of `count` that there are: sample i of epoch e is permuted(i, count,
+/// seed, e), and step s takes samples s * batch ... s * batch + batch - 1, going on through epochs.
+std::vector<int64_t> shuffled_batch(int64_t step, int64_t batch, int64_t count, uint64_t seed);
+
+/// Reads tokens. Throws Error(Data) for an id outside the model's vocabulary.
+void read_known(const TokenFile&, int64_t vocab, int64_t begin, std::span<int32_t> tokens);
+
+/// The token file is cut into N = (tokens - 1) / length sequences, which shuffled_batch() deals to steps. Where a
+/// shorter shape is asked for, a sequence is its beginning. What is left behind sequence N - 1 is the tail, sequence N
+/// of in_order().
 class Loader final : public Dataset {
  public:
   struct Options {
@@ -29,6 +38,8 @@ class Loader final : public Dataset {
   int64_t sequences() const override;  ///< N
   int64_t tail() const override { return file_->tokens() - 1 - sequences() * options_.length; }
   int64_t fewest_segments() const override { return 1; }
+  std::shared_ptr<const TokenFile> file() const { return file_; }
+  const Options& options() const { return options_; }
 
  private:
   std::shared_ptr<const TokenFile> file_;

@@ -206,6 +206,16 @@ struct TokenFile::State {
     file.read_at(dataset.offset, std::as_writable_bytes(std::span(values)));
     return values;
   }
+  std::vector<std::string> faults_of(const std::vector<int64_t>& borders) const {
+    std::vector<std::string> faults;
+    if (const std::string found = digest_of_documents(borders); found != documents_digest)
+      faults.push_back(fmt::format("/documents: digest {}, expected {}", found, documents_digest));
+    const int64_t end = tokens.shape[0];
+    if (borders.front() != 0 || borders.back() != end || !std::is_sorted(borders.begin(), borders.end()))
+      faults.push_back(fmt::format("/documents: borders run from {} to {}; 0 to {} in ascending order was expected",
+                                   borders.front(), borders.back(), end));
+    return faults;
+  }
 };
 
 namespace {
@@ -316,18 +326,22 @@ void TokenFile::read(int64_t begin, std::span<int32_t> tokens) const {
   }
 }
 
+std::vector<int64_t> TokenFile::document_borders() const {
+  std::vector<int64_t> borders = state_->read_all<int64_t>(state_->documents);
+  if (const auto faults = state_->faults_of(borders); !faults.empty())
+    throw Error(ExitCode::Data, fmt::format("token file {} is damaged: {}", path(), faults.front()),
+                "Copy it again, or pack the text again.");
+  return borders;
+}
+
 void TokenFile::expect_unchanged(const std::function<void()>& progress) const {
   state_->blocks->expect_unchanged(state_->file, progress);
 }
 
 std::vector<std::string> TokenFile::verify() const {
   std::vector<std::string> faults = state_->blocks->faults(state_->file);
-  const auto documents = state_->read_all<int64_t>(state_->documents);
-  if (const std::string found = digest_of_documents(documents); found != state_->documents_digest)
-    faults.push_back(fmt::format("/documents: digest {}, expected {}", found, state_->documents_digest));
-  if (documents.front() != 0 || documents.back() != tokens() || !std::is_sorted(documents.begin(), documents.end()))
-    faults.push_back(fmt::format("/documents: borders run from {} to {}; 0 to {} in ascending order was expected",
-                                 documents.front(), documents.back(), tokens()));
+  for (std::string& fault : state_->faults_of(state_->read_all<int64_t>(state_->documents)))
+    faults.push_back(std::move(fault));
   return faults;
 }
 

@@ -47,6 +47,8 @@ class TokenFile {
   /// The digest of a block is checked when it is first read, and again when the file has changed since: Error(Data)
   /// when it is wrong. Thread-safe (pread).
   void read(int64_t begin, std::span<int32_t> tokens) const;
+  /// First token of each document, and the end. Throws Error(Data) where they are damaged.
+  std::vector<int64_t> document_borders() const;
   /// Throws Error(Data) when the file was rewritten in place and what was read is no longer what it holds. Reads it
   /// again only where the system has seen a change, with a call of `progress` for each 4 MiB.
   void expect_unchanged(const std::function<void()>& progress) const;

@@ -12,6 +12,12 @@
 namespace memring {
 namespace {
 
+double norm(std::span<const double> values) {
+  double sum = 0;
+  for (double value : values) sum += value * value;
+  return std::sqrt(sum);
+}
+
 /// The batch of a fixture.
 class FixtureTokens final : public TokenSource {
  public:
@@ -90,19 +96,6 @@ class Collector final : public ResultSink {
   int64_t length_, vocab_, state_size_;
 };
 
-double norm(std::span<const double> values) {
-  double sum = 0;
-  for (double value : values) sum += value * value;
-  return std::sqrt(sum);
-}
-
-double relative_error(std::span<const double> found, std::span<const double> expected) {
-  double difference = 0;
-  for (size_t i = 0; i < expected.size(); ++i) difference += (found[i] - expected[i]) * (found[i] - expected[i]);
-  const double size = norm(expected);
-  return size > 0 ? std::sqrt(difference) / size : std::sqrt(difference);
-}
-
 Tolerances filled_in(Tolerances given, Precision precision) {
   // bf16 operands carry 8 bits: a coarse check, the operators' own tests are the sharp one.
   const Tolerances usual = precision == Precision::Fp64   ? Tolerances{1e-9, 1e-9, 1e-9}
@@ -161,6 +154,13 @@ View<> view_of(std::vector<double>& values) {
 }
 
 }  // namespace
+
+double relative_error(std::span<const double> found, std::span<const double> expected) {
+  double difference = 0;
+  for (size_t i = 0; i < expected.size(); ++i) difference += (found[i] - expected[i]) * (found[i] - expected[i]);
+  const double size = norm(expected);
+  return size > 0 ? std::sqrt(difference) / size : std::sqrt(difference);
+}
 
 bool Verification::passed() const {
   return std::all_of(comparisons.begin(), comparisons.end(), [](const Comparison& c) { return c.passed(); });

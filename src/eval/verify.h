@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -14,10 +15,14 @@ namespace memring {
 
 struct Comparison {
   std::string quantity;  ///< loss, nll, logits, state, gradients
-  double error = 0;      ///< |found - expected| / |expected|, as one vector
+  double error = 0;      ///< |found - expected| / |expected|, as one vector, unless `measure` says otherwise
   double tolerance = 0;
+  const char* measure = "relative error";
   bool passed() const { return error <= tolerance; }  ///< false for NaN
 };
+
+/// |found - expected| / |expected|; the numerator alone where nothing but zero is expected. Of the same size.
+double relative_error(std::span<const double> found, std::span<const double> expected);
 
 struct Verification {
   std::vector<Comparison> comparisons;

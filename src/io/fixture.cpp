@@ -37,6 +37,11 @@ void expect_shape(const Fixture& fixture, const char* dataset, const Shape& foun
 
 }  // namespace
 
+std::string fixture_format(const std::string& path) {
+  const Hdf5File file = Hdf5File::open(path, "fixture", kRemedy);
+  return file.has_attribute("format") ? file.text_attribute("format") : std::string();
+}
+
 Fixture read_fixture(const std::string& path) {
   const Hdf5File file = Hdf5File::open(path, "fixture", kRemedy);
   if (!file.has_attribute("format")) bad(path, "it has no attribute 'format', so it is another kind of file");

@@ -26,6 +26,9 @@ struct Fixture {
   std::vector<int32_t> tokens, targets;
 };
 
+/// What kind of file it is, by its attribute 'format': empty where it has none. Throws Error where it is no HDF5.
+std::string fixture_format(const std::string& path);
+
 /// Throws Error(Data) naming file and dataset when something is missing or of another shape.
 Fixture read_fixture(const std::string& path);
 

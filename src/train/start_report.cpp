@@ -4,6 +4,8 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/text.h"
+#include "config/shapes.h"
 
 namespace memring {
 namespace {
@@ -84,6 +86,9 @@ StartFacts start_facts(const Config& config, Session& session, Mesh& mesh, Engin
       {"memory", planned_text(engine.most_plan(), engine.queue().device() != nullptr)},
       {"limit", limit_text(engine.smallest_limit(), session.host())},
   };
+  if (const PositionsConfig& p = config.positions; p.kind != PositionsKind::Plain)
+    lines.insert(lines.begin() + 5, {"positions", fmt::format("{}, {} to {} tokens", word_of(p.kind),
+                                                              grouped(window_of(config)), grouped(p.target))});
   return {std::move(lines), std::move(hosts)};
 }
 

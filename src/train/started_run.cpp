@@ -12,7 +12,7 @@ namespace memring {
 namespace {
 
 std::unique_ptr<Dataset> open_same_dataset(const Config& config, Communicator& world) {
-  std::unique_ptr<Dataset> dataset = open_dataset(config);
+  std::unique_ptr<Dataset> dataset = open_training_dataset(config);
   require_same_tokens(world, config.data.path, dataset->digest());
   return dataset;
 }

@@ -23,6 +23,12 @@ SpaceBytes bytes_beside_engine(const FlatBuffer& layout, const Numerics& numeric
   return SpaceBytes::of_tensors(Optimizer::bytes(numerics.dtype, shard.size()), device) + buffer;
 }
 
+Workload training_workload(const Config& config, std::vector<SequenceShape> shapes) {
+  Workload workload = workload_of(config, config.data.batch, std::move(shapes), true);
+  workload.own_positions = config.positions.kind != PositionsKind::Plain;
+  return workload;
+}
+
 }  // namespace
 
 TrainingRun::TrainingRun(const Config& config, Communicator& ranks, const NodeShare& node,
@@ -33,7 +39,7 @@ TrainingRun::TrainingRun(const Config& config, Communicator& ranks, const NodeSh
       mesh_(ranks, resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, ranks.size())),
       model_(model_of(config)),
       sync_(mesh_, model_.params.layout().size, gradient_order(config)),
-      engine_(config, model_, mesh_, node, workload_of(config, config.data.batch, std::move(shapes), true),
+      engine_(config, model_, mesh_, node, training_workload(config, std::move(shapes)),
               bytes_beside_engine(model_.params.layout(), numerics(config, node), shard(), saves)) {}
 
 void TrainingRun::allocate() {
