@@ -109,6 +109,11 @@ int run_eval(const CommandLine& line) {
                                                : load_run_config(target.run, settings);
     session.watch(config.run.timeout);
     require_same_start(session, config);
+    if (!config.eval.depths.empty() && config.data.kind != DataKind::Passkey)
+      throw Error(
+          ExitCode::Usage,
+          fmt::format("eval.depths is for data.kind = passkey; this is data.kind = {}", word_of(config.data.kind)),
+          "Leave eval.depths out; eval.segments and eval.lengths are for every task.");
     const CheckpointChoice choice = choice_of(target, line.text("checkpoint"), config.run.dir);
     const bool speaks = session.rank() == 0;
     if (speaks) expect_writable(config.eval.json);
@@ -119,13 +124,15 @@ int run_eval(const CommandLine& line) {
       if (speaks) fmt::print("{}", to_table(result));
       json = to_json(result);
     } else {
-      json = to_json(evaluate_task(config, choice, session, [&](const TaskAccuracy& so_far) {
+      const TaskAccuracy result = evaluate_task(config, choice, session, [&](const TaskAccuracy& so_far) {
         if (!speaks) return;
         if (so_far.rows.size() == 1) warn(so_far);
         if (so_far.rows.size() == 1) fmt::print("{}", head_of(so_far));
         fmt::print("{}", newest_row(so_far));
         std::fflush(stdout);  // a row may take minutes
-      }));
+      });
+      if (speaks) fmt::print("{}", heat_map(result));
+      json = to_json(result);
     }
     if (speaks) write_result(config.eval.json, json);
     return 0;

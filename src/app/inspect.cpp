@@ -88,10 +88,12 @@ Faults inspect_checkpoint(const CheckpointSummary& checkpoint, bool full) {
              grouped(state.tokens), state.skipped, state.seconds);
   fmt::print("sound            {}{}\n", checkpoint.sound ? "yes" : "NO",
              state.best_loss > 0 ? fmt::format(" ({})", describe_loss(state)) : "");
+  fmt::print("digest           {}\n", checkpoint.digest);
   fmt::print("parameters       {} tensors, {} numbers, {}\n", checkpoint.layout.entries.size(),
              grouped(checkpoint.layout.size), name_of(checkpoint.stored));
   fmt::print("written by       memring {}, {} ranks of {} threads, mesh {}, {}, {}\n", info.version, info.ranks,
              info.threads, info.mesh, info.isa, info.dtype);
+  if (!info.source.path.empty()) fmt::print("started from     {} (digest {})\n", info.source.path, info.source.digest);
   if (full) {
     for (const FlatEntry& entry : checkpoint.layout.entries) fmt::print("    {} {}\n", entry.name, entry.shape.text());
     print_config(info.config);

@@ -49,6 +49,14 @@ inline std::optional<Failure> first_failure(Communicator& ranks, const std::opti
   return failure;
 }
 
+/// Calls f on rank 0, where files are looked at, and throws on every rank what it threw there. Collective.
+template <class F>
+void on_rank_0(Communicator& ranks, F&& f) {
+  std::optional<Failure> failure;
+  if (ranks.rank() == 0) failure = failure_of(f);
+  if (failure = first_failure(ranks, failure); failure) throw Error(failure->code, failure->text, failure->hint);
+}
+
 /// Throws Error(code) on the lowest rank whose `mine` is not rank 0's, while the others wait for that to end the job.
 /// `differences` puts rank 0's text and this rank's into words. Collective.
 template <class Differences>

@@ -35,12 +35,19 @@ struct CheckpointData {
   Progress* progress = nullptr;  ///< advances with every block written, checked or read: a large checkpoint is no hang
 };
 
+/// The checkpoint whose weights a run started with.
+struct WeightsSource {
+  std::string path;    ///< where it lay then; empty: the run started with fresh ones
+  std::string digest;  ///< of its manifest, and so of its state
+};
+
 /// What else the manifest records: for messages, `inspect`, and to say on resume what differs.
 struct CheckpointInfo {
   std::string config;                     ///< render_config
   std::string identity;                   ///< config_identity
   std::string mesh, isa, dtype, version;  ///< dtype: what the run computes in; the tensors are fp32 or fp64
   int threads = 1, ranks = 1;
+  WeightsSource source{};
 };
 
 /// What a writer is told besides.
@@ -96,6 +103,7 @@ struct CheckpointSummary {
   FlatBuffer layout;
   DType stored = DType::F32;  ///< data type of the tensors in the file
   int64_t bytes = 0;          ///< of the file
+  std::string digest;         ///< of the manifest, which holds those of the state
 };
 
 /// Committed checkpoints of a directory, newest first: manifests checked, data not. Anything else there is passed over.
@@ -121,6 +129,18 @@ CheckpointSummary read_manifest(const std::string& path);
 /// half-way the views may be partly filled. Collective.
 std::optional<CheckpointSummary> load_newest(Communicator& world, const std::string& directory, CheckpointData& data,
                                              std::vector<std::string>& warnings, const ResumeFrom& from = {});
+/// How tensors of a model were matched by name with those of a checkpoint of another.
+struct Matched {
+  CheckpointSummary source;
+  std::vector<FlatEntry> fresh;  ///< only in the model
+  std::vector<FlatEntry> left;   ///< only in the checkpoint
+};
+/// From the manifest alone. Throws Error(Data) when it is not good, or a tensor has another shape (naming both).
+Matched match_weights(const std::string& path, const FlatBuffer& layout);
+/// Fills those tensors of `weights` [layout.size], fp32 or fp64, that the checkpoint has, whatever its data type, and
+/// leaves the others as they are. Throws as match_weights, and Error(Data) when the file is damaged. Collective.
+Matched load_weights(Communicator& world, const std::string& path, const FlatBuffer& layout, View<> weights,
+                     Progress* progress);
 /// One checkpoint by the path of its directory (for `eval`). Throws Error(Data) when it is not good. Collective.
 CheckpointSummary load_checkpoint(Communicator& world, const std::string& path, CheckpointData& data);
 

@@ -80,14 +80,94 @@ std::vector<Places> places_for(const FlatBuffer& model, DType dtype, const Manif
   return places;
 }
 
-void read_range(const File& file, const FlatBuffer& layout, const std::vector<Places>& places, int group, Range range,
-                View<> into, int64_t first, Progress* progress) {
-  const int64_t element = bytes_of(into.dtype());
+/// Those tensors of a model that a checkpoint has too, with their places in its file.
+struct Found {
+  Matched matched;
+  FlatBuffer layout;
+  std::vector<Places> places;
+};
+
+Found find_tensors(const FlatBuffer& model, const Manifest& manifest, const std::string& path) {
+  std::map<std::string, size_t> in_file;
+  for (size_t i = 0; i < manifest.places.size(); ++i) in_file[manifest.layout.entries[i].name] = i;
+  Found found{.matched = {.source = summary_of(manifest, path), .fresh = {}, .left = {}}, .layout = {}, .places = {}};
+  for (const FlatEntry& entry : model.entries) {
+    const auto there = in_file.find(entry.name);
+    if (there == in_file.end()) {
+      found.matched.fresh.push_back(entry);
+      continue;
+    }
+    const FlatEntry& saved = manifest.layout.entries[there->second];
+    if (!(saved.shape == entry.shape))
+      throw Error(
+          ExitCode::Data,
+          fmt::format("{} is {} in this model and {} in {}", entry.name, entry.shape.text(), saved.shape.text(), path),
+          "Give this model the sizes of that one (memring inspect shows its configuration).");
+    found.layout.entries.push_back(entry);
+    found.places.push_back(manifest.places[there->second]);
+    in_file.erase(there);
+  }
+  for (const FlatEntry& saved : manifest.layout.entries)
+    if (in_file.count(saved.name)) found.matched.left.push_back(saved);
+  return found;
+}
+
+/// numbers of type `stored` become elements [at, ...) of `into`.
+void convert(DType stored, const std::vector<std::byte>& bytes, View<> into, int64_t at) {
+  by_float_type(stored, [&]<class From>() {
+    by_float_type(into.dtype(), [&]<class To>() {
+      const auto* from = reinterpret_cast<const From*>(bytes.data());
+      const int64_t count = std::ssize(bytes) / static_cast<int64_t>(sizeof(From));
+      std::transform(from, from + count, into.as<To>() + at, [](From number) { return static_cast<To>(number); });
+    });
+  });
+}
+
+/// `stored`: data type of the file. Element `first` of `into` is the first of the range.
+void read_range(const File& file, DType stored, const FlatBuffer& layout, const std::vector<Places>& places, int group,
+                Range range, View<> into, int64_t first, Progress* progress) {
+  const int64_t element = bytes_of(stored);
   auto* bytes = static_cast<std::byte*>(into.data()) + first * element;
+  std::vector<std::byte> block;
   for (const Piece& piece : pieces_of(layout, places, group, range, element))
-    for (int64_t done = 0; done < piece.bytes; done += kBlockBytes, advance(progress))
-      file.read_at(piece.file + done,
-                   {bytes + piece.memory + done, static_cast<size_t>(std::min(kBlockBytes, piece.bytes - done))});
+    for (int64_t done = 0; done < piece.bytes; done += kBlockBytes, advance(progress)) {
+      const auto size = static_cast<size_t>(std::min(kBlockBytes, piece.bytes - done));
+      if (stored == into.dtype()) {
+        file.read_at(piece.file + done, {bytes + piece.memory + done, size});
+      } else {
+        block.resize(size);
+        file.read_at(piece.file + done, block);
+        convert(stored, block, into, first + (piece.memory + done) / element);
+      }
+    }
+}
+
+/// Every digest is checked by one of the ranks.
+void check_digests(Communicator& world, const Manifest& manifest, const std::string& path, const char* hint,
+                   Progress* progress) {
+  agree(world, failure_of([&] {
+          const Range mine = part_of(manifest.blocks(), world.size(), world.rank());
+          const auto faults = check_blocks(manifest, path, mine, 1, progress);
+          if (!faults.empty()) throw Error(ExitCode::Data, faults.front(), hint);
+        }));
+}
+
+/// Each rank reads its part of the weights, those of `layout`, and `more` of its own; then all have all of them.
+template <class More>
+void read_weights(Communicator& world, const Manifest& manifest, const std::string& path, const FlatBuffer& layout,
+                  const std::vector<Places>& places, View<> weights, Progress* progress, const More& more) {
+  std::vector<int64_t> bounds = {0};
+  for (int rank = 0; rank < world.size(); ++rank) bounds.push_back(part_of(weights.size(), world.size(), rank).end);
+  const auto me = static_cast<size_t>(world.rank());
+  agree(world, failure_of([&] {
+          const File file = File::open_read(path + "/" + kStateFile);
+          read_range(file, manifest.stored, layout, places, 0, {bounds[me], bounds[me + 1]}, weights, bounds[me],
+                     progress);
+          more(file);
+        }));
+  Queue queue;
+  const auto transport = host_transport(world);
+  transport->all_gather_shards(queue, weights, bounds).join(queue);
 }
 
 /// `step`: what the directory's name promises, if it does.
@@ -101,26 +181,15 @@ CheckpointSummary load(Communicator& world, const std::string& path, std::option
   if (step && *step != step_of(manifest.state))
     throw Error(ExitCode::Data, fmt::format("{} holds the manifest of step {}", path, step_of(manifest.state)),
                 kDamaged);
-  agree(world, failure_of([&] {
-          const Range mine = part_of(manifest.blocks(), world.size(), world.rank());
-          const auto faults = check_blocks(manifest, path, mine, 1, data.progress);
-          if (!faults.empty()) throw Error(ExitCode::Data, faults.front(), kDamaged);
-        }));
+  check_digests(world, manifest, path, kDamaged, data.progress);
   const std::vector<Places> places = places_for(data.layout, data.weights.dtype(), manifest, path);
-
-  std::vector<int64_t> bounds = {0};
-  for (int rank = 0; rank < world.size(); ++rank) bounds.push_back(part_of(data.layout.size, world.size(), rank).end);
-  const auto me = static_cast<size_t>(world.rank());
-  agree(
-      world, failure_of([&] {
-        const File file = File::open_read(path + "/" + kStateFile);
-        read_range(file, data.layout, places, 0, {bounds[me], bounds[me + 1]}, data.weights, bounds[me], data.progress);
-        if (data.m) read_range(file, data.layout, places, 1, data.shard, data.m, 0, data.progress);
-        if (data.v) read_range(file, data.layout, places, 2, data.shard, data.v, 0, data.progress);
-      }));
-  Queue queue;
-  const auto transport = host_transport(world);
-  transport->all_gather_shards(queue, data.weights, bounds).join(queue);
+  read_weights(world, manifest, path, data.layout, places, data.weights, data.progress, [&](const File& file) {
+    const auto read_moment = [&](int group, View<> moment) {
+      if (moment) read_range(file, manifest.stored, data.layout, places, group, data.shard, moment, 0, data.progress);
+    };
+    read_moment(1, data.m);
+    read_moment(2, data.v);
+  });
   data.state = manifest.state;
   return summary_of(manifest, path);
 }
@@ -187,6 +256,20 @@ bool is_gone(Communicator& world, const std::string& path) {
 
 CheckpointSummary load_checkpoint(Communicator& world, const std::string& path, CheckpointData& data) {
   return load(world, path, std::nullopt, data);
+}
+
+Matched match_weights(const std::string& path, const FlatBuffer& layout) {
+  return find_tensors(layout, parse_manifest(manifest_text(path), path + "/" + kManifestFile), path).matched;
+}
+
+Matched load_weights(Communicator& world, const std::string& path, const FlatBuffer& layout, View<> weights,
+                     Progress* progress) {
+  expect_shape(weights, {layout.size}, "weights");
+  const Manifest manifest = shared_manifest(world, path);
+  check_digests(world, manifest, path, "Restore it from a copy, or name another checkpoint.", progress);
+  Found found = find_tensors(layout, manifest, path);
+  read_weights(world, manifest, path, found.layout, found.places, weights, progress, [](const File&) {});
+  return std::move(found.matched);
 }
 
 std::optional<CheckpointSummary> load_newest(Communicator& world, const std::string& directory, CheckpointData& data,

@@ -27,7 +27,8 @@ std::span<const std::byte> bytes_of_text(const std::string& text) {
   return std::as_bytes(std::span<const char>(text.data(), text.size()));
 }
 
-std::string ending(const std::string& body) { return kDigestKey + digest_text(digest_of(bytes_of_text(body))) + kEnd; }
+std::string digest_of_text(const std::string& body) { return digest_text(digest_of(bytes_of_text(body))); }
+std::string ending(const std::string& digest) { return kDigestKey + digest + kEnd; }
 
 [[noreturn]] void reject(const std::string& what) { throw Error(ExitCode::Data, what); }
 
@@ -139,6 +140,9 @@ Manifest parse_body(const Json& root) {
   info.threads = static_cast<int>(integer_field(root, "threads", 1, std::numeric_limits<int>::max()));
   info.ranks = static_cast<int>(integer_field(root, "ranks", 1, std::numeric_limits<int>::max()));
 
+  if (root.contains("source"))
+    info.source = {text_field(root.at("source"), "path"), text_field(root.at("source"), "digest")};
+
   const std::string stored = text_field(root, "stored");
   if (stored == name_of(DType::F64))
     manifest.stored = DType::F64;
@@ -176,7 +180,7 @@ std::string block_text(const Manifest& manifest, const std::string& file, int64_
 
 }  // namespace
 
-std::string seal_manifest(const std::string& body) { return body + ending(body); }
+std::string seal_manifest(const std::string& body) { return body + ending(digest_of_text(body)); }
 
 std::string render_manifest(const Manifest& manifest) {
   const CheckpointInfo& info = manifest.info;
@@ -190,25 +194,26 @@ std::string render_manifest(const Manifest& manifest) {
     for (size_t group = 0; group < kGroups.size(); ++group) tensor[kGroups[group]] = manifest.places[i][group];
     tensors.push_back(std::move(tensor));
   }
-  const Json root = {{"format", kFormat},
-                     {"format_version", kManifestVersion},
-                     {"version", info.version},
-                     {"step", step_of(manifest.state)},
-                     {"state", std::move(state)},
-                     {"identity", info.identity},
-                     {"config", info.config},
-                     {"mesh", info.mesh},
-                     {"ranks", info.ranks},
-                     {"threads", info.threads},
-                     {"isa", info.isa},
-                     {"dtype", info.dtype},
-                     {"stored", name_of(manifest.stored)},
-                     {"byte_order", "little"},
-                     {"file", kStateFile},
-                     {"file_bytes", manifest.file_bytes},
-                     {"tensors", std::move(tensors)},
-                     {"block_bytes", kBlockBytes},
-                     {"digests", manifest.digests}};
+  Json root = {{"format", kFormat},
+               {"format_version", kManifestVersion},
+               {"version", info.version},
+               {"step", step_of(manifest.state)},
+               {"state", std::move(state)},
+               {"identity", info.identity},
+               {"config", info.config},
+               {"mesh", info.mesh},
+               {"ranks", info.ranks},
+               {"threads", info.threads},
+               {"isa", info.isa},
+               {"dtype", info.dtype},
+               {"stored", name_of(manifest.stored)},
+               {"byte_order", "little"},
+               {"file", kStateFile},
+               {"file_bytes", manifest.file_bytes},
+               {"tensors", std::move(tensors)},
+               {"block_bytes", kBlockBytes},
+               {"digests", manifest.digests}};
+  if (!info.source.path.empty()) root["source"] = {{"path", info.source.path}, {"digest", info.source.digest}};
   // A path in the configuration may be no UTF-8, which JSON has no way to hold: such bytes are replaced.
   std::string text = root.dump(1, ' ', false, Json::error_handler_t::replace);
   text.resize(text.size() - std::string("\n}").size());
@@ -217,12 +222,15 @@ std::string render_manifest(const Manifest& manifest) {
 
 Manifest parse_manifest(const std::string& text, const std::string& path) {
   const std::string hint = "Remove that checkpoint's directory if you do not need it for finding the cause.";
-  const size_t tail = ending({}).size();
+  const size_t tail = ending(digest_of_text({})).size();
   const std::string body = text.substr(0, text.size() - std::min(tail, text.size()));
-  if (text.size() <= tail || text.substr(body.size()) != ending(body))
+  const std::string digest = digest_of_text(body);
+  if (text.size() <= tail || text.substr(body.size()) != ending(digest))
     throw Error(ExitCode::Data, fmt::format("{} is damaged: it does not end with the digest of its text", path), hint);
   try {
-    return parse_body(Json::parse(text));
+    Manifest manifest = parse_body(Json::parse(text));
+    manifest.digest = digest;
+    return manifest;
   } catch (const NotUsableHere& error) {
     throw NotUsableHere(error.code(), fmt::format("{} {}", path, error.what()), error.hint());
   } catch (const std::exception& error) {
@@ -250,7 +258,8 @@ CheckpointSummary summary_of(const Manifest& manifest, const std::string& path) 
           .state = manifest.state,
           .layout = manifest.layout,
           .stored = manifest.stored,
-          .bytes = manifest.file_bytes};
+          .bytes = manifest.file_bytes,
+          .digest = manifest.digest};
 }
 
 std::vector<Piece> pieces_of(const FlatBuffer& layout, const std::vector<Places>& places, int group, Range range,

@@ -31,6 +31,7 @@ struct Manifest {
   std::vector<Places> places;  ///< one for each entry of `layout`
   int64_t file_bytes = 0;
   std::vector<std::string> digests;  ///< one for each block
+  std::string digest{};              ///< of the text it was parsed from
 
   int64_t blocks() const { return (file_bytes + kBlockBytes - 1) / kBlockBytes; }
 };

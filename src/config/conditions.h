@@ -36,6 +36,7 @@ constexpr Condition kTask{[](const Config& c) { return c.data.kind != DataKind::
 constexpr Condition kWords{[](const Config& c) { return c.data.path.empty(); }, "no data.path"};
 constexpr Condition kMemorize{[](const Config& c) { return c.data.kind == DataKind::Memorize; },
                               "data.kind = memorize"};
+constexpr Condition kPasskey{[](const Config& c) { return c.data.kind == DataKind::Passkey; }, "data.kind = passkey"};
 constexpr Condition kAssociative{associative, "data.kind = associative"};
 constexpr Condition kSymbols{[](const Config& c) { return associative(c) || c.data.kind == DataKind::Copy; },
                              "data.kind = associative or copy"};

@@ -48,6 +48,7 @@ struct ModelConfig {
   double rope_theta = 10000, norm_eps = 1e-5;
   double init_std = 0.02, embedding_std = 0.02;  ///< of weights and of embeddings at the start
   bool tied = true;
+  std::string from;  ///< checkpoint or run whose weights a new run starts with; empty = fresh ones
 };
 
 struct MemoryConfig {
@@ -100,6 +101,8 @@ struct TaskConfig {
   int64_t key_length = 1;     ///< associative: symbols of a key
   int64_t distinct_keys = 0;  ///< associative: keys that the pairs share, the latest value counts; 0 = all differ
   double random_fact = 0;     ///< memorize: share of training samples whose fact begins any segment
+  int64_t digits = 5;         ///< passkey: of the key
+  double depth = -1;          ///< passkey: share of the noise that stands before the key; -1 = anywhere
 };
 
 struct CurriculumConfig {
@@ -136,7 +139,9 @@ struct LogConfig {
 
 struct EvalConfig {
   int64_t sequences = 0;  ///< 0 = all of the file; of a task 256
-  std::string segments;   ///< tasks: one row of the table each; empty = as in training
+  std::string segments;   ///< tasks: one row of the table each
+  std::string lengths;    ///< tasks: the same in tokens; both empty = as in training
+  std::string depths;     ///< passkey: each row at each of these; empty = task.depth
   bool control = true;    ///< also with the memory reset at every segment
   int buckets = 8;        ///< position buckets
   std::string json;       ///< file for the result

@@ -84,6 +84,12 @@ std::vector<Option> data_options() {
       real("task.random_fact", task<&TaskConfig::random_fact>, {0, 1},
            "Share of memorize's training samples whose fact stands in any segment.", "0.5", kNumbers)
           .when({kMemorize}),
+      integer("task.digits", task<&TaskConfig::digits>, {1, 64}, "Digits of passkey's key.", "8", kNumbers)
+          .when({kPasskey}),
+      real("task.depth", task<&TaskConfig::depth>, {-1, 1},
+           "Share of the noise, from 0 to 1, that stands before passkey's key; -1 = another in each sample.", "0.5",
+           kNumbers)
+          .when({kPasskey}),
 
       text("curriculum.stages", curriculum<&CurriculumConfig::stages>,
            "Segments of a sequence, stage by stage, and their tokens behind an x where they are not segment.length.",

@@ -40,6 +40,11 @@ std::vector<Option> model_options() {
            "Standard deviation of embeddings at the start.", "0.3", kNumbers),
       boolean("model.tied", model<&ModelConfig::tied>, "The output head uses the embedding's weights.", "false",
               kNumbers),
+      path(
+          "model.from", model<&ModelConfig::from>,
+          "Checkpoint, or run (its newest), whose weights a new run starts with, at step 0 and with a fresh optimizer; "
+          "what it lacks starts fresh. A run that has a checkpoint goes on from that one.",
+          "runs/books"),
 
       choice(
           "memory.kind", memory<&MemoryConfig::kind>, {"uio", "halo"},

@@ -62,6 +62,13 @@ std::vector<Option> training_options() {
       text("eval.segments", eval<&EvalConfig::segments>,
            "Of a memory task: numbers of segments to evaluate, written as in curriculum.stages; empty = as trained.",
            "7,16,64,256"),
+      text("eval.lengths", eval<&EvalConfig::lengths>,
+           "Of a memory task: lengths in tokens to evaluate, cut into segments of segment.length where there is one.",
+           "128,256,512,1024"),
+      text("eval.depths", eval<&EvalConfig::depths>,
+           "Of passkey: shares of the noise before the key, each evaluated at each length; empty = task.depth.",
+           "0,0.25,0.5,0.75,1")
+          .when({kPasskey}),
       boolean("eval.control", eval<&EvalConfig::control>,
               "Also evaluate with the memory reset at every segment: twice the work.", "false"),
       integer("eval.buckets", eval<&EvalConfig::buckets>, {1, 1 << 20}, "Position buckets of the result.", "16"),

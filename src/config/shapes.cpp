@@ -7,29 +7,43 @@
 #include <charconv>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace memring {
 namespace {
 
-constexpr int64_t kMost = int64_t{1} << 31;  // segments are numbered with 32 bits
+constexpr int64_t kMostSegments = (int64_t{1} << 31) - 1;  // they are numbered with 32 bits
 
-bool read_number(std::string_view text, int64_t& value) {
+template <class T>
+bool read_number(std::string_view text, T& value) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc() && end == text.data() + text.size() && value > 0 && value < kMost;
+  return error == std::errc() && end == text.data() + text.size();
+}
+
+bool read_count(std::string_view text, int64_t& value, int64_t most) {
+  return read_number(text, value) && value > 0 && value <= most;
+}
+
+/// Calls f with each word of a list.
+template <class F>
+void for_each_word(std::string_view text, const F& f) {
+  constexpr std::string_view kBetween = " ,\t";
+  for (size_t begin = text.find_first_not_of(kBetween); begin != std::string_view::npos;) {
+    const size_t end = std::min(text.find_first_of(kBetween, begin), text.size());
+    f(text.substr(begin, end - begin));
+    begin = text.find_first_not_of(kBetween, end);
+  }
 }
 
 }  // namespace
 
 std::vector<SequenceShape> parse_shapes(std::string_view text, int64_t segment_length) {
-  constexpr std::string_view kBetween = " ,\t";
   std::vector<SequenceShape> shapes;
-  for (size_t begin = text.find_first_not_of(kBetween); begin != std::string_view::npos;) {
-    const size_t end = std::min(text.find_first_of(kBetween, begin), text.size());
-    const std::string_view word = text.substr(begin, end - begin);
+  for_each_word(text, [&](std::string_view word) {
     const size_t cross = word.find('x');
     int64_t segments = 0, tokens = segment_length;
-    if (!read_number(word.substr(0, cross), segments) ||
-        (cross != std::string_view::npos && !read_number(word.substr(cross + 1), tokens)))
+    if (!read_count(word.substr(0, cross), segments, kMostSegments) ||
+        (cross != std::string_view::npos && !read_count(word.substr(cross + 1), tokens, kMostSegments)))
       throw Error(ExitCode::Usage,
                   fmt::format("'{}' is not a number of segments (7) or of segments and tokens (7x512)", word),
                   "Write the numbers with commas or spaces between them, for example 1,2,4,7x64.");
@@ -37,9 +51,33 @@ std::vector<SequenceShape> parse_shapes(std::string_view text, int64_t segment_l
       throw Error(ExitCode::Usage, fmt::format("'{}' counts segments, but segment.length = 0", word),
                   "Set segment.length, or write the tokens of a segment behind an x, for example 7x64.");
     shapes.push_back({segments * tokens, tokens});
-    begin = text.find_first_not_of(kBetween, end);
-  }
+  });
   return shapes;
+}
+
+std::vector<SequenceShape> parse_lengths(std::string_view text, int64_t segment_length) {
+  std::vector<SequenceShape> shapes;
+  for_each_word(text, [&](std::string_view word) {
+    int64_t tokens = 0;
+    if (!read_count(word, tokens, kMostTokens))
+      throw Error(ExitCode::Usage,
+                  fmt::format("'{}' is not a number of tokens from 1 to {}", word, grouped(kMostTokens)),
+                  "Write the numbers with commas or spaces between them, for example 128,1024,4096.");
+    shapes.push_back({tokens, segment_length});
+  });
+  return shapes;
+}
+
+std::vector<double> parse_depths(std::string_view text) {
+  std::vector<double> depths;
+  for_each_word(text, [&](std::string_view word) {
+    double depth = -1;
+    if (!read_number(word, depth) || !(depth >= 0 && depth <= 1))
+      throw Error(ExitCode::Usage, fmt::format("'{}' is not a share of the noise from 0 to 1", word),
+                  "Write the shares with commas or spaces between them, for example 0,0.25,0.5,0.75,1.");
+    depths.push_back(depth);
+  });
+  return depths;
 }
 
 std::vector<SequenceShape> stages_of(const Config& config) {
@@ -61,6 +99,7 @@ bool samples_of_documents(const Config& config) {
 
 std::vector<SequenceShape> eval_shapes(const Config& config) {
   auto shapes = parse_shapes(config.eval.segments, config.segment.length);
+  for (const SequenceShape& shape : parse_lengths(config.eval.lengths, config.segment.length)) shapes.push_back(shape);
   if (shapes.empty()) shapes.push_back(stages_of(config).back());
   return shapes;
 }

@@ -113,11 +113,12 @@ void validate_sizes(const Config& c, const PlaceOf& place_of) {
   for (const SequenceShape& shape : eval_shapes(c)) shapes.push_back(shape);
   for (const SequenceShape& shape : shapes) {
     const int64_t text = shape.segment_length > 0 ? shape.segment_length : shape.length;
-    demand(text <= kMost - of_memory, place_of, {"segment.length", "data.length", "curriculum.stages", "eval.segments"},
+    demand(text <= kMost - of_memory, place_of,
+           {"segment.length", "data.length", "curriculum.stages", "eval.segments", "eval.lengths"},
            fmt::format("a segment of {} tokens has {} rows with those of its memory; {} can be numbered", grouped(text),
                        grouped(text + of_memory), grouped(kMost)),
            fmt::format("Set segment.length to at most {}.", kMost - of_memory));
-    demand(shape.segments() <= kMost, place_of, {"data.length", "segment.length"},
+    demand(shape.segments() <= kMost, place_of, {"data.length", "segment.length", "eval.lengths"},
            fmt::format("a sequence of {} tokens has {} segments of {}; {} can be numbered", grouped(shape.length),
                        grouped(shape.segments()), grouped(shape.segment_length), grouped(kMost)),
            fmt::format("Set segment.length to at least {}, or a shorter data.length.", shape.length / kMost + 1));
@@ -128,11 +129,11 @@ void validate_sizes(const Config& c, const PlaceOf& place_of) {
   }
 }
 
-/// Parses a list of shapes, and puts the place where it was set in front of what is wrong with it.
-std::vector<SequenceShape> shapes_at(std::string_view key, const std::string& text, const Config& c,
-                                     const PlaceOf& place_of) {
+/// Parses the list of a key, and puts the place where it was set in front of what is wrong with it.
+template <class Parse>
+auto list_at(std::string_view key, const PlaceOf& place_of, const Parse& parse) {
   try {
-    return parse_shapes(text, c.segment.length);
+    return parse();
   } catch (const Error& error) {
     const std::string place = place_of(key);
     throw Error(error.code(), fmt::format("{}{}{}: {}", place, place.empty() ? "" : ": ", key, error.what()),
@@ -140,8 +141,12 @@ std::vector<SequenceShape> shapes_at(std::string_view key, const std::string& te
   }
 }
 
+std::vector<SequenceShape> stages_at(const Config& c, const PlaceOf& place_of) {
+  return list_at("curriculum.stages", place_of, [&] { return parse_shapes(c.curriculum.stages, c.segment.length); });
+}
+
 void validate_curriculum(const Config& c, const PlaceOf& place_of) {
-  const auto stages = shapes_at("curriculum.stages", c.curriculum.stages, c, place_of);
+  const auto stages = stages_at(c, place_of);
   demand(stages.empty() || stages.back().segment_length == c.segment.length, place_of,
          {"curriculum.stages", "segment.length"},
          fmt::format("the last of curriculum.stages has segments of {} tokens, but segment.length = {}",
@@ -162,7 +167,6 @@ void validate_curriculum(const Config& c, const PlaceOf& place_of) {
          fmt::format("curriculum.max_steps = {} is less than curriculum.min_steps = {}", c.curriculum.max_steps,
                      c.curriculum.min_steps),
          "Raise curriculum.max_steps, or lower curriculum.min_steps.");
-  shapes_at("eval.segments", c.eval.segments, c, place_of);
 }
 
 void validate_positions(const Config& c, const PlaceOf& place_of) {
@@ -201,9 +205,19 @@ void validate_positions(const Config& c, const PlaceOf& place_of) {
 }
 
 void validate_task(const Config& c, const PlaceOf& place_of) {
-  demand(c.data.kind == DataKind::Tokens || c.segment.length > 0, place_of, {"data.kind", "segment.length"},
+  const bool passkey = c.data.kind == DataKind::Passkey;
+  demand(c.data.kind == DataKind::Tokens || passkey || c.segment.length > 0, place_of, {"data.kind", "segment.length"},
          fmt::format("data.kind = {} needs segments, but segment.length = 0", word_of(c.data.kind)),
          "Set segment.length to the text tokens of a segment, for example 16.");
+  demand(c.task.depth == -1 || c.task.depth >= 0, place_of, {"task.depth"},
+         fmt::format("task.depth = {} is neither a share of the noise from 0 to 1 nor -1", c.task.depth),
+         "Set task.depth = -1 for keys anywhere, or for example 0.5.");
+}
+
+void validate_eval(const Config& c, const PlaceOf& place_of) {
+  list_at("eval.segments", place_of, [&] { return parse_shapes(c.eval.segments, c.segment.length); });
+  list_at("eval.lengths", place_of, [&] { return parse_lengths(c.eval.lengths, c.segment.length); });
+  list_at("eval.depths", place_of, [&] { return parse_depths(c.eval.depths); });
 }
 
 }  // namespace
@@ -218,8 +232,7 @@ void derive(Config& c, const PlaceOf& place_of) {
            "Set model.heads to a divisor of model.dim, or set model.head_dim.");
     m.head_dim = m.dim / m.heads;
   }
-  if (const auto stages = shapes_at("curriculum.stages", c.curriculum.stages, c, place_of); !stages.empty())
-    c.data.length = stages.back().length;
+  if (const auto stages = stages_at(c, place_of); !stages.empty()) c.data.length = stages.back().length;
   if (m.ffn == 0) m.ffn = (8 * m.dim + 47) / 48 * 16;  // 8/3 dim, up to a multiple of 16: ceil(8 dim / (3 * 16)) * 16
 }
 
@@ -229,6 +242,7 @@ void validate(const Config& c, const PlaceOf& place_of) {
   validate_mesh(c.mesh, place_of);
   validate_task(c, place_of);
   validate_curriculum(c, place_of);
+  validate_eval(c, place_of);
   validate_sizes(c, place_of);
   validate_run(c, place_of);
 }

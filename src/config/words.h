@@ -81,14 +81,15 @@ constexpr auto words(RecomputeWhen) {
 }
 
 /// data.kind: a token file, or a memory task.
-enum class DataKind : uint8_t { Tokens, Memorize, Detect, Reasoning, Associative, Copy };
+enum class DataKind : uint8_t { Tokens, Memorize, Detect, Reasoning, Associative, Copy, Passkey };
 constexpr auto words(DataKind) {
   return std::to_array<Word<DataKind>>({{DataKind::Tokens, "tokens"},
                                         {DataKind::Memorize, "memorize"},
                                         {DataKind::Detect, "detect"},
                                         {DataKind::Reasoning, "reasoning"},
                                         {DataKind::Associative, "associative"},
-                                        {DataKind::Copy, "copy"}});
+                                        {DataKind::Copy, "copy"},
+                                        {DataKind::Passkey, "passkey"}});
 }
 
 /// positions.kind: how position ids of training sequences are drawn.

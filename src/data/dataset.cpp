@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "data/dataset.h"
 
-#include "config/shapes.h"
 #include "data/document_samples.h"
 #include "data/loader.h"
 #include "data/positioned_data.h"
@@ -20,13 +19,7 @@ Loader open_loader(const Config& config) {
 }  // namespace
 
 std::unique_ptr<Dataset> open_dataset(const Config& config) {
-  if (config.data.kind != DataKind::Tokens) {
-    auto task = std::make_unique<TaskData>(config.data, config.task, config.run.seed);
-    auto shapes = stages_of(config);
-    for (const SequenceShape& shape : eval_shapes(config)) shapes.push_back(shape);
-    task->expect_room(config.model.vocab, shapes);
-    return task;
-  }
+  if (config.data.kind != DataKind::Tokens) return std::make_unique<TaskData>(open_task(config));
   return std::make_unique<Loader>(open_loader(config));
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "config/shapes.h"
 
 namespace memring {
 namespace {
@@ -98,6 +99,13 @@ TaskData::TaskData(const DataConfig& data, const TaskConfig& task, uint64_t seed
   noise_words_ = static_cast<int32_t>(text_->vocab());
 }
 
+TaskData TaskData::with(const TaskConfig& task) const {
+  TaskData other = *this;
+  other.training_ = make_task(kind_, task, false);
+  other.held_out_ = make_task(kind_, task, true);
+  return other;
+}
+
 void TaskData::expect_room(int64_t vocab, std::span<const SequenceShape> shapes) const {
   const int64_t used = training_->vocab() + noise_words_;
   if (used > vocab)
@@ -114,7 +122,7 @@ void TaskData::expect_room(int64_t vocab, std::span<const SequenceShape> shapes)
           ExitCode::Usage,
           fmt::format("data.kind = {} needs at least {} segments of {} tokens; {} of {} were asked for", word_of(kind_),
                       training_->fewest_segments(), training_->least_text(), shape.segments(), last),
-          "Set segment.length, and data.length, curriculum.stages or eval.segments, to at least that.");
+          "Set segment.length, and data.length, curriculum.stages, eval.segments or eval.lengths, to at least that.");
     training_->expect_enough_for(shape);
   }
 }
@@ -138,6 +146,14 @@ void TaskData::expect_unchanged(const std::function<void()>& progress) const {
 std::string TaskData::description() const {
   return fmt::format("task {}, noise from {}", word_of(kind_),
                      text_ ? text_->path() : fmt::format("{} random words", noise_words_));
+}
+
+TaskData open_task(const Config& config) {
+  TaskData task(config.data, config.task, config.run.seed);
+  auto shapes = stages_of(config);
+  for (const SequenceShape& shape : eval_shapes(config)) shapes.push_back(shape);
+  task.expect_room(config.model.vocab, shapes);
+  return task;
 }
 
 }  // namespace memring

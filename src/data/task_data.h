@@ -19,6 +19,8 @@ class TaskData final : public Dataset {
  public:
   /// Throws Error(Data) when data.path names no usable token file.
   TaskData(const DataConfig&, const TaskConfig&, uint64_t seed);
+  /// The same samples, and the same file where there is one, written as this task says.
+  TaskData with(const TaskConfig&) const;
   /// Throws Error(Usage) when a model's vocabulary, or a sequence of one of these shapes, is too small for the task.
   void expect_room(int64_t vocab, std::span<const SequenceShape>) const;
   std::unique_ptr<TokenSource> at(int64_t step, const SequenceShape&) const override;
@@ -37,5 +39,9 @@ class TaskData final : public Dataset {
   std::shared_ptr<const TokenFile> text_;  ///< noise; null: random words
   int32_t noise_words_;
 };
+
+/// The memory task that data.kind names, for the lengths of training and of evaluation. Throws Error(Data) or
+/// Error(Usage) when it cannot be used for them.
+TaskData open_task(const Config&);
 
 }  // namespace memring

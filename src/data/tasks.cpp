@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <vector>
 
 #include "base/error.h"
@@ -196,6 +197,38 @@ class Copy final : public Task {
   int32_t symbols_;
 };
 
+/// A key of decimal digits between two marks, somewhere in the noise; at the end a question, the first mark once more,
+/// and the key: what followed the mark before follows it again.
+class Passkey final : public Task {
+ public:
+  Passkey(int64_t digits, double depth) : digits_(digits), depth_(depth) {}
+  int64_t vocab() const override { return kWords + kDigits; }
+  int64_t fewest_segments() const override { return 1; }
+  int64_t least_text() const override { return 2 * pieces() - 1; }
+  int64_t answer_begin(const SequenceShape& shape) const override { return shape.length - digits_; }
+
+  void write(const Random& draws, const SequenceShape& shape, int64_t begin, std::span<int32_t> tokens) const override {
+    std::vector<int32_t> piece = {kAnswer};
+    for (int64_t i = 0; i < digits_; ++i) piece.push_back(kWords + pick(draws, static_cast<uint32_t>(i + 1), kDigits));
+    piece.push_back(kSeparator);
+    put(piece, key_begin(draws, shape), begin, tokens);
+    piece.pop_back();
+    piece.insert(piece.begin(), kQuestion);
+    ask(piece, shape, begin, tokens);
+  }
+
+ private:
+  static constexpr int32_t kDigits = 10;
+  int64_t pieces() const { return digits_ + 2; }  ///< tokens of the key with its marks, and of question and answer
+  int64_t key_begin(const Random& draws, const SequenceShape& shape) const {
+    const int64_t noise = shape.length + 1 - 2 * pieces();
+    if (depth_ < 0) return static_cast<int64_t>(draws.below(0, static_cast<uint64_t>(noise + 1)));
+    return std::llround(depth_ * static_cast<double>(noise));
+  }
+  int64_t digits_;
+  double depth_;
+};
+
 }  // namespace
 
 std::unique_ptr<Task> make_task(DataKind kind, const TaskConfig& t, bool held_out) {
@@ -210,6 +243,8 @@ std::unique_ptr<Task> make_task(DataKind kind, const TaskConfig& t, bool held_ou
       return std::make_unique<Associative>(t.symbols, t.values, t.key_length, t.distinct_keys);
     case DataKind::Copy:
       return std::make_unique<Copy>(t.symbols);
+    case DataKind::Passkey:
+      return std::make_unique<Passkey>(t.digits, t.depth);
     case DataKind::Tokens:
       break;
   }

@@ -16,7 +16,7 @@ namespace memring {
 /// numbers, so any range of any sample can be written alone, in memory that does not grow with its length.
 ///
 /// The sources are Bulatov et al. 2022 (copy), Bulatov et al. 2023 (memorize, detect, reasoning) and Rodkin et al. 2024
-/// (associative).
+/// (associative), Mohtashami & Jaggi 2023 (passkey).
 class Task {
  public:
   virtual ~Task() = default;

@@ -30,9 +30,10 @@ class TrainedModel {
   /// From here on the memory is reset at every segment (the control experiment), or as in training again. The weights
   /// stay; nothing else is held twice. Collective.
   void reset_memory(bool each_segment);
-  /// Sequences [begin, end) of the dataset, each cut to `shape`; what their cells compute goes to the sink. Returns
-  /// seconds.
+  /// Sequences [begin, end) of the dataset, each cut to `shape`; what their cells compute goes to the sink, which gets
+  /// their numbers within their batch. Returns seconds.
   double run(const Dataset&, Range sequences, const SequenceShape& shape, ResultSink&);
+  int64_t batch() const { return workload_.batch; }  ///< sequences that run together
   const CheckpointSummary& checkpoint() const { return checkpoint_; }
   /// Of newer checkpoints that were passed over, in words.
   const std::vector<std::string>& warnings() const { return warnings_; }

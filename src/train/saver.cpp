@@ -12,6 +12,7 @@
 #include "kernels/norm/norm.h"
 #include "train/run_directory.h"
 #include "train/soundness.h"
+#include "train/weights_source.h"
 
 namespace memring {
 namespace {
@@ -94,6 +95,7 @@ Resumed Saver::resume() {
   if (!found) {
     if (world_.rank() == 0) require_no_progress(run_);
     world_.barrier();
+    if (!config_.model.from.empty()) start_from_weights(resumed);
     return resumed;
   }
   const CheckpointInfo& saved = found->info;
@@ -104,6 +106,10 @@ Resumed Saver::resume() {
     other.push_back(fmt::format("{}: {} -> {}", key, before, now));
   for (std::string& line : differing_lines(data_line_in(saved.identity), data_line(dataset_.digest())))
     other.push_back(std::move(line));
+  std::string weights;
+  on_rank_0(world_, [&] { weights = other_weights(saved.source, then.model.from, config_.model.from); });
+  broadcast_text(world_, weights);
+  if (!weights.empty()) other.push_back(std::move(weights));
   if (!other.empty())
     throw Error(
         ExitCode::Usage,
@@ -111,23 +117,35 @@ Resumed Saver::resume() {
         "Choose another run.dir, or give the data and the settings of that run.");
   for (const HostCopy* copy : {&weights_, &m_, &v_}) copy->store(queue_);
   last_saved_ = resumed_ = found->step;
+  info_.source = saved.source;
   resumed.state = train_state(data_.state);
   if (from.what == ResumeFrom::What::Newest) {
     if (world_.rank() == 0) warn_about(*found, resumed.warnings);
   } else {
-    std::optional<Failure> failure;
-    if (world_.rank() == 0)
-      failure = failure_of([&] {
-        resumed.aside = set_aside_after(directory_, found->step);
-        write_progress(run_, resumed.state);
-      });
-    if (failure = first_failure(world_, failure); failure) throw Error(failure->code, failure->text, failure->hint);
+    on_rank_0(world_, [&] {
+      resumed.aside = set_aside_after(directory_, found->step);
+      write_progress(run_, resumed.state);
+    });
   }
   resumed.path = found->path;
   resumed.differences = differences(saved, info_);
   for (std::string& line : changed_settings(then, config_, saved, info_, resumed.state))
     resumed.differences.push_back(std::move(line));
   return resumed;
+}
+
+void Saver::start_from_weights(Resumed& resumed) {
+  std::string path;
+  on_rank_0(world_, [&] { path = find_weights(config_.model.from); });
+  broadcast_text(world_, path);
+  weights_.fetch(queue_);  // what is not there stays as it was initialised
+  const Matched matched = load_weights(world_, path, data_.layout, data_.weights, data_.progress);
+  weights_.store(queue_);
+  info_.source = {path, matched.source.digest};
+  resumed.weights = describe_weights(matched, config_, dataset_.digest());
+  if (!matched.source.sound)
+    resumed.warnings.push_back(fmt::format("checkpoint {}, whose weights this run starts with, is not sound ({})", path,
+                                           describe_loss(train_state(matched.source.state))));
 }
 
 /// What is odd about a newest checkpoint that is intact.
@@ -168,9 +186,7 @@ void Saver::expect_same_folder() const {
 /// Throws Error(Io), the same on every rank, when this save cannot start.
 void Saver::save(const TrainState& state) {
   if (state.step == last_saved_) return;
-  std::optional<Failure> failure;
-  if (world_.rank() == 0) failure = failure_of([&] { expect_same_folder(); });
-  if (failure = first_failure(world_, failure); failure) throw Error(failure->code, failure->text, failure->hint);
+  on_rank_0(world_, [&] { expect_same_folder(); });
   // Under the digest that the checkpoint names, nothing else may have been trained on.
   dataset_.expect_unchanged([&] { advance(data_.progress); });
   weights_.fetch(queue_, data_.shard);

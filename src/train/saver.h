@@ -27,6 +27,7 @@ struct Resumed {
       differences;                    ///< from the run that saved: it goes on as if never stopped where there are none
   std::vector<std::string> warnings;  ///< of damaged checkpoints that were passed over, or of what is odd
   std::vector<std::string> aside;     ///< newer checkpoints that have been renamed; rank 0 only
+  std::vector<std::string> weights;   ///< of a fresh run with model.from: what it starts with
 };
 
 /// Every call is collective over the session's ranks; what it was made from must outlive it.
@@ -35,8 +36,8 @@ class Saver {
   Saver(const Config&, const Dataset&, Session&, Mesh&, Engine&, Optimizer&, Range shard);
 
   /// Loads the checkpoint that checkpoint.resume names, by default the newest good one, and renames newer ones aside
-  /// when it names one. Throws Error(Usage) when it is of another run, and Error(Data) when there is none although one
-  /// was committed.
+  /// when it names one. Where there is none, takes the weights that model.from names. Throws Error(Usage) when it is of
+  /// another run, and Error(Data) when there is none although one was committed.
   Resumed resume();
   /// The first step has found the weights of the checkpoint that was resumed to be unsound, whatever it says itself.
   void doubt_resumed(RunLog&);
@@ -54,6 +55,7 @@ class Saver {
   std::string way_back();
 
  private:
+  void start_from_weights(Resumed&);
   void warn_about(const CheckpointSummary& newest, std::vector<std::string>& warnings) const;
   void expect_same_folder() const;
   void save(const TrainState&);

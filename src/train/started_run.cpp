@@ -7,6 +7,7 @@
 #include "train/run_directory.h"
 #include "train/shared_folder.h"
 #include "train/start_report.h"
+#include "train/weights_source.h"
 
 namespace memring {
 namespace {
@@ -39,6 +40,8 @@ void tell_where_it_goes_on(const Resumed& resumed, bool began_before, RunLog& lo
     log.resumed(resumed.state.step, resumed.path, resumed.differences);
   else if (began_before)
     log.note("anew       from the beginning: an earlier start left no checkpoint");
+  for (size_t i = 0; i < resumed.weights.size(); ++i)
+    log.note(fmt::format("{:<11}{}", i == 0 ? "weights" : "", resumed.weights[i]));
   for (const auto& path : resumed.aside) log.note(fmt::format("           set aside as {}", path));
   if (!log.set_aside().empty())
     log.note(fmt::format("           records of an earlier start are kept in {}", log.set_aside()));
@@ -54,6 +57,7 @@ StartedRun::StartedRun(const Config& config, Session& session, const SignalWatch
       log({.speaks = session.rank() == 0,
            .jsonl = config.log.jsonl ? metrics_file(config.run.dir) : "",
            .every = config.log.every}) {
+  require_weights(config, session.world(), run.engine().params().layout());
   const bool began_before = take_directory(config, session, signals, lock);  // data and plan have proved usable
   StartFacts facts = start_facts(config, session, run.mesh(), run.engine(), *dataset, curriculum);
   facts.lines.insert(facts.lines.end(), told.begin(), told.end());

@@ -142,6 +142,14 @@ inline void save_dead(const std::string& directory, const std::vector<int>& gene
   writer.finish();
 }
 
+/// Calls f(group of the first k ranks) on those.
+template <class F>
+void with_first_ranks(int count, F&& f) {
+  Communicator group = world().split(session().rank() < count ? 0 : 1, session().rank(), "test");
+  if (session().rank() < count) f(group);
+  world().barrier();
+}
+
 /// Runs f on one rank while the others wait.
 template <class F>
 void on_rank_0(F&& f) {

@@ -22,14 +22,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Calls f(group of the first k ranks) on those.
-template <class F>
-void with_first_ranks(int count, F&& f) {
-  Communicator group = world().split(session().rank() < count ? 0 : 1, session().rank(), "test");
-  if (session().rank() < count) f(group);
-  world().barrier();
-}
-
 template <class T>
 void save_and_load_on_all_counts(const FlatBuffer& layout) {
   for (int savers = 1; savers <= session().size(); ++savers) {

@@ -174,12 +174,52 @@ class Tasks(runs.RunTest):
     def test_every_kind_trains(self):
         for kind, more in (("detect", {}), ("reasoning", {}), ("copy", {"task__symbols": 10}),
                            ("associative", {"curriculum__stages": "2 3", "task__symbols": 10}),
+                           ("passkey", {"task__digits": 3}),
                            ("memorize", {"data__path": self.tokens, "model__vocab": 300})):
             with self.subTest(kind=kind):
                 directory = self.train_task(kind, run__steps=3, data__kind=kind, **more)
                 found, _ = self.evaluate(directory, "--eval.sequences=8")
                 self.assertEqual(found["kind"], kind)
-                self.assertEqual(found["rows"][0]["answers"], 8 * (2 * (3 * 16 // 3) if kind == "copy" else 1))
+                self.assertEqual(found["rows"][0]["answers"], 8 * {"copy": 2 * (3 * 16 // 3), "passkey": 3}.get(kind, 1))
+
+    def train_passkey(self, name, **keys):
+        return self.train_task(name, **{"data__kind": "passkey", "curriculum__stages": "", "segment__length": 0,
+                                        "memory__kind": "none", "data__length": 32, "task__digits": 1, **keys})
+
+    def test_a_passkey_is_learned_and_told_by_depth_and_length(self):
+        directory = self.train_passkey("passkey", run__steps=400, optimizer__lr=3e-3)
+        found, text = self.evaluate(directory, "--eval.depths=0,0.5,1", "--eval.lengths=24,32,512", "--eval.sequences=100")
+        self.assertEqual([(row["tokens"], row["depth"]) for row in found["rows"]],
+                         [(length, depth) for length in (24, 32, 512) for depth in (0, 0.5, 1)])
+        for row in found["rows"][3:6]:
+            self.assertGreater(row["exact_match"], 0.9, row)
+        for row in found["rows"]:
+            self.assertEqual((row["answers"], row["segments"]), (100, 1))
+            self.assertLessEqual(row["exact_low"], row["exact_match"])
+            self.assertGreaterEqual(row["exact_high"], row["exact_match"])
+        map_of = text.split("exact match in percent")[1]
+        for length, depth in (("24", "0"), ("512", "0.5")):
+            self.assertIn(length, map_of)
+            self.assertIn(f"\n{depth:>7} ", map_of)
+        for row in found["rows"]:
+            self.assertIn(f"{100 * row['exact_match']:.1f}", map_of)
+
+    def test_depths_cost_no_memory_and_any_mesh_counts_alike(self):
+        directory = self.train_passkey("passkey", run__steps=3, task__digits=5)
+        depths = ",".join(f"{i / 20:g}" for i in range(21))
+        one, _ = self.evaluate(directory, "--eval.depths=0.5", "--eval.lengths=64", "--eval.sequences=40")
+        many, _ = self.evaluate(directory, f"--eval.depths={depths}", "--eval.lengths=64", "--eval.sequences=40")
+        self.assertLess(many["peak_memory_mib"], one["peak_memory_mib"] + 4)
+        self.assertEqual(many["rows"][10]["right"], one["rows"][0]["right"])
+        for mesh in ("--mesh.token=2", "--mesh.data=2"):
+            other, _ = self.evaluate(directory, "--eval.depths=0.5", "--eval.lengths=64", "--eval.sequences=40", mesh, ranks=2)
+            for key in ("right", "answers", "exact"):
+                self.assertEqual(other["rows"][0][key], one["rows"][0][key], mesh)
+
+    def test_depths_are_for_passkey(self):
+        directory = self.train_task("detect", run__steps=1, data__kind="detect")
+        refused = self.succeed("eval", directory, "--eval.depths=0,1", code=2).stderr
+        self.assertIn("eval.depths is for data.kind = passkey; this is data.kind = detect", refused)
 
 
 if __name__ == "__main__":

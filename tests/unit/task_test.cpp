@@ -3,14 +3,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
+#include <cmath>
 #include <map>
 #include <set>
 
 #include "base/error.h"
 #include "base/text.h"
 #include "config/shapes.h"
-#include "data/dataset.h"
+#include "data/task_data.h"
 #include "data/token_file.h"
 #include "files.h"
 
@@ -20,7 +22,7 @@ namespace {
 using test::expect_error;
 using test::TemporaryFolder;
 
-constexpr std::array kKinds = {"memorize", "detect", "reasoning", "associative", "copy"};
+constexpr std::array kKinds = {"memorize", "detect", "reasoning", "associative", "copy", "passkey"};
 constexpr int64_t kSegment = 16;
 
 Config task_config(const std::string& kind, const std::vector<std::string>& more = {}) {
@@ -97,7 +99,8 @@ TEST(Task, CountedTargetsAreTheNextTokens) {
           ASSERT_EQ(s.targets[p], s.tokens[p + 1]) << kind << " position " << p;
         }
       }
-      EXPECT_EQ(counted, std::string(kind) == "copy" ? 2 * (length / 3) : 1) << kind;
+      const std::string name = kind;
+      EXPECT_EQ(counted, name == "copy" ? 2 * (length / 3) : name == "passkey" ? 5 : 1) << kind;
       EXPECT_NE(s.answer(), kIgnoredTarget) << kind;
     }
 }
@@ -232,6 +235,71 @@ TEST(Task, CopyIsTheSourceTwice) {
   }
 }
 
+/// Where "1 DIGITS 2" stands, whose digits are those of "0 1 DIGITS" at the end; fails where it is not there once.
+int64_t find_key(const Sample& s, int64_t digits) {
+  const auto answer = s.targets.end() - digits;
+  EXPECT_EQ(s.tokens[s.tokens.size() - static_cast<size_t>(digits) - 1], 0) << "the question";
+  EXPECT_EQ(s.tokens[s.tokens.size() - static_cast<size_t>(digits)], 1) << "the mark before the answer";
+  std::vector<int32_t> key(answer, s.targets.end());
+  for (const int32_t digit : key) EXPECT_TRUE(digit >= 3 && digit < 13) << digit;
+  key.insert(key.begin(), 1);
+  key.push_back(2);
+  const auto found = std::search(s.tokens.begin(), s.tokens.end(), key.begin(), key.end());
+  EXPECT_NE(found, s.tokens.end());
+  EXPECT_EQ(std::count(s.tokens.begin(), s.tokens.end(), 2), 1);
+  return found - s.tokens.begin();
+}
+
+TEST(Task, PasskeyAsksForTheDigitsThatAreHiddenInTheNoise) {
+  for (const int64_t digits : {1, 5, 9}) {
+    const Config config =
+        task_config("passkey", {fmt::format("task.digits={}", digits), "segment.length=0", "memory.kind=none"});
+    std::map<int64_t, int> third;
+    std::set<std::vector<int32_t>> keys;
+    const int64_t length = 112, noise = length + 1 - 2 * (digits + 2);
+    for (const Sample& s : held_out(config, 300, {length, 0})) {
+      const int64_t begin = find_key(s, digits);
+      ASSERT_GE(begin, 0);
+      ASSERT_LE(begin, noise);
+      ++third[3 * begin / (noise + 1)];
+      keys.insert({s.targets.end() - digits, s.targets.end()});
+      for (int64_t p = 0; p < length; ++p)
+        ASSERT_EQ(s.targets[static_cast<size_t>(p)] != kIgnoredTarget, p >= length - digits) << p;
+    }
+    for (int64_t i = 0; i < 3; ++i) EXPECT_NEAR(third[i], 100, 40) << "third " << i;
+    EXPECT_GT(keys.size(), digits == 1 ? 9u : 290u);
+  }
+}
+
+TEST(Task, PasskeyStandsAtTheDepthThatIsAskedForAndElseIsTheSame) {
+  const Config config = task_config("passkey", {"segment.length=0", "memory.kind=none"});
+  const TaskData data = open_task(config);
+  const SequenceShape shape{64, 0};
+  const int64_t noise = 64 + 1 - 2 * 7;
+  TaskConfig task = config.task;
+  std::vector<int32_t> answer;
+  for (const double depth : {0.0, 0.25, 0.5, 1.0}) {
+    task.depth = depth;
+    const TaskData at_depth = data.with(task);
+    for (const auto& source : {at_depth.in_order(3, 4, shape), at_depth.at(7, shape)})
+      for (int64_t i = 0; i < 4; ++i)
+        EXPECT_EQ(find_key(sample_of(*source, i), 5), std::llround(depth * static_cast<double>(noise)));
+    const Sample sample = sample_of(*at_depth.in_order(3, 4, shape), 2);
+    const std::vector<int32_t> key(sample.targets.end() - 5, sample.targets.end());
+    if (answer.empty()) answer = key;
+    EXPECT_EQ(key, answer) << "the same key at every depth";
+  }
+  // The shortest sequence that holds key and question has no noise.
+  EXPECT_EQ(find_key(sample_of(*data.in_order(0, 1, {13, 0}), 0), 5), 0);
+  expect_error(ExitCode::Usage, {"passkey", "13 tokens", "1 of 12"}, [] {
+    open_dataset(task_config("passkey", {"segment.length=0", "memory.kind=none", "data.length=12"}));
+  });
+  expect_error(ExitCode::Usage, {"passkey", "1 of 12"}, [] {
+    open_dataset(task_config("passkey", {"segment.length=0", "memory.kind=none", "eval.lengths=64,12"}));
+  });
+  expect_error(ExitCode::Usage, {"task.depth = -0.5", "neither"}, [] { task_config("passkey", {"task.depth=-0.5"}); });
+}
+
 TEST(Task, SamplesDependOnSeedAndNumberAloneAndAreHeldOutFromTraining) {
   for (const char* kind : kKinds) {
     const Config config = task_config(kind);
@@ -298,6 +366,20 @@ TEST(Task, WhatDoesNotFitIsRefused) {
   expect_error(ExitCode::Usage, {"data.kind = copy needs segments"}, [] {
     load_config("", {"data.kind=copy", "segment.length=0"});
   });
+}
+
+TEST(Shapes, LengthsAreTokensAndDepthsShares) {
+  EXPECT_EQ(parse_lengths("128, 4096", 0), (std::vector<SequenceShape>{{128, 0}, {4096, 0}}));
+  EXPECT_EQ(parse_lengths("40", 16).front().segments(), 3);
+  for (const char* wrong : {"0", "-1", "7x64", "1.5", "2e3", "many", "1099511627777"})
+    expect_error(ExitCode::Usage, {wrong, "number of tokens"}, [&] { parse_lengths(wrong, 16); });
+  EXPECT_EQ(parse_depths("0 0.25,1"), (std::vector<double>{0, 0.25, 1}));
+  for (const char* wrong : {"-0.1", "1.01", "nan", "inf", "half", "0.5x"})
+    expect_error(ExitCode::Usage, {wrong, "share"}, [&] { parse_depths(wrong); });
+  expect_error(ExitCode::Usage, {"eval.depths", "'2'"}, [] { task_config("passkey", {"eval.depths=0,2"}); });
+  expect_error(ExitCode::Usage, {"eval.lengths", "'x'"}, [] { task_config("passkey", {"eval.lengths=x"}); });
+  const Config both = task_config("passkey", {"eval.segments=2", "eval.lengths=80"});
+  EXPECT_EQ(eval_shapes(both), (std::vector<SequenceShape>{{32, 16}, {80, 16}}));
 }
 
 TEST(Shapes, AreWrittenAsSegmentsOrSegmentsTimesTokens) {

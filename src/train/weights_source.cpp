@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/weights_source.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <filesystem>
+
+#include "base/error.h"
+#include "checkpoint/agreement.h"
+#include "checkpoint/files.h"
+#include "checkpoint/manifest.h"
+#include "io/file.h"
+#include "train/run_directory.h"
+
+namespace memring {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool is_checkpoint(const std::string& path) { return exists_at(path + "/" + kManifestFile); }
+
+/// Of a run, or the folder itself.
+std::string checkpoints_in(const std::string& path) {
+  return exists_at(checkpoint_directory(path)) ? checkpoint_directory(path) : path;
+}
+
+/// The name of a file by which a model of another program is known; empty: there is none.
+std::string foreign_file(const std::string& path) {
+  constexpr std::string_view kTensors = ".safetensors";
+  if (path.ends_with(kTensors)) return fs::path(path).filename();
+  std::error_code unknown;
+  for (const auto& entry : fs::directory_iterator(path, unknown))
+    if (const std::string name = entry.path().filename(); name == "config.json" || name.ends_with(kTensors))
+      return name;
+  return {};
+}
+
+/// "model.layers.*.mlp.up_proj.weight (4), memory.tokens": how many there are of each, without the layers' numbers.
+std::string names_of(const std::vector<FlatEntry>& tensors) {
+  constexpr size_t kNamed = 8;
+  std::vector<std::pair<std::string, int>> groups;
+  for (const FlatEntry& tensor : tensors) {
+    std::string pattern;
+    for (const char letter : tensor.name) {
+      const bool digit = std::isdigit(static_cast<unsigned char>(letter)) != 0;
+      if (!digit)
+        pattern += letter;
+      else if (pattern.ends_with('.'))
+        pattern += '*';
+      else if (!pattern.ends_with('*'))
+        pattern += letter;
+    }
+    const auto known = std::find_if(groups.begin(), groups.end(), [&](const auto& g) { return g.first == pattern; });
+    if (known == groups.end())
+      groups.emplace_back(pattern, 1);
+    else
+      ++known->second;
+  }
+  std::string text;
+  for (size_t i = 0; i < std::min(groups.size(), kNamed); ++i)
+    text += fmt::format("{}{}{}", i == 0 ? "" : ", ", groups[i].first,
+                        groups[i].second > 1 ? fmt::format(" ({})", groups[i].second) : "");
+  return groups.size() > kNamed ? text + ", ..." : text;
+}
+
+std::string tensors_text(const std::vector<FlatEntry>& tensors) {
+  return fmt::format("{} tensor{}: {}", tensors.size(), tensors.size() == 1 ? "" : "s", names_of(tensors));
+}
+
+/// "memory: kind none there, rmt here; tokens 8 there, 4 here", for each section that says what a model is and sees.
+std::vector<std::string> differing_sections(const CheckpointInfo& source, const Config& now,
+                                            const std::string& data_digest, const std::string& path) {
+  refuse_newer_run(source.config, path);
+  auto changed = changed_identity(parse_config(source.config, path), now);
+  if (data_line_in(source.identity) != data_line(data_digest))
+    changed.push_back({"data.content", "another", "another"});
+  std::vector<std::string> lines;
+  for (const std::string section : {"model", "memory", "rope", "positions", "segment", "data", "task"}) {
+    std::string text;
+    for (const auto& [key, then, here] : changed)
+      if (key.starts_with(section + "."))
+        text += fmt::format("{}{}{}", text.empty() ? "" : "; ", key.substr(section.size() + 1),
+                            then == here ? " differs" : fmt::format(" {} there, {} here", then, here));
+    if (!text.empty()) lines.push_back(fmt::format("{}: {}", section, text));
+  }
+  return lines;
+}
+
+}  // namespace
+
+std::string find_weights(const std::string& from) {
+  const std::string path = fs::absolute(from).lexically_normal();
+  if (is_checkpoint(path)) return path;
+  if (const auto found = checkpoint_directories(checkpoints_in(path)); !found.empty()) return found.front().second;
+  if (const std::string file = foreign_file(path); !file.empty())
+    throw Error(ExitCode::Usage, fmt::format("model.from = {} is a model of another program (it holds {})", from, file),
+                "This memring starts from its own checkpoints: give a run directory or a checkpoint.");
+  throw Error(ExitCode::Data,
+              fmt::format("model.from = {} {}", from, exists_at(path) ? "holds no checkpoint" : "does not exist"),
+              "Give a run directory or one of its checkpoints, or leave model.from out for fresh weights.");
+}
+
+void require_weights(const Config& config, Communicator& world, const FlatBuffer& layout) {
+  if (config.model.from.empty()) return;
+  on_rank_0(world, [&] {
+    if (checkpoint_directories(checkpoint_directory(config.run.dir)).empty())
+      match_weights(find_weights(config.model.from), layout);
+  });
+}
+
+std::string other_weights(const WeightsSource& then, const std::string& from_then, const std::string& from_now) {
+  if (then.path.empty() && from_now.empty()) return {};
+  std::vector<CheckpointSummary> there;
+  if (is_checkpoint(from_now))
+    there.push_back(read_manifest(from_now));
+  else if (!from_now.empty())
+    there = list_checkpoints(checkpoints_in(from_now));
+  const bool same =
+      std::any_of(there.begin(), there.end(), [&](const CheckpointSummary& c) { return c.digest == then.digest; });
+  const bool gone_on = from_then == from_now && !is_checkpoint(from_now);
+  if (!then.path.empty() && (same || gone_on)) return {};
+  return fmt::format("model.from: {} -> {}",
+                     then.path.empty() ? "fresh weights" : fmt::format("{} (digest {})", then.path, then.digest),
+                     from_now.empty()    ? "fresh weights"
+                     : there.size() == 1 ? fmt::format("{} (digest {})", from_now, there.front().digest)
+                                         : from_now + ", which does not hold that checkpoint");
+}
+
+std::vector<std::string> describe_weights(const Matched& matched, const Config& now, const std::string& data_digest) {
+  const CheckpointSummary& source = matched.source;
+  std::vector<std::string> lines = {fmt::format("{} (step {}, digest {})", source.path, source.step, source.digest)};
+  if (!matched.fresh.empty()) lines.push_back("not there, so fresh: " + tensors_text(matched.fresh));
+  if (!matched.left.empty()) lines.push_back("not in this model, so left out: " + tensors_text(matched.left));
+  for (std::string& line : differing_sections(source.info, now, data_digest, source.path))
+    lines.push_back(std::move(line));
+  return lines;
+}
+
+}  // namespace memring
