@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "data/dataset.h"
 
+#include "config/shapes.h"
 #include "data/document_samples.h"
 #include "data/loader.h"
 #include "data/positioned_data.h"
 #include "data/task_data.h"
 
 namespace memring {
-
 namespace {
 
 Loader open_loader(const Config& config) {
