@@ -4,7 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <numeric>
+#include <cmath>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -71,7 +71,7 @@ void print_distances(const FirstSegments& samples, int64_t target) {
     const double share = shares[static_cast<size_t>(b)];
     fmt::print("    {:>{}} .. {:>{}}  {:.3f} {}\n", grouped(target * b / bars), width,
                grouped(target * (b + 1) / bars - 1), width, share,
-               std::string(static_cast<size_t>(share * kBarWidth + 0.5), '#'));
+               std::string(static_cast<size_t>(std::lround(share * kBarWidth)), '#'));
   }
   fmt::print("covered          {:.1f} % of the target's distances by a sample, {:.1f} % by all {} together\n",
              100 * coverage.mean_share(), 100 * coverage.covered_share(), coverage.samples());

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <numbers>
 #include <numeric>
-#include <ranges>
 
 namespace memring {
 namespace {
@@ -15,9 +14,14 @@ constexpr int64_t kGrid = 1000;  // points of the released inverse transform
 /// x(u) where cdf(x) = u, linear between grid points x(0 .. kGrid - 1) and clamped to their ends, as np.interp does.
 template <class X, class F>
 double interpolated_inverse(X x, F cdf, double u) {
-  const auto points = std::views::iota(int64_t{0}, kGrid);
-  const auto above = std::ranges::upper_bound(points, u, {}, [&](int64_t j) { return cdf(x(j)); });
-  const int64_t next = above - points.begin();
+  int64_t next = 0;  // the first point beyond u
+  for (int64_t end = kGrid; next < end;) {
+    const int64_t centre = (next + end) / 2;
+    if (cdf(x(centre)) <= u)
+      next = centre + 1;
+    else
+      end = centre;
+  }
   if (next == 0) return x(0);
   const int64_t j = next - 1;
   if (next == kGrid || cdf(x(j)) == u) return x(j);
@@ -50,7 +54,7 @@ int64_t Cream::half_steps(double u) const {
   const auto distribution = [&](double value) { return cdf(value); };
   if (form == CreamForm::Code) return static_cast<int64_t>(interpolated_inverse(x, distribution, u));
   const double inside = cdf(low) + u * (cdf(high) - cdf(low));
-  return static_cast<int64_t>(interpolated_inverse(x, distribution, inside) + 0.5);
+  return std::llround(interpolated_inverse(x, distribution, inside));
 }
 
 Cream::Interval Cream::middle_ends(int64_t ends, int64_t r) const {
