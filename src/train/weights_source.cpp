@@ -4,9 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
-#include <cctype>
 #include <filesystem>
+#include <regex>
 
 #include "base/error.h"
 #include "checkpoint/agreement.h"
@@ -33,26 +32,17 @@ std::string foreign_file(const std::string& path) {
   if (path.ends_with(kTensors)) return fs::path(path).filename();
   std::error_code unknown;
   for (const auto& entry : fs::directory_iterator(path, unknown))
-    if (const std::string name = entry.path().filename(); name == "config.json" || name.ends_with(kTensors))
-      return name;
+    if (std::string name = entry.path().filename(); name == "config.json" || name.ends_with(kTensors)) return name;
   return {};
 }
 
 /// "model.layers.*.mlp.up_proj.weight (4), memory.tokens": how many there are of each, without the layers' numbers.
 std::string names_of(const std::vector<FlatEntry>& tensors) {
   constexpr size_t kNamed = 8;
+  const std::regex layer("\\.[0-9]+\\.");
   std::vector<std::pair<std::string, int>> groups;
   for (const FlatEntry& tensor : tensors) {
-    std::string pattern;
-    for (const char letter : tensor.name) {
-      const bool digit = std::isdigit(static_cast<unsigned char>(letter)) != 0;
-      if (!digit)
-        pattern += letter;
-      else if (pattern.ends_with('.'))
-        pattern += '*';
-      else if (!pattern.ends_with('*'))
-        pattern += letter;
-    }
+    const std::string pattern = std::regex_replace(tensor.name, layer, ".*.");
     const auto known = std::find_if(groups.begin(), groups.end(), [&](const auto& g) { return g.first == pattern; });
     if (known == groups.end())
       groups.emplace_back(pattern, 1);
@@ -92,7 +82,7 @@ std::vector<std::string> differing_sections(const CheckpointInfo& source, const 
 }  // namespace
 
 std::string find_weights(const std::string& from) {
-  const std::string path = fs::absolute(from).lexically_normal();
+  std::string path = fs::absolute(from).lexically_normal();
   if (is_checkpoint(path)) return path;
   if (const auto found = checkpoint_directories(checkpoints_in(path)); !found.empty()) return found.front().second;
   if (const std::string file = foreign_file(path); !file.empty())
