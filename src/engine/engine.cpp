@@ -91,7 +91,7 @@ ModelShape model_shape(const ModelConfig& m) {
           .head_dim = m.head_dim,
           .ffn = m.ffn,
           .vocab = m.vocab,
-          .rope_theta = m.rope_theta,
+          .rotary = {.theta = m.rope_theta},
           .norm_eps = m.norm_eps,
           .init_std = m.init_std,
           .embedding_std = m.embedding_std,
