@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "checkpoint/agreement.h"
 #include "checkpoint/manifest.h"
+#include "config/shapes.h"
 #include "dist/separate_start.h"
 #include "eval/perplexity.h"
 #include "eval/task_accuracy.h"
@@ -85,6 +86,26 @@ CheckpointChoice choice_of(const Target& target, const std::string& name, const 
   return {folder, name.find('/') != std::string::npos ? name : folder + "/" + name};
 }
 
+Config load(const Target& target, const std::string& name, std::vector<std::string> settings,
+            const std::vector<std::string>& overrides) {
+  settings.insert(settings.end(), overrides.begin(), overrides.end());
+  return target.is_text       ? parse_config(target.config, name, settings)
+         : target.run.empty() ? load_config(target.config, settings)
+                              : load_run_config(target.run, settings);
+}
+
+/// With `overrides` of the command line. Where a scaling of rotary frequencies asks for rope.original_length and
+/// nothing says it, it is the window of the training, and not of this evaluation.
+Config config_for(const Target& target, const std::string& name, std::vector<std::string> settings,
+                  const std::vector<std::string>& overrides) {
+  Config config = load(target, name, settings, overrides);
+  if (config.rope.scaling == RopeScaling::None) return config;
+  const Config trained = load(target, name, settings, {});
+  const int64_t window = trained.rope.original_length;
+  settings.push_back(fmt::format("rope.original_length={}", window > 0 ? window : window_of(trained)));
+  return load(target, name, settings, overrides);
+}
+
 /// `result`: of either kind of evaluation.
 void warn(const auto& result) {
   for (const std::string& warning : result.warnings) fmt::print(stderr, "memring: warning: {}\n", warning);
@@ -103,10 +124,7 @@ int run_eval(const CommandLine& line) {
     if (target.config != line.arguments[0])
       settings = {"mesh.data=0", "mesh.segment=1", "mesh.token=1", "data.micro_batch=0"};
     if (!target.run.empty()) settings.push_back("run.dir=" + target.run);
-    settings.insert(settings.end(), line.overrides.begin(), line.overrides.end());
-    const Config config = target.is_text       ? parse_config(target.config, line.arguments[0], settings)
-                          : target.run.empty() ? load_config(target.config, settings)
-                                               : load_run_config(target.run, settings);
+    const Config config = config_for(target, line.arguments[0], settings, line.overrides);
     session.watch(config.run.timeout);
     require_same_start(session, config);
     if (!config.eval.depths.empty() && config.data.kind != DataKind::Passkey)

@@ -25,6 +25,9 @@ enum class Dependency : uint8_t {
 enum class MemoryKind : uint8_t { None, Rmt, Armt };
 enum class MemoryMask : uint8_t { Causal, Block };
 
+/// How rotary frequencies are scaled for a window longer than the one that a model was trained in (model/rotary.h).
+enum class RopeScaling : uint8_t { None, Linear, Ntk, Dynamic, Parts, Yarn, RevisedYarn, Llama3, LongRope };
+
 enum class Pass : uint8_t { Decode, Encode };
 
 /// A piece of work: layers [layer, layer + layers) of one segment of one stream. Layer -1 is compose and embed; layer L

@@ -24,7 +24,7 @@ class OperatorMeasurement {
   OperatorMeasurement(const Config& config, Session& session)
       : world_(session.world()),
         queue_(numerics(config, session.node()).queue),
-        operators_(model_shape(config.model), config.data.batch, sequence_shape(config).text_of(0)),
+        operators_(model_shape(config), config.data.batch, sequence_shape(config).text_of(0)),
         ceiling_(world_, queue_),
         copy_(world_, queue_) {}
 

@@ -21,7 +21,7 @@ class RingWork {
   RingWork(const Config& config, Transport& token, const NodeShare& node)
       : token_(token),
         queue_(numerics(config, node).queue),
-        m_(model_shape(config.model)),
+        m_(model_shape(config)),
         batch_(config.data.batch),
         plan_(config.data.length, token.size()),
         ring_(make_token_attention(token, false)) {

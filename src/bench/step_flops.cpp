@@ -18,7 +18,7 @@ int64_t associative_flops(const MemoryConfig& m, int64_t dim, int64_t segment, i
 
 double step_flops(const Config& config) {
   Params params;
-  const ModelShape m = model_shape(config.model);
+  const ModelShape m = model_shape(config);
   const Llama llama(m, params);
   const auto memory = make_memory(memory_settings(config), m, params);
   const SequenceShape shape = sequence_shape(config);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <initializer_list>
 
 #include "config/options.h"
 #include "config/shapes.h"
@@ -11,10 +12,40 @@ namespace memring::counts {
 
 inline bool constant(const Config& c) { return c.optimizer.schedule == RateSchedule::Constant; }
 inline bool associative(const Config& c) { return c.data.kind == DataKind::Associative; }
+inline bool scaled_by(const Config& c, std::initializer_list<RopeScaling> scalings) {
+  return std::find(scalings.begin(), scalings.end(), c.rope.scaling) != scalings.end();
+}
 
 constexpr Condition kCpu{[](const Config& c) { return c.device.kind != DeviceKind::Cuda; }, "device.kind = cpu"};
 constexpr Condition kStrict{[](const Config& c) { return c.run.deterministic == Determinism::Strict; },
                             "run.deterministic = strict"};
+
+constexpr Condition kScaled{[](const Config& c) { return c.rope.scaling != RopeScaling::None; },
+                            "rope.scaling other than none"};
+constexpr Condition kOfWindow{[](const Config& c) {
+                                return !scaled_by(c, {RopeScaling::None, RopeScaling::Linear, RopeScaling::Ntk});
+                              },
+                              "rope.scaling = dynamic, parts, yarn, revised_yarn, llama3 or longrope"};
+constexpr Condition kBlends{[](const Config& c) {
+                              return scaled_by(c, {RopeScaling::Parts, RopeScaling::Yarn, RopeScaling::RevisedYarn});
+                            },
+                            "rope.scaling = parts, yarn or revised_yarn"};
+constexpr Condition kYarn{[](const Config& c) {
+                            return scaled_by(c, {RopeScaling::Yarn, RopeScaling::RevisedYarn});
+                          },
+                          "rope.scaling = yarn or revised_yarn"};
+constexpr Condition kTemperature{
+    [](const Config& c) {
+      return scaled_by(c, {RopeScaling::Yarn, RopeScaling::RevisedYarn, RopeScaling::LongRope});
+    },
+    "rope.scaling = yarn, revised_yarn or longrope"};
+constexpr Condition kComputedTemperature{[](const Config& c) { return c.rope.attention_factor == 0; },
+                                         "rope.attention_factor = 0"};
+constexpr Condition kLlama3{[](const Config& c) { return c.rope.scaling == RopeScaling::Llama3; },
+                            "rope.scaling = llama3"};
+constexpr Condition kLongRope{[](const Config& c) { return c.rope.scaling == RopeScaling::LongRope; },
+                              "rope.scaling = longrope"};
+
 constexpr Condition kMemory{[](const Config& c) { return c.memory.kind != MemoryKind::None; },
                             "memory.kind = rmt or armt"};
 constexpr Condition kArmt{[](const Config& c) { return c.memory.kind == MemoryKind::Armt; }, "memory.kind = armt"};

@@ -204,6 +204,20 @@ std::string render_config(const Config& config) {
   return text;
 }
 
+std::string settings_text(const Config& config, std::string_view section) {
+  const Config defaults;
+  std::string text;
+  for (const Option& option : options()) {
+    if (option.section() != section || !unmet_conditions(option, config).empty()) continue;
+    const std::string value = value_text(option, config);
+    if (text.empty())
+      text = value;
+    else if (value != value_text(option, defaults))
+      text += fmt::format(", {} {}", option.name(), shown(value));
+  }
+  return text;
+}
+
 std::string config_identity(const Config& config) {
   std::string text;
   for (const Option& option : options())

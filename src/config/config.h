@@ -51,6 +51,19 @@ struct ModelConfig {
   std::string from;  ///< checkpoint or run whose weights a new run starts with; empty = fresh ones
 };
 
+/// Of the rotary frequencies (model/rotary.h).
+struct RopeConfig {
+  RopeScaling scaling = RopeScaling::None;
+  double factor = 0;            ///< 0 = not given
+  int64_t original_length = 0;  ///< 0 = the window
+  double beta_fast = 32, beta_slow = 1;
+  double low_freq_factor = 1, high_freq_factor = 4;
+  double attention_factor = 0;  ///< 0 = as computed
+  double mscale = 0, mscale_all_dim = 0;
+  bool truncate = true;
+  std::string short_factor, long_factor;  ///< lists of numbers
+};
+
 struct MemoryConfig {
   MemoryKind kind = MemoryKind::None;
   MemoryReset reset = MemoryReset::Sequence;
@@ -152,6 +165,7 @@ struct Config {
   MeshConfig mesh;
   DeviceConfig device;
   ModelConfig model;
+  RopeConfig rope;
   MemoryConfig memory;
   SegmentConfig segment;
   TbpttConfig tbptt;
@@ -166,8 +180,8 @@ struct Config {
 };
 
 /// Reads an ini file (`path` may be empty: defaults only), then applies `--section.key=value` overrides, fills in
-/// derived values (kv_heads, head_dim, ffn) and validates each value's range and all combinations that need no rank or
-/// data. Throws Error(Usage) naming file, line and key, what was expected and the nearest valid key.
+/// derived values (kv_heads, head_dim, ffn, original_length) and validates each value's range and all combinations that
+/// need no rank or data. Throws Error(Usage) naming file, line and key, what was expected and the nearest valid key.
 Config load_config(const std::string& path, const std::vector<std::string>& overrides);
 
 /// The text of a configuration file. Throws Error with what keeps it from being read.
@@ -197,6 +211,10 @@ std::vector<ChangedKey> changed_identity(const Config& then, const Config& now);
 
 /// Every key with its value as ini text that parse_config reads back to the same Config; without those of one start.
 std::string render_config(const Config&);
+
+/// What the first key of a section has chosen, and the others that count and differ from their defaults: "yarn, factor
+/// 8, original_length 128".
+std::string settings_text(const Config&, std::string_view section);
 
 /// The keys that decide what is computed (not where, how fast, how long or how it is logged), one `section.key=value` a
 /// line: a run directory may be continued only by a configuration whose identity is the same. The learning rate's

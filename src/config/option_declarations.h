@@ -79,7 +79,7 @@ constexpr ValueRange above(double low) { return {low, kNoLimit, true, false}; }
 constexpr ValueRange count_from(double low) { return {low, kInt32Max}; }
 
 std::vector<Option> machine_options();   ///< run, mesh, device
-std::vector<Option> model_options();     ///< model, memory, segment, tbptt
+std::vector<Option> model_options();     ///< model, rope, memory, segment, tbptt
 std::vector<Option> data_options();      ///< data, positions, task, curriculum
 std::vector<Option> training_options();  ///< optimizer, checkpoint, log, eval
 

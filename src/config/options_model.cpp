@@ -8,6 +8,8 @@ namespace {
 template <auto Key>
 constexpr Getter model = field_of<&Config::model, Key>;
 template <auto Key>
+constexpr Getter rope = field_of<&Config::rope, Key>;
+template <auto Key>
 constexpr Getter memory = field_of<&Config::memory, Key>;
 template <auto Key>
 constexpr Getter segment = field_of<&Config::segment, Key>;
@@ -45,6 +47,58 @@ std::vector<Option> model_options() {
           "Checkpoint, or run (its newest), whose weights a new run starts with, at step 0 and with a fresh optimizer; "
           "what it lacks starts fresh. A run that has a checkpoint goes on from that one.",
           "runs/books"),
+
+      choice("rope.scaling", rope<&RopeConfig::scaling>,
+             "How rotary frequencies are scaled for a longer window than that of the training before: by positions "
+             "(linear), by the base (ntk; dynamic, as far as the longest segment of the run reaches beyond "
+             "original_length), by frequency (parts; yarn, with a temperature; revised_yarn, as in CREAM; llama3), or "
+             "by lists (longrope). Keys are those of a Hugging Face config.json.",
+             "yarn", kNumbers),
+      real("rope.factor", rope<&RopeConfig::factor>, at_least(0),
+           "How many times longer the window becomes, 1 or more; it must be given.", "8", kNumbers)
+          .when({kScaled}),
+      size("rope.original_length", rope<&RopeConfig::original_length>, {0, kMostTokens},
+           "Positions of the window before (original_max_position_embeddings); 0 = segment.length or data.length of "
+           "the training.",
+           "4096", kNumbers)
+          .when({kOfWindow}),
+      real("rope.beta_fast", rope<&RopeConfig::beta_fast>, above(0),
+           "Frequencies of so many turns in original_length, or more, stay.", "24", kNumbers)
+          .when({kBlends}),
+      real("rope.beta_slow", rope<&RopeConfig::beta_slow>, above(0),
+           "Frequencies of so many turns in original_length, or fewer, are divided by the factor.", "2", kNumbers)
+          .when({kBlends}),
+      boolean("rope.truncate", rope<&RopeConfig::truncate>, "Where the blend begins and ends is a whole dimension.",
+              "false", kNumbers)
+          .when({kBlends}),
+      real("rope.low_freq_factor", rope<&RopeConfig::low_freq_factor>, above(0),
+           "llama3's beta_slow: wavelengths above original_length / low_freq_factor are multiplied by the factor.", "1",
+           kNumbers)
+          .when({kLlama3}),
+      real("rope.high_freq_factor", rope<&RopeConfig::high_freq_factor>, above(0),
+           "llama3's beta_fast: wavelengths below original_length / high_freq_factor stay.", "4", kNumbers)
+          .when({kLlama3}),
+      real("rope.attention_factor", rope<&RopeConfig::attention_factor>, at_least(0),
+           "Cosines and sines are multiplied by it; 0 = the method's own: 0.1 ln factor + 1 (yarn), "
+           "sqrt(1 + ln factor / ln original_length) (longrope).",
+           "1.1", kNumbers)
+          .when({kTemperature}),
+      real("rope.mscale", rope<&RopeConfig::mscale>, at_least(0),
+           "With mscale_all_dim, DeepSeek's temperature: (0.1 mscale ln factor + 1) / (0.1 mscale_all_dim ln factor + "
+           "1); 0 = not so.",
+           "1", kNumbers)
+          .when({kYarn, kComputedTemperature}),
+      real("rope.mscale_all_dim", rope<&RopeConfig::mscale_all_dim>, at_least(0), "See mscale.", "0.707", kNumbers)
+          .when({kYarn, kComputedTemperature}),
+      text("rope.short_factor", rope<&RopeConfig::short_factor>,
+           "What divides each of the head_dim / 2 frequencies in a run whose segments have no more than "
+           "original_length positions.",
+           "1,1.02,1.1,1.3", kNumbers)
+          .when({kLongRope}),
+      text("rope.long_factor", rope<&RopeConfig::long_factor>,
+           "The same where the longest segment of the run has more; with positions.kind, where its target is longer.",
+           "1,1.6,4.2,8", kNumbers)
+          .when({kLongRope}),
 
       choice(
           "memory.kind", memory<&MemoryConfig::kind>, {"uio", "halo"},

@@ -14,7 +14,8 @@ namespace memring {
 using PlaceOf = std::function<std::string(std::string_view key)>;
 
 /// Fills in the values that are 0 = derived: kv_heads, head_dim, ffn; and those that others decide: run.steps where
-/// run.tokens alone is set, data.length under curriculum.stages. Throws Error(Usage) where they do not come out whole.
+/// run.tokens alone is set, data.length under curriculum.stages, rope.original_length of a scaling that asks for it.
+/// Throws Error(Usage) where they do not come out whole.
 void derive(Config&, const PlaceOf&);
 
 /// Throws Error(Usage) for the first combination that cannot work, naming its keys, their values and the place of one

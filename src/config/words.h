@@ -51,6 +51,19 @@ constexpr auto words(LoopIsa) {
       {{LoopIsa::Auto, "auto"}, {LoopIsa::Baseline, "baseline"}, {LoopIsa::Avx2, "avx2"}, {LoopIsa::Avx512, "avx512"}});
 }
 
+/// rope.scaling
+constexpr auto words(RopeScaling) {
+  return std::to_array<Word<RopeScaling>>({{RopeScaling::None, "none"},
+                                           {RopeScaling::Linear, "linear"},
+                                           {RopeScaling::Ntk, "ntk"},
+                                           {RopeScaling::Dynamic, "dynamic"},
+                                           {RopeScaling::Parts, "parts"},
+                                           {RopeScaling::Yarn, "yarn"},
+                                           {RopeScaling::RevisedYarn, "revised_yarn"},
+                                           {RopeScaling::Llama3, "llama3"},
+                                           {RopeScaling::LongRope, "longrope"}});
+}
+
 constexpr auto words(MemoryKind) {
   return std::to_array<Word<MemoryKind>>(
       {{MemoryKind::None, "none"}, {MemoryKind::Rmt, "rmt"}, {MemoryKind::Armt, "armt"}});

@@ -2,7 +2,6 @@
 #include "engine/cell_runner.h"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include "base/readback.h"
@@ -59,16 +58,12 @@ void CellRunner::note(int64_t layer) const {
   progress_->advance();
 }
 
-void CellRunner::allocate_angles(int64_t bytes) {
+void CellRunner::allocate_angles(int64_t bytes, RotaryScale scale) {
   angles_ = queue_.arena(bytes);
-  const int64_t half = llama_.shape().head_dim / 2;
-  inverse_ = angles_.take<double>({half});
+  inverse_ = angles_.take<double>({std::ssize(scale.inverse)});
   tables_begin_ = angles_.used();
-  std::vector<double> inverse(static_cast<size_t>(half));
-  for (int64_t i = 0; i < half; ++i)
-    inverse[static_cast<size_t>(i)] =
-        std::pow(llama_.shape().rope_theta, -static_cast<double>(i) / static_cast<double>(half));
-  copy_now(queue_, inverse_, View<double>(inverse.data(), {half}));
+  copy_now(queue_, inverse_, View<double>(scale.inverse.data(), inverse_.shape()));
+  angle_factor_ = scale.factor;
 }
 
 // Rows in front of the text have the first ids, so it begins behind them; rows behind it go on from its last.
@@ -105,7 +100,7 @@ RopeAngles CellRunner::angles(DType dtype, const CellText& text) {
     sin_ = angles_.take(dtype, {tables, rows, half});
     const std::span<int32_t> numbers = ids_.take(tables * rows);
     std::copy(angle_positions_.begin(), angle_positions_.end(), numbers.begin());
-    Rope::table(queue_, cos_, sin_, ids_.ready(queue_, numbers), inverse_, 1);
+    Rope::table(queue_, cos_, sin_, ids_.ready(queue_, numbers), inverse_, angle_factor_);
   }
   const auto first_rows = [&](View<> table) {
     const int64_t half = table.dim(2);

@@ -38,7 +38,7 @@ class CellRunner {
 
   /// Where to note the layer that is worked on.
   void note_in(Progress& progress) { progress_ = &progress; }
-  void allocate_angles(int64_t bytes);
+  void allocate_angles(int64_t bytes, RotaryScale);
   /// Where the memory notes its diagnostics [their number] from now on.
   void set_diagnostics(View<double> numbers) { diagnostics_ = numbers; }
 
@@ -97,6 +97,7 @@ class CellRunner {
   Arena angles_;
   int64_t tables_begin_ = 0;  // behind the frequencies
   View<double> inverse_;
+  double angle_factor_ = 1;
   View<> cos_, sin_;
 };
 

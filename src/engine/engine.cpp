@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/parallel.h"
 #include "base/surroundings.h"
+#include "config/number_list.h"
 #include "kernels/exact_sum/exact_sum.h"
 
 namespace memring {
@@ -81,9 +82,28 @@ Device* device_of(const DeviceConfig& config) {
   return device.get();
 }
 
+RotarySettings rotary_settings(const Config& config) {
+  const RopeConfig& r = config.rope;
+  return {.theta = config.model.rope_theta,
+          .scaling = r.scaling,
+          .factor = r.factor,
+          .original_length = r.original_length,
+          .beta_fast = r.beta_fast,
+          .beta_slow = r.beta_slow,
+          .low_freq_factor = r.low_freq_factor,
+          .high_freq_factor = r.high_freq_factor,
+          .attention_factor = r.attention_factor > 0 ? std::optional(r.attention_factor) : std::nullopt,
+          .mscale = r.mscale,
+          .mscale_all_dim = r.mscale_all_dim,
+          .truncate = r.truncate,
+          .short_factor = parse_numbers<double>(r.short_factor).value_or(std::vector<double>()),
+          .long_factor = parse_numbers<double>(r.long_factor).value_or(std::vector<double>())};
+}
+
 }  // namespace
 
-ModelShape model_shape(const ModelConfig& m) {
+ModelShape model_shape(const Config& config) {
+  const ModelConfig& m = config.model;
   return {.layers = m.layers,
           .dim = m.dim,
           .heads = m.heads,
@@ -91,7 +111,7 @@ ModelShape model_shape(const ModelConfig& m) {
           .head_dim = m.head_dim,
           .ffn = m.ffn,
           .vocab = m.vocab,
-          .rope_theta = m.rope_theta,
+          .rotary = rotary_settings(config),
           .norm_eps = m.norm_eps,
           .init_std = m.init_std,
           .embedding_std = m.embedding_std,
@@ -110,7 +130,7 @@ MemorySettings memory_settings(const Config& config) {
           .exact_sums = strict(config)};
 }
 
-Model model_of(const Config& config) { return {model_shape(config.model), memory_settings(config)}; }
+Model model_of(const Config& config) { return {model_shape(config), memory_settings(config)}; }
 
 Numerics numerics(const Config& config, const NodeShare& node) {
   const DeviceConfig& device = config.device;

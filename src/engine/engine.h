@@ -17,7 +17,7 @@
 namespace memring {
 
 /// The plain structs behind the configuration's words.
-ModelShape model_shape(const ModelConfig&);
+ModelShape model_shape(const Config&);
 MemorySettings memory_settings(const Config&);
 Model model_of(const Config&);
 

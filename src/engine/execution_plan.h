@@ -26,6 +26,7 @@ struct Workload {
   bool final_state = false;  ///< deliver the state after the last segment
   /// Sequences have position ids of their own (TokenSource::own_positions), and so a table of angles each.
   bool own_positions = false;
+  int64_t positions = 0;  ///< how many ids the text of a segment may have; 0: one a token
   /// Which logits to deliver (small vocabularies). Counted: at least those of counted targets; others may be left out,
   /// which saves their time.
   enum class Logits : uint8_t { None, Counted, All } logits = Logits::None;

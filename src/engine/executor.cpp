@@ -10,6 +10,19 @@
 #include "kernels/loss_sum/loss_sum.h"
 
 namespace memring {
+namespace {
+
+/// Of the longest segment: of its rows, or of the ids that its text may have in their place.
+int64_t positions_of(const Workload& workload, const CellSizes& sizes) {
+  int64_t positions = 1;
+  for (const SequenceShape& shape : workload.shapes) {
+    const int64_t text = shape.text_of(0);
+    positions = std::max(positions, sizes.layout(text).rows() + std::max(workload.positions - text, int64_t{0}));
+  }
+  return positions;
+}
+
+}  // namespace
 
 Executor::Executor(Queue& queue, Model& model, Mesh& mesh, DType dtype, Workload workload, Tbptt tbptt,
                    ExecutionPlan plan)
@@ -53,7 +66,9 @@ void Executor::allocate() {
   const MemoryPlan& memory = plan_.memory;
   scratch_ = queue_.arena(memory.bytes_of(MemoryPurpose::Scratch));
   if (!queue_.device()) reserve_product_copies(queue_.products(), plan_.copies);
-  runner_.allocate_angles(memory.bytes_of(MemoryPurpose::Angles));
+  runner_.allocate_angles(
+      memory.bytes_of(MemoryPurpose::Angles),
+      rotary_scale(llama_.shape().rotary, llama_.shape().head_dim, positions_of(workload_, sizes_)));
   axis_.allocate(queue_, memory.bytes_of(MemoryPurpose::Ring));
   int64_t slots = 0;
   for (const MemoryPurpose purpose :

@@ -150,6 +150,7 @@ TaskAccuracy evaluate_task(const Config& config, const CheckpointChoice& choice,
   result.step = model.checkpoint().step;
   result.warnings = model.warnings();
   result.unfinished = model.unfinished();
+  result.scaling = model.other_scaling();
 
   for (const SequenceShape& shape : shapes)
     for (const std::optional<double>& depth : depths_of(config)) {
@@ -187,13 +188,15 @@ std::string to_json(const TaskAccuracy& t) {
   nlohmann::ordered_json json = {{"schema", 1},    {"kind", t.kind}, {"checkpoint", t.checkpoint},
                                  {"step", t.step}, {"data", t.data}, {"samples", t.samples}};
   if (!t.unfinished.empty()) json["unfinished"] = t.unfinished;
+  if (t.scaling) json["rope"] = {{"trained", t.scaling->trained}, {"evaluated", t.scaling->evaluated}};
   json["rows"] = std::move(rows);
   json["peak_memory_mib"] = t.peak_memory / (1 << 20);
   return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
 std::string head_of(const TaskAccuracy& t) {
-  return fmt::format("{}: step {}, {}, {} samples a row\n\n{}", t.checkpoint, t.step, t.data, t.samples,
+  return fmt::format("{}: step {}, {}, {} samples a row\n{}\n{}", t.checkpoint, t.step, t.data, t.samples,
+                     t.scaling ? t.scaling->text() + "\n" : "",
                      line_of(t, [](const Column& column) { return column.head; }));
 }
 

@@ -48,6 +48,7 @@ struct TaskAccuracy {
   std::vector<std::string> warnings;  ///< newer checkpoints that were passed over
   int64_t step = 0, samples = 0;
   std::string unfinished;  ///< of the curriculum of its training; empty: nothing
+  std::optional<OtherScaling> scaling;
   std::vector<TaskRow> rows;
   double peak_memory = 0;  ///< bytes, of the largest rank
 };

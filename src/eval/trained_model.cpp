@@ -29,7 +29,15 @@ class PaddedTokens final : public TokenSource {
   int64_t batch_;
 };
 
+std::string rotary_text(const Config& config) {
+  return fmt::format("{} (theta {})", settings_text(config, "rope"), config.model.rope_theta);
+}
+
 }  // namespace
+
+std::string OtherScaling::text() const {
+  return fmt::format("rope.scaling: trained with {}, evaluated with {}", trained, evaluated);
+}
 
 TrainedModel::TrainedModel(const Config& config, const CheckpointChoice& choice, const Workload& workload,
                            Session& session)
@@ -79,6 +87,12 @@ std::string TrainedModel::unfinished() const {
   const Config config = parse_config(checkpoint_.info.config, "the checkpoint's configuration");
   return Curriculum(stages_of(config), config.curriculum, config.run.seed, kAnyLength)
       .unfinished(train_state(checkpoint_.state));
+}
+
+std::optional<OtherScaling> TrainedModel::other_scaling() const {
+  const Config then = parse_config(checkpoint_.info.config, "the checkpoint's configuration");
+  OtherScaling both{rotary_text(then), rotary_text(config_)};
+  return both.trained == both.evaluated ? std::nullopt : std::optional(std::move(both));
 }
 
 bool TrainedModel::has_control() const {

@@ -20,6 +20,12 @@ struct CheckpointChoice {
   std::string folder, path;
 };
 
+/// Rotary frequencies of a model that is evaluated with others than it was trained with, in words.
+struct OtherScaling {
+  std::string trained, evaluated;
+  std::string text() const;
+};
+
 class TrainedModel {
  public:
   /// Loads the weights, once. Collective: rank 0 finds the checkpoint. Throws Error(Data) when there is none, or it is
@@ -41,6 +47,8 @@ class TrainedModel {
   bool trained_on(const Dataset&) const;
   /// What is missing where the curriculum of its training was not finished; empty where it was.
   std::string unfinished() const;
+  /// Where the evaluation has other rotary frequencies than the training.
+  std::optional<OtherScaling> other_scaling() const;
 
  private:
   void start(Arena weights);

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <set>
 
 #include "base/error.h"
 #include "config/token_ids.h"
@@ -252,15 +251,6 @@ void verify_longrecipe(const Entry& common, const Entry& entry) {
   for (const Column* checked : {&lengths, &own, &ids}) entry.compare(*checked);
 }
 
-/// The groups right below one, by their full names.
-std::set<std::string> groups_in(const Hdf5File& file, const std::string& group) {
-  std::set<std::string> names;
-  if (!file.has(group)) return names;
-  for (const Hdf5Dataset& dataset : file.list(group))
-    names.insert(dataset.name.substr(0, dataset.name.find('/', group.size() + 1)));
-  return names;
-}
-
 }  // namespace
 
 Verification verify_samplers(const std::string& path) {
@@ -269,10 +259,12 @@ Verification verify_samplers(const std::string& path) {
   using Verify = void (*)(const Entry&);
   for (const auto& [method, verify] : std::initializer_list<std::pair<const char*, Verify>>{
            {"cream", verify_cream}, {"pose", verify_pose}, {"randpos", verify_randpos}})
-    for (const std::string& name : groups_in(file, method)) verify({file, name, result});
-  for (const std::string& common : groups_in(file, "longrecipe"))
-    for (const std::string& name : groups_in(file, common))
-      verify_longrecipe({file, common, result}, {file, name, result});
+    if (file.has(method))
+      for (const std::string& name : file.groups(method)) verify({file, name, result});
+  if (file.has("longrecipe"))
+    for (const std::string& common : file.groups("longrecipe"))
+      for (const std::string& name : file.groups(common))
+        verify_longrecipe({file, common, result}, {file, name, result});
   if (result.comparisons.empty())
     throw Error(ExitCode::Data, fmt::format("{} holds no entry of cream, pose, randpos or longrecipe", path), kRemedy);
   result.setting = "position ids, integer for integer";

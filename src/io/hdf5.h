@@ -46,6 +46,9 @@ class Hdf5File {
   /// All datasets below a group, sorted by name bytewise. Links to other files are not followed.
   std::vector<Hdf5Dataset> list(const std::string& group = "/") const;
 
+  /// The groups directly below a group, full names, sorted bytewise.
+  std::vector<std::string> groups(const std::string& group = "/") const;
+
   /// The whole dataset as T: double (from any float type), int32_t or int64_t (from integers that fit), row-major.
   template <class T>
   std::vector<T> read(const std::string& name) const;
@@ -53,6 +56,7 @@ class Hdf5File {
   bool has_attribute(const std::string& name, const std::string& object = "/") const;
   std::string text_attribute(const std::string& name, const std::string& object = "/") const;
   int64_t integer_attribute(const std::string& name, const std::string& object = "/") const;
+  /// Of a floating-point number or an integer.
   double number_attribute(const std::string& name, const std::string& object = "/") const;
 
  private:

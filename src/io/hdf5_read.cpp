@@ -96,6 +96,17 @@ std::vector<Hdf5Dataset> Hdf5File::list(const std::string& group) const {
   return result;
 }
 
+std::vector<std::string> Hdf5File::groups(const std::string& group) const {
+  if (!has(group)) bad_data(path(), fmt::format("group {} is missing", group));
+  const std::string prefix = group == "/" ? "" : group + "/";
+  std::vector<std::string> result;
+  for (const auto& [name, object] : state_->objects)
+    if (object.kind == Hdf5Object::Kind::Group && name != group && name.starts_with(prefix) &&
+        name.find('/', prefix.size()) == std::string::npos)
+      result.push_back(name);
+  return result;
+}
+
 namespace {
 
 template <class T, class Stored>
@@ -158,8 +169,9 @@ int64_t Hdf5File::integer_attribute(const std::string& name, const std::string& 
 
 double Hdf5File::number_attribute(const std::string& name, const std::string& object) const {
   const Hdf5Attribute& attribute = state_->attribute(name, object);
+  if (attribute.kind == Kind::Integer) return static_cast<double>(attribute.integer);
   if (attribute.kind != Kind::Number)
-    bad_data(path(), fmt::format("attribute '{}' of {} is not a floating-point number", name, object));
+    bad_data(path(), fmt::format("attribute '{}' of {} is not a number", name, object));
   return attribute.number;
 }
 

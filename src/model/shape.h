@@ -4,11 +4,14 @@
 
 #include <cstdint>
 
+#include "model/rotary.h"
+
 namespace memring {
 
 struct ModelShape {
   int64_t layers = 1, dim = 16, heads = 2, kv_heads = 2, head_dim = 8, ffn = 32, vocab = 256;
-  double rope_theta = 10000, norm_eps = 1e-5;
+  RotarySettings rotary{};
+  double norm_eps = 1e-5;
   double init_std = 0.02, embedding_std = 0.02;  ///< of weights and of embeddings
   bool tied = true;                              ///< the head uses the embedding's weights
 };

@@ -14,6 +14,7 @@ import numpy
 from mistakes import GOLDEN, data
 
 FIXTURE = GOLDEN / "rmt_full.h5"
+ROPE = GOLDEN / "peers" / "rope.h5"
 
 
 def replace(file, name, value, **how):
@@ -25,6 +26,10 @@ def change(file, name, at, value):
     numbers = file[name][()]
     numbers[at] = value
     replace(file, name, numbers)
+
+
+def of_entry(name, value):
+    return lambda file: file[ENTRY].attrs.__setitem__(name, value)
 
 
 def soft(file):
@@ -117,6 +122,21 @@ INSPECT_ONLY = {
     "no format": (without("format"), ["neither a token file nor a fixture"]),
     "foreign format": (attribute("format", "something"), ["neither a token file nor a fixture", "something"]),
 }
+ENTRY = "transformers/yarn_2"
+ROPE_FILES = {
+    "unknown rope_type": (of_entry("rope_scaling", '{"rope_type": "su"}'), [ENTRY, 'rope_type = "su" is unknown', "yarn"]),
+    "rope_scaling without factor": (of_entry("rope_scaling", '{"type": "linear"}'), [ENTRY, "factor is missing"]),
+    "rope_scaling that is no JSON": (of_entry("rope_scaling", '{"type"'), [ENTRY, "not a JSON object"]),
+    "odd head": (of_entry("head_dim", 127), [ENTRY, "head_dim", "127, an odd number"]),
+    "no window": (of_entry("max_position_embeddings", 0), [ENTRY, "max_position_embeddings", "is 0; 1 to"]),
+    "no theta": (lambda f: f[ENTRY].attrs.__delitem__("rope_theta"), [f"attribute 'rope_theta' of {ENTRY} is missing"]),
+    "negative theta": (of_entry("rope_theta", -1.0), ["rope_theta", ENTRY, "is -1; more than 0"]),
+    "few frequencies": (lambda f: replace(f, f"{ENTRY}/inv_freq", [1.0]), [f"{ENTRY}/inv_freq has 1 numbers", "64"]),
+    "no frequencies": (lambda f: f.__delitem__(f"{ENTRY}/inv_freq"), [f"dataset /{ENTRY}/inv_freq is missing"]),
+    "unknown origin": (lambda f: f.move("cream", "milk"), ["group milk is neither transformers nor cream"]),
+    "unknown table": (lambda f: f.move("cream/ntk_f16_n4096", "cream/own_f16"), ["cream/own_f16 is no table"]),
+    "no entries": (lambda f: (f.__delitem__("cream"), f.__delitem__("transformers")), ["it holds no entry"]),
+}
 CUTS = {"of 0 bytes": 0, "of 1 byte": 1, "of 8 bytes": 8, "of 100 bytes": 100, "cut at 2048": 2048, "cut at half": 0.5,
         "cut by 1": -1}
 
@@ -156,6 +176,8 @@ def table():
         yield data(f"verify: {name}", ["verify", file_of("fixture", name)], file_of("fixture", name))
     for name, (_, parts) in FIXTURES.items():
         yield data(f"verify: {name}", ["verify", file_of("fixture", name)], "fixture", *parts)
+    for name, (_, parts) in ROPE_FILES.items():
+        yield data(f"verify: {name}", ["verify", file_of("rope", name)], file_of("rope", name), *parts)
     for path, kind in ((str(FIXTURE), "memring-fixture-1"), (STATE, "memring-checkpoint-1")):
         yield mistakes.train("other kind of file", f"--data.path={path}", 65, path, kind, "memring pack")
     yield mistakes.train("folder", "--data.path=done", 65, "done is a folder")
@@ -190,7 +212,8 @@ def cut(source, target, where):
 
 def prepare():
     mistakes.trained("done")
-    for kind, source, files in (("tokens", Path("tokens.h5"), {**TOKEN_FILES, **INSPECT_ONLY}), ("fixture", FIXTURE, FIXTURES)):
+    for kind, source, files in (("tokens", Path("tokens.h5"), {**TOKEN_FILES, **INSPECT_ONLY}), ("fixture", FIXTURE, FIXTURES),
+                                ("rope", ROPE, ROPE_FILES)):
         for name, (change_it, _) in files.items():
             shutil.copy(source, file_of(kind, name))
             with h5py.File(file_of(kind, name), "r+") as file:

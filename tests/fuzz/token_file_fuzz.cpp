@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "data/token_file.h"
+#include "eval/verify_rope.h"
 #include "io/fixture.h"
 #include "io/hdf5.h"
 #include "memory_file.h"
@@ -48,5 +49,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t count) {
     for (const Hdf5Dataset& dataset : file.list()) readable([&] { file.read<int64_t>(dataset.name); });
   });
   readable([&] { read_fixture(memory.path()); });
+  readable([&] { verify_rope(memory.path()); });
   return 0;
 }

@@ -42,6 +42,7 @@ TEST(Hdf5, ReadsBackWhatWasWritten) {
   EXPECT_EQ(file.text_attribute("text"), "größe = 1\n");
   EXPECT_EQ(file.integer_attribute("integer"), -5000000000);
   EXPECT_EQ(file.number_attribute("number", "empty"), 0.1);
+  EXPECT_EQ(file.number_attribute("integer"), -5000000000.0);
   EXPECT_EQ(file.read<double>("b/x/weight"), (std::vector<double>{1, 2.5, -3, 4, 5, 6}));
   EXPECT_EQ(file.dataset("b/x/weight").shape, (Shape{2, 3}));
   EXPECT_EQ(file.read<int32_t>("b/a"), (std::vector<int32_t>{7, -8}));
@@ -65,6 +66,9 @@ TEST(Hdf5, ListsDatasetsOfAllGroupsByName) {
   EXPECT_EQ(names("/"), "b/a b/x/weight loss nothing ");
   EXPECT_EQ(names("b"), "b/a b/x/weight ");
   EXPECT_EQ(names("empty"), "");
+  EXPECT_EQ(file.groups(), (std::vector<std::string>{"b", "empty"}));
+  EXPECT_EQ(file.groups("b"), std::vector<std::string>{"b/x"});
+  expect_error(ExitCode::Data, {"group c is missing"}, [&] { file.groups("c"); });
 }
 
 TEST(Hdf5, DatasetsLieAlignedAtTheirOffsetAndMayBeWrittenByPosition) {
@@ -126,7 +130,7 @@ TEST(Hdf5, ReadingSaysWhatIsMissingOrOfAnotherType) {
   expect_error(ExitCode::Data, {"attribute 'texts'", "missing"}, [&] { file.text_attribute("texts"); });
   expect_error(ExitCode::Data, {"attribute 'integer'", "not a text"}, [&] { file.text_attribute("integer"); });
   expect_error(ExitCode::Data, {"attribute 'text'", "not an integer"}, [&] { file.integer_attribute("text"); });
-  expect_error(ExitCode::Data, {"attribute 'integer'", "not a floating"}, [&] { file.number_attribute("integer"); });
+  expect_error(ExitCode::Data, {"attribute 'text'", "not a number"}, [&] { file.number_attribute("text"); });
 }
 
 // By h5py: texts of fixed and of any length, numbers in the other byte order, compressed pieces, links, nothing at all.
@@ -135,7 +139,7 @@ TEST(Hdf5, ReadsWhatAnotherWriterMade) {
   EXPECT_EQ(file.text_attribute("config"), "[model]\nlayers = 1\n");
   EXPECT_EQ(file.text_attribute("note"), "");
   EXPECT_EQ(file.number_attribute("number"), 0.5);
-  expect_error(ExitCode::Data, {"'list'", "not a floating"}, [&] { file.number_attribute("list"); });
+  expect_error(ExitCode::Data, {"'list'", "not a number"}, [&] { file.number_attribute("list"); });
   for (const char* name : {"params/a", "params/b"}) EXPECT_EQ(file.read<double>(name), (std::vector<double>{0, 1, 2}));
   for (const char* name : {"params/c", "params/e", "params/f"})
     EXPECT_EQ(file.read<int32_t>(name), (std::vector<int32_t>{0, 1, 2})) << name;
