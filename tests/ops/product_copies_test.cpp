@@ -51,20 +51,22 @@ TEST(ProductCopies, OfLinearLayersAreThoseThatItPlans) {
 }
 
 TEST(ProductCopies, OfLayersWithAnUpdateToo) {
-  const int64_t rows = 37, in = 16, out = 8, rank = 24;  // wide enough to count
+  const int64_t rows = 37, in = 16, out = 8;
   const auto x = random<float>({rows, in}, 1), dy = random<float>({rows, out}, 2);
-  LayerParameters<float> layer(out, in, {.rank = rank}, 3), d = layer;
   auto y = dy, dx = x;
-  Scratch scratch(LinearLayer::scratch_bytes(DType::F32, rows, rank));
-  const auto forward = [&](Queue& queue) {
-    LinearLayer::forward(queue, y, Write::Overwrite, x, layer.weights(), scratch);
-  };
-  expect_copies(LinearLayer::copies(rows, in, out, rank, false), forward);
-  expect_copies(LinearLayer::copies(rows, in, out, rank, true), [&](Queue& queue) {
-    forward(queue);
-    LinearLayer::input_gradient(queue, dx, Write::Overwrite, dy, layer.weights(), scratch);
-    LinearLayer::weight_gradients(queue, d.gradients(), dy, x, layer.weights(), scratch);
-  });
+  for (const int64_t rank : {3, 24}) {  // where the weight counts, and where the update does
+    LayerParameters<float> layer(out, in, {.rank = rank}, 3), d = layer;
+    Scratch scratch(LinearLayer::scratch_bytes(DType::F32, rows, rank));
+    const auto forward = [&](Queue& queue) {
+      LinearLayer::forward(queue, y, Write::Overwrite, x, layer.weights(), scratch);
+    };
+    expect_copies(LinearLayer::copies(rows, in, out, rank, false), forward);
+    expect_copies(LinearLayer::copies(rows, in, out, rank, true), [&](Queue& queue) {
+      forward(queue);
+      LinearLayer::input_gradient(queue, dx, Write::Overwrite, dy, layer.weights(), scratch);
+      LinearLayer::weight_gradients(queue, d.gradients(), dy, x, layer.weights(), scratch);
+    });
+  }
   EXPECT_EQ(LinearLayer::copies(rows, in, out, 0, true), Linear::copies(rows, in, out, true));
 }
 
