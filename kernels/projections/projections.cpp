@@ -7,7 +7,7 @@
 #include "kernels/common/checks.h"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/heads/heads.h"
-#include "kernels/linear/linear.h"
+#include "kernels/rmsnorm/rmsnorm.h"
 #include "kernels/rope/rope.h"
 #include "kernels/rows/rows.h"
 
@@ -42,22 +42,81 @@ struct Work {
   }
 };
 
+/// What the norm of queries or keys works in.
+struct NormWork {
+  View<> inv_rms;  // [rows * heads]
+  View<> product;  // backward only: what is normed, [rows, heads * head_dim]
+
+  static NormWork carve(Arena& arena, DType dtype, int64_t rows, int64_t heads, int64_t head_dim, bool backward) {
+    NormWork work;
+    work.inv_rms = arena.take(sums_type(dtype), {rows * heads});
+    if (backward) work.product = arena.take(dtype, {rows, heads * head_dim});
+    return work;
+  }
+};
+
 /// [batch * any, dim] by sequences.
 template <class V>
 V by_sequence(V all, int64_t batch) {
   return all.reshaped({batch, all.dim(0) / batch, all.dim(1)});
 }
 
+/// Queries or keys on their way: the layer, the norm if there is one, and the rotation, and back.
+struct Rotated {
+  const LinearLayer::Weights& layer;
+  ConstView<> gain;
+  double eps;
+  RopeAngles angles;
+
+  void forward(Queue& queue, View<> out, View<> by_row, ConstView<> x, Arena& scratch) const {
+    LinearLayer::forward(queue, by_row, Write::Overwrite, x, layer, scratch);
+    if (gain) {
+      const ArenaScope scope(scratch);
+      const View<> numbers = heads_of(by_row, out);
+      const NormWork work = NormWork::carve(scratch, x.dtype(), by_row.dim(0), out.dim(1), out.dim(3), false);
+      RmsNorm::forward(queue, numbers, work.inv_rms, numbers, gain, eps);
+    }
+    Rope::forward(queue, out, by_row, angles.cos, angles.sin);
+  }
+
+  /// d_by_row: the gradient of what the layer gives.
+  void backward(Queue& queue, View<> d_by_row, View<> d_gain, ConstView<> d_out, ConstView<> x, Arena& scratch) const {
+    if (d_gain && !gain) throw ShapeError("Projections: a gradient of a norm that is not there");
+    if (!gain) return Rope::backward(queue, d_by_row, d_out, angles.cos, angles.sin);
+    const ArenaScope scope(scratch);
+    const auto [inv_rms, product] =
+        NormWork::carve(scratch, x.dtype(), d_by_row.dim(0), d_out.dim(1), d_out.dim(3), true);
+    const View<> d_numbers = heads_of(d_by_row, d_out), numbers = heads_of(product, d_out);
+    LinearLayer::forward(queue, product, Write::Overwrite, x, layer, scratch);
+    RmsNorm::forward(queue, d_numbers, inv_rms, numbers, gain, eps);  // for inv_rms: the other is written over
+    Rope::backward(queue, d_by_row, d_out, angles.cos, angles.sin);
+    RmsNorm::backward(queue, d_numbers, Write::Overwrite, d_gain, d_numbers, numbers, gain, inv_rms);
+  }
+
+ private:
+  /// Rows as numbers of one head each, [rows * heads, head_dim]; out [batch, heads, any, head_dim].
+  static View<> heads_of(View<> by_row, ConstView<> out) {
+    return by_row.reshaped({by_row.dim(0) * out.dim(1), out.dim(3)});
+  }
+};
+
 }  // namespace
 
-int64_t Projections::scratch_bytes(DType dtype, int64_t rows, int64_t queries, const Widths& widths, bool backward) {
+int64_t Projections::scratch_bytes(DType dtype, int64_t rows, int64_t queries, const Widths& w, bool backward) {
   Arena measure;
-  Work::carve(measure, dtype, rows, queries, widths, backward);
+  Work::carve(measure, dtype, rows, queries, w, backward);
+  const auto layer = [&](int64_t count, int64_t heads) {
+    const ArenaScope scope(measure);
+    if (w.norms) NormWork::carve(measure, dtype, count, heads, w.head_dim, backward);
+    measure.take(DType::U8, {LinearLayer::scratch_bytes(dtype, count, w.lora_rank)});
+  };
+  layer(queries, w.heads);
+  layer(rows, w.kv_heads);
   return measure.peak();
 }
 
-void Projections::forward(Queue& queue, const Parts& out, ConstView<> normed, const ConstParts& weights,
-                          RopeAngles angles, const Queries& queries, Arena& scratch) {
+void Projections::forward(Queue& queue, const Parts& out, ConstView<> normed, const Weights& weights, RopeAngles angles,
+                          const Queries& queries, Arena& scratch) {
   const ArenaScope scope(scratch);
   const Work work = Work::carve(scratch, {out.q, out.k, out.v}, normed, queries, false);
   const int64_t batch = out.q.dim(0);
@@ -65,42 +124,44 @@ void Projections::forward(Queue& queue, const Parts& out, ConstView<> normed, co
   if (!each)
     MoveRows::run(queue, by_sequence(work.asking, batch), ascending(queries.rows.size()), Write::Overwrite,
                   by_sequence(normed, batch), queries.rows);
-  const RopeAngles& of_queries = each ? angles : queries.angles;
-  Linear::forward(queue, work.wide, Write::Overwrite, each ? normed : ConstView<>(work.asking), weights.q);
-  Rope::forward(queue, out.q, work.wide, of_queries.cos, of_queries.sin);
-  Linear::forward(queue, work.narrow, Write::Overwrite, normed, weights.k);
-  Rope::forward(queue, out.k, work.narrow, angles.cos, angles.sin);
-  Linear::forward(queue, work.narrow, Write::Overwrite, normed, weights.v);
+  const Rotated q{weights.q, weights.q_norm, weights.norm_eps, each ? angles : queries.angles},
+      k{weights.k, weights.k_norm, weights.norm_eps, angles};
+  q.forward(queue, out.q, work.wide, each ? normed : ConstView<>(work.asking), scratch);
+  k.forward(queue, out.k, work.narrow, normed, scratch);
+  LinearLayer::forward(queue, work.narrow, Write::Overwrite, normed, weights.v, scratch);
   Heads::split(queue, out.v, work.narrow);
 }
 
-void Projections::backward(Queue& queue, View<> d_normed, const Parts& d_weights, const ConstParts& d_out,
-                           ConstView<> normed, const ConstParts& weights, RopeAngles angles, const Queries& queries,
+void Projections::backward(Queue& queue, View<> d_normed, const Gradients& d_weights, const ConstParts& d_out,
+                           ConstView<> normed, const Weights& weights, RopeAngles angles, const Queries& queries,
                            Arena& scratch) {
   const ArenaScope scope(scratch);
   const auto [wide, narrow, asking, d_asking] = Work::carve(scratch, d_out, normed, queries, true);
   const int64_t batch = d_out.q.dim(0);
-  const RopeAngles& of_queries = queries.rows.empty() ? angles : queries.angles;
-  Rope::backward(queue, wide, d_out.q, of_queries.cos, of_queries.sin);
-  if (queries.rows.empty()) {
-    Linear::weight_gradient(queue, d_weights.q, wide, normed);
-    Linear::input_gradient(queue, d_normed, Write::Overwrite, wide, weights.q);
+  const bool each = queries.rows.empty();
+  const Rotated q{weights.q, weights.q_norm, weights.norm_eps, each ? angles : queries.angles},
+      k{weights.k, weights.k_norm, weights.norm_eps, angles};
+  if (each) {
+    q.backward(queue, wide, d_weights.q_norm, d_out.q, normed, scratch);
+    LinearLayer::weight_gradients(queue, d_weights.q, wide, normed, weights.q, scratch);
+    LinearLayer::input_gradient(queue, d_normed, Write::Overwrite, wide, weights.q, scratch);
   } else {
     const std::vector<int32_t> places = ascending(queries.rows.size());
     MoveRows::run(queue, by_sequence(asking, batch), places, Write::Overwrite, by_sequence(normed, batch),
                   queries.rows);
-    Linear::weight_gradient(queue, d_weights.q, wide, asking);
-    Linear::input_gradient(queue, d_asking, Write::Overwrite, wide, weights.q);
+    q.backward(queue, wide, d_weights.q_norm, d_out.q, asking, scratch);
+    LinearLayer::weight_gradients(queue, d_weights.q, wide, asking, weights.q, scratch);
+    LinearLayer::input_gradient(queue, d_asking, Write::Overwrite, wide, weights.q, scratch);
     Elementwise::fill(queue, d_normed, 0);
     MoveRows::run(queue, by_sequence(d_normed, batch), queries.rows, Write::Overwrite, by_sequence(d_asking, batch),
                   places);
   }
-  Rope::backward(queue, narrow, d_out.k, angles.cos, angles.sin);
-  Linear::weight_gradient(queue, d_weights.k, narrow, normed);
-  Linear::input_gradient(queue, d_normed, Write::Accumulate, narrow, weights.k);
+  k.backward(queue, narrow, d_weights.k_norm, d_out.k, normed, scratch);
+  LinearLayer::weight_gradients(queue, d_weights.k, narrow, normed, weights.k, scratch);
+  LinearLayer::input_gradient(queue, d_normed, Write::Accumulate, narrow, weights.k, scratch);
   Heads::merge(queue, narrow, d_out.v);
-  Linear::weight_gradient(queue, d_weights.v, narrow, normed);
-  Linear::input_gradient(queue, d_normed, Write::Accumulate, narrow, weights.v);
+  LinearLayer::weight_gradients(queue, d_weights.v, narrow, normed, weights.v, scratch);
+  LinearLayer::input_gradient(queue, d_normed, Write::Accumulate, narrow, weights.v, scratch);
 }
 
 }  // namespace memring

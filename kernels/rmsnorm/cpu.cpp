@@ -39,7 +39,7 @@ void rmsnorm_backward(Queue& queue, float* dx, Write write, View<> dgain, const 
                        count, dim);
       }
     });
-    for (int64_t b = 0; b < blocks; ++b) {
+    for (int64_t b = 0; dgain && b < blocks; ++b) {
       if (dgain.dtype() == DType::Exact) {
         ExactSum::add(queue, dgain, View<float>(partial + b * dim, {dim}));
         continue;

@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/rmsnorm/rmsnorm.h"
 
+#include <vector>
+
 #include "base/profile.h"
 #include "kernels/common/checks.h"
 #include "kernels/common/row_products.h"
@@ -16,6 +18,10 @@ namespace {
 template <class T>
 void reference_backward(Queue& queue, T* dx, Write write, View<> dgain, const T* dy, const T* x, const T* gain,
                         const T* inv_rms, int64_t rows, int64_t dim) {
+  if (!dgain) {
+    std::vector<T> unwanted(static_cast<size_t>(dim));
+    return reference::rmsnorm_backward(dx, write, unwanted.data(), dy, x, gain, inv_rms, rows, dim);
+  }
   add_rows<T>(queue, dgain, rows, 0, [&](T* terms, int64_t begin, int64_t count) {
     const int64_t at = begin * dim;
     reference::rmsnorm_backward(dx + at, write, terms, dy + at, x + at, gain, inv_rms + begin, count, dim);
@@ -45,7 +51,7 @@ void RmsNorm::backward(Queue& queue, View<> dx, Write write, View<> dgain, Const
   const DType dtype = expect_stored(x, 2, "RmsNorm x");
   const int64_t rows = x.dim(0), dim = x.dim(1);
   expect(dx, dtype, {rows, dim}, "RmsNorm dx");
-  expect_sums(dgain, dtype, {dim}, "RmsNorm dgain");
+  if (dgain) expect_sums(dgain, dtype, {dim}, "RmsNorm dgain");
   expect(dy, dtype, {rows, dim}, "RmsNorm dy");
   expect(gain, dtype, {dim}, "RmsNorm gain");
   expect(inv_rms, sums_type(dtype), {rows}, "RmsNorm inv_rms");

@@ -18,7 +18,7 @@ struct RmsNorm {
 
   // dx is written or accumulated as `write` says (accumulate: the residual stream's gradient is already there), and may
   // be dy when written; dgain is accumulated, blocks of 64 rows in ascending order: same bits for any thread count. It
-  // may be exact sums
+  // may be exact sums; or empty: the gain is frozen
   static void backward(Queue&, View<> dx, Write write, View<> dgain, ConstView<> dy, ConstView<> x, ConstView<> gain,
                        ConstView<> inv_rms);
 };

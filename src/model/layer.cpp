@@ -22,12 +22,12 @@ std::vector<KeySpan> with_own_keys(std::span<const KeySpan> before, KeySpan own)
   return spans;
 }
 
-Projections::ConstParts projection_weights(const Params& params, const LayerTensors& t) {
-  return {params.weight(t.q), params.weight(t.k), params.weight(t.v)};
+Projections::Weights projection_weights(const Params& params, const LayerTensors& t) {
+  return {{params.weight(t.q)}, {params.weight(t.k)}, {params.weight(t.v)}};
 }
 
-GatedUnit::ConstParts gated_weights(const Params& params, const LayerTensors& t) {
-  return {params.weight(t.gate), params.weight(t.up)};
+GatedUnit::Weights gated_weights(const Params& params, const LayerTensors& t) {
+  return {{params.weight(t.gate)}, {params.weight(t.up)}};
 }
 
 /// [batch * any, dim] by sequences.
@@ -183,9 +183,9 @@ void Layer::backward(Queue& queue, const Params& params, AttentionExecutor& atte
   attention.backward(queue, dq, d_o, saved.o, saved.lse, saved.q, rows.queries, spans);
   queue.poll();
 
-  Projections::backward(queue, d_normed, {params.grad(tensors_.q), params.grad(tensors_.k), params.grad(tensors_.v)},
-                        {dq, dk, dv}, saved.normed, projection_weights(params, tensors_), rows.angles, rows.asking,
-                        scratch);
+  Projections::backward(queue, d_normed,
+                        {{params.grad(tensors_.q)}, {params.grad(tensors_.k)}, {params.grad(tensors_.v)}}, {dq, dk, dv},
+                        saved.normed, projection_weights(params, tensors_), rows.angles, rows.asking, scratch);
   if (const std::span<const int32_t> asking = rows.asking.rows; !asking.empty()) {
     Elementwise::fill(queue, d_input, 0);
     MoveRows::run(queue, by_sequence(d_input, extent), asking, Write::Overwrite, by_sequence(d_middle, extent),
@@ -207,7 +207,7 @@ void Layer::mlp_forward(Queue& queue, const Params& params, const LayerSaved& sa
     const ConstView<> x = saved.middle_normed.rows(begin, count);
     const View<> y = activated.rows(0, count);
     GatedUnit::forward(queue, y, {saved.gate.rows(0, count), saved.up.rows(0, count)}, x,
-                       gated_weights(params, tensors_));
+                       gated_weights(params, tensors_), scratch);
     Linear::forward(queue, output.rows(begin, count), Write::Accumulate, y, params.weight(tensors_.down));
   }
 }
@@ -222,11 +222,11 @@ void Layer::mlp_backward(Queue& queue, const Params& params, const LayerSaved& s
     const ConstView<> x = saved.middle_normed.rows(begin, count), dy = d_hidden.rows(begin, count);
     const View<> y = activated.rows(0, count);
     const GatedUnit::Parts parts{saved.gate.rows(0, count), saved.up.rows(0, count)};
-    const GatedUnit::ConstParts weights = gated_weights(params, tensors_);
-    if (n > chunk) GatedUnit::products(queue, parts, x, weights);
+    const GatedUnit::Weights weights = gated_weights(params, tensors_);
+    if (n > chunk) GatedUnit::products(queue, parts, x, weights, scratch);
     Linear::input_gradient(queue, y, Write::Overwrite, dy, params.weight(tensors_.down));
-    GatedUnit::backward(queue, d_normed.rows(begin, count), {params.grad(tensors_.gate), params.grad(tensors_.up)}, y,
-                        parts, x, weights);
+    GatedUnit::backward(queue, d_normed.rows(begin, count), {{params.grad(tensors_.gate)}, {params.grad(tensors_.up)}},
+                        y, parts, x, weights, scratch);
     Linear::weight_gradient(queue, params.grad(tensors_.down), dy, y);
   }
   RmsNorm::backward(queue, d_hidden, Write::Accumulate, params.grad(tensors_.post_norm), d_normed, saved.middle,

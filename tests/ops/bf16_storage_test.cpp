@@ -165,36 +165,78 @@ TEST(Bf16Storage, OfAttention) {
 // They store between the operators that they are made of: up to three roundings behind each other, of 4e-3 at most.
 constexpr Both::Tolerances kFused{1.2e-2, 1.2e-2};
 
+/// As it is, or with all that may be added, which rounds twice more.
+struct Layers {
+  bool added;
+  static constexpr int64_t kRank = 2;
+
+  Both::Tolerances tolerances() const { return added ? Both::Tolerances{3e-2, 3e-2} : kFused; }
+  LinearLayer::Weights weights(Both& t, int64_t out, int64_t in) const {
+    if (!added) return {t.rows({out, in})};
+    return {t.rows({out, in}), t.rows({out}), t.rows({kRank, in}), t.rows({out, kRank}), 0.5};
+  }
+  LinearLayer::Gradients gradients(Both& t, int64_t out, int64_t in) const {
+    if (!added) return {t.sums({out, in})};
+    return {t.sums({out, in}), t.sums({out}), t.sums({kRank, in}), t.sums({out, kRank})};
+  }
+};
+
 TEST(Bf16Storage, OfFusedOperators) {
-  Both::compare(
-      "GatedUnit",
-      [](Queue& queue, Both& t) {
-        const View<> x = t.rows({5, 7}), y = t.rows({5, 6});
-        const GatedUnit::Parts parts{t.rows({5, 6}), t.rows({5, 6})};
-        const GatedUnit::ConstParts weights{t.rows({6, 7}), t.rows({6, 7})};
-        GatedUnit::forward(queue, y, parts, x, weights);
-        GatedUnit::backward(queue, t.rows({5, 7}), {t.sums({6, 7}), t.sums({6, 7})}, y, parts, x, weights);
-      },
-      kFused);
-  for (const std::vector<int32_t>& asking : {std::vector<int32_t>{}, {1, 3}})
+  for (const Layers layers : {Layers{false}, Layers{true}}) {
+    SCOPED_TRACE(layers.added ? "with bias, update and norms" : "plain");
     Both::compare(
-        asking.empty() ? "Projections" : "Projections of some rows",
+        "LinearLayer",
         [&](Queue& queue, Both& t) {
-          const int64_t rows = 4, queries = asking.empty() ? rows : std::ssize(asking);
-          const Projections::Widths widths{7, 4, 2, 6};
-          const Shape of_queries{2, 4, queries, 6}, of_keys{2, 2, rows, 6}, wide{24, 7}, narrow{12, 7};
-          const View<> normed = t.rows({2 * rows, 7});
-          const Projections::ConstParts weights{t.rows(wide), t.rows(narrow), t.rows(narrow)};
-          const RopeAngles angles{t.sums({1, rows, 3}), t.sums({1, rows, 3})};
-          const Projections::Queries which{asking, {t.sums({1, queries, 3}), t.sums({1, queries, 3})}};
-          Scratch scratch(Projections::scratch_bytes(DType::F32, 2 * rows, 2 * queries, widths, true));
-          Projections::forward(queue, {t.rows(of_queries), t.rows(of_keys), t.rows(of_keys)}, normed, weights, angles,
-                               which, scratch);
-          Projections::backward(queue, t.rows({2 * rows, 7}), {t.sums(wide), t.sums(narrow), t.sums(narrow)},
-                                {t.rows(of_queries), t.rows(of_keys), t.rows(of_keys)}, normed, weights, angles, which,
-                                scratch);
+          const View<> x = t.rows({5, 7}), dy = t.rows({5, 6});
+          const LinearLayer::Weights weights = layers.weights(t, 6, 7);
+          Scratch scratch(LinearLayer::scratch_bytes(DType::F32, 5, Layers::kRank));
+          LinearLayer::forward(queue, t.rows({5, 6}), Write::Accumulate, x, weights, scratch);
+          LinearLayer::forward(queue, t.sums({5, 6}), Write::Overwrite, x, weights, scratch);
+          LinearLayer::input_gradient(queue, t.rows({5, 7}), Write::Accumulate, dy, weights, scratch);
+          LinearLayer::weight_gradients(queue, layers.gradients(t, 6, 7), dy, x, weights, scratch);
         },
-        kFused);
+        layers.tolerances());
+    Both::compare(
+        "GatedUnit",
+        [&](Queue& queue, Both& t) {
+          const View<> x = t.rows({5, 7}), y = t.rows({5, 6});
+          const GatedUnit::Parts parts{t.rows({5, 6}), t.rows({5, 6})};
+          const GatedUnit::Weights weights{layers.weights(t, 6, 7), layers.weights(t, 6, 7)};
+          Scratch scratch(LinearLayer::scratch_bytes(DType::F32, 5, Layers::kRank));
+          GatedUnit::forward(queue, y, parts, x, weights, scratch);
+          GatedUnit::backward(queue, t.rows({5, 7}), {layers.gradients(t, 6, 7), layers.gradients(t, 6, 7)}, y, parts,
+                              x, weights, scratch);
+        },
+        layers.tolerances());
+    for (const std::vector<int32_t>& asking : {std::vector<int32_t>{}, {1, 3}})
+      Both::compare(
+          asking.empty() ? "Projections" : "Projections of some rows",
+          [&](Queue& queue, Both& t) {
+            const int64_t rows = 4, queries = asking.empty() ? rows : std::ssize(asking);
+            const Projections::Widths widths{7, 4, 2, 6, Layers::kRank, layers.added};
+            const Shape of_queries{2, 4, queries, 6}, of_keys{2, 2, rows, 6};
+            const View<> normed = t.rows({2 * rows, 7});
+            Projections::Weights weights{layers.weights(t, 24, 7), layers.weights(t, 12, 7), layers.weights(t, 12, 7)};
+            Projections::Gradients d{layers.gradients(t, 24, 7), layers.gradients(t, 12, 7),
+                                     layers.gradients(t, 12, 7)};
+            if (layers.added) {
+              weights.q_norm = t.rows({6});
+              weights.k_norm = t.rows({6});
+              weights.norm_eps = 0.1;
+              d.q_norm = t.sums({6});
+              d.k_norm = t.sums({6});
+            }
+            const RopeAngles angles{t.sums({1, rows, 3}), t.sums({1, rows, 3})};
+            const Projections::Queries which{asking, {t.sums({1, queries, 3}), t.sums({1, queries, 3})}};
+            Scratch scratch(Projections::scratch_bytes(DType::F32, 2 * rows, 2 * queries, widths, true));
+            Projections::forward(queue, {t.rows(of_queries), t.rows(of_keys), t.rows(of_keys)}, normed, weights, angles,
+                                 which, scratch);
+            Projections::backward(queue, t.rows({2 * rows, 7}), d,
+                                  {t.rows(of_queries), t.rows(of_keys), t.rows(of_keys)}, normed, weights, angles,
+                                  which, scratch);
+          },
+          layers.tolerances());
+  }
 }
 
 TEST(Bf16Storage, OperandsThatAreStoredAreChecked) {

@@ -7,6 +7,8 @@
 
 #include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/linear/linear.h"
+#include "kernels/linear_layer/linear_layer.h"
+#include "layer_parameters.h"
 #include "op_test.h"
 
 namespace memring::test {
@@ -46,6 +48,26 @@ TEST(ProductCopies, OfLinearLayersAreThoseThatItPlans) {
       Linear::weight_gradient(queue, dw, dy, x);
     });
   }
+}
+
+TEST(ProductCopies, OfLayersWithAnUpdateToo) {
+  const int64_t rows = 37, in = 16, out = 8;
+  const auto x = random<float>({rows, in}, 1), dy = random<float>({rows, out}, 2);
+  auto y = dy, dx = x;
+  for (const int64_t rank : {3, 24}) {  // where the weight counts, and where the update does
+    LayerParameters<float> layer(out, in, {.rank = rank}, 3), d = layer;
+    Scratch scratch(LinearLayer::scratch_bytes(DType::F32, rows, rank));
+    const auto forward = [&](Queue& queue) {
+      LinearLayer::forward(queue, y, Write::Overwrite, x, layer.weights(), scratch);
+    };
+    expect_copies(LinearLayer::copies(rows, in, out, rank, false), forward);
+    expect_copies(LinearLayer::copies(rows, in, out, rank, true), [&](Queue& queue) {
+      forward(queue);
+      LinearLayer::input_gradient(queue, dx, Write::Overwrite, dy, layer.weights(), scratch);
+      LinearLayer::weight_gradients(queue, d.gradients(), dy, x, layer.weights(), scratch);
+    });
+  }
+  EXPECT_EQ(LinearLayer::copies(rows, in, out, 0, true), Linear::copies(rows, in, out, true));
 }
 
 TEST(ProductCopies, OfTheHeadAreThoseOfAChunk) {

@@ -96,6 +96,18 @@ TEST(RmsNorm, WorksInPlace) {
   });
 }
 
+TEST(RmsNorm, AFrozenGainChangesNothingElse) {
+  on_queues(every_queue(), [](Queue& queue) {
+    for (const Write write : {Write::Overwrite, Write::Accumulate}) {
+      const auto expected = run<float>(queue, {70, 33}, write);
+      const auto x = random<float>({70, 33}, 1), gain = random<float>({33}, 2), dy = random<float>({70, 33}, 3);
+      auto dx = random<float>({70, 33}, 4);
+      RmsNorm::backward(queue, dx, write, {}, dy, x, gain, expected.inv_rms);
+      expect_same_bits(dx, expected.dx, "dx");
+    }
+  });
+}
+
 TEST(RmsNorm, ZerosAndNaNPassThrough) {
   on_queues(every_queue(), [](Queue& queue) {
     Tensor<float> x(Shape{2, 19}), gain = random<float>({19}, 2), y(x.shape), inv_rms(Shape{2});
