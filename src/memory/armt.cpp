@@ -10,6 +10,7 @@
 #include "kernels/dpfp/dpfp.h"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/linear/linear.h"
+#include "kernels/linear_layer/linear_layer.h"
 #include "kernels/rows/rows.h"
 #include "memory/mechanisms.h"
 
@@ -314,8 +315,8 @@ class Armt final : public Memory {
     Linear::forward(c.queue, s.key, Write::Overwrite, vectors, c.params.weight(t.key));
     Dpfp::forward(c.queue, s.phi, s.key, shape_.nu);
     Linear::forward(c.queue, s.value, Write::Overwrite, vectors, c.params.weight(t.value));
-    for (int64_t i = 0; i < s.gate.dim(0); ++i) Elementwise::copy(c.queue, s.gate.at(i), c.params.weight(t.beta_bias));
-    Linear::forward(c.queue, s.gate, Write::Accumulate, vectors, c.params.weight(t.beta));
+    LinearLayer::forward(c.queue, s.gate, Write::Overwrite, vectors,
+                         {.weight = c.params.weight(t.beta), .bias = c.params.weight(t.beta_bias)}, c.scratch);
   }
   /// A sequence's rows of [batch * m, any].
   View<> of(View<> all, int64_t b) const { return all.rows(b * shape_.tokens, shape_.tokens); }
