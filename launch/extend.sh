@@ -45,10 +45,9 @@ fi
 # settings METHOD
 # shellcheck disable=SC2317  # xargs calls it
 settings() {
-  local scale="--rope.factor=8 --rope.original_length=128"
   case $1 in
-    linear | ntk | yarn) echo "--rope.scaling=$1 $scale" ;;
-    pose | cream) echo "--rope.scaling=linear $scale --positions.kind=$1 --positions.target=1024" ;;
+    linear | ntk | yarn) echo "--rope.scaling=$1 --rope.factor=8" ;;
+    pose | cream) echo "--rope.scaling=linear --rope.factor=8 --positions.kind=$1 --positions.target=1024" ;;
   esac
 }
 
@@ -62,14 +61,14 @@ one() {
     held_out=(--data.batch=16)
   fi
   if [[ $2 != plain ]]; then
-    data+=(--model.from="$base" --run.steps=400 --optimizer.lr=5e-4 --optimizer.warmup=20 --optimizer.schedule=linear)
+    data+=(--model.from="$base" --run.steps=300 --optimizer.lr=5e-4 --optimizer.warmup=20 --optimizer.schedule=linear)
   fi
   mkdir -p "$run"
   {
-    "$memring" train "configs/extend/$1.ini" --run.dir="$run" --run.seed="$3" --device.threads=1 "${data[@]}" $(settings "$2")
-    if [[ ! -e $run/eval.json ]]; then
-      "$memring" eval "$run" --json "$run/eval.json" --device.threads=1 "${held_out[@]}"
-    fi
+    "$memring" train "configs/extend/$1.ini" --run.dir="$run" --run.seed="$3" --device.threads=1 "${data[@]}" $(settings "$2") &&
+      if [[ ! -e $run/eval.json ]]; then
+        "$memring" eval "$run" --json "$run/eval.json" --device.threads=1 "${held_out[@]}"
+      fi
   } > "$run.log" 2>&1 || { echo "launch: $1, $2, seed $3 failed: $(tail -n 1 "$run.log") ($run.log)" >&2; return 1; }
   echo "$1, $2, seed $3: done"
 }
