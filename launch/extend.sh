@@ -37,10 +37,8 @@ export memring=$PWD/build/cpu/bin/memring out
 
 mkdir -p "$out"
 headers=$(g++ -x c++ -E -v /dev/null 2>&1 | sed -n '/^#include </,/^End/s/^ //p' | head -n 1)
-if [[ ! -e $out/text.h5 ]]; then
-  "$memring" pack "$headers"/{bits,ext,debug,parallel,pstl,tr1} --out "$out/text.h5"
-  "$memring" pack "$headers/experimental" --out "$out/held_out.h5"
-fi
+[[ -e $out/text.h5 ]] || "$memring" pack "$headers"/{bits,ext,debug,parallel,pstl,tr1} --out "$out/text.h5"
+[[ -e $out/held_out.h5 ]] || "$memring" pack "$headers/experimental" --out "$out/held_out.h5"
 
 # settings METHOD
 # shellcheck disable=SC2317  # xargs calls it

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/profile.h"
 #include "kernels/common/checks.h"
+#include "kernels/common/dispatch.h"
 #include "kernels/common/wide.h"
 #include "kernels/rope/cpu.h"
 #include "kernels/rope/cuda.h"
@@ -38,9 +39,15 @@ void Rope::table(Queue& queue, View<> cos, View<> sin, const TokenIds& positions
   expect(inverse, DType::F64, {half}, "Rope inverse");
   const Timed timed(queue, "Rope table", 0, cos, sin);
   if (queue.device()) return rope_cuda->table(queue, cos, sin, positions, inverse, factor);
+  const std::span<const double> frequencies(inverse.as<double>(), static_cast<size_t>(half));
+  constexpr int64_t kWork = 32;  // of a cosine and a sine, beside that of moving a number
+  const int threads = queue.reference(dtype) ? 1 : threads_for(queue, rows * half * kWork);
   by_float_type(dtype, [&]<class T>() {
-    reference::rope_table(cos.as<T>(), sin.as<T>(), positions.host,
-                          std::span(inverse.as<double>(), static_cast<size_t>(half)), factor);
+    parallel_ranges(threads, rows, [&](int64_t begin, int64_t end, int) {
+      reference::rope_table(cos.as<T>() + begin * half, sin.as<T>() + begin * half,
+                            positions.host.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin)),
+                            frequencies, factor);
+    });
   });
 }
 

@@ -75,6 +75,8 @@ std::vector<double> parse_depths(std::string_view text) {
     if (!read_number(word, depth) || !(depth >= 0 && depth <= 1))
       throw Error(ExitCode::Usage, fmt::format("'{}' is not a share of the noise from 0 to 1", word),
                   "Write the shares with commas or spaces between them, for example 0,0.25,0.5,0.75,1.");
+    if (std::find(depths.begin(), depths.end(), depth) != depths.end())
+      throw Error(ExitCode::Usage, fmt::format("the share {} stands there twice", word), "Write each share once.");
     depths.push_back(depth);
   });
   return depths;

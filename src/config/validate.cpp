@@ -253,6 +253,11 @@ void validate_positions(const Config& c, const PlaceOf& place_of) {
   demand(p.kind != PositionsKind::LongRecipe || (split && !split->empty()), place_of, {"positions.split"},
          fmt::format("positions.split = '{}' is no list of token ids", shown(p.split)),
          "Write the ids that end a sentence with spaces or commas between them, for example 13 198 30.");
+  if (p.kind != PositionsKind::LongRecipe) return;
+  const auto most = *std::max_element(split->begin(), split->end());
+  demand(most < c.model.vocab, place_of, {"positions.split", "model.vocab"},
+         fmt::format("positions.split has the id {}, outside the model's vocabulary (vocab = {})", most, c.model.vocab),
+         "Write ids that the tokenizer gives to what ends a sentence.");
 }
 
 void validate_task(const Config& c, const PlaceOf& place_of) {

@@ -75,7 +75,7 @@ int64_t CellSizes::scratch(int64_t batch, int64_t text, bool backward) const {
     head.take(dtype_, {batch * own, dim});
   head.take(dtype_, {batch * own});  // losses, where not all rows have one
   Arena angles;
-  for (int table = 0; table < 2; ++table) angles.take(dtype_, {tables(batch), e.rows / 2, shape_.head_dim / 2});
+  for (int table = 0; table < 2; ++table) angles.take(dtype_, {angle_tables(batch), e.rows / 2, shape_.head_dim / 2});
   return angles.peak() +
          std::max({head.peak() + CrossEntropy::scratch_bytes(dtype_, batch * own, shape_.vocab),
                    Layer::scratch_bytes(shape_, dtype_, e, backward), memory_.scratch_bytes(dtype_, e, backward)});
@@ -97,7 +97,7 @@ int64_t CellSizes::angles(int64_t batch, int64_t text) const {
   Arena arena;
   arena.take<double>({shape_.head_dim / 2});  // the frequencies
   for (int table = 0; table < 2; ++table)
-    arena.take(dtype_, {tables(batch), extent(1, text).rows, shape_.head_dim / 2});
+    arena.take(dtype_, {angle_tables(batch), extent(1, text).rows, shape_.head_dim / 2});
   return arena.peak();
 }
 
@@ -105,8 +105,9 @@ SpaceBytes CellSizes::tables(int64_t batch, int64_t text, bool device) const {
   const int64_t rows = layout(text).rows(), here = extent(1, text).rows;
   // The axis', and CellRunner's: up to half of the rows as queries, and twice the position ids that angles are for;
   // those of the text where sequences have their own.
-  const int64_t of_rows = TokenAxis::table_bytes(split_, rows) + here * int64_t{sizeof(Row)} / 2 +
-                          (2 * tables(batch) * here + (own_positions_ ? batch * text : 0)) * int64_t{sizeof(int32_t)};
+  const int64_t of_rows =
+      TokenAxis::table_bytes(split_, rows) + here * int64_t{sizeof(Row)} / 2 +
+      (2 * angle_tables(batch) * here + (own_positions_ ? batch * text : 0)) * int64_t{sizeof(int32_t)};
   const int64_t given = CellNumbers::bytes(numbers(batch, text), device);
   return {of_rows + given, device ? TokenAxis::table_bytes(split_, rows) + given : 0};
 }
@@ -115,7 +116,7 @@ int64_t CellSizes::numbers(int64_t batch, int64_t text) const {
   constexpr int64_t kLists = 3, kOfRow = 4;
   // Tokens, targets, those of the head; half of the rows ask at the most; position ids of the angles.
   const int64_t rows = extent(1, text).rows;
-  return kLists * batch * own_text_rows(text) + (rows + 1) / 2 * kOfRow + tables(batch) * rows;
+  return kLists * batch * own_text_rows(text) + (rows + 1) / 2 * kOfRow + angle_tables(batch) * rows;
 }
 
 int64_t CellSizes::numbers_of(Range layers) const {

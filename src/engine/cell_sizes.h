@@ -67,7 +67,7 @@ class CellSizes {
 
  private:
   int64_t numbers_of(Range layers) const;
-  int64_t tables(int64_t batch) const { return own_positions_ ? batch : 1; }  ///< of angles, for so many sequences
+  int64_t angle_tables(int64_t batch) const { return own_positions_ ? batch : 1; }
 
   ModelShape shape_;
   const Memory& memory_;

@@ -12,13 +12,11 @@
 namespace memring {
 namespace {
 
-/// Of the longest segment: of its rows, or of the ids that its text may have in their place.
-int64_t positions_of(const Workload& workload, const CellSizes& sizes) {
-  int64_t positions = 1;
-  for (const SequenceShape& shape : workload.shapes) {
-    const int64_t text = shape.text_of(0);
-    positions = std::max(positions, sizes.layout(text).rows() + std::max(workload.positions - text, int64_t{0}));
-  }
+/// Of the longest segment's text, memory rows left out, as in a window that was trained: its tokens, or the ids that it
+/// may have in their place.
+int64_t positions_of(const Workload& workload) {
+  int64_t positions = std::max<int64_t>(workload.positions, 1);
+  for (const SequenceShape& shape : workload.shapes) positions = std::max(positions, shape.text_of(0));
   return positions;
 }
 
@@ -66,9 +64,8 @@ void Executor::allocate() {
   const MemoryPlan& memory = plan_.memory;
   scratch_ = queue_.arena(memory.bytes_of(MemoryPurpose::Scratch));
   if (!queue_.device()) reserve_product_copies(queue_.products(), plan_.copies);
-  runner_.allocate_angles(
-      memory.bytes_of(MemoryPurpose::Angles),
-      rotary_scale(llama_.shape().rotary, llama_.shape().head_dim, positions_of(workload_, sizes_)));
+  runner_.allocate_angles(memory.bytes_of(MemoryPurpose::Angles),
+                          rotary_scale(llama_.shape().rotary, llama_.shape().head_dim, positions_of(workload_)));
   axis_.allocate(queue_, memory.bytes_of(MemoryPurpose::Ring));
   int64_t slots = 0;
   for (const MemoryPurpose purpose :

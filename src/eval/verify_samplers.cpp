@@ -127,6 +127,7 @@ void verify_histogram(const Entry& entry, const Cream& cream, int64_t mode) {
     intervals.add(low, interval[2 * i]);
     intervals.add(high, interval[2 * i + 1]);
     const auto width = static_cast<double>(high - low + 1);
+    entry.expect(std::isfinite(mean[i]), fmt::format("{}end_mean has {}", prefix, mean[i]));
     const double off = std::abs(mean[i] - static_cast<double>(low + high) / 2),
                  allowed = kNormal * std::sqrt((width * width - 1) / 12 / drawn);
     worst_mean = std::max(worst_mean, off == 0 ? 0 : off / allowed);

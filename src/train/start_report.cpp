@@ -87,8 +87,10 @@ StartFacts start_facts(const Config& config, Session& session, Mesh& mesh, Engin
       {"limit", limit_text(engine.smallest_limit(), session.host())},
   };
   if (const PositionsConfig& p = config.positions; p.kind != PositionsKind::Plain)
-    lines.insert(lines.begin() + 5, {"positions", fmt::format("{}, {} to {} tokens", word_of(p.kind),
-                                                              grouped(window_of(config)), grouped(p.target))});
+    lines.insert(lines.begin() + 5,
+                 {"positions",
+                  fmt::format("{}, {} to {} tokens, {}", word_of(p.kind), grouped(window_of(config)), grouped(p.target),
+                              samples_of_documents(config) ? "chosen from documents" : "as they come")});
   if (config.rope.scaling != RopeScaling::None)
     lines.insert(lines.begin() + 4, {"rope", settings_text(config, "rope")});
   return {std::move(lines), std::move(hosts)};
