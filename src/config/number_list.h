@@ -1,4 +1,4 @@
-// Lists of numbers as a configuration writes them: "13 198 30" or "[1.0, 1.02]", with spaces or commas between.
+// Lists as a configuration writes them: "13 198 30" or "[1.0, 1.02]", with spaces or commas between.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -10,19 +10,35 @@
 
 namespace memring {
 
-/// Nothing where a part is no number of this type.
-template <class T>
-std::optional<std::vector<T>> parse_numbers(std::string_view text) {
+/// Calls f with each word of a list.
+template <class F>
+void for_each_word(std::string_view text, const F& f) {
   constexpr std::string_view kBetween = " ,\t[]";
-  std::vector<T> numbers;
   for (size_t begin = text.find_first_not_of(kBetween); begin != std::string_view::npos;) {
     const size_t end = std::min(text.find_first_of(kBetween, begin), text.size());
-    T number{};
-    const auto [stop, error] = std::from_chars(text.data() + begin, text.data() + end, number);
-    if (error != std::errc() || stop != text.data() + end) return std::nullopt;
-    numbers.push_back(number);
+    f(text.substr(begin, end - begin));
     begin = text.find_first_not_of(kBetween, end);
   }
+}
+
+/// False where the word is more, or something else, than a number of this type.
+template <class T>
+bool read_number(std::string_view word, T& number) {
+  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), number);
+  return error == std::errc() && end == word.data() + word.size();
+}
+
+/// Nothing where a word is no number of this type.
+template <class T>
+std::optional<std::vector<T>> parse_numbers(std::string_view text) {
+  std::optional<std::vector<T>> numbers(std::in_place);
+  for_each_word(text, [&](std::string_view word) {
+    T number{};
+    if (!read_number(word, number))
+      numbers.reset();
+    else if (numbers)
+      numbers->push_back(number);
+  });
   return numbers;
 }
 

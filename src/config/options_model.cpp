@@ -72,11 +72,11 @@ std::vector<Option> model_options() {
               "false", kNumbers)
           .when({kBlends}),
       real("rope.low_freq_factor", rope<&RopeConfig::low_freq_factor>, above(0),
-           "llama3's beta_slow: wavelengths above original_length / low_freq_factor are multiplied by the factor.", "1",
+           "llama3's beta_slow: wavelengths above original_length / low_freq_factor are multiplied by the factor.", "2",
            kNumbers)
           .when({kLlama3}),
       real("rope.high_freq_factor", rope<&RopeConfig::high_freq_factor>, above(0),
-           "llama3's beta_fast: wavelengths below original_length / high_freq_factor stay.", "4", kNumbers)
+           "llama3's beta_fast: wavelengths below original_length / high_freq_factor stay.", "8", kNumbers)
           .when({kLlama3}),
       real("rope.attention_factor", rope<&RopeConfig::attention_factor>, at_least(0),
            "Cosines and sines are multiplied by it; 0 = the method's own: 0.1 ln factor + 1 (yarn), "

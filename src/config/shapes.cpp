@@ -3,36 +3,17 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <charconv>
-
 #include "base/error.h"
 #include "base/text.h"
+#include "config/number_list.h"
 
 namespace memring {
 namespace {
 
 constexpr int64_t kMostSegments = (int64_t{1} << 31) - 1;  // they are numbered with 32 bits
 
-template <class T>
-bool read_number(std::string_view text, T& value) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc() && end == text.data() + text.size();
-}
-
 bool read_count(std::string_view text, int64_t& value, int64_t most) {
   return read_number(text, value) && value > 0 && value <= most;
-}
-
-/// Calls f with each word of a list.
-template <class F>
-void for_each_word(std::string_view text, const F& f) {
-  constexpr std::string_view kBetween = " ,\t";
-  for (size_t begin = text.find_first_not_of(kBetween); begin != std::string_view::npos;) {
-    const size_t end = std::min(text.find_first_of(kBetween, begin), text.size());
-    f(text.substr(begin, end - begin));
-    begin = text.find_first_not_of(kBetween, end);
-  }
 }
 
 }  // namespace

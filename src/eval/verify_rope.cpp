@@ -3,6 +3,8 @@
 
 #include <array>
 #include <cmath>
+#include <span>
+#include <string_view>
 #include <utility>
 
 #include "base/error.h"
@@ -69,12 +71,13 @@ RotaryScale of_cream(const Hdf5File& file, const std::string& entry) {
   return rotary_scale(settings, head_dim_of(file, entry), settings.original_length);
 }
 
+/// NaN is the largest.
+double larger(double a, double b) { return std::isnan(a) || a > b ? a : b; }
+
 double largest_error(std::span<const double> found, std::span<const double> expected) {
   double largest = 0;
-  for (size_t i = 0; i < expected.size(); ++i) {
-    const double error = std::abs(found[i] - expected[i]) / (expected[i] == 0 ? 1 : std::abs(expected[i]));
-    if (!(error <= largest)) largest = error;
-  }
+  for (size_t i = 0; i < expected.size(); ++i)
+    largest = larger(largest, std::abs(found[i] - expected[i]) / (expected[i] == 0 ? 1 : std::abs(expected[i])));
   return largest;
 }
 
@@ -104,8 +107,7 @@ Verification verify_rope(const std::string& path) {
   }
   if (result.comparisons.empty()) bad(file, "it holds no entry of transformers or cream");
   double largest = 0;
-  for (const Comparison& c : result.comparisons)
-    if (!(c.error <= largest)) largest = c.error;
+  for (const Comparison& c : result.comparisons) largest = larger(largest, c.error);
   result.setting = fmt::format("{} tables of rotary frequencies, largest relative error {:.2e}",
                                result.comparisons.size() / 2, largest);
   return result;

@@ -202,8 +202,9 @@ TEST(Config, IdentityHoldsWhatDecidesTheNumbersAndNothingElse) {
                            "run.dir=elsewhere", "tbptt.recompute=always", "data.micro_batch=2", "device.memory=1G",
                            "run.timeout=1", "eval.buckets=2", "optimizer.lr=1", "optimizer.clip=0", "data.path=a.h5"})
     EXPECT_EQ(config_identity(load_config("", {same})), identity) << same;
-  for (const char* other : {"model.layers=5", "memory.reset=segment", "segment.length=64", "tbptt.mode=window",
-                            "rope.beta_fast=8", "rope.long_factor=2", "data.length=64", "optimizer.beta2=0.5", "run.seed=2", "device.dtype=fp32"})
+  for (const char* other :
+       {"model.layers=5", "memory.reset=segment", "segment.length=64", "tbptt.mode=window", "rope.beta_fast=8",
+        "rope.long_factor=2", "data.length=64", "optimizer.beta2=0.5", "run.seed=2", "device.dtype=fp32"})
     EXPECT_NE(config_identity(load_config("", {other})), identity) << other;
 }
 
