@@ -27,8 +27,6 @@ class TokenAxis final : public RowAxis {
 
   void note_in(Progress& progress) { attention_->note_in(progress); }
 
-  /// What entering a layout of so many rows takes, on the host.
-  static int64_t table_bytes(const TokenSplit&, int64_t rows);
   /// The layout of the cell that comes next.
   void enter(const Queue&, const Layout&);
   const RowTable& rows() const { return rows_; }                 ///< those that are here, in order
