@@ -71,6 +71,11 @@ class Twin(runs.RunTest):
                     if mesh in EVALUATED:
                         self.assertEqual(*(self.evaluated_on(where, run, max(mesh)) for where in (TWIN, REFERENCES)))
 
+    def test_nothing_is_measured_on_a_device(self):
+        for benchmark in ("step", "ops", "checkpoint"):
+            refused = self.succeed("bench", benchmark, "--device.kind=cuda", program=TWIN["program"], code=2)
+            self.assertIn("memring bench measures on the CPU, and device.kind = cuda", refused.stderr)
+
 
 if __name__ == "__main__":
     runs.main()
