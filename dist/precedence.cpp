@@ -35,6 +35,11 @@ bool waits_for_previous_segment(Dependency dependency) {
 
 }  // namespace
 
+void Waits::add(const Wait& wait) {
+  if (count_ == kMost) check(false, fmt::format("a cell's run that waits for more than {} others", kMost));
+  waits_[count_++] = wait;
+}
+
 bool Waits::contain(const Wait& wait) const { return std::find(begin(), end(), wait) != end(); }
 
 const Wait* Waits::that_takes(Takes takes) const {
