@@ -205,6 +205,7 @@ Engine::Engine(const Config& config, Model& model, Mesh& mesh, const NodeShare& 
   const Tbptt tbptt = tbptt_of(config);
   const PlanInputs inputs{.model = model.llama.shape(),
                           .memory = *model.memory,
+                          .parameters = model.params.layout(),
                           .dtype = numerics_.dtype,
                           .numerics = queue_.options(),
                           .workload = workload_,
