@@ -91,11 +91,10 @@ class Precedence {
   CellRun run(Verb verb, Pass pass, int32_t segment, int32_t number) const {
     return {verb, pass, segment, verb == Verb::Backward ? depth() - 1 - number : number};
   }
-  /// Units of work of the stream from this run to its end, if no rank ever made it wait.
+  /// Units of work of the stream from this run to its end, if no rank ever made it wait: in its pass, the only one yet.
   int64_t chain_from(const CellRun&) const;
   static int64_t cost(Verb verb) { return verb == Verb::Backward ? 2 : 1; }  ///< units of work
 
-  bool chained() const { return chained_; }  ///< segments wait for each other
   bool thinned() const { return policy_.backward && policy_.recompute && policy_.boundaries > 0; }
   Window window(int32_t number) const;
   Window window_of(int32_t segment) const;

@@ -74,7 +74,7 @@ std::vector<int32_t> CellRunner::positions(const CellText& text) const {
     for (const Row& row : rows) positions.push_back(row.position);
     return positions;
   }
-  const Range own = sizes_.layout(text.text).text_rows();
+  const Range own = axis_.layout().text_rows();
   for (int64_t b = 0; b < text.batch; ++b) {
     const int32_t* const ids = text.positions.data() + b * text.text;
     const auto first = static_cast<int32_t>(own.begin);
@@ -193,7 +193,7 @@ LayerSaved CellRunner::layer_saved(const CellSaved& saved, int64_t layer) const 
 }
 
 HeadRows CellRunner::head_rows(const CellText& text, const CellSaved& saved) {
-  const Layout rows = sizes_.layout(text.text);
+  const Layout& rows = axis_.layout();
   if (saved.wanted.empty())
     return {sizes_.extent(1, text.text).rows, axis_.first_text(), text.own, text.targets, std::nullopt};
   HeadRows head{std::ssize(saved.wanted), 0, 0, {}, std::vector<int32_t>()};

@@ -63,13 +63,14 @@ class Choice {
   std::map<std::pair<int64_t, int64_t>, ScheduleNeeds> needs_;  // by streams and segments
 };
 
-bool wavefront(const PlanInputs& in) { return in.memory.dependency() == Dependency::LayerLocal && in.mesh.segment > 1; }
+bool wavefront(const PlanInputs& in) { return layer_by_layer(in.memory.dependency()) && in.mesh.segment > 1; }
 
 // A chain of segments leaves a rank idle while others hold its stream's state: two streams a rank fill the gaps. In a
 // wavefront all ranks work on one stream, and a second hides how it begins and ends.
 int32_t streams_in_flight(const PlanInputs& in) {
-  const bool chain = in.memory.dependency() == Dependency::TopToInput && in.mesh.segment > 1;
-  return chain ? std::min(2 * in.mesh.segment, Schedule::most_cells_under_way()) : wavefront(in) ? 2 : 1;
+  if (wavefront(in)) return 2;
+  const bool chain = chains_segments(in.memory.dependency()) && in.mesh.segment > 1;
+  return chain ? std::min(2 * in.mesh.segment, Schedule::most_cells_under_way()) : 1;
 }
 
 /// The largest that keeps the ranks busy.

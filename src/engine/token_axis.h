@@ -29,6 +29,7 @@ class TokenAxis final : public RowAxis {
 
   /// The layout of the cell that comes next.
   void enter(const Queue&, const Layout&);
+  const Layout& layout() const { return layout_; }               ///< of that cell
   const RowTable& rows() const { return rows_; }                 ///< those that are here, in order
   std::span<const int32_t> numbers() const { return numbers_; }  ///< theirs in the layout, ascending
   int64_t first_from(int64_t number) const;                      ///< the first row here with this number or more

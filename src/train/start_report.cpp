@@ -148,7 +148,7 @@ void warn_about_idle_ranks(Engine& engine, MeshShape mesh, RunLog& log) {
         "{} segments on a segment axis of {} ranks: {} ranks have no work; use mesh.data for them, or a shorter "
         "segment.length",
         segments, mesh.segment, mesh.segment - segments));
-  else if (engine.dependency() != Dependency::None && mesh.segment > 1 && efficiency < 0.8)
+  else if (crosses_boundaries(engine.dependency()) && mesh.segment > 1 && efficiency < 0.8)
     log.warning(fmt::format(
         "the schedule keeps the ranks busy {:.0f} % of the time: a larger data.batch, or mesh.token or mesh.data in "
         "place of mesh.segment, fills the gaps",
