@@ -237,9 +237,9 @@ void Engine::allocate(Arena weights) {
 }
 
 void Engine::sum_gradients(Transport& group) {
-  group.all_reduce_sum(queue_, model_.params.sums());
-  if (model_.params.sums().dtype() == DType::Exact)
-    ExactSum::round(queue_, model_.params.gradients(), Write::Overwrite, model_.params.sums());
+  group.all_reduce_sum(queue_, model_.params.grads());
+  if (model_.params.grads().dtype() == DType::Exact)
+    ExactSum::round(queue_, model_.params.rounded_grads(), Write::Overwrite, model_.params.grads());
 }
 
 void Engine::reduce_during_backward(GradientSync& sync) {

@@ -18,8 +18,8 @@ namespace memring {
 namespace {
 
 /// How alive the memory is, as Associative notes it.
-constexpr Diagnostic kSmallest[] = {{"smallest_key", "key {:.1g}", Reduce::Min},
-                                    {"smallest_denominator", "den {:.1g}", Reduce::Min}};
+constexpr Diagnostic kSmallest[] = {{"smallest_key", "key {:.1g}", Combine::Min},
+                                    {"smallest_denominator", "den {:.1g}", Combine::Min}};
 
 /// Rows that read at a time: what their features take does not grow with the segment.
 constexpr int64_t kReadRows = 2048;
