@@ -34,13 +34,13 @@ bool CellOrder::next(CellTask& task) {
 }
 
 bool CellOrder::given(const CellRun& run, int32_t place, int32_t number) {
-  Stream& stream = streams_[place];
+  StreamInFlight& stream = streams_[place];
   if (stream.number != number || stream.of(run.verb, run.pass).forgot(run.segment)) return true;
   return stream.of(run).done > rules_->number(run);
 }
 
 void CellOrder::enter(int32_t place, int64_t time) {
-  Stream& stream = streams_[place];
+  StreamInFlight& stream = streams_[place];
   stream = {};
   if (next_stream_ == rules_->extent().streams) return;
   stream.number = next_stream_++;
@@ -48,7 +48,7 @@ void CellOrder::enter(int32_t place, int64_t time) {
 }
 
 void CellOrder::open_windows(int32_t place, int64_t time) {
-  Stream& stream = streams_[place];
+  StreamInFlight& stream = streams_[place];
   const int32_t segments = rules_->extent().segments, begin = stream.opened;
   const int32_t first = stream.oldest < stream.opened ? rules_->window_of(stream.oldest).number : stream.next_window;
   while (stream.opened < segments && stream.next_window - first < rules_->windows_under_way())
@@ -75,7 +75,7 @@ void CellOrder::propose(int32_t place, Verb verb, Pass pass, int32_t segment) {
 
 /// To its rank's queue, or behind the first run that it has to wait for.
 void CellOrder::consider(int32_t place, const CellRun& run) {
-  Stream& stream = streams_[place];
+  StreamInFlight& stream = streams_[place];
   int64_t ready = stream.of(run).end;
   for (const Wait& wait : rules_->waits_of(run)) {
     Sweep& before = stream.of(wait.run);
@@ -92,7 +92,7 @@ void CellOrder::consider(int32_t place, const CellRun& run) {
 void CellOrder::complete(const CellTask& task, int64_t end) {
   const auto [verb, pass, segment, level] = task.run;
   const int32_t place = task.place;
-  Stream& stream = streams_[place];
+  StreamInFlight& stream = streams_[place];
   Sweep& sweep = stream.of(task.run);
   const bool last = ++sweep.done == depth_;
   sweep.end = end;
@@ -109,7 +109,7 @@ void CellOrder::complete(const CellTask& task, int64_t end) {
   close_windows(place, end);
 }
 
-bool CellOrder::done(Stream& stream, Verb verb, int32_t segment) {
+bool CellOrder::done(StreamInFlight& stream, Verb verb, int32_t segment) {
   const auto passes = rules_->passes();
   return std::all_of(passes.begin(), passes.end(),
                      [&](Pass pass) { return stream.of(verb, pass)[segment].done == depth_; });
@@ -117,7 +117,7 @@ bool CellOrder::done(Stream& stream, Verb verb, int32_t segment) {
 
 /// Windows leave in order, also when a later one is done first: so their numbers, modulo Policy::windows, are theirs.
 void CellOrder::close_windows(int32_t place, int64_t end) {
-  Stream& stream = streams_[place];
+  StreamInFlight& stream = streams_[place];
   const int32_t before = stream.oldest;
   if (rules_->policy().backward) {
     for (; stream.oldest < stream.opened && done(stream, Verb::Backward, stream.oldest);

@@ -65,8 +65,7 @@ class CellOrder {
     int32_t begin_ = 0;
   };
   static constexpr int kSweeps = 4, kPasses = 2;
-  /// A stream in flight.
-  struct Stream {
+  struct StreamInFlight {
     int32_t number = -1;
     int32_t opened = 0, next_window = 0;  ///< windows up to this segment, and this number, have been opened
     int32_t oldest = 0;                   ///< segments before it are done
@@ -101,14 +100,14 @@ class CellOrder {
   void consider(int32_t place, const CellRun&);
   void complete(const CellTask&, int64_t end);
   void close_windows(int32_t place, int64_t end);
-  bool done(Stream&, Verb, int32_t segment);
+  bool done(StreamInFlight&, Verb, int32_t segment);
 
   const Precedence* rules_;
   int32_t ranks_, depth_;
   int32_t next_stream_ = 0;
   int64_t busy_ = 0, makespan_ = 0;
-  std::vector<Stream> streams_;  // by place
-  std::vector<Queue> queues_;    // by rank
+  std::vector<StreamInFlight> streams_;  // by place
+  std::vector<Queue> queues_;            // by rank
   std::priority_queue<Wake, std::vector<Wake>, std::greater<>> wake_;
   std::vector<CellRun> woken_;
 };

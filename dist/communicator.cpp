@@ -64,7 +64,7 @@ void Communicator::broadcast(View<> data, int root) {
   if (root < 0 || root >= size()) throw ShapeError(fmt::format("broadcast from rank {} of {}", root, size()));
   const int count = count_of(data.bytes());
   if (size() == 1 || count == 0) return;
-  group_->require(MPI_Bcast(data.data(), count, MPI_BYTE, root, group_->comm), "broadcast", count, root);
+  group_->require(MPI_Bcast(data.host_bytes().data(), count, MPI_BYTE, root, group_->comm), "broadcast", count, root);
 }
 
 int64_t Communicator::all_reduce_max(int64_t value) {
@@ -78,10 +78,10 @@ void Communicator::all_reduce_sum(View<> data) {
   const int count = count_of(data.bytes());
   if (size() == 1 || count == 0) return;
   std::vector<std::byte> addends(static_cast<size_t>(size()) * static_cast<size_t>(count));  // of all ranks
-  group_->require(MPI_Allgather(data.data(), count, MPI_BYTE, addends.data(), count, MPI_BYTE, group_->comm), "sum",
-                  count);
-  std::memcpy(data.data(), addends.data(), static_cast<size_t>(count));
-  for (int64_t r = 1; r < size(); ++r) add(mpi::bytes_at(data), addends.data() + r * count, count);
+  std::byte* const sums = data.host_bytes().data();
+  group_->require(MPI_Allgather(sums, count, MPI_BYTE, addends.data(), count, MPI_BYTE, group_->comm), "sum", count);
+  std::memcpy(sums, addends.data(), static_cast<size_t>(count));
+  for (int64_t r = 1; r < size(); ++r) add(sums, addends.data() + r * count, count);
 }
 
 void Communicator::all_gather(View<> all, ConstView<> mine) {
@@ -89,10 +89,10 @@ void Communicator::all_gather(View<> all, ConstView<> mine) {
     throw ShapeError(fmt::format("{} cannot hold {} of each of {} ranks", all.text(), mine.text(), size()));
   const int count = count_of(mine.bytes());
   if (count == 0) return;
-  std::memmove(mpi::bytes_at(all) + int64_t{rank()} * count, mine.data(), static_cast<size_t>(count));
+  std::byte* const to = all.host_bytes().data();
+  std::memmove(to + int64_t{rank()} * count, mine.host_bytes().data(), static_cast<size_t>(count));
   if (size() == 1) return;
-  group_->require(MPI_Allgather(MPI_IN_PLACE, 0, MPI_BYTE, all.data(), count, MPI_BYTE, group_->comm), "all-gather",
-                  count);
+  group_->require(MPI_Allgather(MPI_IN_PLACE, 0, MPI_BYTE, to, count, MPI_BYTE, group_->comm), "all-gather", count);
 }
 
 }  // namespace memring

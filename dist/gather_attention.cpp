@@ -36,16 +36,17 @@ View<> GatherAttention::gather(Queue& queue, ConstView<> mine) {
   std::vector<int64_t> bounds{0};
   for (int rank = 0; rank < plan_.ranks(); ++rank)
     bounds.push_back(bounds.back() + matrices * plan_.count(rank) * width);
-  std::memcpy(message.data() + bounds[static_cast<size_t>(token_.rank())], mine.data(),
-              static_cast<size_t>(mine.bytes()));
+  std::byte* const messages = message.host_bytes().data();
+  std::memcpy(messages + bounds[static_cast<size_t>(token_.rank())], mine.host_bytes().data(),
+              mine.host_bytes().size());
   {
     const NotedWait noted(progress_);
     token_.all_gather_shards(queue, message, bounds).join(queue);
   }
   // A rank's part is [matrices, its rows]: the low chunk, and behind it the high one.
-  auto* const to = static_cast<uint8_t*>(all.data());
+  std::byte* const to = all.host_bytes().data();
   for (int rank = 0; rank < plan_.ranks(); ++rank) {
-    const uint8_t* from = message.data() + bounds[static_cast<size_t>(rank)];
+    const std::byte* from = messages + bounds[static_cast<size_t>(rank)];
     for (int64_t matrix = 0; matrix < matrices; ++matrix)
       for (const Range& chunk : plan_.chunks(rank)) {
         std::memcpy(to + (matrix * all_rows + chunk.begin) * width, from, static_cast<size_t>(chunk.size() * width));

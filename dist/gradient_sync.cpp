@@ -116,7 +116,7 @@ ReducedStep GradientSync::reduce(Queue& queue, View<> sums, View<> gradients, co
     step.sums.stop |= all[row + 3] != 0;
     step.sums.save |= all[row + 4] != 0;
     step.sums.time_over |= all[row + 5] != 0;
-    step.sums.diagnostics.reduce(std::span(all).subspan(row + fixed, mine.size() - fixed));
+    step.sums.diagnostics.combine(std::span(all).subspan(row + fixed, mine.size() - fixed));
   }
 
   const double norm_of_sum = std::sqrt(sum_over_ranks(queue, norms));

@@ -53,10 +53,10 @@ class GradientSync {
 
   /// (1) Sums of gradients [parameters] (fp32, fp64 or exact) to their shards together with the step's sums and flags,
   /// (2) the global norm. Afterwards this rank's shard of `gradients`, which may be `sums` itself, holds the sum over
-  /// ranks; the rest of both is undefined. `local` is asked when the device, where there is one, has come as far: here
-  /// the host waits for it, once a step. (Where the transport is a staged one of several ranks, it waits besides in
-  /// each exchange: in start() for every full bucket, here for the rest, and in gather().)
-  ReducedStep reduce(Queue&, View<> sums, View<> gradients, const std::function<StepSums()>& local);
+  /// ranks; the rest of both is undefined. `ask` tells this rank's when the device, where there is one, has come as
+  /// far: here the host waits for it, once a step. (Where the transport is a staged one of several ranks, it waits
+  /// besides in each exchange: in start() for every full bucket, here for the rest, and in gather().)
+  ReducedStep reduce(Queue&, View<> sums, View<> gradients, const std::function<StepSums()>& ask);
   /// (3) Updated weights [parameters] of every shard to every rank.
   void gather(Queue&, View<> weights);
 

@@ -36,6 +36,4 @@ using Add = void (*)(std::byte* sum, const std::byte* other, int64_t bytes);
 /// That of fp32, fp64, int64 and exact sums; throws ShapeError for another type.
 Add add_of(DType);
 
-inline std::byte* bytes_at(View<> view) { return static_cast<std::byte*>(view.data()); }
-
 }  // namespace memring::mpi

@@ -14,7 +14,7 @@
 namespace memring {
 namespace {
 
-using mpi::Add, mpi::RingTransfer, mpi::add_of, mpi::bytes_at;
+using mpi::Add, mpi::RingTransfer, mpi::add_of;
 
 constexpr int64_t kGatherBytes = 256 << 10;  // over all ranks: below, one all-gather beats the ring's 2 (n - 1) hops
 
@@ -29,11 +29,11 @@ class MpiTransport final : public Transport {
 
   Transfer send(Queue&, ConstView<> data, int peer, int tag) override {
     check_tag(tag);
-    return Transfer(messages_.send(static_cast<const std::byte*>(data.data()), data.bytes(), peer, tag));
+    return Transfer(messages_.send(data.host_bytes().data(), data.bytes(), peer, tag));
   }
   Transfer receive(Queue&, View<> data, int peer, int tag) override {
     check_tag(tag);
-    return Transfer(messages_.receive(bytes_at(data), data.bytes(), peer, tag));
+    return Transfer(messages_.receive(data.host_bytes().data(), data.bytes(), peer, tag));
   }
 
   void all_reduce_sum(Queue& queue, View<> data) override {
@@ -65,7 +65,8 @@ class MpiTransport final : public Transport {
    public:
     Turn(MpiTransport& transport, View<> data, std::span<const int64_t> bounds, int first, Add add)
         : transport_(transport),
-          ring_(transport.messages_, transport.arrivals_, bytes_at(data), bytes_of(data.dtype()), bounds, first, add) {
+          ring_(transport.messages_, transport.arrivals_, data.host_bytes().data(), bytes_of(data.dtype()), bounds,
+                first, add) {
       transport_.turns_.push_back(this);
     }
     ~Turn() override { std::erase(transport_.turns_, this); }

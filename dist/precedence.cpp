@@ -12,14 +12,13 @@ namespace {
 
 constexpr Pass kPasses[] = {Pass::Decode};
 
-/// Whether a cell waits for the same cell of the segment before it, or for no other segment.
-bool waits_for_previous_segment(Dependency dependency) {
+/// Those whose waits are written below.
+void expect_rules(Dependency dependency) {
   switch (dependency) {
     case Dependency::None:
-      return false;
     case Dependency::TopToInput:
     case Dependency::LayerLocal:
-      return true;
+      return;
     case Dependency::Halo:
     case Dependency::Affine:
     case Dependency::Append:
@@ -34,6 +33,11 @@ bool waits_for_previous_segment(Dependency dependency) {
 }
 
 }  // namespace
+
+void Waits::add(const Wait& wait) {
+  if (count_ == kMost) check(false, fmt::format("a cell's run that waits for more than {} others", kMost));
+  waits_[count_++] = wait;
+}
 
 bool Waits::contain(const Wait& wait) const { return std::find(begin(), end(), wait) != end(); }
 
@@ -51,11 +55,12 @@ const Wait* Waits::from_another_segment(int32_t segment) const {
 Precedence::Precedence(Dependency dependency, Extent extent, const std::vector<bool>& closed, int32_t ranks,
                        Policy policy)
     : dependency_(dependency),
-      chained_(waits_for_previous_segment(dependency)),
+      chained_(chains_segments(dependency)),
       extent_(extent),
       closed_(closed),
       ranks_(ranks),
       policy_(policy) {
+  expect_rules(dependency);
   if (!chained_) return;
   for (int32_t s = 0; s < extent.segments; ++s) {  // evaluation has no reason to stop in between
     if (s == 0 || (policy.backward && closed[s])) begins_.push_back(s);
@@ -129,7 +134,7 @@ Waits Precedence::waits_of(const CellRun& run) const {
       wait_for(runs(Verb::Rebuild, segment) ? Verb::Rebuild : Verb::Forward, segment, run.level, Takes::State);
       break;
     default:
-      if (number(run) == 0) waits.add({last_run(rows_from(segment), segment), Takes::Rows});
+      if (number(run) == 0) waits.add({last_run(rows_from(segment), run.pass, segment), Takes::Rows});
       if (adjoint_crosses(segment + 1)) wait_for(Verb::Backward, segment + 1, run.level, Takes::Adjoint);
   }
   return waits;
@@ -138,36 +143,37 @@ Waits Precedence::waits_of(const CellRun& run) const {
 // Of the rank that runs the segment. `run` is the first of its sweep.
 void Precedence::add_turns(Waits& waits, const CellRun& run) const {
   const auto after = [&](const CellRun& before) { waits.add({before, Takes::Turn}); };
+  const auto last = [&](Verb verb, int32_t of) { return last_run(verb, run.pass, of); };
   const int32_t segment = run.segment;
   switch (run.verb) {
     case Verb::Forward:  // where no segment waits for another, a rank finishes each before its next
       if (segment >= ranks_)
-        after(last_run(chained_ || !policy_.backward ? Verb::Forward : Verb::Backward, segment - ranks_));
+        after(last(chained_ || !policy_.backward ? Verb::Forward : Verb::Backward, segment - ranks_));
       break;
     case Verb::Rebuild: {
       const Window w = window_of(segment);
-      after(run_before_rebuild(w, segment));
+      after(run_before_rebuild(w, run.pass, segment));
       // As many groups are under way as windows may be.
-      const int32_t own = group(w, segment), through = group_begin(w, own + policy_.windows);
-      if (segment == group_begin(w, own) && through < w.end) after(last_run(Verb::Backward, through));
+      const int32_t here = group(w, segment), through = group_begin(w, here + policy_.windows);
+      if (segment == group_begin(w, here) && through < w.end) after(last(Verb::Backward, through));
       break;
     }
     case Verb::Recompute:
-      after(last_run(Verb::Backward, segment + ranks_));
+      after(last(Verb::Backward, segment + ranks_));
       break;
     default:
-      if (segment + ranks_ < window_of(segment).end) after(last_run(Verb::Backward, segment + ranks_));
+      if (segment + ranks_ < window_of(segment).end) after(last(Verb::Backward, segment + ranks_));
   }
 }
 
 /// What the rank does right before it rebuilds this segment: its one before in the group, or its last one in the
 /// nearest group behind that has one.
-CellRun Precedence::run_before_rebuild(const Window& w, int32_t segment) const {
+CellRun Precedence::run_before_rebuild(const Window& w, Pass pass, int32_t segment) const {
   const auto last_before = [&](int32_t end) { return end - 1 - (end - 1 - segment) % ranks_; };  // of the rank
   const int32_t end = group_end(w, segment), behind = last_before(end) + ranks_;
-  if (segment - ranks_ >= group_begin(w, group(w, segment))) return last_run(Verb::Rebuild, segment - ranks_);
-  if (behind >= w.end) return last_run(Verb::Forward, last_before(end));
-  return last_run(rebuilt(w, behind) ? Verb::Rebuild : Verb::Forward, last_before(group_end(w, behind)));
+  if (segment - ranks_ >= group_begin(w, group(w, segment))) return last_run(Verb::Rebuild, pass, segment - ranks_);
+  if (behind >= w.end) return last_run(Verb::Forward, pass, last_before(end));
+  return last_run(rebuilt(w, behind) ? Verb::Rebuild : Verb::Forward, pass, last_before(group_end(w, behind)));
 }
 
 std::optional<CellRun> Precedence::reader_of(const CellRun& writer, Takes takes) const {

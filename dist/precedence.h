@@ -43,10 +43,10 @@ struct Wait {
   bool operator==(const Wait&) const = default;
 };
 
-/// What one run waits for: a few.
+/// What one run waits for: a few. One more than there is room for is a fault of the rules.
 class Waits {
  public:
-  void add(const Wait& wait) { waits_[count_++] = wait; }
+  void add(const Wait&);
   const Wait* begin() const { return waits_.data(); }
   const Wait* end() const { return waits_.data() + count_; }
   bool contain(const Wait&) const;
@@ -56,7 +56,8 @@ class Waits {
   const Wait* from_another_segment(int32_t segment) const;
 
  private:
-  std::array<Wait, 4> waits_;
+  static constexpr size_t kMost = 4;
+  std::array<Wait, kMost> waits_;
   size_t count_ = 0;
 };
 
@@ -90,11 +91,10 @@ class Precedence {
   CellRun run(Verb verb, Pass pass, int32_t segment, int32_t number) const {
     return {verb, pass, segment, verb == Verb::Backward ? depth() - 1 - number : number};
   }
-  /// Units of work of the stream from this run to its end, if no rank ever made it wait.
+  /// Units of work of the stream from this run to its end, if no rank ever made it wait: in its pass, the only one yet.
   int64_t chain_from(const CellRun&) const;
   static int64_t cost(Verb verb) { return verb == Verb::Backward ? 2 : 1; }  ///< units of work
 
-  bool chained() const { return chained_; }  ///< segments wait for each other
   bool thinned() const { return policy_.backward && policy_.recompute && policy_.boundaries > 0; }
   Window window(int32_t number) const;
   Window window_of(int32_t segment) const;
@@ -119,8 +119,8 @@ class Precedence {
   int32_t group_end(const Window& w, int32_t segment) const;
   bool rebuilt(const Window& w, int32_t segment) const { return group_end(w, segment) < w.end; }
   void add_turns(Waits&, const CellRun&) const;
-  CellRun run_before_rebuild(const Window&, int32_t segment) const;
-  CellRun last_run(Verb verb, int32_t segment) const { return run(verb, Pass::Decode, segment, depth() - 1); }
+  CellRun run_before_rebuild(const Window&, Pass, int32_t segment) const;
+  CellRun last_run(Verb verb, Pass pass, int32_t segment) const { return run(verb, pass, segment, depth() - 1); }
 
   Dependency dependency_;
   bool chained_;

@@ -23,10 +23,9 @@ void check_input(Dependency dependency, const Extent& extent, const std::vector<
             extent.layers + 2 <= std::numeric_limits<int16_t>::max(),
         fmt::format("schedule of {} streams, {} segments, {} layers; expected at least 0, 1, 1", extent.streams,
                     extent.segments, extent.layers));
-  check(
-      extent.depth == 1 || (extent.depth > 1 && extent.depth <= extent.layers && dependency == Dependency::LayerLocal),
-      fmt::format("{} layers cut into {} cells; expected 1, or up to one a layer where states are of layers",
-                  extent.layers, extent.depth));
+  check(extent.depth == 1 || (extent.depth > 1 && extent.depth <= extent.layers && layer_by_layer(dependency)),
+        fmt::format("{} layers cut into {} cells; expected 1, or up to one a layer where states are of layers",
+                    extent.layers, extent.depth));
   check(std::ssize(closed) == extent.segments,
         fmt::format("schedule has {} entries of closed boundaries, expected one for each of {} segments", closed.size(),
                     extent.segments));

@@ -9,15 +9,11 @@
 #include "base/arena.h"
 #include "dist/progress.h"
 #include "dist/ring_plan.h"
+#include "dist/token_attention_sizes.h"
 #include "dist/transport.h"
 #include "kernels/attention/attention.h"
 
 namespace memring {
-
-/// What attention is over besides rows.
-struct AttentionHeads {
-  int64_t batch, heads, kv_heads, head_dim;
-};
 
 /// All ranks of the axis make the calls of AttentionExecutor alike, each with its own rows of the same layout, of which
 /// the last span holds the keys.
@@ -40,7 +36,4 @@ class TokenAttention : public AttentionExecutor {
 /// On one rank nothing is sent; on several the ring (RingAttention), or, `strict`, what has the bits of one rank
 /// (GatherAttention). `token` must outlive it.
 std::unique_ptr<TokenAttention> make_token_attention(Transport& token, bool strict);
-/// Bytes of its message buffers on each rank of that plan for calls of these sizes, at the most.
-int64_t token_attention_bytes(bool strict, DType, const AttentionHeads&, const RingPlan&, bool backward);
-
 }  // namespace memring

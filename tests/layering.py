@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 """
 import concurrent.futures
 import fnmatch
+import itertools
 import os
 import pathlib
 import re
@@ -42,6 +43,10 @@ LIBRARIES = {
     r"mpi\.h": ["dist/*.cpp", "dist/mpi_*.h"],
     r"(hdf5|H5\w+)\.h(pp)?": ["src/io/*", "src/app/doctor.cpp"],
     r"(.*/)?dnnl\w*\.h(pp)?": ["kernels/*", "src/app/doctor.cpp"],
+    r"nccl\w*\.h": ["dist/nccl*"],
+    r"(cuda|cublas)\w*\.h(pp)?": ["kernels/cuda/*", "kernels/*/cuda.cu"],
+    r"cudnn\w*(\.h|/.*)": ["kernels/cuda/*", "kernels/*/cuda.cu", "kernels/attention/cudnn.cpp"],
+    r"boost/context/.*": ["kernels/cuda/*"],
 }
 
 # Header (a regular expression): the files that may include it. An operator's front, <op>/<op>.cpp, alone knows
@@ -49,16 +54,26 @@ LIBRARIES = {
 PRIVATE = {
     r"kernels/(?P<op>\w+)/cpu\.h": ["kernels/{op}/{op}.cpp", "kernels/{op}/cpu.cpp"],
     r"kernels/(?P<op>\w+)/ref\.h": ["kernels/{op}/{op}.cpp", "kernels/*/ref.cpp"],
-    r"kernels/(?P<op>\w+)/cuda\.h": ["kernels/{op}/{op}.cpp", "kernels/cuda/*"],
+    r"kernels/(?P<op>\w+)/cuda\.h": ["kernels/{op}/{op}.cpp", "kernels/{op}/cuda.cu", "kernels/cuda/*"],
     r"kernels/cuda/twin/\w+\.h": ["kernels/cuda/twin/*"],
     r"kernels/common/checks\.h": ["kernels/{folder}/{folder}.cpp", "kernels/common/checks.cpp"],
     r"kernels/common/wide\.h": ["kernels/{folder}/{folder}.cpp", "kernels/common/wide.cpp"],
     r"kernels/common/map_views\.h": ["kernels/common/wide.h", "kernels/cuda/twin/late.h"],
 }
 
-# What the compilers of kernels for devices do not take: no header that they see may include it.
-NOT_FOR_DEVICES = re.compile(r"fmt/.*")
-DEVICE_HEADER = re.compile(r"kernels/\w+/cuda\.h")
+# A header is private to the folder, or the files, that its first comment names: "Private to kernels/.".
+# Every header of an operator but its contract, <op>/<op>.h, says it.
+SAYS_PRIVATE = re.compile(r"Private to ([\w/*.]+\w|\w+/)")
+OPERATORS_HEADER = re.compile(r"kernels/(?!common/|cuda/)(?P<op>\w+)/(?!(?P=op)\.h)\w+\.h")
+
+# What the compilers of kernels for devices do not take: nothing that they see may include it.
+NOT_FOR_DEVICES = re.compile(r"fmt/.*|base/error\.h")
+FOR_DEVICES = re.compile(r"kernels/\w+/cuda\.h|.*\.cuh?")
+# Values, which can be made where no rank is: they reach nothing that talks to ranks, itself or by way of a header.
+VALUES = ("src/engine/execution_plan.*", "src/engine/cell_sizes.*", "src/engine/token_split.*", "src/engine/tbptt.*",
+          "dist/mesh_arithmetic.*", "dist/ring_plan.*", "dist/schedule*", "dist/precedence.*", "dist/cell_order.*",
+          "dist/rank_actions.*")
+TALKS = re.compile(r"mpi\.h|dist/(communicator|transport|mpi_\w+)\.h")
 # A header of dist that nobody else includes, itself or by way of another, is dist's own: in a namespace inside memring.
 DIST_OWN = re.compile(r"namespace memring::\w+ \{")
 INCLUDE = re.compile(r'\s*#\s*include\s*([<"])([^">]+)[">]')
@@ -152,18 +167,55 @@ def check_dist_headers(texts):
             yield f"{path}:1: is dist's own, for nobody else includes it, and in no namespace inside memring"
 
 
-def check_device_headers(texts):
-    """Complaints about headers that an operator's cuda.h includes, itself or by way of another; `texts`: as above."""
-    reached = [path for path in sorted(texts) if DEVICE_HEADER.fullmatch(path)]
+def includes_of(path, texts):
+    """(line, header) of each include of this file."""
+    for number, line in enumerate(texts[path].splitlines(), 1):
+        include = INCLUDE.match(line)
+        if include:
+            yield number, include.group(2)
+
+
+def reached_from(paths, texts, wall):
+    """(file, line, header) of each include that is `wall`, in these files and all headers that they include."""
+    reached = list(paths)
     for path in reached:  # which grows on the way
-        for number, line in enumerate(texts[path].splitlines(), 1):
-            include = INCLUDE.match(line)
-            if not include:
+        for number, header in includes_of(path, texts):
+            if wall.fullmatch(header):
+                yield path, number, header
                 continue
-            if NOT_FOR_DEVICES.fullmatch(include.group(2)):
-                yield f"{path}:{number}: includes {include.group(2)}, and kernels/*/cuda.h include this header"
-            reached += [header for header in (include.group(2), f"src/{include.group(2)}")
-                        if header in texts and header not in reached]
+            reached += [found for found in (header, f"src/{header}") if found in texts and found not in reached]
+
+
+def check_reach(texts):
+    """Complaints about what kernels for devices and plain values include, themselves or by way of a header."""
+    for path, number, header in reached_from([path for path in sorted(texts) if FOR_DEVICES.fullmatch(path)], texts,
+                                             NOT_FOR_DEVICES):
+        yield f"{path}:{number}: includes {header}, and kernels/*/cuda.h or a .cu file include this header"
+    for value in sorted(texts):
+        if any(fnmatch.fnmatch(value, pattern) for pattern in VALUES):
+            for path, number, header in reached_from([value], texts, TALKS):
+                way = "" if path == value else f", and {value}"
+                yield f"{path}:{number}: includes {header}{way} is a value that knows no ranks"
+
+
+def check_private(texts):
+    """Complaints about headers that say to whom they are private."""
+    private = {}
+    for path, text in texts.items():
+        comment = " ".join(line[2:].strip() for line in
+                           itertools.takewhile(lambda line: line.startswith("//"), text.splitlines()))
+        said = SAYS_PRIVATE.search(comment) if path.endswith(".h") else None
+        if said:
+            place = said.group(1)
+            private[path.removeprefix("src/")] = place if "*" in place else f"{place.rstrip('/')}/*"
+        elif OPERATORS_HEADER.fullmatch(path):
+            yield f'{path}:1: says to nobody that it is "Private to" a folder, and is no contract of an operator'
+    for path in texts:
+        if path.startswith("tests/"):
+            continue
+        for number, header in includes_of(path, texts):
+            if header in private and not fnmatch.fnmatch(path, private[header]):
+                yield f'{path}:{number}: includes "{header}", which is private to {private[header]}'
 
 
 def check_tree(root):
@@ -177,7 +229,7 @@ def check_tree(root):
             path = file.relative_to(root).as_posix()
             texts[path] = file.read_text("utf-8")
             complaints += [f"{path}:{line}: {text}" for line, text in check_file(path, texts[path])]
-    return complaints + list(check_dist_headers(texts)) + list(check_device_headers(texts)), files
+    return [*complaints, *check_dist_headers(texts), *check_reach(texts), *check_private(texts)], files
 
 
 def compile_alone(root, header, compiler):
@@ -207,7 +259,7 @@ def check_headers(root, compiler):
 
 def self_test():
     """Plants each kind of crossing in a tree of its own; every one must be found, at its line, and nothing else."""
-    licence = f"// {LICENCE}\n"
+    licence, private = f"// {LICENCE}\n", "// Private to kernels/.\n"
     tree = {
         "src/base/good.h": licence + "#pragma once\n#include <vector>\n",
         "src/engine/good.cpp": licence + '#include "dist/mesh.h"\n#include "memory/memory.h"\n'
@@ -218,8 +270,10 @@ def self_test():
                                            '#include "kernels/common/checks.h"\n',
         "kernels/norm/ref.cpp": licence + '#include "kernels/norm/ref.h"\n#include "kernels/linear/ref.h"\n',
         "launch/good.sh": "#!/bin/sh\n# " + LICENCE + "\n",
-        "kernels/norm/cuda.h": licence + '#pragma once\n#include "kernels/norm/plain.h"\n#include "base/with_fmt.h"\n',
-        "kernels/norm/plain.h": licence + '#pragma once\n#include <vector>\n#include "kernels/norm/by_way.h"\n',
+        "kernels/norm/cuda.h": private + licence + '#pragma once\n#include "kernels/norm/plain.h"\n'
+                                         '#include "base/with_fmt.h"\n',
+        "kernels/norm/plain.h": private + licence + '#pragma once\n#include <vector>\n'
+                                          '#include "kernels/norm/by_way.h"\n',
         "kernels/cuda/none.cpp": licence + '#include "kernels/norm/cuda.h"\n',
         "kernels/cuda/twin/device.h": licence + "#pragma once\n#include <fmt/format.h>\n",
         "kernels/cuda/twin/late.h": licence + '#pragma once\n#include "kernels/cuda/twin/device.h"\n'
@@ -229,7 +283,7 @@ def self_test():
                                                '#include "kernels/cuda/twin/device.h"\n',
         "kernels/linear/ref.cpp": licence + '#include "kernels/common/wide.h"\n'
                                             '#include "kernels/common/map_views.h"\n',
-        "kernels/norm/by_way.h": licence + "#pragma once\n#include <fmt/format.h>\n",
+        "kernels/norm/by_way.h": private + licence + "#pragma once\n#include <fmt/format.h>\n",
         "src/base/with_fmt.h": licence + "#pragma once\n\n#include <fmt/ranges.h>\n",
         "src/base/upward.h": licence + '#pragma once\n\n#include "kernels/linear/linear.h"\n',
         "src/model/rank.cpp": licence + '  #  include "dist/mesh.h"\n',
@@ -238,6 +292,23 @@ def self_test():
         "kernels/norm/cpu.cpp": licence + '#include "kernels/norm/cpu.h"\n#include "kernels/norm/ref.h"\n'
                                           '#include "kernels/linear/cpu.h"\n#include "kernels/common/checks.h"\n',
         "src/model/backend.cpp": licence + '#include "kernels/linear/linear.h"\n#include "kernels/linear/cpu.h"\n',
+        "src/model/private.cpp": licence + '#include "kernels/common/product.h"\n#include "kernels/norm/loops.h"\n',
+        "kernels/common/product.h": "// A product, shared. Private to\n// kernels/.\n" + licence + "#pragma once\n",
+        "kernels/norm/loops.h": "// Private to kernels/norm.\n" + licence + "#pragma once\n",
+        "kernels/norm/loops.cpp": licence + '#include "kernels/common/product.h"\n#include "kernels/norm/loops.h"\n',
+        "kernels/norm/operands.h": licence + "#pragma once\n",
+        "kernels/norm/cuda.cu": licence + '#include "kernels/norm/cuda.h"\n#include <cuda_runtime.h>\n'
+                                          '#include "base/error.h"\n#include <fmt/format.h>\n#include <nccl.h>\n',
+        "src/base/error.h": licence + "#pragma once\n#include <fmt/format.h>\n",
+        "kernels/cuda/fiber/runtime.cpp": licence + "#include <boost/context/fiber.hpp>\n#include <cublasLt.h>\n",
+        "dist/nccl_transport.cpp": licence + "#include <nccl.h>\n",
+        "src/app/libraries.cpp": licence + "#include <nccl.h>\n#include <cuda_runtime.h>\n#include <cublasLt.h>\n"
+                                           "#include <cudnn_frontend/cudnn.h>\n#include <boost/context/fiber.hpp>\n",
+        "src/engine/execution_plan.cpp": licence + '#include "dist/communicator.h"\n#include "engine/by_way.h"\n',
+        "src/engine/by_way.h": licence + '#pragma once\n#include "dist/ranks.h"\n',
+        "dist/ranks.h": licence + '#pragma once\n#include "dist/transport.h"\nnamespace memring {\n',
+        "dist/mesh_arithmetic.h": licence + '#pragma once\n#include "dist/communicator.h"\n'
+                                            "namespace memring::own {\n",
         "dist/mpi.h": licence + "#pragma once\n#include <mpi.h>\nnamespace memring::mpi {\n",
         "dist/mpi_own.h": licence + "#pragma once\n#include <mpi.h>\nnamespace memring::mpi {\n",
         "dist/mesh.h": licence + '#pragma once\n#include "dist/shape.h"\n#include "dist/lent.h"\nnamespace memring {\n',
@@ -254,8 +325,13 @@ def self_test():
         "src/io/twice.h": licence,
         "tests/e2e/licence.py": "print()\n",
     }
-    expected = {"kernels/linear/linear.cpp:3", "kernels/linear/linear.cpp:4", "kernels/linear/ref.cpp:2",
-                "kernels/linear/ref.cpp:3", "kernels/norm/by_way.h:3", "src/base/with_fmt.h:4",
+    expected = {"src/model/private.cpp:2", "src/model/private.cpp:3", "kernels/norm/operands.h:1",
+                "kernels/norm/cuda.cu:4", "kernels/norm/cuda.cu:5", "kernels/norm/cuda.cu:6", "src/app/libraries.cpp:2",
+                "src/app/libraries.cpp:3", "src/app/libraries.cpp:4", "src/app/libraries.cpp:5",
+                "src/app/libraries.cpp:6", "src/engine/execution_plan.cpp:2", "dist/ranks.h:3",
+                "dist/mesh_arithmetic.h:3", "kernels/linear/linear.cpp:3", "kernels/linear/linear.cpp:4",
+                "kernels/linear/ref.cpp:2", "kernels/linear/ref.cpp:3", "kernels/norm/by_way.h:4",
+                "src/base/with_fmt.h:4",
                 "src/base/upward.h:4", "src/model/rank.cpp:2", "src/train/app.cpp:2", "kernels/linear/mpi.cpp:2",
                 "kernels/norm/cpu.cpp:3", "kernels/norm/cpu.cpp:4", "kernels/norm/cpu.cpp:5", "src/model/backend.cpp:3",
                 "dist/mpi.h:3", "dist/lent.h:1", "dist/unused.h:1", "src/data/hdf5.cpp:2", "src/engine/dnnl.cpp:2",

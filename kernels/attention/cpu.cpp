@@ -49,15 +49,15 @@ void forward_run(const Problem& p, float* o, float* lse, Write write, const floa
     for (QueryBlock& block : blocks) {
       const auto piece = block.piece(keys);
       if (!piece) continue;
-      const int64_t at = attention::key_offset(piece->span, kv_matrix, piece->first, head_dim);
+      const int64_t first = attention::key_offset(piece->span, kv_matrix, piece->first, head_dim);
       float* const out = o + block.begin() * head_dim;
-      block.dot_keys(s.scores, piece->span.k + at, piece->count, block.queries);
+      block.dot_keys(s.scores, piece->span.k + first, piece->count, block.queries);
       block.mask(*piece);
       const bool changed = p.loops.softmax(s.scores, piece->count, block.padded(), p.scale, block.max(), block.sum(),
                                            block.correction());
       if (changed && block.next(write) == Write::Accumulate)
         p.loops.scale_rows(out, block.correction(), block.count(), head_dim);
-      block.weigh_keys(out, block.next(write), s.scores, piece->span.v + at, piece->count);
+      block.weigh_keys(out, block.next(write), s.scores, piece->span.v + first, piece->count);
       block.fresh = false;
     }
     if (++taken % kBetweenPolls == 0) pause();
@@ -74,7 +74,7 @@ void forward_run(const Problem& p, float* o, float* lse, Write write, const floa
   }
 }
 
-/// Operands of backward at one (batch, head): dq, d_o, o, q [rows, head_dim] and lse [rows]. dq may be null.
+/// Operands of backward of one (batch, head): dq, d_o, o, q [rows, head_dim] and lse [rows]. dq may be null.
 struct Backward {
   float* dq;
   Write write;
@@ -82,14 +82,14 @@ struct Backward {
 };
 
 /// Brings a block's queries to the scratch, when it meets its first key of a range.
-void begin_backward(const Problem& p, const Backward& at, QueryBlock& block) {
+void begin_backward(const Problem& p, const Backward& operands, QueryBlock& block) {
   const int64_t head_dim = p.e.head_dim, offset = block.begin() * head_dim;
-  block.queries = {at.q + offset, block.packed_q()};
-  block.d_outputs = {at.d_o + offset, block.packed_d_o()};
-  p.loops.dot_rows(block.delta(), at.d_o + offset, at.o + offset, block.count(), head_dim);
+  block.queries = {operands.q + offset, block.packed_q()};
+  block.d_outputs = {operands.d_o + offset, block.packed_d_o()};
+  p.loops.dot_rows(block.delta(), operands.d_o + offset, operands.o + offset, block.count(), head_dim);
   // A query that sees nothing has only masked scores, -inf: 0 in place of its lse gives exp(-inf) = 0, not NaN.
   for (int64_t i = 0; i < block.count(); ++i) {
-    const float value = at.lse[block.begin() + i];
+    const float value = operands.lse[block.begin() + i];
     block.lse()[i] = value == -kInfinity ? 0.0f : value;
   }
   std::fill(block.lse() + block.count(), block.lse() + block.padded(), 0.0f);
@@ -97,7 +97,7 @@ void begin_backward(const Problem& p, const Backward& at, QueryBlock& block) {
 }
 
 /// A run of queries with a range of the key blocks. What the range gives is added to what those before it gave.
-void backward_run(const Problem& p, const Backward& at, int64_t kv_matrix, int64_t begin, Range range) {
+void backward_run(const Problem& p, const Backward& operands, int64_t kv_matrix, int64_t begin, Range range) {
   const int64_t head_dim = p.e.head_dim;
   Scratch& s = attention::scratch();
   const std::span<const KeyBlock> all = p.key_blocks;
@@ -112,7 +112,7 @@ void backward_run(const Problem& p, const Backward& at, int64_t kv_matrix, int64
       const auto piece = block.piece(keys);
       if (!piece) continue;
       if (!block.queries.rows) {
-        begin_backward(p, at, block);
+        begin_backward(p, operands, block);
         block.fresh = !met_before(block);
       }
       const AttentionKeys<float>& span = piece->span;
@@ -121,18 +121,19 @@ void backward_run(const Problem& p, const Backward& at, int64_t kv_matrix, int64
       block.mask(*piece);
       block.dot_keys(s.d_scores, span.v + first, count, block.d_outputs);
       p.loops.gradient(s.scores, s.d_scores, count, block.padded(), p.scale, block.lse(), block.delta());
-      if (at.dq)
-        block.weigh_keys(at.dq + block.begin() * head_dim, block.next(at.write), s.d_scores, span.k + first, count);
+      if (operands.dq)
+        block.weigh_keys(operands.dq + block.begin() * head_dim, block.next(operands.write), s.d_scores, span.k + first,
+                         count);
       if (span.dk) {
         block.weigh_queries(span.dk + first, s.d_scores, count, block.queries.rows);
         block.weigh_queries(span.dv + first, s.scores, count, block.d_outputs.rows);
       }
       block.fresh = false;
     }
-  if (!at.dq || at.write == Write::Accumulate || range.end < std::ssize(all)) return;
+  if (!operands.dq || operands.write == Write::Accumulate || range.end < std::ssize(all)) return;
   for (const QueryBlock& block : blocks)
     if (block.fresh && !met_before(block))
-      std::fill_n(at.dq + block.begin() * head_dim, block.count() * head_dim, 0.0f);
+      std::fill_n(operands.dq + block.begin() * head_dim, block.count() * head_dim, 0.0f);
 }
 
 /// In how many ranges backward takes the keys: one where threads share the (batch, kv_head) evenly, else so many as
@@ -197,8 +198,9 @@ void attention_backward(const Queue& queue, float* dq, Write write, const float*
     const int64_t lines = e.batch * e.kv_heads, key_blocks = std::ssize(p.key_blocks);
     const int64_t ranges = ranges_for(key_blocks, lines, threads);
     pipelines(queue, threads, lines, ranges, group * runs, [&](int64_t kv_matrix, int64_t range, int64_t item) {
-      const int64_t matrix = kv_matrix * group + item / runs, at = matrix * e.rows * e.head_dim;
-      const Backward operands{dq ? dq + at : nullptr, write, d_o + at, o + at, lse + matrix * e.rows, q + at};
+      const int64_t matrix = kv_matrix * group + item / runs, offset = matrix * e.rows * e.head_dim;
+      const Backward operands{dq ? dq + offset : nullptr, write,     d_o + offset, o + offset,
+                              lse + matrix * e.rows,      q + offset};
       backward_run(p, operands, kv_matrix, item % runs * p.blocks.run,
                    {key_blocks * range / ranges, key_blocks * (range + 1) / ranges});
     });

@@ -1,5 +1,6 @@
 // Inner loops of attention. Scores of a block lie transposed, [keys, queries]: each query has its own lane, so maximum,
-// sum and mask are vertical, and keys and values are read as they are stored.
+// sum and mask are vertical, and keys and values are read as they are stored. Private to
+// kernels/attention.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

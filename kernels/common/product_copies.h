@@ -1,6 +1,6 @@
-// What products keep besides their operands: copies of these, rounded by the calling thread where products are bf16, or
-// packed by each thread's share of oneDNN where they are fp32. A caller that plans its memory asks for them before it
-// has any.
+// What products take besides their operands and sums: copies of operands, rounded by the calling thread where products
+// are bf16, or packed by each thread's share of oneDNN where they are fp32; and terms of exact sums. A caller that
+// plans its memory asks for them before it has any.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -32,5 +32,9 @@ struct ProductCopies {
 void reserve_product_copies(Products, const ProductCopies&);
 /// What the calling thread has.
 ProductCopies product_copies(Products);
+
+/// Bytes of the terms of exact sums (run.deterministic = strict) for gradients of this shape: the references make all
+/// of one at a time (fp64), oneDNN a few rows of one on each thread (fp32).
+int64_t exact_terms_bytes(DType, int64_t rows, int64_t columns, int threads);
 
 }  // namespace memring

@@ -2,6 +2,7 @@
 #include "kernels/common/row_products.h"
 
 #include "kernels/common/dispatch.h"
+#include "kernels/common/product_copies.h"
 #include "kernels/exact_sum/loops.h"
 
 namespace memring {
@@ -21,6 +22,11 @@ Queue one_thread(const Queue& queue) {
 int64_t parts_of(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
 }  // namespace
+
+int64_t exact_terms_bytes(DType dtype, int64_t rows, int64_t columns, int threads) {
+  return dtype == DType::F64 ? rows * columns * bytes_of(dtype)
+                             : threads * std::min(rows, kHeight) * columns * bytes_of(dtype);
+}
 
 void row_product(const Queue& queue, Transpose b, int64_t rows, int64_t n, int64_t k, const float* A, const float* B,
                  int64_t ldb, Write write, float* C, int64_t first) {

@@ -21,6 +21,8 @@ namespace memring {
 
 bool has_device_backend() { return false; }
 
+int device_count() { return 0; }
+
 std::unique_ptr<Device> open_device(int) {
   throw Error(ExitCode::Usage, "this build has no CUDA backend",
               "Set device.kind = cpu, or auto for the best that is there.");

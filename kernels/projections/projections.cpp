@@ -55,12 +55,6 @@ struct NormWork {
   }
 };
 
-/// [batch * any, dim] by sequences.
-template <class V>
-V by_sequence(V all, int64_t batch) {
-  return all.reshaped({batch, all.dim(0) / batch, all.dim(1)});
-}
-
 /// Queries or keys on their way: the layer, the norm if there is one, and the rotation, and back.
 struct Rotated {
   const LinearLayer::Weights& layer;

@@ -28,4 +28,10 @@ struct MoveRows {
                   std::span<const int32_t> from_rows);
 };
 
+/// Rows of all sequences, [batch * any, dim], as MoveRows takes them: [batch, any, dim].
+template <class V>
+V by_sequence(V rows, int64_t batch) {
+  return rows.reshaped({batch, rows.dim(0) / batch, rows.dim(1)});
+}
+
 }  // namespace memring

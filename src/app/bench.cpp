@@ -27,6 +27,13 @@ int64_t pairs_of(const CommandLine& line) {
   return static_cast<int64_t>(pairs);
 }
 
+/// Operands, yardsticks and clocks of the benchmarks are the host's.
+void refuse_device(const Config& config) {
+  if (config.device.kind != DeviceKind::Cuda) return;
+  throw Error(ExitCode::Usage, "memring bench measures on the CPU, and device.kind = cuda",
+              "Leave out device.kind; what a step takes on a device, the log of memring train tells.");
+}
+
 }  // namespace
 
 int run_bench(const CommandLine& line) {
@@ -38,6 +45,7 @@ int run_bench(const CommandLine& line) {
       throw Error(ExitCode::Usage, fmt::format("memring bench {} has no profile to show", benchmark.name),
                   "Leave out --profile, or profile a training step: memring bench step --profile");
     const Config config = parse_config(benchmark.preset, fmt::format("bench {}", benchmark.name), line.overrides);
+    refuse_device(config);
     const std::string& path = line.text("json");
     if (session.rank() == 0) expect_writable(path);
     BenchResult result = benchmark.run(config, options, session);

@@ -156,6 +156,12 @@ std::string library_versions() {
   return fmt::format("HDF5 {}.{}.{}, oneDNN {}.{}.{}", major, minor, patch, dnnl->major, dnnl->minor, dnnl->patch);
 }
 
+/// Of rank 0's host.
+std::string devices() {
+  return has_device_backend() ? fmt::format("{} devices for kind = cuda", device_count())
+                              : "CUDA and NCCL: not in this build";
+}
+
 std::string host_line(const std::string& name, const Host& host) {
   const Findings& f = host.first;
   const std::string disk =
@@ -183,9 +189,8 @@ void print(const std::map<std::string, Host>& hosts, int ranks, const std::strin
   std::error_code unknown;
   const std::string directory = std::filesystem::current_path(unknown).string();
   const char* lowest = name_of(static_cast<Isa>(*isas.begin()));
-  text +=
-      fmt::format("device     kind = auto: cpu (CUDA and NCCL: not in this build); isa = auto: {}; dtype = auto: {}\n",
-                  lowest, *amx.begin() ? "bf16 (the CPU has AMX)" : "fp32 (bf16 is chosen where the CPU has AMX)");
+  text += fmt::format("device     kind = auto: cpu ({}); isa = auto: {}; dtype = auto: {}\n", devices(), lowest,
+                      *amx.begin() ? "bf16 (the CPU has AMX)" : "fp32 (bf16 is chosen where the CPU has AMX)");
   text += fmt::format("directory  {}\n", unknown ? unknown.message() : directory);
   text += fmt::format("libraries  {}\n\n", library_versions());
   if (isas.size() > 1)

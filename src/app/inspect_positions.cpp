@@ -88,9 +88,8 @@ void print_positions(const std::string& path, const std::vector<std::string>& ov
   }
   fmt::print("{}: positions {}, a window of {} tokens for a target of {}\n", path, word_of(p.kind),
              grouped(window_of(config)), grouped(p.target));
-  if (config.memory.kind == MemoryKind::Rmt)
-    fmt::print("memory rows      0..{} stand before the text, whose ids below they shift by {}\n",
-               config.memory.tokens - 1, config.memory.tokens);
+  if (const int64_t front = memory_rows_of(config.memory.kind, config.memory.tokens).front; front > 0)
+    fmt::print("memory rows      0..{} stand before the text, whose ids below they shift by {}\n", front - 1, front);
   const FirstSegments samples(config);
   for (int64_t i = 0; i < kShownSamples; ++i) fmt::print("sample {:<9} {}\n", i, runs_text(samples.runs(i)));
   print_distances(samples, p.target);

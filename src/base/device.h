@@ -12,10 +12,9 @@
 
 namespace memring {
 
-/// What a device is: for start lines, doctor, checkpoints, and the choice of a transport.
+/// What a device is: for start lines, checkpoints and plans.
 struct DeviceFacts {
-  std::string name, capability, driver, uuid;
-  int multiprocessors = 0;
+  std::string name, capability;
   int64_t bytes = 0, free_bytes = 0;
 };
 
@@ -52,14 +51,15 @@ class Device {
   virtual void wait(Stream, Event) = 0;
   /// Whether the event has been reached; throws what went wrong on the device.
   virtual bool done(Event) = 0;
-  /// For the libraries that kernels are made of: the run time's own handle.
-  virtual void* native(Stream) const = 0;
 };
 
 /// Whether this program has a backend for devices: whether there is one is another question.
 bool has_device_backend();
 
-/// The device of this number among those that this process sees. Throws Error(Usage) where there is none, and in a
+/// How many devices this process sees; 0 in a program without such a backend.
+int device_count();
+
+/// The device of this number among them. Throws Error(Usage) where there is none, and in a
 /// program without such a backend.
 std::unique_ptr<Device> open_device(int ordinal);
 

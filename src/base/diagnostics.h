@@ -14,20 +14,20 @@
 namespace memring {
 
 /// How what was measured in several places becomes one number.
-enum class Reduce : uint8_t { Min, Max, Sum };
+enum class Combine : uint8_t { Min, Max, Sum };
 
 struct Diagnostic {
   std::string_view name;   ///< in metrics.jsonl
   std::string_view shown;  ///< on the terminal, a format of the number: "key {:.1g}"
-  Reduce reduce = Reduce::Min;
+  Combine combine = Combine::Min;
 
   /// The number before anything was measured.
   double none() const {
     constexpr double kInf = std::numeric_limits<double>::infinity();
-    return reduce == Reduce::Min ? kInf : reduce == Reduce::Max ? -kInf : 0;
+    return combine == Combine::Min ? kInf : combine == Combine::Max ? -kInf : 0;
   }
   double of(double a, double b) const {
-    return reduce == Reduce::Min ? std::min(a, b) : reduce == Reduce::Max ? std::max(a, b) : a + b;
+    return combine == Combine::Min ? std::min(a, b) : combine == Combine::Max ? std::max(a, b) : a + b;
   }
 };
 
@@ -42,7 +42,7 @@ struct Diagnostics {
     for (size_t i = 0; i < values.size(); ++i) values[i] = declared[i].none();
   }
   /// Takes in the values of another place.
-  void reduce(std::span<const double> others) {
+  void combine(std::span<const double> others) {
     for (size_t i = 0; i < values.size(); ++i) values[i] = declared[i].of(values[i], others[i]);
   }
   /// Whether there is anything to tell. (A sum of nothing is finite.)

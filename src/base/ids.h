@@ -21,9 +21,34 @@ enum class Dependency : uint8_t {
   Append       ///< keys and values of all earlier segments (UIO)
 };
 
+// What plans and schedules ask of a dependency.
+/// Something crosses: the first segment's memory is not that of all.
+constexpr bool crosses_boundaries(Dependency d) { return d != Dependency::None; }
+/// A segment waits for the one before it.
+constexpr bool chains_segments(Dependency d) { return d == Dependency::TopToInput || d == Dependency::LayerLocal; }
+/// It waits layer by layer, so that a segment may be cut into cells of some layers: a wavefront.
+constexpr bool layer_by_layer(Dependency d) { return d == Dependency::LayerLocal; }
+
 /// The memory that a model has, and how rmt's memory rows attend to each other.
 enum class MemoryKind : uint8_t { None, Rmt, Armt };
 enum class MemoryMask : uint8_t { Causal, Block };
+
+/// Memory rows of a segment, in front of its text and behind it.
+struct MemoryRows {
+  int64_t front = 0, back = 0;
+  constexpr int64_t all() const { return front + back; }
+};
+constexpr MemoryRows memory_rows_of(MemoryKind kind, int64_t tokens) {
+  switch (kind) {
+    case MemoryKind::None:
+      break;
+    case MemoryKind::Rmt:
+      return {tokens, tokens};  // the same memory, to be read and to be written
+    case MemoryKind::Armt:
+      return {0, tokens};
+  }
+  return {};
+}
 
 /// How rotary frequencies are scaled for a window longer than the one that a model was trained in (model/rotary.h).
 enum class RopeScaling : uint8_t { None, Linear, Ntk, Dynamic, Parts, Yarn, RevisedYarn, Llama3, LongRope };

@@ -9,7 +9,7 @@ void copy_later(const Queue& queue, View<> to, ConstView<> from) {
   expect(to, from.dtype(), from.shape(), "copy");
   if (to.bytes() == 0) return;
   if (Device* device = queue.device()) return device->copy(queue.stream(), to, from);
-  std::memcpy(to.data(), from.data(), static_cast<size_t>(to.bytes()));
+  std::memcpy(to.host_bytes().data(), from.host_bytes().data(), to.host_bytes().size());
 }
 
 void copy_now(const Queue& queue, View<> to, ConstView<> from) {

@@ -87,7 +87,7 @@ class View {
       View(const View<U>& other)
       : data_(other.data_), dtype_(other.dtype_), space_(other.space_), shape_(other.shape_) {}
 
-  /// For comparing and printing addresses, and for views that are known to be on the host: only `as` checks that.
+  /// The address: to compare, print and hand on. Who reads or writes there on the host asks `as` or `host_bytes`.
   T* data() const { return data_; }
   DType dtype() const { return dtype_; }
   Space space() const { return space_; }
@@ -101,10 +101,15 @@ class View {
   template <class U>
   auto as() const {
     using R = std::conditional_t<std::is_const_v<T>, const U, U>;
-    if (space_ == Space::Device) refuse_view(text() + " was read by the host");
+    expect_host();
     if (dtype_ != dtype_of<U>())
       refuse_view(std::string("a buffer of ") + name_of(dtype_) + " was used as " + name_of(dtype_of<U>()));
     return static_cast<R*>(data_);
+  }
+  /// All bytes, for the host; throws ShapeError on a device.
+  std::span<Byte> host_bytes() const {
+    expect_host();
+    return {reinterpret_cast<Byte*>(data_), static_cast<size_t>(bytes())};
   }
 
   /// Rows [begin, begin + count) of the slowest extent.
@@ -157,6 +162,9 @@ class View {
  private:
   template <class U>
   friend class View;
+  void expect_host() const {
+    if (space_ == Space::Device) refuse_view(text() + " was read by the host");
+  }
   T* data_ = nullptr;
   DType dtype_ = DType::F32;
   Space space_ = Space::Host;

@@ -60,8 +60,7 @@ Cost cost_of(const Config& config, const Mode& mode, int64_t length, Session& se
   one.data.length = length;
   one.tbptt.mode = mode.tbptt;
   Communicator& world = session.world();
-  reset_peak_memory();
-  const int64_t before = peak_memory();
+  const int64_t before = reset_peak_memory();
   double seconds = 0;
   if (mode.backward) {
     TrainingJob job(one, session);

@@ -28,7 +28,7 @@ double step_flops(const Config& config) {
   for (int64_t s = 0; s < shape.segments(); ++s) {
     const std::vector<Row> rows = memory->layout(Pass::Decode, static_cast<int32_t>(s), shape.text_of(s)).table();
     int64_t layer = 6 * layer_weights * std::ssize(rows) + 12 * m.heads * m.head_dim * visible_pairs(rows, rows);
-    if (memory->dependency() == Dependency::LayerLocal)
+    if (config.memory.kind == MemoryKind::Armt && crosses_boundaries(memory->dependency()))
       layer += associative_flops(config.memory, m.dim, s, std::ssize(rows));
     flops += static_cast<double>(m.layers * layer + 6 * m.dim * m.vocab * shape.text_of(s));
   }

@@ -127,7 +127,7 @@ void convert(DType stored, const std::vector<std::byte>& bytes, View<> into, int
 void read_range(const File& file, DType stored, const FlatBuffer& layout, const std::vector<Places>& places, int group,
                 Range range, View<> into, int64_t first, Progress* progress) {
   const int64_t element = bytes_of(stored);
-  auto* bytes = static_cast<std::byte*>(into.data()) + first * element;
+  std::byte* const bytes = into.host_bytes().data() + first * element;
   std::vector<std::byte> block;
   for (const Piece& piece : pieces_of(layout, places, group, range, element))
     for (int64_t done = 0; done < piece.bytes; done += kBlockBytes, advance(progress)) {

@@ -125,7 +125,7 @@ std::string write_part(const Manifest& manifest, const std::string& path, Range 
   std::map<int64_t, std::vector<Overlap>> mine;     // by block
   std::map<int64_t, int64_t> own_bytes, all_bytes;  // of tensors, by block
   for (size_t group = 0; group < kGroups.size(); ++group) {
-    const auto* copy = static_cast<const std::byte*>(copies[group].data());
+    const std::byte* const copy = copies[group].host_bytes().data();
     for (const Piece& piece : pieces_of(manifest.layout, manifest.places, static_cast<int>(group), shard, element))
       for_each_block(piece, copy, [&](int64_t block, const Overlap& overlap) {
         mine[block].push_back(overlap);

@@ -345,7 +345,7 @@ double CheckpointWriter::save(const CheckpointData& data, const CheckpointInfo& 
   for (size_t i = 0; i < sources.size(); ++i) {
     const int64_t skip = i == 0 ? state.shard.begin * bytes_of(state.dtype) : 0;
     if (state.shard.size() > 0)
-      std::memcpy(state.copies[i].data(), static_cast<const std::byte*>(sources[i]->data()) + skip,
+      std::memcpy(state.copies[i].host_bytes().data(), sources[i]->host_bytes().data() + skip,
                   static_cast<size_t>(state.copies[i].bytes()));
   }
   {

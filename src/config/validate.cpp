@@ -154,12 +154,8 @@ void validate_run(const Config& c, const PlaceOf& place_of) {
 
 constexpr int64_t kMost = std::numeric_limits<int32_t>::max();  // rows and segments are numbered with 32 bits
 
-int64_t memory_rows(const MemoryConfig& m) {
-  return m.kind == MemoryKind::Rmt ? 2 * m.tokens : m.kind == MemoryKind::Armt ? m.tokens : 0;
-}
-
 void validate_sizes(const Config& c, const PlaceOf& place_of) {
-  const int64_t of_memory = memory_rows(c.memory);
+  const int64_t of_memory = memory_rows_of(c.memory.kind, c.memory.tokens).all();
   auto shapes = stages_of(c);
   for (const SequenceShape& shape : eval_shapes(c)) shapes.push_back(shape);
   for (const SequenceShape& shape : shapes) {
@@ -223,7 +219,7 @@ void validate_curriculum(const Config& c, const PlaceOf& place_of) {
 void validate_positions(const Config& c, const PlaceOf& place_of) {
   const PositionsConfig& p = c.positions;
   if (p.kind == PositionsKind::Plain) return;
-  const int64_t window = window_of(c), of_memory = memory_rows(c.memory);
+  const int64_t window = window_of(c), of_memory = memory_rows_of(c.memory.kind, c.memory.tokens).all();
   const char* sets_window = c.segment.length > 0 ? "segment.length" : "data.length";
   demand(p.target >= window, place_of, {"positions.target", "positions.kind"},
          fmt::format("positions.target = {} is shorter than the window of {} tokens ({})", grouped(p.target),

@@ -14,6 +14,17 @@
 #include "kernels/rows/rows.h"
 
 namespace memring {
+namespace {
+
+/// f(its rows of `dense` [batch * count, dim], the head's rows of `all` [batch, rows, dim]) for each sequence.
+template <class F>
+void for_text_rows(const HeadRows& head, View<> dense, View<> all, const F& f) {
+  for (int64_t b = 0; b < all.dim(0); ++b)
+    f(dense.rows(b * head.count, head.count), all.at(b).rows(head.first, head.count));
+}
+
+}  // namespace
+
 CellRunner::CellRunner(Queue& queue, Model& model, TokenAxis& axis, const CellSizes& sizes, CellNumbers& ids)
     : queue_(queue),
       params_(model.params),
@@ -68,7 +79,7 @@ void CellRunner::allocate_angles(int64_t bytes, RotaryScale scale) {
 
 // Rows in front of the text have the first ids, so it begins behind them; rows behind it go on from its last.
 std::vector<int32_t> CellRunner::own_positions(const CellText& text) const {
-  const Range own = sizes_.layout(text.text).text_rows();
+  const Range own = axis_.layout().text_rows();
   std::vector<int32_t> positions;
   positions.reserve(static_cast<size_t>(text.batch) * axis_.numbers().size());
   for (int64_t b = 0; b < text.batch; ++b) {
@@ -196,7 +207,7 @@ LayerSaved CellRunner::layer_saved(const CellSaved& saved, int64_t layer) const 
 }
 
 HeadRows CellRunner::head_rows(const CellText& text, const CellSaved& saved) {
-  const Layout rows = sizes_.layout(text.text);
+  const Layout& rows = axis_.layout();
   if (saved.wanted.empty())
     return {sizes_.extent(1, text.text).rows, axis_.first_text(), text.own, text.targets, std::nullopt};
   HeadRows head{std::ssize(saved.wanted), 0, 0, {}, std::vector<int32_t>()};
@@ -218,10 +229,9 @@ View<> CellRunner::text_rows(const CellText& text, const HeadRows& head, View<> 
   const int64_t dim = llama_.shape().dim;
   const View<> all = hidden.first({text.batch, head.rows, dim});
   if (head.rows == head.count) return all.reshaped({text.batch * head.rows, dim});
-  const View<> dense = scratch.take(hidden.dtype(), {text.batch, head.count, dim});
-  for (int64_t b = 0; b < text.batch; ++b)
-    Elementwise::copy(queue_, dense.at(b), all.at(b).rows(head.first, head.count));
-  return dense.reshaped({text.batch * head.count, dim});
+  const View<> dense = scratch.take(hidden.dtype(), {text.batch * head.count, dim});
+  for_text_rows(head, dense, all, [&](View<> to, View<> from) { Elementwise::copy(queue_, to, from); });
+  return dense;
 }
 
 template <class F>
@@ -266,12 +276,9 @@ void CellRunner::head_backward(const CellText& text, const CellSaved& saved, Cel
     });
   };
   if (s.text) {
-    for (int64_t b = 0; b < e.batch; ++b)
-      Elementwise::copy(queue_, s.text.rows(b * head.count, head.count), normed.at(b).rows(head.first, head.count));
+    for_text_rows(head, s.text, normed, [&](View<> to, View<> from) { Elementwise::copy(queue_, to, from); });
     losses(s.d_text, s.text);
-    for (int64_t b = 0; b < e.batch; ++b)
-      Elementwise::copy(queue_, s.d_normed.at(b).rows(head.first, head.count),
-                        s.d_text.rows(b * head.count, head.count));
+    for_text_rows(head, s.d_text, s.d_normed, [&](View<> from, View<> to) { Elementwise::copy(queue_, to, from); });
   } else {
     losses(s.d_normed.reshaped({e.total(), dim}), normed.reshaped({e.total(), dim}));
   }

@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "engine/cell_numbers.h"
-#include "engine/token_axis.h"
 #include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/linear/linear.h"
 
@@ -106,10 +105,10 @@ SpaceBytes CellSizes::tables(int64_t batch, int64_t text, bool device) const {
   // The axis', and CellRunner's: up to half of the rows as queries, and twice the position ids that angles are for;
   // those of the text where sequences have their own.
   const int64_t of_rows =
-      TokenAxis::table_bytes(split_, rows) + here * int64_t{sizeof(Row)} / 2 +
+      split_.table_bytes(rows) + here * int64_t{sizeof(Row)} / 2 +
       (2 * angle_tables(batch) * here + (own_positions_ ? batch * text : 0)) * int64_t{sizeof(int32_t)};
   const int64_t given = CellNumbers::bytes(numbers(batch, text), device);
-  return {of_rows + given, device ? TokenAxis::table_bytes(split_, rows) + given : 0};
+  return {of_rows + given, device ? split_.table_bytes(rows) + given : 0};
 }
 
 int64_t CellSizes::numbers(int64_t batch, int64_t text) const {

@@ -28,7 +28,8 @@ class CellSizes {
   CellSizes(const ModelShape& shape, const Memory& memory, DType dtype, TokenSplit split, bool own_positions)
       : shape_(shape), memory_(memory), dtype_(dtype), split_(split), own_positions_(own_positions) {}
 
-  /// Of any segment with so much text: what its sizes follow from.
+  /// Of any segment with so much text: what sizes follow from, where no cell is known yet. Of Pass::Decode, which all
+  /// memories have; one with an Encode pass is to say which of the two has more rows.
   Layout layout(int64_t text) const { return memory_.layout(Pass::Decode, 0, text); }
   /// The rows on this rank.
   CellExtent extent(int64_t batch, int64_t text) const { return {batch, split_.count(layout(text).rows())}; }

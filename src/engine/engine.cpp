@@ -76,9 +76,10 @@ Least least_of(Communicator& world, const MemoryLimit& mine, int64_t taken) {
 }
 
 /// One a process, opened when it is first asked for: memory that engines leave to each other lies on it.
-Device* device_of(const DeviceConfig& config) {
+Device* device_of(const DeviceConfig& config, const NodeShare& node) {
   if (config.kind != DeviceKind::Cuda) return nullptr;
-  static const std::unique_ptr<Device> device = open_device(0);
+  static const std::unique_ptr<Device> device =
+      open_device(device_share(node, std::max(device_count(), 1)).ordinal);  // none: it says so
   return device.get();
 }
 
@@ -135,7 +136,7 @@ Model model_of(const Config& config) { return {model_shape(config), memory_setti
 Numerics numerics(const Config& config, const NodeShare& node) {
   const DeviceConfig& device = config.device;
   Numerics n;
-  Device* const opened = device_of(device);
+  Device* const opened = device_of(device, node);
   n.precision = device.dtype != Precision::Auto                    ? device.dtype
                 : !opened && cpu_has_amx_bf16() && !strict(config) ? Precision::Bf16
                                                                    : Precision::Fp32;
@@ -164,9 +165,16 @@ GradientSync::Order gradient_order(const Config& config) {
   return strict(config) ? GradientSync::Order::None : GradientSync::Order::OfRanks;
 }
 
+DeviceShare device_share(const NodeShare& node, int devices) {
+  const int ordinal = node.rank % devices;
+  return {ordinal, (node.ranks - ordinal + devices - 1) / devices};
+}
+
 MemoryLimit memory_limit(const DeviceConfig& device, const NodeShare& node, const Device* opened) {
   if (device.memory > 0) return {"device.memory", device.memory, device.memory};
-  if (opened) return {opened->facts().name, opened->facts().bytes, opened->facts().free_bytes / 100 * 92 / node.ranks};
+  if (opened)
+    return {opened->facts().name, opened->facts().bytes,
+            opened->facts().free_bytes / 100 * 92 / device_share(node, device_count()).ranks};
   MemoryLimit limit = tightest_memory_limit(node.ranks);
   limit.available = limit.available / 10 * 9;  // not all is ours: libraries, and what others will take
   return limit;
@@ -205,6 +213,7 @@ Engine::Engine(const Config& config, Model& model, Mesh& mesh, const NodeShare& 
   const Tbptt tbptt = tbptt_of(config);
   const PlanInputs inputs{.model = model.llama.shape(),
                           .memory = *model.memory,
+                          .parameters = model.params.layout(),
                           .dtype = numerics_.dtype,
                           .numerics = queue_.options(),
                           .workload = workload_,
@@ -236,9 +245,9 @@ void Engine::allocate(Arena weights) {
 }
 
 void Engine::sum_gradients(Transport& group) {
-  group.all_reduce_sum(queue_, model_.params.sums());
-  if (model_.params.sums().dtype() == DType::Exact)
-    ExactSum::round(queue_, model_.params.gradients(), Write::Overwrite, model_.params.sums());
+  group.all_reduce_sum(queue_, model_.params.grads());
+  if (model_.params.grads().dtype() == DType::Exact)
+    ExactSum::round(queue_, model_.params.rounded_grads(), Write::Overwrite, model_.params.grads());
 }
 
 void Engine::reduce_during_backward(GradientSync& sync) {

@@ -36,8 +36,15 @@ std::string instruction_sets(const Queue&);
 /// How the gradients of ranks are to be summed.
 GradientSync::Order gradient_order(const Config&);
 
-/// What a rank may plan for: device.memory, or its share of what the machine has free now, or 92 % of what the device
-/// has, which the ranks of the host share.
+/// The device of a rank, where its host has so many, at least one: they are dealt to the ranks of the host in turn.
+struct DeviceShare {
+  int ordinal = 0;
+  int ranks = 1;  ///< that have the same one
+};
+DeviceShare device_share(const NodeShare&, int devices);
+
+/// What a rank may plan for: device.memory, or its share of what the machine has free now, or its share of 92 % of what
+/// its device has.
 MemoryLimit memory_limit(const DeviceConfig&, const NodeShare&, const Device* opened);
 
 class Engine {

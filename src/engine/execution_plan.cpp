@@ -25,11 +25,6 @@ struct RankSizes {
   int64_t scratch = 0, products = 0, angles = 0, ring = 0;
   SpaceBytes tables;
   ProductCopies copies;
-
-  /// In the memory that the limit is about.
-  int64_t fixed(bool device) const {
-    return scratch + angles + ring + (device ? tables.device : products + tables.host);
-  }
 };
 
 /// The slots of a rank, for the shape of the workload whose slots take most.
@@ -55,6 +50,7 @@ class Choice {
   ExecutionPlan outline(MeshCoord) const;  ///< without what it takes
   bool on_device() const { return in_.numerics.backend == Backend::Cuda; }
   RankSizes sizes(int token) const;
+  int64_t terms() const;
   const ScheduleNeeds& needs(const ExecutionPlan& outline, const SequenceShape&);
   RankSlots slots(const ExecutionPlan& outline);
   MemoryPlan memory(const ExecutionPlan& outline);
@@ -67,13 +63,14 @@ class Choice {
   std::map<std::pair<int64_t, int64_t>, ScheduleNeeds> needs_;  // by streams and segments
 };
 
-bool wavefront(const PlanInputs& in) { return in.memory.dependency() == Dependency::LayerLocal && in.mesh.segment > 1; }
+bool wavefront(const PlanInputs& in) { return layer_by_layer(in.memory.dependency()) && in.mesh.segment > 1; }
 
 // A chain of segments leaves a rank idle while others hold its stream's state: two streams a rank fill the gaps. In a
 // wavefront all ranks work on one stream, and a second hides how it begins and ends.
 int32_t streams_in_flight(const PlanInputs& in) {
-  const bool chain = in.memory.dependency() == Dependency::TopToInput && in.mesh.segment > 1;
-  return chain ? std::min(2 * in.mesh.segment, Schedule::most_cells_under_way()) : wavefront(in) ? 2 : 1;
+  if (wavefront(in)) return 2;
+  const bool chain = chains_segments(in.memory.dependency()) && in.mesh.segment > 1;
+  return chain ? std::min(2 * in.mesh.segment, Schedule::most_cells_under_way()) : 1;
 }
 
 /// The largest that keeps the ranks busy.
@@ -131,7 +128,19 @@ RankSizes Choice::sizes(int token) const {
     most.angles = std::max(most.angles, cell.angles(micro_batch_, text));
     most.ring = std::max(most.ring, cell.ring(micro_batch_, text, in_.workload.backward));
   }
-  most.products = most.copies.bytes(in_.numerics.products, in_.numerics.threads);
+  most.products = most.copies.bytes(in_.numerics.products, in_.numerics.threads) + terms();
+  return most;
+}
+
+/// Of exact sums: those of the gradient that takes most.
+int64_t Choice::terms() const {
+  int64_t most = 0;
+  if (in_.numerics.block == 0 || !in_.workload.backward) return most;
+  for (const FlatEntry& entry : in_.parameters.entries) {
+    const int64_t columns = entry.shape[entry.shape.rank() - 1];
+    most =
+        std::max(most, exact_terms_bytes(in_.dtype, entry.shape.elements() / columns, columns, in_.numerics.threads));
+  }
   return most;
 }
 
@@ -158,7 +167,8 @@ void Choice::find_most(ExecutionPlan& plan) {
     for (int segment = 0; segment < in_.mesh.segment; ++segment)
       for (int token = 0; token < in_.mesh.token; ++token) {
         const MeshCoord at{data, segment, token};
-        const int64_t bytes = slots(outline(at)).total() + sizes_[static_cast<size_t>(token)].fixed(on_device());
+        const SpaceBytes taken = memory(outline(at)).by_space();
+        const int64_t bytes = on_device() ? taken.device : taken.host;
         if (bytes <= plan.most_bytes) continue;
         plan.most_bytes = bytes;
         plan.most_rank = rank_of(in_.mesh, at);

@@ -46,7 +46,7 @@ enum class MemoryPurpose : uint8_t {
   Saved,       ///< rows that forward keeps for backward
   Hidden,      ///< rows between the cells of a segment
   Scratch,     ///< of a cell under way
-  Products,    ///< copies of their operands, rounded or packed
+  Products,    ///< copies of their operands, rounded or packed; terms of exact sums
   Angles,      ///< rotary
   Tables,      ///< token ids, and what the host knows of each row
   Ring         ///< messages of a token axis
@@ -78,7 +78,8 @@ struct MemoryPlan {
 /// What a plan follows from, besides the place of its rank and the limit.
 struct PlanInputs {
   const ModelShape& model;
-  const Memory& memory;  ///< its sizes
+  const Memory& memory;          ///< its sizes
+  const FlatBuffer& parameters;  ///< of both
   DType dtype;
   const Queue::Options& numerics;
   const Workload& workload;

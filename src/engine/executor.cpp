@@ -37,10 +37,10 @@ Executor::Executor(Queue& queue, Model& model, Mesh& mesh, DType dtype, Workload
       sizes_(llama_.shape(), memory_, dtype, axis_.split(), workload_.own_positions),
       runner_(queue, model, axis_, sizes_, ids_) {}
 
-Executor::Stream Executor::stream(int32_t index) const {
-  const Range own = plan_.sequences;
-  const int64_t first = own.begin + index * plan_.micro_batch;
-  return {first, std::min(plan_.micro_batch, own.end - first)};
+Range Executor::sequences_of(int32_t stream) const {
+  const Range all = plan_.sequences;
+  const int64_t first = all.begin + stream * plan_.micro_batch;
+  return {first, std::min(first + plan_.micro_batch, all.end)};
 }
 
 Schedule& Executor::schedule(int64_t segments) {
@@ -50,9 +50,9 @@ Schedule& Executor::schedule(int64_t segments) {
 }
 
 // Where the weight is 0 the adjoint becomes zero and is not multiplied, so that an infinity cannot leak through.
-void Executor::weigh(View<> adjoints, const Stream& stream, int32_t segment, const BoundaryWeights& weights) {
-  for (int64_t b = 0; b < stream.count; ++b) {
-    const double weight = weights.at(stream.first + b, segment);
+void Executor::weigh(View<> adjoints, Range sequences, int32_t segment, const BoundaryWeights& weights) {
+  for (int64_t b = 0; b < sequences.size(); ++b) {
+    const double weight = weights.at(sequences.begin + b, segment);
     if (weight == 0)
       Elementwise::fill(queue_, adjoints.at(b), 0);
     else if (weight != 1)
@@ -107,45 +107,45 @@ void Executor::lay_out(const Schedule& schedule, int64_t text) {
   }
 }
 
-View<> Executor::state_view(SlotKind kind, int32_t index, const Stream& stream, const Cell& cell) {
+View<> Executor::state_view(SlotKind kind, int32_t index, Range sequences, const Cell& cell) {
   if (index == kNoSlot) return {};
-  return slot(kind, index).memory.reinterpreted(dtype_, {stream.count, sizes_.state_numbers(cell)});
+  return slot(kind, index).memory.reinterpreted(dtype_, {sequences.size(), sizes_.state_numbers(cell)});
 }
 
-View<> Executor::hidden_view(int32_t index, const Stream& stream, int64_t text) {
+View<> Executor::hidden_view(int32_t index, Range sequences, int64_t text) {
   Arena block(slot(SlotKind::Hidden, index).memory);
-  return sizes_.carve_hidden(block, stream.count, text);
+  return sizes_.carve_hidden(block, sequences.size(), text);
 }
 
-std::span<const int32_t> Executor::read_positions(const Stream& stream, const TokenSource& batch, int32_t segment) {
+std::span<const int32_t> Executor::read_positions(Range sequences, const TokenSource& batch, int32_t segment) {
   check(batch.own_positions() == workload_.own_positions,
         "position ids of sequences that were not planned, or missing");
   if (!batch.own_positions()) return {};
   const auto text = static_cast<size_t>(shape_.text_of(segment));
-  positions_.resize(static_cast<size_t>(stream.count) * text);
-  for (int64_t b = 0; b < stream.count; ++b)
-    batch.positions(stream.first + b, segment, std::span(positions_).subspan(static_cast<size_t>(b) * text, text));
+  positions_.resize(static_cast<size_t>(sequences.size()) * text);
+  for (int64_t b = 0; b < sequences.size(); ++b)
+    batch.positions(sequences.begin + b, segment, std::span(positions_).subspan(static_cast<size_t>(b) * text, text));
   return positions_;
 }
 
-CellText Executor::read_text(const Stream& stream, const TokenSource& batch, const Cell& cell) {
+CellText Executor::read_text(Range sequences, const TokenSource& batch, const Cell& cell) {
   const int32_t segment = cell.segment;
-  CellText text{.batch = stream.count,
+  CellText text{.batch = sequences.size(),
                 .text = shape_.text_of(segment),
                 .own = sizes_.own_text_rows(shape_.text_of(segment)),
                 .tokens = {},
                 .targets = {},
-                .positions = read_positions(stream, batch, segment),
+                .positions = read_positions(sequences, batch, segment),
                 .every_row = workload_.logits == Workload::Logits::All};
   ids_.next_cell(queue_);
   if (!CellSizes::embeds(cell) && !sizes_.has_head(cell)) return text;
   const std::span<int32_t> tokens = ids_.take(text.batch * text.own), targets = ids_.take(text.batch * text.own);
   size_t count = 0;
-  for (int64_t b = 0; b < stream.count; ++b)
+  for (int64_t b = 0; b < sequences.size(); ++b)
     for (const Range& range : sizes_.own_text(text.text)) {
       if (range.size() == 0) continue;
       const auto size = static_cast<size_t>(range.size());
-      batch.read(stream.first + b, segment * shape_.segment_length + range.begin, tokens.subspan(count, size),
+      batch.read(sequences.begin + b, segment * shape_.segment_length + range.begin, tokens.subspan(count, size),
                  targets.subspan(count, size));
       count += size;
       queue_.poll();  // what is read for the first time is checked
@@ -159,10 +159,10 @@ CellText Executor::read_text(const Stream& stream, const TokenSource& batch, con
 /// text that is here.
 template <class F>
 void Executor::for_pieces(const CellText& text, const F& f) const {
-  const std::array<Range, 2> own = sizes_.own_text(text.text);
+  const std::array<Range, 2> pieces = sizes_.own_text(text.text);
   int64_t first = 0;
   for (int64_t b = 0; b < text.batch; ++b)
-    for (const Range& range : own) {
+    for (const Range& range : pieces) {
       if (range.size() == 0) continue;
       f(b, range.begin, first, range.size(),
         text.targets.host.subspan(static_cast<size_t>(first), static_cast<size_t>(range.size())));
@@ -178,7 +178,7 @@ ConstView<> Executor::on_host(ConstView<> numbers) {
   return copy;
 }
 
-void Executor::deliver(const Stream& stream, int64_t segment, const CellText& text, ConstView<> nll, ResultSink* sink) {
+void Executor::deliver(Range sequences, int64_t segment, const CellText& text, ConstView<> nll, ResultSink* sink) {
   LossSum::add(queue_, numbers_.rows(0, 1), nll);
   const std::span<const int32_t> all = text.targets.host;
   targets_ += static_cast<double>(all.size() - static_cast<size_t>(std::count(all.begin(), all.end(), kIgnoredTarget)));
@@ -186,62 +186,63 @@ void Executor::deliver(const Stream& stream, int64_t segment, const CellText& te
   if (!sink) return;
   const ConstView<> here = on_host(nll);
   for_pieces(text, [&](int64_t b, int64_t position, int64_t first, int64_t count, std::span<const int32_t> targets) {
-    sink->losses(stream.first + b, segment * shape_.segment_length + position, here.rows(first, count), targets);
+    sink->losses(sequences.begin + b, segment * shape_.segment_length + position, here.rows(first, count), targets);
   });
 }
 
 void Executor::compute(const Action& a, const TokenSource& batch, const BoundaryWeights& weights, ResultSink* sink) {
-  const Stream own = stream(a.cell.stream);
-  const CellText text = read_text(own, batch, a.cell);
+  const Range sequences = sequences_of(a.cell.stream);
+  const CellText text = read_text(sequences, batch, a.cell);
   ArenaScope scope(scratch_);
-  if (a.verb == Verb::Backward) return backward(a, own, text, weights, sink);
+  if (a.verb == Verb::Backward) return backward(a, sequences, text, weights, sink);
 
   const bool counted = std::any_of(text.targets.host.begin(), text.targets.host.end(),
                                    [](int32_t target) { return target != kIgnoredTarget; });
   // Nobody reads what an evaluation computes here: no target counts, and nothing crosses to the next segment.
-  if (!plan_.policy.backward && !counted && memory_.dependency() == Dependency::None && mesh_.shape().token == 1 &&
+  if (!plan_.policy.backward && !counted && !crosses_boundaries(memory_.dependency()) && mesh_.shape().token == 1 &&
       workload_.logits != Workload::Logits::All) {
-    const View<> nll = scratch_.take(dtype_, {own.count * text.own});
+    const View<> nll = scratch_.take(dtype_, {sequences.size() * text.own});
     Elementwise::fill(queue_, nll, 0);
-    return deliver(own, a.cell.segment, text, nll, sink);
+    return deliver(sequences, a.cell.segment, text, nll, sink);
   }
 
   CellSaved passing;
   CellSaved* saved = &passing;
   if (a.saved == kNoSlot) {
-    passing = sizes_.carve_passing(scratch_, own.count, text.text, hidden_view(a.hidden, own, text.text));
+    passing = sizes_.carve_passing(scratch_, sequences.size(), text.text, hidden_view(a.hidden, sequences, text.text));
   } else {
     Slot& rows = slot(SlotKind::Saved, a.saved);
     Arena block(rows.memory);
-    if (!rows.saved) rows.saved = sizes_.carve_saved(block, own.count, text.text);
+    if (!rows.saved) rows.saved = sizes_.carve_saved(block, sequences.size(), text.text);
     saved = &*rows.saved;
   }
-  const View<> state_out = state_view(SlotKind::State, a.out, own, a.cell);
-  runner_.forward(text, a.cell, *saved, state_view(SlotKind::State, a.in, own, a.cell), state_out, scratch_);
+  const View<> state_out = state_view(SlotKind::State, a.out, sequences, a.cell);
+  runner_.forward(text, a.cell, *saved, state_view(SlotKind::State, a.in, sequences, a.cell), state_out, scratch_);
   if (a.verb != Verb::Forward) return;
 
-  if (sizes_.has_head(a.cell)) deliver_head(a.cell, own, text, *saved, counted, sink);
+  if (sizes_.has_head(a.cell)) deliver_head(a.cell, sequences, text, *saved, counted, sink);
   // All ranks of a token axis hold the state.
   if (sink && state_out && a.cell.segment + 1 == shape_.segments() && mesh_.coord().token == 0)
-    for (int64_t b = 0; b < own.count; ++b)
-      sink->final_state(own.first + b, sizes_.numbers_below(a.cell), on_host(state_out.at(b)));
+    for (int64_t b = 0; b < sequences.size(); ++b)
+      sink->final_state(sequences.begin + b, sizes_.numbers_below(a.cell), on_host(state_out.at(b)));
 }
 
-void Executor::backward(const Action& a, const Stream& own, const CellText& text, const BoundaryWeights& weights,
+void Executor::backward(const Action& a, Range sequences, const CellText& text, const BoundaryWeights& weights,
                         ResultSink* sink) {
-  const bool initial = a.cell.segment == 0 || memory_.dependency() == Dependency::None;
+  const bool initial = a.cell.segment == 0 || !crosses_boundaries(memory_.dependency());
   const Cell whole = plan_.extent(shape_.segments()).whole(a.cell);
-  const View<> nll = scratch_.take(dtype_, {own.count * text.own});
-  const View<> d_state_in = state_view(SlotKind::Adjoint, a.out, own, whole);
-  runner_.backward(text, a.cell, whole, *slot(SlotKind::Saved, a.saved).saved, hidden_view(a.hidden, own, text.text),
-                   initial, state_view(SlotKind::Adjoint, a.in, own, whole), d_state_in, nll, scratch_);
+  const View<> nll = scratch_.take(dtype_, {sequences.size() * text.own});
+  const View<> d_state_in = state_view(SlotKind::Adjoint, a.out, sequences, whole);
+  runner_.backward(text, a.cell, whole, *slot(SlotKind::Saved, a.saved).saved,
+                   hidden_view(a.hidden, sequences, text.text), initial,
+                   state_view(SlotKind::Adjoint, a.in, sequences, whole), d_state_in, nll, scratch_);
   // Behind the lowest part: only then is all of it there.
-  if (d_state_in && a.cell.layer == whole.layer) weigh(d_state_in, own, a.cell.segment, weights);
-  if (sizes_.has_head(a.cell)) deliver(own, a.cell.segment, text, nll, sink);
+  if (d_state_in && a.cell.layer == whole.layer) weigh(d_state_in, sequences, a.cell.segment, weights);
+  if (sizes_.has_head(a.cell)) deliver(sequences, a.cell.segment, text, nll, sink);
 }
 
 // The head runs once per segment: in Backward where there is one, with its gradient; here where there is none.
-void Executor::deliver_head(const Cell& cell, const Stream& own, const CellText& text, const CellSaved& saved,
+void Executor::deliver_head(const Cell& cell, Range sequences, const CellText& text, const CellSaved& saved,
                             bool counted, ResultSink* sink) {
   // (A rank of a token axis may hold no counted target of a segment that has some.)
   const bool uncounted = workload_.logits == Workload::Logits::Counted && !counted && mesh_.shape().token == 1;
@@ -249,23 +250,23 @@ void Executor::deliver_head(const Cell& cell, const Stream& own, const CellText&
   if (plan_.policy.backward && !with_logits) return;
   const HeadRows head = runner_.head_rows(text, saved);
   if (!plan_.policy.backward) {
-    const View<> nll = scratch_.take(dtype_, {own.count * text.own});
+    const View<> nll = scratch_.take(dtype_, {sequences.size() * text.own});
     runner_.loss(text, head, saved, nll, scratch_);
-    deliver(own, cell.segment, text, nll, sink);
+    deliver(sequences, cell.segment, text, nll, sink);
   }
   if (!with_logits) return;
-  const View<> computed = scratch_.take(dtype_, {own.count * head.count, llama_.shape().vocab});
+  const View<> computed = scratch_.take(dtype_, {sequences.size() * head.count, llama_.shape().vocab});
   runner_.logits(text, head, saved, computed, scratch_);
   const ConstView<> logits = on_host(computed);
   const int64_t segment = cell.segment * shape_.segment_length;
   if (!head.of_text) {
     for_pieces(text, [&](int64_t b, int64_t position, int64_t first, int64_t count, std::span<const int32_t> targets) {
-      sink->logits(own.first + b, segment + position, logits.rows(first, count), targets);
+      sink->logits(sequences.begin + b, segment + position, logits.rows(first, count), targets);
     });
     return;
   }
-  for (int64_t i = 0; i < own.count * head.count; ++i)
-    sink->logits(own.first + i / head.count, segment + (*head.of_text)[static_cast<size_t>(i % head.count)],
+  for (int64_t i = 0; i < sequences.size() * head.count; ++i)
+    sink->logits(sequences.begin + i / head.count, segment + (*head.of_text)[static_cast<size_t>(i % head.count)],
                  logits.rows(i, 1), head.targets.host.subspan(static_cast<size_t>(i), 1));
 }
 
@@ -293,8 +294,8 @@ void Executor::run(const TokenSource& batch, const BoundaryWeights& weights, Res
   progress_->enter(Phase::Schedule);
 
   const int64_t segments = shape_.segments(), ranks = mesh_.shape().segment;
-  const int64_t own_segments = segments / ranks + (mesh_.coord().segment < segments % ranks);
-  const int64_t cells = plan_.streams * own_segments * plan_.depth;
+  const int64_t of_rank = segments / ranks + (mesh_.coord().segment < segments % ranks);
+  const int64_t cells = plan_.streams * of_rank * plan_.depth;
   int64_t cells_done = 0;
 
   std::vector<Action> some;
@@ -331,7 +332,7 @@ StepSums Executor::sums() {
   check(!numbers.empty(), "the sums of a batch were asked for before one ran");
   StepSums sums{
       .nll = numbers[0], .targets = targets_, .tokens = tokens_, .diagnostics = Diagnostics(memory_.diagnostics())};
-  sums.diagnostics.reduce(numbers.subspan(1));
+  sums.diagnostics.combine(numbers.subspan(1));
   return sums;
 }
 
@@ -346,13 +347,13 @@ void Executor::reduce(const Cell& cell) {
   if (!sync_) return;
   for (int64_t layer = std::min<int64_t>(cell.layer + cell.layers, llama_.shape().layers) - 1;
        layer >= std::max<int64_t>(cell.layer, 0); --layer)
-    sync_->start(queue_, params_.sums(), llama_.parameters(params_.layout(), layer));
+    sync_->start(queue_, params_.grads(), llama_.parameters(params_.layout(), layer));
 }
 
 // The ranks of a token axis all hold a state, so each sends its part of it, and the parts meet at the other end.
 void Executor::exchange(const Action& a) {
   Slot& s = slot(a.kind, a.slot);
-  const View<> states = state_view(a.kind, a.slot, stream(a.cell.stream), a.cell);
+  const View<> states = state_view(a.kind, a.slot, sequences_of(a.cell.stream), a.cell);
   const View<> all = states.reshaped({states.size()});
   const Range part = axis_.share(all.size());
   if (a.verb == Verb::Wait) {

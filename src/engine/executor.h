@@ -63,10 +63,6 @@ class Executor {
   void set_cell_observer(std::function<void(int64_t, int64_t)> observer) { observer_ = std::move(observer); }
 
  private:
-  /// What one stream holds in this run.
-  struct Stream {
-    int64_t first = 0, count = 0;  ///< sequences of the batch
-  };
   struct Slot {
     View<uint8_t> memory;
     Transfer transfer;               ///< the message in flight into or out of it
@@ -75,25 +71,25 @@ class Executor {
   };
 
   Schedule& schedule(int64_t segments);  ///< with the boundaries that are closed in every step
-  void weigh(View<> adjoints, const Stream&, int32_t segment, const BoundaryWeights&);
+  void weigh(View<> adjoints, Range sequences, int32_t segment, const BoundaryWeights&);
   void allocate_numbers();
   void lay_out(const Schedule&, int64_t text);  ///< carves the slots of a batch out of the arena
-  Stream stream(int32_t index) const;
+  Range sequences_of(int32_t stream) const;     ///< of the batch
   Slot& slot(SlotKind kind, int32_t index) { return slots_[static_cast<size_t>(kind)][static_cast<size_t>(index)]; }
-  View<> state_view(SlotKind, int32_t slot, const Stream&, const Cell&);
-  View<> hidden_view(int32_t slot, const Stream&, int64_t text);
+  View<> state_view(SlotKind, int32_t slot, Range sequences, const Cell&);
+  View<> hidden_view(int32_t slot, Range sequences, int64_t text);
   void exchange(const Action&);  ///< PostReceive, Send and Wait
   void reduce(const Cell&);
   bool finishes_cell(const Action&) const;
   /// Of the segment's text, until the next call; none where all sequences have the plain ones.
-  std::span<const int32_t> read_positions(const Stream&, const TokenSource&, int32_t segment);
-  CellText read_text(const Stream&, const TokenSource&, const Cell&);
+  std::span<const int32_t> read_positions(Range sequences, const TokenSource&, int32_t segment);
+  CellText read_text(Range sequences, const TokenSource&, const Cell&);
   void compute(const Action&, const TokenSource&, const BoundaryWeights&, ResultSink*);
-  void backward(const Action&, const Stream&, const CellText&, const BoundaryWeights&, ResultSink*);
-  void deliver_head(const Cell&, const Stream&, const CellText&, const CellSaved&, bool counted, ResultSink*);
+  void backward(const Action&, Range sequences, const CellText&, const BoundaryWeights&, ResultSink*);
+  void deliver_head(const Cell&, Range sequences, const CellText&, const CellSaved&, bool counted, ResultSink*);
   template <class F>
   void for_pieces(const CellText&, const F&) const;
-  void deliver(const Stream&, int64_t segment, const CellText&, ConstView<> nll, ResultSink*);
+  void deliver(Range sequences, int64_t segment, const CellText&, ConstView<> nll, ResultSink*);
   ConstView<> on_host(ConstView<>);  ///< itself, or a copy for a sink, until the next one
 
   Queue& queue_;

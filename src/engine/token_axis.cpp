@@ -19,12 +19,6 @@ void TokenAxis::enter(const Queue& queue, const Layout& layout) {
   attention_->enter(queue, split, all);
 }
 
-// All rows for a moment; with several ranks attention keeps them.
-int64_t TokenAxis::table_bytes(const TokenSplit& split, int64_t rows) {
-  const int64_t own = split.count(rows), row = sizeof(Row), number = sizeof(int32_t);
-  return rows * row + own * (row + number) + (split.ranks > 1 ? rows * row : 0);
-}
-
 int64_t TokenAxis::first_from(int64_t number) const {
   return std::lower_bound(numbers_.begin(), numbers_.end(), number) - numbers_.begin();
 }

@@ -27,10 +27,9 @@ class TokenAxis final : public RowAxis {
 
   void note_in(Progress& progress) { attention_->note_in(progress); }
 
-  /// What entering a layout of so many rows takes, on the host.
-  static int64_t table_bytes(const TokenSplit&, int64_t rows);
   /// The layout of the cell that comes next.
   void enter(const Queue&, const Layout&);
+  const Layout& layout() const { return layout_; }               ///< of that cell
   const RowTable& rows() const { return rows_; }                 ///< those that are here, in order
   std::span<const int32_t> numbers() const { return numbers_; }  ///< theirs in the layout, ascending
   int64_t first_from(int64_t number) const;                      ///< the first row here with this number or more

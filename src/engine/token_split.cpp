@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/token_split.h"
 
-#include "dist/token_attention.h"
+#include "dist/token_attention_sizes.h"
 
 namespace memring {
 
 int64_t TokenSplit::buffer_bytes(const ModelShape& m, DType dtype, int64_t batch, int64_t rows, bool backward) const {
   return token_attention_bytes(block > 0, dtype, {batch, m.heads, m.kv_heads, m.head_dim}, plan(rows), backward);
+}
+
+// All rows for a moment; with several ranks attention keeps them.
+int64_t TokenSplit::table_bytes(int64_t rows) const {
+  const int64_t here = count(rows), row = sizeof(Row), number = sizeof(int32_t);
+  return rows * row + here * (row + number) + (ranks > 1 ? rows * row : 0);
 }
 
 }  // namespace memring

@@ -23,6 +23,8 @@ struct TokenSplit {
   std::array<Range, 2> within(int64_t rows, Range wanted) const { return plan(rows).within(rank, wanted); }
   /// Message buffers for cells of `batch` sequences and layouts of up to `rows` rows.
   int64_t buffer_bytes(const ModelShape&, DType, int64_t batch, int64_t rows, bool backward) const;
+  /// What entering a layout of so many rows takes, on the host (TokenAxis::enter).
+  int64_t table_bytes(int64_t rows) const;
 };
 
 }  // namespace memring

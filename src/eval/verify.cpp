@@ -207,7 +207,7 @@ Verification verify_fixture(const Fixture& fixture, const Config& config, Tolera
   if (state_size > 0) compare("state", found.state, state, limit.values);
 
   std::vector<double> gradients, expected;
-  const HostCopy all(engine.queue(), engine.params().gradients());
+  const HostCopy all(engine.queue(), engine.params().rounded_grads());
   all.fetch(engine.queue());
   const auto& entries = engine.params().layout().entries;
   for (size_t i = 0; i < entries.size(); ++i) {

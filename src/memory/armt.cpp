@@ -18,8 +18,8 @@ namespace memring {
 namespace {
 
 /// How alive the memory is, as Associative notes it.
-constexpr Diagnostic kSmallest[] = {{"smallest_key", "key {:.1g}", Reduce::Min},
-                                    {"smallest_denominator", "den {:.1g}", Reduce::Min}};
+constexpr Diagnostic kSmallest[] = {{"smallest_key", "key {:.1g}", Combine::Min},
+                                    {"smallest_denominator", "den {:.1g}", Combine::Min}};
 
 /// Rows that read at a time: what their features take does not grow with the segment.
 constexpr int64_t kReadRows = 2048;
@@ -121,7 +121,10 @@ class Armt final : public Memory {
 
   Dependency dependency() const override { return reset_ ? Dependency::None : Dependency::LayerLocal; }
   int64_t state_numbers(int64_t layer) const override { return layer < shape_.layers && !reset_ ? shape_.state() : 0; }
-  Layout layout(Pass, int32_t, int64_t text) const override { return {.text = text, .back = shape_.tokens}; }
+  Layout layout(Pass, int32_t, int64_t text) const override {
+    const MemoryRows rows = memory_rows_of(MemoryKind::Armt, shape_.tokens);
+    return {.front = rows.front, .text = text, .back = rows.back};
+  }
   int64_t saved_bytes(DType dtype, CellExtent e) const override {
     if (reset_) return 0;
     Arena arena;

@@ -24,7 +24,8 @@ class Rmt final : public Memory {
     return layer == shape_.layers && !settings_.reset_each_segment ? m_ * shape_.dim : 0;
   }
   Layout layout(Pass, int32_t, int64_t text) const override {
-    return {.front = m_, .text = text, .back = m_, .mask = settings_.mask};
+    const MemoryRows rows = memory_rows_of(MemoryKind::Rmt, m_);
+    return {.front = rows.front, .text = text, .back = rows.back, .mask = settings_.mask};
   }
 
   void compose(CellContext& c) override {

@@ -30,9 +30,6 @@ GatedUnit::Weights gated_weights(const Params& params, const LayerTensors& t) {
   return {{params.weight(t.gate)}, {params.weight(t.up)}};
 }
 
-/// [batch * any, dim] by sequences.
-View<> by_sequence(View<> all, CellExtent e) { return all.reshaped({e.batch, all.dim(0) / e.batch, all.dim(1)}); }
-
 /// o [m, heads * head_dim] as the output projection takes it, or its gradient (m = batch * queries). It does not live
 /// at the same time as the scratch of the projections.
 View<> take_row_major_o(Arena& arena, const ModelShape& m, DType dtype, int64_t queries) {
@@ -147,8 +144,8 @@ void Layer::forward(Queue& queue, const Params& params, AttentionExecutor& atten
     if (asking.empty())
       Elementwise::copy(queue, saved.middle, saved.input);
     else
-      MoveRows::run(queue, by_sequence(saved.middle, extent), ascending(asking.size()), Write::Overwrite,
-                    by_sequence(saved.input, extent), asking);
+      MoveRows::run(queue, by_sequence(saved.middle, extent.batch), ascending(asking.size()), Write::Overwrite,
+                    by_sequence(saved.input, extent.batch), asking);
     Linear::forward(queue, saved.middle, Write::Accumulate, o, params.weight(tensors_.o));
   }
   RmsNorm::forward(queue, saved.middle_normed, saved.middle_inv, saved.middle, params.weight(tensors_.post_norm),
@@ -188,8 +185,8 @@ void Layer::backward(Queue& queue, const Params& params, AttentionExecutor& atte
                         saved.normed, projection_weights(params, tensors_), rows.angles, rows.asking, scratch);
   if (const std::span<const int32_t> asking = rows.asking.rows; !asking.empty()) {
     Elementwise::fill(queue, d_input, 0);
-    MoveRows::run(queue, by_sequence(d_input, extent), asking, Write::Overwrite, by_sequence(d_middle, extent),
-                  ascending(asking.size()));
+    MoveRows::run(queue, by_sequence(d_input, extent.batch), asking, Write::Overwrite,
+                  by_sequence(d_middle, extent.batch), ascending(asking.size()));
   }
   RmsNorm::backward(queue, d_input, Write::Accumulate, params.grad(tensors_.input_norm), d_normed, saved.input,
                     params.weight(tensors_.input_norm), saved.inv_rms);

@@ -20,8 +20,8 @@ int Params::declare(const std::string& name, Shape shape, Init init, bool decay)
 void Params::allocate(Arena& arena, DType dtype, Gradients gradients) {
   weights_ = arena.take(dtype, {layout_.size});
   if (gradients == Gradients::None) return;
-  gradients_ = arena.take(dtype, {layout_.size});
-  sums_ = gradients == Gradients::Exact ? arena.take(DType::Exact, {layout_.size}) : gradients_;
+  rounded_grads_ = arena.take(dtype, {layout_.size});
+  grads_ = gradients == Gradients::Exact ? arena.take(DType::Exact, {layout_.size}) : rounded_grads_;
 }
 
 void Params::initialise(uint64_t seed, const Queue& queue) {

@@ -30,10 +30,10 @@ class Params {
   void initialise(uint64_t seed, const Queue&);
 
   View<> weight(int tensor) const { return slice(weights_, tensor); }
-  View<> grad(int tensor) const { return slice(sums_, tensor); }  ///< where cells add their gradients
-  View<> weights() const { return weights_; }                     ///< [layout().size]
-  View<> sums() const { return sums_; }                           ///< [layout().size], or empty: grad() of all tensors
-  View<> gradients() const { return gradients_; }  ///< the same, or, where the sums are exact, what becomes of them
+  View<> grad(int tensor) const { return slice(grads_, tensor); }  ///< where cells add their gradients
+  View<> weights() const { return weights_; }                      ///< [layout().size]
+  View<> grads() const { return grads_; }                          ///< [layout().size], or empty: grad() of all tensors
+  View<> rounded_grads() const { return rounded_grads_; }  ///< the same, or, where they are exact, what becomes of them
 
   const FlatBuffer& layout() const { return layout_; }
   bool decays(int tensor) const { return decays_[static_cast<size_t>(tensor)]; }
@@ -44,7 +44,7 @@ class Params {
   FlatBuffer layout_;
   std::vector<Init> inits_;
   std::vector<bool> decays_;
-  View<> weights_, gradients_, sums_;
+  View<> weights_, grads_, rounded_grads_;
 };
 
 }  // namespace memring

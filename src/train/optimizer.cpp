@@ -82,7 +82,7 @@ void Optimizer::step(double lr, int64_t update, double grad_scale) {
     if (begin >= end) continue;
     settings.weight_decay = params_.decays(static_cast<int>(i)) ? config_.weight_decay : 0;
     AdamW::step(queue_, params_.weights().rows(begin, end - begin), m_.rows(begin - shard_.begin, end - begin),
-                v_.rows(begin - shard_.begin, end - begin), params_.gradients().rows(begin, end - begin), settings);
+                v_.rows(begin - shard_.begin, end - begin), params_.rounded_grads().rows(begin, end - begin), settings);
   }
 }
 

@@ -144,10 +144,13 @@ bool claim_run_directory(const Config& config) {
       throw Error(ExitCode::Usage, fmt::format("{} holds a run of another configuration:{}", run, list),
                   "Choose another run.dir for this configuration, or start with the old values to continue that run.");
     }
+  } else {
+    keep_configuration(config);
   }
-  write_whole(config_file(run), render_config(config));
   return began_before;
 }
+
+void keep_configuration(const Config& config) { write_whole(config_file(config.run.dir), render_config(config)); }
 
 void write_progress(const std::string& run, const TrainState& state) {
   write_whole(progress_file(run), fmt::format("step={}\ntokens={}\ntime={}\n", state.step, state.tokens, utc_now()));

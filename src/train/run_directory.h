@@ -26,9 +26,12 @@ void make_run_directory(const std::string& run);  ///< throws Error(Io)
 /// cannot see that it lives, waits for up to run.wait, says so, and throws Error(Again) in the end. Throws Error(Usage)
 /// at once where it is in use on this host. Collective.
 void lock_run_directory(std::optional<RunLock>&, Session&, const SignalWatch&, const RunConfig&);
-/// Checks that the configuration there, if any, has the same identity (throws Error(Usage) with the keys that differ)
-/// and writes config.ini. Returns whether there was one. For rank 0, under the run's lock.
+/// Checks that the configuration there, if any, has the same identity (throws Error(Usage) with the keys that differ);
+/// where there is none, keeps this one. Returns whether there was one. For rank 0, under the run's lock.
 bool claim_run_directory(const Config&);
+/// The run goes on with this configuration: config.ini holds it. Not before nothing can refuse the start any more. For
+/// rank 0, under the run's lock.
+void keep_configuration(const Config&);
 
 /// A checkpoint of this state has been committed, and is the newest. Durable.
 void write_progress(const std::string& run, const TrainState&);

@@ -39,6 +39,11 @@ std::string planned_text(const MemoryPlan& plan, bool device) {
                      mib(bytes.host), plan.text());
 }
 
+std::string recompute_text(const Policy& policy) {
+  if (!policy.recompute) return "activations kept";
+  return policy.boundaries > 0 ? fmt::format("recompute from 1 state of {}", policy.boundaries) : "recompute";
+}
+
 /// `host`: of rank 0.
 std::string limit_text(const Engine::SmallestLimit& smallest, const std::string& host) {
   const std::string text = fmt::format("{:.1f} MiB a rank", mib(smallest.limit.available));
@@ -82,7 +87,7 @@ StartFacts start_facts(const Config& config, Session& session, Mesh& mesh, Engin
       {"schedule", fmt::format("{} streams of {} sequences a rank group, tbptt {}{}, {}, efficiency {:.2f}",
                                plan.streams, plan.micro_batch, word_of(config.tbptt.mode),
                                tbptt_text(config.tbptt, executor.tbptt(), shape.segments()),
-                               plan.policy.recompute ? "recompute" : "activations kept", plan.efficiency)},
+                               recompute_text(plan.policy), plan.efficiency)},
       {"memory", planned_text(engine.most_plan(), engine.queue().device() != nullptr)},
       {"limit", limit_text(engine.smallest_limit(), session.host())},
   };
@@ -150,7 +155,7 @@ void warn_about_idle_ranks(Engine& engine, MeshShape mesh, RunLog& log) {
         "{} segments on a segment axis of {} ranks: {} ranks have no work; use mesh.data for them, or a shorter "
         "segment.length",
         segments, mesh.segment, mesh.segment - segments));
-  else if (engine.dependency() != Dependency::None && mesh.segment > 1 && efficiency < 0.8)
+  else if (crosses_boundaries(engine.dependency()) && mesh.segment > 1 && efficiency < 0.8)
     log.warning(fmt::format(
         "the schedule keeps the ranks busy {:.0f} % of the time: a larger data.batch, or mesh.token or mesh.data in "
         "place of mesh.segment, fills the gaps",

@@ -67,6 +67,7 @@ StartedRun::StartedRun(const Config& config, Session& session, const SignalWatch
   saver = std::make_unique<Saver>(config, *dataset, session, run.mesh(), run.engine(), run.optimizer(), run.shard());
   session.progress().enter(Phase::Load);
   resumed = saver->resume();
+  if (session.rank() == 0 && began_before) keep_configuration(config);
   log.open(resumed.state.step);
   if (config.log.schedule) print_schedule(run.engine().executor(), session.rank());
   warn_about_waste(config, session, run, *dataset, log);

@@ -59,10 +59,10 @@ ReducedStep TrainingRun::step(const TokenSource& batch, int64_t number, const st
   Executor& executor = engine_.executor();
   Params& params = engine_.params();
   const BoundaryWeights weights = executor.draw(number, batch.shape());
-  Elementwise::fill(engine_.queue(), params.sums(), 0);
+  Elementwise::fill(engine_.queue(), params.grads(), 0);
   executor.run(batch, weights);
   enter(Phase::Reduce);
-  ReducedStep reduced = sync_.reduce(engine_.queue(), params.sums(), params.gradients(), [&] {
+  ReducedStep reduced = sync_.reduce(engine_.queue(), params.grads(), params.rounded_grads(), [&] {
     StepSums local = executor.sums();
     ask(local);
     return local;

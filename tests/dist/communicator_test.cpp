@@ -56,6 +56,17 @@ TEST(AllGather, PutsRowsInRankOrder) {
   }
 }
 
+TEST(HostValues, AreNotReadFromADevice) {
+  std::vector<float> numbers(3);
+  const View<float> device(numbers.data(), {3}, Space::Device);
+  if (world().size() > 1) {
+    EXPECT_THROW(world().broadcast(device, 0), ShapeError);
+    EXPECT_THROW(world().all_reduce_sum(device), ShapeError);
+  }
+  std::vector<float> all(static_cast<size_t>(3 * world().size()));
+  EXPECT_THROW(world().all_gather(flat(all), device), ShapeError);
+}
+
 // (Sizes are looked at first: there is no such memory.)
 TEST(HostValues, RefuseWhatIsATensorAndARootThatIsNone) {
   constexpr int64_t kTooMany = int64_t{1} << 29;  // 2 GiB

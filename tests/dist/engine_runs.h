@@ -128,7 +128,7 @@ inline Result run(const Config& config, Communicator& group, const TokenSource* 
   double totals[2] = {sums.nll, sums.targets};
   group.all_reduce_sum(View<double>(totals, {2}));
   Result result{totals[0], totals[1], {}};
-  const HostCopy gradients(engine.queue(), engine.params().gradients());
+  const HostCopy gradients(engine.queue(), engine.params().rounded_grads());
   gradients.fetch(engine.queue());
   by_float_type(engine.params().dtype(), [&]<class T>() {
     const T* g = gradients.view().as<T>();

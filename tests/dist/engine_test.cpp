@@ -245,9 +245,9 @@ class RepeatedGradient {
     Elementwise::scale(engine_.queue(), engine_.params().weights(), 4);  // memory that matters
   }
   std::vector<double> operator()(const BoundaryWeights& weights) {
-    Elementwise::fill(engine_.queue(), engine_.params().gradients(), 0);
+    Elementwise::fill(engine_.queue(), engine_.params().rounded_grads(), 0);
     engine_.executor().run(tokens_, weights);
-    const HostCopy copy(engine_.queue(), engine_.params().gradients());
+    const HostCopy copy(engine_.queue(), engine_.params().rounded_grads());
     copy.fetch(engine_.queue());
     const View<> gradients = copy.view();
     group_.all_reduce_sum(gradients);

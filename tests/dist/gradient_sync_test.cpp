@@ -14,7 +14,7 @@ namespace memring {
 namespace {
 
 constexpr Diagnostic kKinds[] = {
-    {"least", "{:.1g}", Reduce::Min}, {"most", "{:.1g}", Reduce::Max}, {"sum", "{:.1g}", Reduce::Sum}};
+    {"least", "{:.1g}", Combine::Min}, {"most", "{:.1g}", Combine::Max}, {"sum", "{:.1g}", Combine::Sum}};
 
 Mesh mesh_of(Communicator& ranks) { return {ranks, {ranks.size(), 1, 1}}; }
 

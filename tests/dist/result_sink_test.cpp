@@ -125,7 +125,7 @@ TEST(LastLayer, LeavesOutTheRowsThatNobodyReadsAndNothingElse) {
           double nll = engine.executor().sums().nll;
           engine.sum_gradients(mesh.world_transport());
           world().all_reduce_sum(View<double>(&nll, {1}));
-          const HostCopy gradients(engine.queue(), engine.params().gradients());
+          const HostCopy gradients(engine.queue(), engine.params().rounded_grads());
           gradients.fetch(engine.queue());
           const double* g = gradients.view().as<double>();
           return Result{nll, 0, std::vector<double>(g, g + engine.params().layout().size)};

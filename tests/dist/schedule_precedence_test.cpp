@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "base/error.h"
 #include "dist/precedence.h"
 #include "schedule_cases.h"
 
@@ -25,6 +26,12 @@ std::string waits_in_words(const Precedence& rules, const CellRun& run) {
 
 std::string waits(const Case& c, Verb verb, int32_t segment, int32_t at = 0) {
   return waits_in_words(rules_of(c), {verb, Pass::Decode, segment, at});
+}
+
+TEST(Precedence, HasRoomForAFewWaitsAndForNoMore) {
+  Waits waits;
+  for (int32_t segment = 0; segment < 4; ++segment) waits.add({{.segment = segment}, Takes::Turn});
+  EXPECT_THROW(waits.add({{.segment = 4}, Takes::Turn}), Error);
 }
 
 TEST(Precedence, OfIndependentSegmentsIsTheRanksTurnAlone) {

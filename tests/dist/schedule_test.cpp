@@ -91,12 +91,14 @@ TEST(Schedule, IsValidForIrregularBoundariesAndLongChains) {
     for (bool recompute : {true, false}) {
       std::vector<bool> closed(600, false);
       for (int s = 1; s < 600; ++s) closed[s] = (s * s) % 7 == 1 || (s > 100 && s < 130);
-      std::vector<Schedule> schedules;
-      for (int rank = 0; rank < ranks; ++rank) {
-        schedules.push_back(Schedule::derive(Dependency::TopToInput, {9, 600, 2}, closed, {1, ranks, 1}, {0, rank, 0},
-                                             {.recompute = recompute, .in_flight = 4}));
+      for (const Messages messages : {Messages::Buffered, Messages::InOrder}) {
+        const Policy policy{.recompute = recompute, .in_flight = 4, .messages = messages};
+        std::vector<Schedule> schedules;
+        for (int rank = 0; rank < ranks; ++rank)
+          schedules.push_back(
+              Schedule::derive(Dependency::TopToInput, {9, 600, 2}, closed, {1, ranks, 1}, {0, rank, 0}, policy));
+        EXPECT_EQ(joined(validate(schedules)), "") << ranks << " ranks";
       }
-      EXPECT_EQ(joined(validate(schedules)), "") << ranks << " ranks";
     }
   }
 }

@@ -54,6 +54,9 @@ class Bench(runs.RunTest):
         _, figures = self.small("rmt-step", "--device.dtype=fp32", "--segment.length=8", "--memory.tokens=2")
         self.assertEqual(figures["activations kept: share of the GEMM ceiling"]["at_least"], 80)
         self.assertEqual(figures["recomputed: share of the GEMM ceiling"]["at_least"], 62)
+        for way in ("activations kept", "recomputed"):
+            self.assertGreater(figures[f"{way}: planned memory of a rank"]["median"], 0)
+            self.assertEqual(figures[f"{way}: measured beside the plan"]["at_most"], 12)
 
     def test_a_mesh_is_measured_against_one_of_its_ranks(self):
         found, figures = self.small("scaling", "--data.length=64", ranks=2)

@@ -7,6 +7,8 @@ SPDX-License-Identifier: Apache-2.0
 import json
 import os
 import pathlib
+import re
+import unittest.mock
 
 import runs
 
@@ -70,6 +72,21 @@ class Twin(runs.RunTest):
                     run = self.expect_the_bits_of_the_references(mesh, memory__kind=kind, **keys)
                     if mesh in EVALUATED:
                         self.assertEqual(*(self.evaluated_on(where, run, max(mesh)) for where in (TWIN, REFERENCES)))
+
+    def test_ranks_of_a_host_take_its_devices_in_turn(self):
+        """Two ranks on one device have half of it each, on two devices all."""
+        limits = {}
+        for devices in ("1", "2"):
+            with unittest.mock.patch.dict(os.environ, MEMRING_TWIN_DEVICES=devices):
+                arguments = self.train_arguments(self.folder / devices, run__steps=1, memory__tokens=2)
+                told = self.succeed(*arguments, "--device.kind=cuda", program=TWIN["program"], ranks=2).stdout
+            limits[devices] = float(re.search(r"limit +([0-9.]+) MiB a rank.*twin of a device", told).group(1))
+        self.assertEqual(limits, {"1": 1884.2, "2": 3768.3})
+
+    def test_nothing_is_measured_on_a_device(self):
+        for benchmark in ("step", "ops", "checkpoint"):
+            refused = self.succeed("bench", benchmark, "--device.kind=cuda", program=TWIN["program"], code=2)
+            self.assertIn("memring bench measures on the CPU, and device.kind = cuda", refused.stderr)
 
 
 if __name__ == "__main__":

@@ -31,8 +31,15 @@ void expect_copies(const ProductCopies& planned, const std::function<void(Queue&
   EXPECT_EQ(kept.left, planned.left);
   EXPECT_EQ(kept.right, planned.right);
   EXPECT_GT(planned.bytes(Products::Bf16, 1), 0);
-  EXPECT_EQ(kept_behind(Products::F32, work), ProductCopies{}) << "fp32 products copy nothing";
   EXPECT_EQ(planned.bytes(Products::F32, 2), 2 * planned.bytes(Products::Bf16, 1)) << "blocks as large as operands";
+}
+
+TEST(ProductCopies, PackedByOneDnnAreAFewBlocksAThreadAtTheMost) {
+  constexpr int64_t kMiB = 1 << 20;
+  const ProductCopies large = ProductCopies::of(kMiB, 1, 8);
+  EXPECT_EQ(large.bytes(Products::F32, 1), 8 * kMiB);
+  EXPECT_EQ(large.bytes(Products::F32, 3), 3 * 8 * kMiB);
+  EXPECT_GT(large.bytes(Products::Bf16, 1), 32 * kMiB) << "rounded ones are whole";
 }
 
 TEST(ProductCopies, OfLinearLayersAreThoseThatItPlans) {

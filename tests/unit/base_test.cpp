@@ -87,10 +87,14 @@ TEST(View, KeepsItsSpace) {
       EXPECT_EQ(seen.space(), space) << seen.text();
       EXPECT_EQ(seen.text().ends_with("on the device"), space == Space::Device) << seen.text();
     }
-    if (space == Space::Device)
+    if (space == Space::Device) {
       EXPECT_THROW(erased.at(1).as<float>(), ShapeError);
-    else
+      EXPECT_THROW(erased.at(1).host_bytes(), ShapeError);
+    } else {
       EXPECT_EQ(erased.at(1).as<float>(), numbers.data() + 12);
+      EXPECT_EQ(erased.at(1).host_bytes().data(), std::as_writable_bytes(std::span(numbers)).data() + 48);
+      EXPECT_EQ(read_only.at(1).host_bytes().size(), 48);
+    }
   }
 }
 

@@ -21,6 +21,7 @@ struct Case {
   Tbptt tbptt = Tbptt::full();
   Workload workload{.batch = 10, .shapes = {{50, 23}, {401, 23}}};
   ModelShape model{.layers = 3, .dim = 16, .heads = 4, .kv_heads = 2, .head_dim = 4, .ffn = 24, .vocab = 23};
+  DType dtype = DType::F32;
   Queue::Options numerics{};
   Params params{};
   std::unique_ptr<Memory> memory = make_memory({.kind = kind, .tokens = 3, .key_dim = 4}, model, params);
@@ -28,7 +29,7 @@ struct Case {
   explicit Case(MemoryKind memory_kind) : kind(memory_kind) {}
 
   ExecutionPlan plan(int rank, int64_t limit = kNoLimit) const {
-    const PlanInputs inputs{model, *memory, DType::F32, numerics, workload, tbptt, recompute, mesh};
+    const PlanInputs inputs{model, *memory, params.layout(), dtype, numerics, workload, tbptt, recompute, mesh};
     return plan_execution(inputs, coord_of(mesh, rank), limit);
   }
   std::vector<ExecutionPlan> plans(int64_t limit = kNoLimit) const {
@@ -83,17 +84,40 @@ TEST_P(ExecutionPlans, OfAllRanksAgreeInWhatTheyShare) {
 
 TEST_P(ExecutionPlans, SchedulesOfASegmentAxisAreValidTogetherAndHaveTheirSlots) {
   const Case c(GetParam());
-  std::vector<Schedule> schedules;
+  const std::vector<bool> closed = c.tbptt.always_closed(c.workload.shapes.back().segments());
+  std::vector<Schedule> schedules, in_order;
   for (int segment = 0; segment < c.mesh.segment; ++segment) {
-    const ExecutionPlan plan = c.plan(rank_of(c.mesh, {2, segment, 1}));
-    const Schedule& schedule =
-        schedules.emplace_back(plan.schedule(c.tbptt.always_closed(c.workload.shapes.back().segments())));
+    ExecutionPlan plan = c.plan(rank_of(c.mesh, {2, segment, 1}));
+    const Schedule& schedule = schedules.emplace_back(plan.schedule(closed));
     EXPECT_EQ(plan.efficiency, schedule.efficiency());
     for (int kind = 0; kind < kSlotKinds; ++kind)
       EXPECT_EQ(plan.memory.parts[static_cast<size_t>(kind)].count, schedule.slots(static_cast<SlotKind>(kind)))
           << "segment " << segment << ", " << name_of(static_cast<SlotKind>(kind));
+    plan.policy.messages = Messages::InOrder;
+    in_order.push_back(plan.schedule(closed));
   }
   EXPECT_EQ(validate(schedules), std::vector<std::string>());
+  EXPECT_EQ(validate(in_order), std::vector<std::string>()) << "messages in order";
+}
+
+// run.deterministic = strict. Terms of a whole gradient in fp64; 64 rows of it on each of two threads in fp32.
+TEST(ExecutionPlan, CountsTheTermsOfExactSums) {
+  Case c(MemoryKind::Rmt);
+  c.params.declare("largest", {100, 7}, {}, true);
+  c.params.declare("gain", {16}, {}, false);
+  c.mesh = {};
+  c.numerics.block = 64;
+  c.numerics.threads = 2;
+  const auto products = [&] { return c.plan(0).memory.bytes_of(MemoryPurpose::Products); };
+  c.dtype = DType::F64;  // which copies no operands
+  EXPECT_EQ(products(), 100 * 7 * 8);
+  c.workload.backward = false;
+  EXPECT_EQ(products(), 0);
+  c.workload.backward = true;
+  c.dtype = DType::F32;
+  const int64_t exact = products();
+  c.numerics.block = 0;
+  EXPECT_EQ(exact, products() + 2 * 64 * 7 * 4);
 }
 
 // Activations kept, then recomputed, and then the same with smaller streams.

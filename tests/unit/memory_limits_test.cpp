@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <map>
 
+#include "engine/engine.h"
 #include "files.h"
 
 namespace memring {
@@ -178,6 +179,19 @@ TEST(MemoryLimits, WherePromisesCountTheHostsCommitLimitDoesToo) {
   expect_limit(machine.tightest(), "the host's CommitLimit (vm.overcommit_memory = 2)", 2000, 1000);
   machine.file("proc/sys/vm/overcommit_memory", "0\n");
   expect_limit(machine.tightest(), "the host's free memory", 8000, 6000);
+}
+
+// So the ranks of a device, and what each may take of it, are told by the ranks of the host.
+TEST(DeviceShare, DealsTheDevicesOfAHostToItsRanksInTurn) {
+  const auto expect = [](int rank, int ranks, int devices, int ordinal, int sharing) {
+    const DeviceShare share = device_share({.rank = rank, .ranks = ranks}, devices);
+    EXPECT_EQ(share.ordinal, ordinal) << "rank " << rank << " of " << ranks << ", " << devices << " devices";
+    EXPECT_EQ(share.ranks, sharing) << "rank " << rank << " of " << ranks << ", " << devices << " devices";
+  };
+  expect(0, 1, 1, 0, 1);
+  expect(2, 3, 1, 0, 3);
+  for (int rank = 0; rank < 5; ++rank) expect(rank, 5, 2, rank % 2, rank % 2 == 0 ? 3 : 2);
+  for (int rank = 0; rank < 4; ++rank) expect(rank, 4, 8, rank, 1);
 }
 
 }  // namespace

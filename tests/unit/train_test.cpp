@@ -142,7 +142,7 @@ TEST(Optimizer, ShardsTogetherDoWhatOneRankDoes) {
     params.allocate(arena, DType::F32, Params::Gradients::Plain);
     params.initialise(1, Queue{});
     const Random random(2, Purpose::Test);
-    for (uint32_t i = 0; i < 22; ++i) params.gradients().as<float>()[i] = static_cast<float>(random.normal(i));
+    for (uint32_t i = 0; i < 22; ++i) params.rounded_grads().as<float>()[i] = static_cast<float>(random.normal(i));
     Queue queue;
     for (const Range shard : shards) {
       Optimizer optimizer(queue, params, shard, OptimizerConfig{});
@@ -350,7 +350,7 @@ TEST(RunLog, WritesNullWhereJsonHasNoNumber) {
 }
 
 TEST(Diagnostics, AreMeasuredWhereOneIsNoMoreWhatItBeganAs) {
-  constexpr Diagnostic kAll[] = {{"least", "", Reduce::Min}, {"most", "", Reduce::Max}, {"sum", "", Reduce::Sum}};
+  constexpr Diagnostic kAll[] = {{"least", "", Combine::Min}, {"most", "", Combine::Max}, {"sum", "", Combine::Sum}};
   for (size_t i = 0; i < std::size(kAll); ++i) {
     Diagnostics diagnostics(kAll);
     EXPECT_FALSE(diagnostics.measured());
@@ -362,7 +362,7 @@ TEST(Diagnostics, AreMeasuredWhereOneIsNoMoreWhatItBeganAs) {
 }
 
 TEST(RunLog, TellsDiagnosticsByTheirNamesWhereThereAreAny) {
-  constexpr Diagnostic kAll[] = {{"smallest", "least {:.1g}", Reduce::Min}, {"largest", "most {:.2f}", Reduce::Max}};
+  constexpr Diagnostic kAll[] = {{"smallest", "least {:.1g}", Combine::Min}, {"largest", "most {:.2f}", Combine::Max}};
   const TemporaryFolder folder;
   const std::string path = (folder / "metrics.jsonl");
   testing::internal::CaptureStdout();

@@ -24,8 +24,16 @@ size_t pages(int64_t bytes) {
 
 bool has_device_backend() { return true; }
 
+// One, or as many as a test asks for.
+int device_count() {
+  const std::string wanted = variable("MEMRING_TWIN_DEVICES");
+  return wanted.empty() ? 1 : std::stoi(wanted);
+}
+
 std::unique_ptr<Device> open_device(int ordinal) {
-  if (ordinal != 0) throw Error(ExitCode::Usage, fmt::format("there is one twin device, found {}", ordinal), "Use 0.");
+  if (ordinal < 0 || ordinal >= device_count())
+    throw Error(ExitCode::Usage, fmt::format("device {} was asked for, and there are {}", ordinal, device_count()),
+                "Use one from 0 on.");
   const std::string seed = variable("MEMRING_TWIN_SEED");
   return std::make_unique<TwinDevice>(seed.empty() ? 1 : std::stoull(seed));
 }

@@ -32,7 +32,6 @@ class TwinDevice final : public Device {
   Event record(Stream) override;
   void wait(Stream, Event) override;
   bool done(Event) override;
-  void* native(Stream) const override { return nullptr; }
 
   /// Something that a stream does when it comes to it.
   void enqueue(Stream, std::function<void()> work);
