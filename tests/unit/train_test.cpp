@@ -195,6 +195,7 @@ TEST(RunDirectory, ABlockOfRowsBelongsToARunUnderStrictAlone) {
   EXPECT_NO_THROW(claim_run_directory(config));
   config.run.deterministic = Determinism::Strict;  // the run had no blocks so far
   EXPECT_NO_THROW(claim_run_directory(config));
+  keep_configuration(config);
   config.run.block = 64;
   try {
     claim_run_directory(config);
