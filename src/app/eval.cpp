@@ -11,7 +11,9 @@
 #include "base/error.h"
 #include "checkpoint/agreement.h"
 #include "checkpoint/manifest.h"
+#include "config/options.h"
 #include "config/shapes.h"
+#include "config/values.h"
 #include "dist/separate_start.h"
 #include "eval/perplexity.h"
 #include "eval/task_accuracy.h"
@@ -112,6 +114,21 @@ void warn(const auto& result) {
   if (!result.unfinished.empty()) fmt::print(stderr, "memring: warning: {}\n", result.unfinished);
 }
 
+void refuse_without_effect(const Config& config, const std::vector<std::string>& overrides) {
+  for (const std::string_view key : {"eval.segments", "eval.lengths", "eval.depths"}) {
+    const Option& option = *find_option(key);
+    const std::string unmet = unmet_conditions(option, config);
+    if (!unmet.empty() && !value_text(option, config).empty())
+      throw Error(ExitCode::Usage,
+                  fmt::format("{} is for {}; this is data.kind = {}", key, unmet, word_of(config.data.kind)),
+                  fmt::format("Leave {} out; of a text, data.length is the length that is evaluated.", key));
+  }
+  for (const std::string& text : overrides)
+    if (text.starts_with("--model.from="))
+      throw Error(ExitCode::Usage, "model.from has no effect in an evaluation, whose weights are those of a checkpoint",
+                  "Leave it out, and name the run or the checkpoint itself: memring eval runs/books.");
+}
+
 }  // namespace
 
 int run_eval(const CommandLine& line) {
@@ -127,11 +144,7 @@ int run_eval(const CommandLine& line) {
     const Config config = config_for(target, line.arguments[0], settings, line.overrides);
     session.watch(config.run.timeout);
     require_same_start(session, config);
-    if (!config.eval.depths.empty() && config.data.kind != DataKind::Passkey)
-      throw Error(
-          ExitCode::Usage,
-          fmt::format("eval.depths is for data.kind = passkey; this is data.kind = {}", word_of(config.data.kind)),
-          "Leave eval.depths out; eval.segments and eval.lengths are for every task.");
+    refuse_without_effect(config, line.overrides);
     const CheckpointChoice choice = choice_of(target, line.text("checkpoint"), config.run.dir);
     const bool speaks = session.rank() == 0;
     if (speaks) expect_writable(config.eval.json);

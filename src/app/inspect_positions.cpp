@@ -12,6 +12,8 @@
 #include "data/dataset.h"
 #include "data/distances.h"
 #include "data/positions.h"
+#include "io/file.h"
+#include "train/run_directory.h"
 
 namespace memring {
 namespace {
@@ -80,7 +82,7 @@ void print_distances(const FirstSegments& samples, int64_t target) {
 }  // namespace
 
 void print_positions(const std::string& path, const std::vector<std::string>& overrides) {
-  const Config config = load_training_config(path, overrides).config;
+  const Config config = load_training_config(folder_at(path) ? config_file(path) : path, overrides).config;
   const PositionsConfig& p = config.positions;
   if (p.kind == PositionsKind::Plain) {
     fmt::print("{}: positions plain: 0..{} in every segment\n", path, window_of(config) - 1);

@@ -8,8 +8,8 @@
 namespace memring {
 
 /// Prints the ids of the text of the first samples, and over many samples how evenly they cover the distances of
-/// positions.target. Needs no data, but for longrecipe. Throws Error where the configuration is no usable one of a
-/// training run.
+/// positions.target. `config`: a file, or a run directory. Needs no data, but for longrecipe. Throws Error where the
+/// configuration is no usable one of a training run.
 void print_positions(const std::string& config, const std::vector<std::string>& overrides);
 
 }  // namespace memring

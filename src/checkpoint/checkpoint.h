@@ -141,6 +141,10 @@ Matched match_weights(const std::string& path, const FlatBuffer& layout);
 /// leaves the others as they are. Throws as match_weights, and Error(Data) when the file is damaged. Collective.
 Matched load_weights(Communicator& world, const std::string& path, const FlatBuffer& layout, View<> weights,
                      Progress* progress);
+/// The same from the newest good checkpoint of a directory: one that is damaged is passed over as in load_newest, one
+/// whose tensors have other shapes is not. nullopt: there is none. Collective.
+std::optional<Matched> load_newest_weights(Communicator& world, const std::string& directory, const FlatBuffer& layout,
+                                           View<> weights, std::vector<std::string>& warnings, Progress* progress);
 /// One checkpoint by the path of its directory (for `eval`). Throws Error(Data) when it is not good. Collective.
 CheckpointSummary load_checkpoint(Communicator& world, const std::string& path, CheckpointData& data);
 

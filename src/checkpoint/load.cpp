@@ -99,7 +99,7 @@ Found find_tensors(const FlatBuffer& model, const Manifest& manifest, const std:
     }
     const FlatEntry& saved = manifest.layout.entries[there->second];
     if (!(saved.shape == entry.shape))
-      throw Error(
+      throw NotUsableHere(
           ExitCode::Data,
           fmt::format("{} is {} in this model and {} in {}", entry.name, entry.shape.text(), saved.shape.text(), path),
           "Give this model the sizes of that one (memring inspect shows its configuration).");
@@ -252,6 +252,48 @@ bool is_gone(Communicator& world, const std::string& path) {
   return gone != 0;
 }
 
+/// What to do where nothing was taken: one that the system refused to read, or all damaged.
+struct Remedies {
+  const char* refused;
+  const char* none;
+};
+
+/// What `load` makes of the newest checkpoint of `directory`, its path and its step, that is not damaged, of those that
+/// `from` allows. Collective.
+template <class Load>
+auto load_first_good(Communicator& world, const std::string& directory, const ResumeFrom& from,
+                     std::vector<std::string>& warnings, const Remedies& remedies, const Load& load)
+    -> std::optional<decltype(load(directory, int64_t{}))> {
+  std::string reasons;
+  std::set<int64_t> tried;
+  for (;;) {
+    const std::vector<int64_t> steps = shared_steps(world, directory, from);
+    if (steps.empty() && tried.empty()) return std::nullopt;
+    const auto next = std::find_if(steps.begin(), steps.end(), [&](int64_t step) { return tried.count(step) == 0; });
+    if (next == steps.end()) break;
+    tried.insert(*next);
+    const std::string path = directory + "/" + checkpoint_name(*next);
+    try {
+      return load(path, *next);
+    } catch (const NotUsableHere&) {
+      throw;
+    } catch (const Error& error) {
+      if (error.code() == ExitCode::Io)
+        throw Error(ExitCode::Io, error.what(), fmt::format("{} {}", error.hint(), remedies.refused));
+      if (error.code() != ExitCode::Data) throw;
+      warnings.push_back(
+          is_gone(world, path)
+              ? fmt::format("checkpoint {} was removed while it was read, so the newest that is there now is tried",
+                            path)
+              : fmt::format("checkpoint {} is not usable, so the one before it is tried: {}", path, error.what()));
+      reasons += fmt::format("\n  {}: {}", checkpoint_name(*next), error.what());
+    }
+  }
+  throw Error(ExitCode::Data,
+              fmt::format("none of the {} checkpoints in {} is usable:{}", tried.size(), directory, reasons),
+              remedies.none);
+}
+
 }  // namespace
 
 CheckpointSummary load_checkpoint(Communicator& world, const std::string& path, CheckpointData& data) {
@@ -274,37 +316,20 @@ Matched load_weights(Communicator& world, const std::string& path, const FlatBuf
 
 std::optional<CheckpointSummary> load_newest(Communicator& world, const std::string& directory, CheckpointData& data,
                                              std::vector<std::string>& warnings, const ResumeFrom& from) {
-  std::string reasons;
-  std::set<int64_t> tried;
-  for (;;) {
-    const std::vector<int64_t> steps = shared_steps(world, directory, from);
-    if (steps.empty() && tried.empty()) return std::nullopt;
-    const auto next = std::find_if(steps.begin(), steps.end(), [&](int64_t step) { return tried.count(step) == 0; });
-    if (next == steps.end()) break;
-    tried.insert(*next);
-    const std::string path = directory + "/" + checkpoint_name(*next);
-    try {
-      return load(world, path, *next, data);
-    } catch (const NotUsableHere&) {
-      throw;
-    } catch (const Error& error) {
-      if (error.code() == ExitCode::Io)
-        throw Error(ExitCode::Io, error.what(),
-                    error.hint() +
-                        " It was not passed over: an older checkpoint is taken only when "
-                        "--checkpoint.resume names its step.");
-      if (error.code() != ExitCode::Data) throw;
-      warnings.push_back(
-          is_gone(world, path)
-              ? fmt::format("checkpoint {} was removed while it was read, so the newest that is there now is tried",
-                            path)
-              : fmt::format("checkpoint {} is not usable, so the one before it is tried: {}", path, error.what()));
-      reasons += fmt::format("\n  {}: {}", checkpoint_name(*next), error.what());
-    }
-  }
-  throw Error(ExitCode::Data,
-              fmt::format("none of the {} checkpoints in {} is usable:{}", tried.size(), directory, reasons),
-              "Restore one from a copy, or choose another run.dir to start afresh.");
+  constexpr Remedies kRemedies = {
+      "It was not passed over: an older checkpoint is taken only when --checkpoint.resume names its step.",
+      "Restore one from a copy, or choose another run.dir to start afresh."};
+  return load_first_good(world, directory, from, warnings, kRemedies,
+                         [&](const std::string& path, int64_t step) { return load(world, path, step, data); });
+}
+
+std::optional<Matched> load_newest_weights(Communicator& world, const std::string& directory, const FlatBuffer& layout,
+                                           View<> weights, std::vector<std::string>& warnings, Progress* progress) {
+  constexpr Remedies kRemedies = {"It was not passed over: an older checkpoint is taken only when it is named.",
+                                  "Restore one from a copy, or name another run or checkpoint."};
+  return load_first_good(world, directory, {}, warnings, kRemedies, [&](const std::string& path, int64_t) {
+    return load_weights(world, path, layout, weights, progress);
+  });
 }
 
 }  // namespace memring

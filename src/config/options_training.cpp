@@ -61,10 +61,12 @@ std::vector<Option> training_options() {
               "Sequences to evaluate; 0 = all of the file, or 256 of a memory task.", "64"),
       text("eval.segments", eval<&EvalConfig::segments>,
            "Of a memory task: numbers of segments to evaluate, written as in curriculum.stages; empty = as trained.",
-           "7,16,64,256"),
+           "7,16,64,256")
+          .when({kTask}),
       text("eval.lengths", eval<&EvalConfig::lengths>,
            "Of a memory task: lengths in tokens to evaluate, cut into segments of segment.length where there is one.",
-           "128,256,512,1024"),
+           "128,256,512,1024")
+          .when({kTask}),
       text("eval.depths", eval<&EvalConfig::depths>,
            "Of passkey: shares of the noise before the key, each evaluated at each length; empty = task.depth.",
            "0,0.25,0.5,0.75,1")

@@ -99,15 +99,9 @@ std::unique_ptr<TokenSource> DocumentSamples::at(int64_t step, const SequenceSha
   return std::make_unique<SampleTokens>(text_.file(), std::move(samples), shape, text_.options().vocab);
 }
 
-std::unique_ptr<TokenSource> DocumentSamples::in_order(int64_t first, int64_t count, const SequenceShape& shape) const {
-  check(first >= 0 && count >= 0 && first <= sequences() - count && shape.length <= positions_.window(),
-        fmt::format("pieces {} to {} of {}, {} tokens of each", first, first + count, sequences(), shape.length));
-  std::vector<Sample> samples;
-  for (int64_t n = first; n < first + count; ++n) {
-    const Piece& piece = pieces_[static_cast<size_t>(n)];
-    samples.push_back({{{piece.tokens.begin, piece.tokens.begin + shape.length}}, piece.document_end});
-  }
-  return std::make_unique<SampleTokens>(text_.file(), std::move(samples), shape, text_.options().vocab);
+std::unique_ptr<TokenSource> DocumentSamples::in_order(int64_t, int64_t, const SequenceShape&) const {
+  throw Error(ExitCode::Internal, "samples of documents were asked for in order",
+              "This is a bug in memring; please report it.");
 }
 
 std::string DocumentSamples::description() const {

@@ -15,7 +15,8 @@ namespace memring {
 /// Documents of more tokens than the window are cut into pieces of at most `most` (0: the policy's target); a rest that
 /// is shorter than the window is left out. A sample has `window` tokens of one piece, as Positions::tokens chooses
 /// them; the target of the last of a run is the first of the next, and of the very last the token behind it in the
-/// document, if there is one. shuffled_batch() deals pieces to steps. in_order() gives the beginnings of pieces.
+/// document, if there is one. shuffled_batch() deals pieces to steps. Evaluation reads the plain text, and in_order()
+/// is Error(Internal).
 class DocumentSamples final : public Dataset {
  public:
   /// Throws Error(Data) when no document is longer than the window, naming the longest.

@@ -58,8 +58,15 @@ Answers judge(TrainedModel& model, const Dataset& dataset, int64_t samples, cons
   return answers;
 }
 
+/// Of the share of tokens. Those of one answer are right or wrong together: as many are independent as there are
+/// samples.
+Interval token_interval(const Answers& a) {
+  if (a.tokens.asked == 0) return {};
+  return confidence({a.tokens.right * (a.exact.asked / a.tokens.asked), a.exact.asked});
+}
+
 nlohmann::ordered_json json_of(const Answers& a) {
-  const Interval tokens = confidence(a.tokens), exact = confidence(a.exact);
+  const Interval tokens = token_interval(a), exact = confidence(a.exact);
   return {{"accuracy", a.tokens.value()},   {"low", tokens.low},         {"high", tokens.high},
           {"right", a.tokens.right},        {"answers", a.tokens.asked}, {"exact_match", a.exact.value()},
           {"exact_low", exact.low},         {"exact_high", exact.high},  {"exact", a.exact.right},
@@ -85,8 +92,15 @@ bool has_exact_match(const TaskAccuracy& t) {
   return first.tokens.asked > first.exact.asked;
 }
 
-std::string interval_text(const Accuracy& accuracy) {
-  const Interval interval = confidence(accuracy);
+/// Text tokens of the longest segment, where frequencies follow it and rows are of several lengths.
+std::optional<int64_t> one_window_for_all(const Config& config, const std::vector<SequenceShape>& shapes) {
+  if (config.rope.scaling != RopeScaling::Dynamic && config.rope.scaling != RopeScaling::LongRope) return {};
+  const auto [least, most] = std::minmax_element(
+      shapes.begin(), shapes.end(), [](const auto& a, const auto& b) { return a.text_of(0) < b.text_of(0); });
+  return least->text_of(0) < most->text_of(0) ? std::optional(most->text_of(0)) : std::nullopt;
+}
+
+std::string interval_text(const Interval& interval) {
   return fmt::format("{:.4f}-{:.4f}", interval.low, interval.high);
 }
 
@@ -105,9 +119,9 @@ constexpr Column kColumns[] = {
     {"in all", 12, [](T, R r) { return grouped(r.shape.length); }},
     {"depth", 6, [](T, R r) { return fmt::format("{:g}", *r.depth); }, by_depth},
     {"accuracy", 9, [](T, R r) { return fmt::format("{:.4f}", r.as_trained.tokens.value()); }},
-    {"95 % interval", 15, [](T, R r) { return interval_text(r.as_trained.tokens); }},
+    {"95 % interval", 15, [](T, R r) { return interval_text(token_interval(r.as_trained)); }},
     {"exact match", 12, [](T, R r) { return fmt::format("{:.4f}", r.as_trained.exact.value()); }, has_exact_match},
-    {"95 % interval", 15, [](T, R r) { return interval_text(r.as_trained.exact); }, has_exact_match},
+    {"95 % interval", 15, [](T, R r) { return interval_text(confidence(r.as_trained.exact)); }, has_exact_match},
     {"memory reset", 13, [](T, R r) { return r.reset ? fmt::format("{:.4f}", r.reset->tokens.value()) : "-"; }},
     {"seconds", 9, [](T, R r) { return fmt::format("{:.1f}", r.as_trained.seconds); }},
     {"tokens/s", 10, [](T t, R r) { return fmt::format("{:.0f}", tokens_per_second(t, r)); }},
@@ -149,6 +163,11 @@ TaskAccuracy evaluate_task(const Config& config, const CheckpointChoice& choice,
   result.checkpoint = model.checkpoint().path;
   result.step = model.checkpoint().step;
   result.warnings = model.warnings();
+  if (const auto longest = one_window_for_all(config, shapes))
+    result.warnings.push_back(
+        fmt::format("rope.scaling = {}: every row has the frequencies of the longest segment, of "
+                    "{} tokens; evaluate a length by itself for its own",
+                    word_of(config.rope.scaling), grouped(*longest)));
   result.unfinished = model.unfinished();
   result.scaling = model.other_scaling();
 

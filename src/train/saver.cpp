@@ -135,14 +135,15 @@ Resumed Saver::resume() {
 }
 
 void Saver::start_from_weights(Resumed& resumed) {
-  std::string path;
-  on_rank_0(world_, [&] { path = find_weights(config_.model.from); });
-  broadcast_text(world_, path);
   weights_.fetch(queue_);  // what is not there stays as it was initialised
-  const Matched matched = load_weights(world_, path, data_.layout, data_.weights, data_.progress);
+  const Matched matched =
+      load_named(world_, config_.model.from, data_.layout, data_.weights, resumed.warnings, data_.progress);
   weights_.store(queue_);
+  const std::string& path = matched.source.path;
   info_.source = {path, matched.source.digest};
   resumed.weights = describe_weights(matched, config_, dataset_.digest());
+  if (std::string warning = doubtful_window(matched, config_); !warning.empty())
+    resumed.warnings.push_back(std::move(warning));
   if (!matched.source.sound)
     resumed.warnings.push_back(fmt::format("checkpoint {}, whose weights this run starts with, is not sound ({})", path,
                                            describe_loss(train_state(matched.source.state))));

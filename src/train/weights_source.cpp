@@ -2,6 +2,7 @@
 #include "train/weights_source.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -11,6 +12,8 @@
 #include "checkpoint/agreement.h"
 #include "checkpoint/files.h"
 #include "checkpoint/manifest.h"
+#include "config/options.h"
+#include "config/shapes.h"
 #include "io/file.h"
 #include "train/run_directory.h"
 
@@ -60,45 +63,87 @@ std::string tensors_text(const std::vector<FlatEntry>& tensors) {
   return fmt::format("{} tensor{}: {}", tensors.size(), tensors.size() == 1 ? "" : "s", names_of(tensors));
 }
 
-/// "memory: kind none there, rmt here; tokens 8 there, 4 here", for each section that says what a model is and sees.
+/// "memory: kind none there, rmt here; tokens 4 here", for each section that says what a model is and sees; without
+/// values that have no effect on their side.
 std::vector<std::string> differing_sections(const CheckpointInfo& source, const Config& now,
                                             const std::string& data_digest, const std::string& path) {
   refuse_newer_run(source.config, path);
-  auto changed = changed_identity(parse_config(source.config, path), now);
+  const Config there = parse_config(source.config, path);
+  auto changed = changed_identity(there, now);
+  const auto counts = [](const std::string& key, const Config& config) {
+    const Option* option = find_option(key);
+    return !option || unmet_conditions(*option, config).empty();
+  };
   if (data_line_in(source.identity) != data_line(data_digest))
     changed.push_back({"data.content", "another", "another"});
   std::vector<std::string> lines;
   for (const std::string section : {"model", "memory", "rope", "positions", "segment", "data", "task"}) {
     std::string text;
-    for (const auto& [key, then, here] : changed)
-      if (key.starts_with(section + "."))
-        text += fmt::format("{}{}{}", text.empty() ? "" : "; ", key.substr(section.size() + 1),
-                            then == here ? " differs" : fmt::format(" {} there, {} here", then, here));
+    for (const auto& [key, then, here] : changed) {
+      std::vector<std::string> sides;
+      if (then == here) sides.emplace_back("differs");
+      if (then != here && counts(key, there)) sides.push_back(then + " there");
+      if (then != here && counts(key, now)) sides.push_back(here + " here");
+      if (key.starts_with(section + ".") && !sides.empty())
+        text +=
+            fmt::format("{}{} {}", text.empty() ? "" : "; ", key.substr(section.size() + 1), fmt::join(sides, ", "));
+    }
     if (!text.empty()) lines.push_back(fmt::format("{}: {}", section, text));
   }
   return lines;
 }
 
-}  // namespace
+/// What model.from names: one checkpoint, or a folder of some, whose newest good one is meant.
+struct NamedWeights {
+  std::string path;
+  bool is_folder = false;
+};
 
-std::string find_weights(const std::string& from) {
-  std::string path = fs::absolute(from).lexically_normal();
-  if (is_checkpoint(path)) return path;
-  if (const auto found = checkpoint_directories(checkpoints_in(path)); !found.empty()) return found.front().second;
+Error nothing_at(const std::string& from) {
+  return {ExitCode::Data,
+          fmt::format("model.from = {} {}", from, exists_at(from) ? "holds no checkpoint" : "does not exist"),
+          "Give a run directory or one of its checkpoints, or leave model.from out for fresh weights."};
+}
+
+NamedWeights find_weights(const std::string& from) {
+  const std::string path = fs::absolute(from).lexically_normal();
+  if (is_checkpoint(path)) return {path, false};
+  if (std::string folder = checkpoints_in(path); !checkpoint_directories(folder).empty())
+    return {std::move(folder), true};
   if (const std::string file = foreign_file(path); !file.empty())
     throw Error(ExitCode::Usage, fmt::format("model.from = {} is a model of another program (it holds {})", from, file),
                 "This memring starts from its own checkpoints: give a run directory or a checkpoint.");
-  throw Error(ExitCode::Data,
-              fmt::format("model.from = {} {}", from, exists_at(path) ? "holds no checkpoint" : "does not exist"),
-              "Give a run directory or one of its checkpoints, or leave model.from out for fresh weights.");
+  throw nothing_at(from);
 }
+
+/// The checkpoint to look at first. Where no manifest of a folder is good, the one that says what is wrong.
+std::string newest_of(const NamedWeights& named) {
+  if (!named.is_folder) return named.path;
+  const auto good = list_checkpoints(named.path);
+  return good.empty() ? checkpoint_directories(named.path).front().second : good.front().path;
+}
+
+}  // namespace
 
 void require_weights(const Config& config, Communicator& world, const FlatBuffer& layout) {
   if (config.model.from.empty()) return;
   on_rank_0(world, [&] {
     if (checkpoint_directories(checkpoint_directory(config.run.dir)).empty())
-      match_weights(find_weights(config.model.from), layout);
+      match_weights(newest_of(find_weights(config.model.from)), layout);
   });
+}
+
+Matched load_named(Communicator& world, const std::string& from, const FlatBuffer& layout, View<> weights,
+                   std::vector<std::string>& warnings, Progress* progress) {
+  NamedWeights named;
+  on_rank_0(world, [&] { named = find_weights(from); });
+  broadcast_text(world, named.path);
+  auto is_folder = static_cast<int64_t>(named.is_folder);
+  world.broadcast(View<int64_t>(&is_folder, {1}), 0);
+  if (is_folder == 0) return load_weights(world, named.path, layout, weights, progress);
+  auto matched = load_newest_weights(world, named.path, layout, weights, warnings, progress);
+  if (!matched) throw nothing_at(from);
+  return std::move(*matched);
 }
 
 std::string other_weights(const WeightsSource& then, const std::string& from_then, const std::string& from_now) {
@@ -127,6 +172,17 @@ std::vector<std::string> describe_weights(const Matched& matched, const Config& 
   for (std::string& line : differing_sections(source.info, now, data_digest, source.path))
     lines.push_back(std::move(line));
   return lines;
+}
+
+std::string doubtful_window(const Matched& matched, const Config& now) {
+  const Config source = parse_config(matched.source.info.config, matched.source.path);
+  const int64_t then = source.rope.original_length > 0 ? source.rope.original_length : window_of(source);
+  const bool own = now.positions.kind == PositionsKind::Plain && now.rope.original_length == window_of(now);
+  if (!own || then == now.rope.original_length || now.rope.scaling == source.rope.scaling) return {};
+  return fmt::format(
+      "rope.original_length = {} is the window of this run, but the weights of model.from were trained with {}: "
+      "start anew with --rope.original_length={}, unless that is meant",
+      now.rope.original_length, then, then);
 }
 
 }  // namespace memring

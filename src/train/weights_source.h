@@ -10,13 +10,15 @@
 
 namespace memring {
 
-/// The path of the checkpoint that model.from names: its own, or the newest of a run or of a folder of checkpoints.
-/// Throws Error(Data) where there is none, and Error(Usage) for a model that another program has written.
-std::string find_weights(const std::string& from);
-
-/// Before a new run claims its directory: throws what find_weights or match_weights finds wrong with model.from for a
-/// model of this layout. A run that has checkpoints goes on from those. Collective.
+/// Before a new run claims its directory: throws what is wrong with model.from for a model of this layout, as far as
+/// manifests tell: Error(Data) where there is no checkpoint, or one of other sizes, Error(Usage) for a model that
+/// another program has written. A run that has checkpoints goes on from those. Collective.
 void require_weights(const Config&, Communicator&, const FlatBuffer& layout);
+
+/// load_weights from the checkpoint that model.from names: its own, or, of a run or a folder of checkpoints, the newest
+/// good one; damaged ones are named in `warnings`. Throws as require_weights. Collective.
+Matched load_named(Communicator&, const std::string& from, const FlatBuffer& layout, View<> weights,
+                   std::vector<std::string>& warnings, Progress*);
 
 /// Where a run that started with `then`, named by `from_then`, is to go on with model.from = `from_now`: what differs,
 /// in words; empty where that holds the same checkpoint, by its digest, wherever it lies. A name that has not changed
@@ -26,5 +28,9 @@ std::string other_weights(const WeightsSource& then, const std::string& from_the
 /// What was loaded, which tensors had no counterpart, and how the run `now`, whose data has this digest, differs from
 /// the source's: a line each.
 std::vector<std::string> describe_weights(const Matched&, const Config& now, const std::string& data_digest);
+
+/// A warning where the scaling of `now` takes the window of this run for the one before, and the source was trained
+/// with another; empty: nothing. Drawn positions (positions.kind) keep the window.
+std::string doubtful_window(const Matched&, const Config& now);
 
 }  // namespace memring

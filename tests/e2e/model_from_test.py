@@ -110,6 +110,16 @@ class ModelFrom(runs.RunTest):
         _, said = self.still("same")
         self.assertNotIn("there", said.split("weights    ")[1].split("step 1/")[0])
 
+    def test_a_scaling_says_what_it_takes_for_the_window_before(self):
+        keys = {"rope__scaling": "yarn", "rope__factor": 4, "segment__length": 64}
+        told = "is the window of this run, but the weights of model.from were trained with 32"
+        for name, length, warns in (("derived", None, True), ("given", 32, False)):
+            more = {} if length is None else {"rope__original_length": length}
+            result = self.train(self.folder / name, run__steps=1, model__from=self.source, **keys, **more)
+            self.assertEqual(told in result.stderr + result.stdout, warns, result.stderr + result.stdout)
+            self.assertIn(f"rope: scaling none there, yarn here; factor 4 here; original_length {length or 64} here",
+                          result.stdout)
+
     def test_data_types_are_converted(self):
         wide, _ = self.still("wide", device__dtype="fp64")
         narrow, _ = self.still("narrow", model__from=self.folder / "wide")
@@ -131,14 +141,37 @@ class ModelFrom(runs.RunTest):
             (foreign / name).write_text("{}")
             self.refuse(2, "a model of another program", name, model__from=foreign)
 
+    def damage(self, file, place):
+        content = bytearray(file.read_bytes())
+        content[int(len(content) * place)] ^= 0x10
+        file.write_bytes(content)
+
+    def test_a_damaged_newest_checkpoint_of_a_run_is_passed_over(self):
+        for what, name, place in (("weights", "state.h5", 0.3), ("manifest", "manifest.json", 0.5)):
+            with self.subTest(what):
+                source = self.copy(self.source, f"run-damaged-{what}")
+                newest, older = (source / "checkpoints" / f"step-0000000{step}" for step in ("10", "05"))
+                self.damage(newest / name, place)
+                expected = self.params(older)
+                for ranks in (None, 2):
+                    directory = self.folder / f"{what}-{ranks}"
+                    result = self.train(directory, ranks=ranks, run__steps=1, optimizer__lr=0, optimizer__warmup=0,
+                                        model__from=source)
+                    self.assertIn(f"checkpoint {newest} is not usable, so the one before it is tried", result.stderr)
+                    self.assertIn(f"weights    {older} (step 5, ", result.stdout)
+                    self.assertEqual(self.params(runs.checkpoints(directory)[-1]), expected)
+                self.damage(older / name, place)
+                self.refuse(65, newest / name if what == "manifest" else "none of the 2 checkpoints in",
+                            model__from=source)
+        runs.record_fault("C6", "the newest checkpoint of model.from's run: one byte of state.h5 or of the manifest", 4,
+                          "a warning; the weights of the checkpoint before")
+
     def test_damage_is_found(self):
         for what, name, place in (("weights", "state.h5", 0.3), ("manifest", "manifest.json", 0.5)):
             with self.subTest(what):
                 source = self.copy(self.weights, f"damaged-{what}")
                 file = source / name
-                content = bytearray(file.read_bytes())
-                content[int(len(content) * place)] ^= 0x10
-                file.write_bytes(content)
+                self.damage(file, place)
                 directory = self.folder / f"from-{what}"
                 for ranks in (None, 2):
                     result = self.train(directory, ranks=ranks, code=65, run__steps=1, model__from=source, mesh__segment=1)

@@ -54,6 +54,7 @@ class Positions(runs.RunTest):
         started = self.train(directory, **keys)
         self.assertRegex(started.stdout, r"(?m)^positions +cream, 32 to 128 tokens")
         self.assertRegex(started.stdout, r"1 documents longer than 32 tokens")
+        self.assertIn("positions cream, a window of 32 tokens", self.succeed("inspect", directory, "--positions").stdout)
         changed = self.succeed(*self.train_arguments(directory, **{**keys, "positions__target": 256}), code=2)
         self.assertIn("positions.target", changed.stderr)
         # Sequences of another length than the window, and no document that is longer than they are.

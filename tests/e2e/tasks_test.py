@@ -186,6 +186,12 @@ class Tasks(runs.RunTest):
         return self.train_task(name, **{"data__kind": "passkey", "curriculum__stages": "", "segment__length": 0,
                                         "memory__kind": "none", "data__length": 32, "task__digits": 1, **keys})
 
+    def test_frequencies_of_the_longest_row_are_told(self):
+        directory = self.train_passkey("stretched", run__steps=1, rope__scaling="dynamic", rope__factor=4)
+        for lengths, warns in (("24,64", True), ("64", False)):
+            told = self.succeed("eval", directory, f"--eval.lengths={lengths}", "--eval.sequences=2").stderr
+            self.assertEqual("every row has the frequencies of the longest segment, of 64 tokens" in told, warns, told)
+
     def test_a_passkey_is_learned_and_told_by_depth_and_length(self):
         directory = self.train_passkey("passkey", run__steps=400, optimizer__lr=3e-3)
         found, text = self.evaluate(directory, "--eval.depths=0,0.5,1", "--eval.lengths=24,32,512", "--eval.sequences=100")

@@ -132,6 +132,12 @@ TEST(DocumentSamples, NeedADocumentLongerThanTheWindow) {
   EXPECT_EQ(open_dataset(config_of(path, "pose"))->sequences(), 1);
 }
 
+TEST(DocumentSamples, AreNotForEvaluation) {
+  const TemporaryFolder folder;
+  const auto dataset = open_training_dataset(config_of(file_of(folder, {500}), "pose"));
+  expect_error(ExitCode::Internal, {"in order"}, [&] { dataset->in_order(0, 1, kShape); });
+}
+
 TEST(PositionedData, KeepsTokensOfManySegmentsAndDrawsIdsForEach) {
   const TemporaryFolder folder;
   const std::vector<std::string> segments{"segment.length=24", "data.length=60"};
