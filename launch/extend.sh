@@ -50,7 +50,7 @@ settings() {
 }
 
 # one TASK METHOD SEED: trains and evaluates; what is there already stays.
-# shellcheck disable=SC2317,SC2086  # xargs calls it; settings are words
+# shellcheck disable=SC2317,SC2046  # xargs calls it; settings are words
 one() {
   local base=$out/$1-plain-$3 run=$out/$1-$2-$3 data=() held_out=()
   if [[ $1 == text ]]; then
