@@ -120,7 +120,7 @@ TOGETHER = [
     usage("depths beyond the end", ["eval", "base.ini", "--eval.depths=0,2"], "eval.depths: '2' is not a share of the noise"),
     usage("depths of another task", ["eval", "base.ini", "--eval.depths=0,1"], "eval.depths is for data.kind = passkey"),
     usage("lengths of a text", ["eval", "base.ini", "--eval.lengths=64"], "eval.lengths is for a memory task as data.kind"),
-    usage("segments of a text", ["eval", "base.ini", "--eval.segments=2"], "eval.segments is for a memory task as data.kind"),
+    usage("segments of a text", ["eval", "base.ini", "--eval.segments=2x64"], "eval.segments is for a memory task as data.kind"),
     usage("weights of another run to eval", ["eval", "base.ini", "--model.from=absent"],
           "model.from has no effect in an evaluation"),
     usage("lengths that are none", ["eval", "base.ini", "--eval.lengths=128,1k"], "eval.lengths: '1k' is not a number of tokens"),
