@@ -22,6 +22,12 @@ void check_tag(int tag) {
   if (tag < 0 || tag >= kTags) throw ShapeError(fmt::format("tag {} is not in 0..{}", tag, kTags - 1));
 }
 
+/// What is sent of `data`, or arrives there, on the host; what holds nothing may be anywhere.
+template <class T>
+auto* message_of(View<T> data) {
+  return data.bytes() > 0 ? data.host_bytes().data() : nullptr;
+}
+
 class MpiTransport final : public Transport {
  public:
   MpiTransport(const Communicator& group, int64_t message_bytes)
@@ -29,11 +35,11 @@ class MpiTransport final : public Transport {
 
   Transfer send(Queue&, ConstView<> data, int peer, int tag) override {
     check_tag(tag);
-    return Transfer(messages_.send(data.host_bytes().data(), data.bytes(), peer, tag));
+    return Transfer(messages_.send(message_of(data), data.bytes(), peer, tag));
   }
   Transfer receive(Queue&, View<> data, int peer, int tag) override {
     check_tag(tag);
-    return Transfer(messages_.receive(data.host_bytes().data(), data.bytes(), peer, tag));
+    return Transfer(messages_.receive(message_of(data), data.bytes(), peer, tag));
   }
 
   void all_reduce_sum(Queue& queue, View<> data) override {
@@ -65,8 +71,8 @@ class MpiTransport final : public Transport {
    public:
     Turn(MpiTransport& transport, View<> data, std::span<const int64_t> bounds, int first, Add add)
         : transport_(transport),
-          ring_(transport.messages_, transport.arrivals_, data.host_bytes().data(), bytes_of(data.dtype()), bounds,
-                first, add) {
+          ring_(transport.messages_, transport.arrivals_, transport.size() > 1 ? message_of(data) : nullptr,
+                bytes_of(data.dtype()), bounds, first, add) {
       transport_.turns_.push_back(this);
     }
     ~Turn() override { std::erase(transport_.turns_, this); }
