@@ -41,6 +41,8 @@ constexpr Condition kTemperature{
     "rope.scaling = yarn, revised_yarn or longrope"};
 constexpr Condition kComputedTemperature{[](const Config& c) { return c.rope.attention_factor == 0; },
                                          "rope.attention_factor = 0"};
+constexpr Condition kBothScales{[](const Config& c) { return c.rope.mscale > 0 && c.rope.mscale_all_dim > 0; },
+                                "rope.mscale and rope.mscale_all_dim above 0"};
 constexpr Condition kLlama3{[](const Config& c) { return c.rope.scaling == RopeScaling::Llama3; },
                             "rope.scaling = llama3"};
 constexpr Condition kLongRope{[](const Config& c) { return c.rope.scaling == RopeScaling::LongRope; },

@@ -87,9 +87,9 @@ std::vector<Option> model_options() {
            "With mscale_all_dim, DeepSeek's temperature: (0.1 mscale ln factor + 1) / (0.1 mscale_all_dim ln factor + "
            "1); 0 = not so.",
            "1", kNumbers)
-          .when({kYarn, kComputedTemperature}),
+          .when({kYarn, kComputedTemperature, kBothScales}),
       real("rope.mscale_all_dim", rope<&RopeConfig::mscale_all_dim>, at_least(0), "See mscale.", "0.707", kNumbers)
-          .when({kYarn, kComputedTemperature}),
+          .when({kYarn, kComputedTemperature, kBothScales}),
       text("rope.short_factor", rope<&RopeConfig::short_factor>,
            "What divides each of the head_dim / 2 frequencies in a run whose segments have no more than "
            "original_length positions.",

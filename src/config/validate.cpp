@@ -233,7 +233,7 @@ void validate_positions(const Config& c, const PlaceOf& place_of) {
     demand(p.target % window == 0, place_of, {"positions.target"},
            fmt::format("positions.target = {} is no multiple of the window of {} tokens ({}), as cream needs",
                        grouped(p.target), grouped(window), sets_window),
-           fmt::format("Set positions.target = {}.", (p.target + window / 2) / window * window));
+           fmt::format("Set positions.target = {}.", std::min(p.target / window + 1, kMost / window) * window));
     const int64_t head = p.head > 0 ? p.head : 4 * (p.target / window);
     demand(window >= 3 && (p.mix == 1 || 2 * head < window), place_of, {"positions.head", "positions.target"},
            fmt::format("a window of {} tokens ({}) has no room between cream's head and tail of {} each",

@@ -94,7 +94,8 @@ StartFacts start_facts(const Config& config, Session& session, Mesh& mesh, Engin
   if (const PositionsConfig& p = config.positions; p.kind != PositionsKind::Plain)
     lines.insert(lines.begin() + 5,
                  {"positions",
-                  fmt::format("{}, {} to {} tokens, {}", word_of(p.kind), grouped(window_of(config)), grouped(p.target),
+                  fmt::format("{}, {} to {} tokens ({:.4g} windows), {}", word_of(p.kind), grouped(window_of(config)),
+                              grouped(p.target), static_cast<double>(p.target) / static_cast<double>(window_of(config)),
                               samples_of_documents(config) ? "chosen from documents" : "as they come")});
   if (config.rope.scaling != RopeScaling::None)
     lines.insert(lines.begin() + 4, {"rope", settings_text(config, "rope")});

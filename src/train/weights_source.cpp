@@ -107,6 +107,7 @@ Error nothing_at(const std::string& from) {
 
 NamedWeights find_weights(const std::string& from) {
   const std::string path = fs::absolute(from).lexically_normal();
+  if (exists_at(path) && !folder_at(path) && foreign_file(path).empty()) throw nothing_at(from);
   if (is_checkpoint(path)) return {path, false};
   if (std::string folder = checkpoints_in(path); !checkpoint_directories(folder).empty())
     return {std::move(folder), true};
