@@ -119,14 +119,14 @@ void TaskData::expect_room(int64_t vocab, std::span<const SequenceShape> shapes)
     const int64_t last = shape.text_of(shape.segments() - 1);
     if (shape.segments() < training_->fewest_segments())
       throw Error(ExitCode::Usage,
-                  fmt::format("data.kind = {} needs at least {} segments; {} were asked for", word_of(kind_),
+                  fmt::format("data.kind = {} needs at least {} segments, found {}", word_of(kind_),
                               training_->fewest_segments(), shape.segments()),
                   "Set data.length, curriculum.stages, eval.segments or eval.lengths to more segments.");
     if (last < training_->least_text())
       throw Error(
           ExitCode::Usage,
-          fmt::format("data.kind = {} asks at the end, in {} tokens of the last segment; of {} tokens by {} it "
-                      "has {}",
+          fmt::format("data.kind = {} needs {} tokens in the last segment; {} tokens in segments of {} "
+                      "leave it {}",
                       word_of(kind_), training_->least_text(), grouped(shape.length), grouped(shape.text_of(0)), last),
           "Set segment.length to at least that, and lengths (data.length, curriculum.stages, eval.segments or "
           "eval.lengths) to multiples of it.");

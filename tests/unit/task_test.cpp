@@ -291,10 +291,10 @@ TEST(Task, PasskeyStandsAtTheDepthThatIsAskedForAndElseIsTheSame) {
   }
   // The shortest sequence that holds key and question has no noise.
   EXPECT_EQ(find_key(sample_of(*data.in_order(0, 1, {13, 0}), 0), 5), 0);
-  expect_error(ExitCode::Usage, {"passkey", "13 tokens", "1 of 12"}, [] {
+  expect_error(ExitCode::Usage, {"passkey", "13 tokens", "leave it 12"}, [] {
     open_dataset(task_config("passkey", {"segment.length=0", "memory.kind=none", "data.length=12"}));
   });
-  expect_error(ExitCode::Usage, {"passkey", "1 of 12"}, [] {
+  expect_error(ExitCode::Usage, {"passkey", "leave it 12"}, [] {
     open_dataset(task_config("passkey", {"segment.length=0", "memory.kind=none", "eval.lengths=64,12"}));
   });
   expect_error(ExitCode::Usage, {"task.depth = -0.5", "neither"}, [] { task_config("passkey", {"task.depth=-0.5"}); });
@@ -343,12 +343,12 @@ TEST(Task, NoiseMayBeTextThatGoesRoundWhereItEnds) {
 TEST(Task, WhatDoesNotFitIsRefused) {
   expect_error(ExitCode::Usage, {"detect", "49 token ids (32 of them noise)", "vocab = 48"},
                [] { open_dataset(task_config("detect", {"model.vocab=48"})); });
-  expect_error(ExitCode::Usage, {"reasoning", "11 tokens", "7 of 10"}, [] {
+  expect_error(ExitCode::Usage, {"reasoning", "11 tokens", "leave it 10"}, [] {
     open_dataset(task_config("reasoning", {"segment.length=10", "data.length=70"}));
   });
-  expect_error(ExitCode::Usage, {"associative", "2 segments", "1 of 16"},
+  expect_error(ExitCode::Usage, {"associative", "2 segments", "found 1"},
                [] { open_dataset(task_config("associative", {"data.length=16"})); });
-  expect_error(ExitCode::Usage, {"associative", "2 segments", "1 of 16"},
+  expect_error(ExitCode::Usage, {"associative", "2 segments", "found 1"},
                [] { open_dataset(task_config("associative", {"eval.segments=7,1"})); });
   // 20 symbols: 20 keys, 400 of two symbols.
   expect_error(ExitCode::Usage, {"22 segments", "21 pairs", "only 20 keys", "task.symbols 20 ^ task.key_length 1"},
