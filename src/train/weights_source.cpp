@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <regex>
 
 #include "base/error.h"
 #include "checkpoint/agreement.h"
@@ -39,13 +38,23 @@ std::string foreign_file(const std::string& path) {
   return {};
 }
 
+/// "model.layers.*.up.weight" of "model.layers.12.up.weight": without the layer's number.
+std::string without_number(const std::string& name) {
+  constexpr std::string_view kDigits = "0123456789";
+  for (size_t dot = name.find('.'); dot != std::string::npos; dot = name.find('.', dot + 1)) {
+    const size_t end = name.find_first_not_of(kDigits, dot + 1);
+    if (end != std::string::npos && end > dot + 1 && name[end] == '.')
+      return name.substr(0, dot + 1) + "*" + name.substr(end);
+  }
+  return name;
+}
+
 /// "model.layers.*.mlp.up_proj.weight (4), memory.tokens": how many there are of each, without the layers' numbers.
 std::string names_of(const std::vector<FlatEntry>& tensors) {
   constexpr size_t kNamed = 8;
-  const std::regex layer("\\.[0-9]+\\.");
   std::vector<std::pair<std::string, int>> groups;
   for (const FlatEntry& tensor : tensors) {
-    const std::string pattern = std::regex_replace(tensor.name, layer, ".*.");
+    const std::string pattern = without_number(tensor.name);
     const auto known = std::find_if(groups.begin(), groups.end(), [&](const auto& g) { return g.first == pattern; });
     if (known == groups.end())
       groups.emplace_back(pattern, 1);
