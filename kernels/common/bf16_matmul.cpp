@@ -6,10 +6,10 @@
 #include <new>
 #include <tuple>
 
+#include "base/error.h"
+
 #ifndef MEMRING_STD_THREADS
 #include <omp.h>
-
-#include "base/error.h"
 #endif
 
 namespace memring {
