@@ -24,7 +24,7 @@ class StepMeasurement {
         queue_(numerics(config, session.node()).queue),
         start_(process_seconds()),
         yardstick_(world_, queue_),
-        peak_before_(reset_peak_memory()),  // of an earlier job as well
+        peak_before_(peak_memory()),
         job_start_(process_seconds()),
         job_(config, session),
         flops_(step_flops(config)),
@@ -147,6 +147,7 @@ BenchResult bench_rmt_step(const Config& config, const BenchOptions& options, Se
   for (const bool keep : {true, false}) {
     Config one = config;
     one.tbptt.recompute = keep ? RecomputeWhen::Never : RecomputeWhen::Always;
+    reset_peak_memory();  // of the job before
     StepMeasurement m(one, session);
     for (int64_t pair = 0; pair < options.pairs; ++pair) m.measure();
     if (result.setting.empty()) result.setting = setting_of(config, m, options.pairs);
