@@ -13,23 +13,15 @@
 # Exit: 0 done, 1 a run failed (its log says why), 2 usage or missing packages.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. launch/seeds.sh
 
 first=1 last=3 jobs=$(nproc) out=runs/extend
 while (($#)); do
-  case $1 in
-    --seeds)
-      if [[ ! ${2:-} =~ ^([0-9]+)(-([0-9]+))?$ ]]; then
-        echo "launch: --seeds ${2:-} is neither a number nor FIRST-LAST, for example 1-3" >&2
-        exit 2
-      fi
-      first=${BASH_REMATCH[1]} last=${BASH_REMATCH[3]:-${BASH_REMATCH[1]}}
-      shift
-      ;;
-    --jobs) jobs=${2:?launch/extend.sh: --jobs needs a number}; shift ;;
-    --out) out=${2:?launch/extend.sh: --out needs a folder}; shift ;;
-    *) echo "usage: launch/extend.sh [--seeds FIRST-LAST] [--jobs N] [--out DIR]" >&2; exit 2 ;;
-  esac
-  shift
+  if ! take_option "$@"; then
+    echo "usage: launch/extend.sh [--seeds FIRST-LAST] [--jobs N] [--out DIR]" >&2
+    exit 2
+  fi
+  shift 2
 done
 launch/install_packages.sh plots
 launch/build.sh memring

@@ -63,7 +63,7 @@ read_with() {
 failed=0
 echo "clang-format on ${#sources[@]} files, shellcheck on ${#scripts[@]} scripts"
 "$format" --dry-run -Werror "${sources[@]}" || failed=1
-shellcheck "${scripts[@]}" || failed=1
+shellcheck --external-sources --check-sourced "${scripts[@]}" || failed=1
 
 left=0
 if [[ $what == --all ]]; then

@@ -16,20 +16,15 @@
 # Exit: 0 done, 1 a run failed (its log says why), 2 usage or missing packages.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. launch/seeds.sh
 
 first=17 last=26 jobs=$(nproc) out=runs/tasks long='' longest='' tasks=()
 while (($#)); do
+  if take_option "$@"; then
+    shift 2
+    continue
+  fi
   case $1 in
-    --seeds)
-      if [[ ! ${2:-} =~ ^([0-9]+)(-([0-9]+))?$ ]]; then
-        echo "launch: --seeds ${2:-} is neither a number nor FIRST-LAST, for example 17-26" >&2
-        exit 2
-      fi
-      first=${BASH_REMATCH[1]} last=${BASH_REMATCH[3]:-${BASH_REMATCH[1]}}
-      shift
-      ;;
-    --jobs) jobs=${2:?launch/tasks.sh: --jobs needs a number}; shift ;;
-    --out) out=${2:?launch/tasks.sh: --out needs a folder}; shift ;;
     --long) long=1 ;;
     --longest) longest=1 ;;
     -*) echo "usage: launch/tasks.sh [--seeds FIRST-LAST] [--jobs N] [--out DIR] [--long] [--longest] [TASK...]" >&2; exit 2 ;;
@@ -56,18 +51,18 @@ one() {
   local run=$out/$1-$2
   mkdir -p "$run"
   {
-    "$memring" train "configs/tasks/$1.ini" --run.dir="$run" --run.seed="$2" --device.threads=1
-    if [[ ! -e $run/accuracy.json ]]; then
-      "$memring" eval "$run" --json "$run/accuracy.json" --device.threads=1
-    fi
-    if [[ $long && ($1 == detect || $1 == memorize) && ! -e $run/accuracy_long.json ]]; then
-      "$memring" eval "$run" --json "$run/accuracy_long.json" --device.threads=1 --eval.segments=1024,4096 \
-        --eval.sequences=64 --data.batch=64
-    fi
-    if [[ $longest && $1 == detect && ! -e $run/accuracy_longest.json ]]; then
-      "$memring" eval "$run" --json "$run/accuracy_longest.json" --device.threads=1 --eval.segments=100000,200000 \
-        --eval.sequences=16 --data.batch=16 --eval.control=false
-    fi
+    "$memring" train "configs/tasks/$1.ini" --run.dir="$run" --run.seed="$2" --device.threads=1 &&
+      if [[ ! -e $run/accuracy.json ]]; then
+        "$memring" eval "$run" --json "$run/accuracy.json" --device.threads=1
+      fi &&
+      if [[ $long && ($1 == detect || $1 == memorize) && ! -e $run/accuracy_long.json ]]; then
+        "$memring" eval "$run" --json "$run/accuracy_long.json" --device.threads=1 --eval.segments=1024,4096 \
+          --eval.sequences=64 --data.batch=64
+      fi &&
+      if [[ $longest && $1 == detect && ! -e $run/accuracy_longest.json ]]; then
+        "$memring" eval "$run" --json "$run/accuracy_longest.json" --device.threads=1 --eval.segments=100000,200000 \
+          --eval.sequences=16 --data.batch=16 --eval.control=false
+      fi
   } > "$run.log" 2>&1 || { echo "launch: $1 with seed $2 failed: $(tail -n 1 "$run.log") ($run.log)" >&2; return 1; }
   echo "$1, seed $2: done"
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdint>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -40,6 +41,13 @@ std::optional<std::vector<T>> parse_numbers(std::string_view text) {
       numbers->push_back(number);
   });
   return numbers;
+}
+
+/// Nothing where a word is no token id, 0 to 2^31 - 1.
+inline std::optional<std::vector<int32_t>> parse_token_ids(std::string_view text) {
+  auto ids = parse_numbers<int32_t>(text);
+  if (ids && std::any_of(ids->begin(), ids->end(), [](int32_t id) { return id < 0; })) ids.reset();
+  return ids;
 }
 
 }  // namespace memring

@@ -14,7 +14,6 @@
 #include "config/number_list.h"
 #include "config/options.h"
 #include "config/shapes.h"
-#include "config/token_ids.h"
 
 namespace memring {
 namespace {

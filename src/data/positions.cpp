@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 #include "config/shapes.h"
-#include "config/token_ids.h"
+#include "config/number_list.h"
 
 namespace memring {
 namespace {

@@ -78,13 +78,18 @@ void CellRunner::allocate_angles(int64_t bytes, RotaryScale scale) {
 }
 
 // Rows in front of the text have the first ids, so it begins behind them; rows behind it go on from its last.
-std::vector<int32_t> CellRunner::own_positions(const CellText& text) const {
-  const Range own = axis_.layout().text_rows();
+std::vector<int32_t> CellRunner::positions(const CellText& text) const {
+  const std::span<const Row> rows = axis_.rows().host();
   std::vector<int32_t> positions;
-  positions.reserve(static_cast<size_t>(text.batch) * axis_.numbers().size());
+  positions.reserve(rows.size() * static_cast<size_t>(text.positions.empty() ? 1 : text.batch));
+  if (text.positions.empty()) {
+    for (const Row& row : rows) positions.push_back(row.position);
+    return positions;
+  }
+  const Range own = axis_.layout().text_rows();
+  const auto first = static_cast<int32_t>(own.begin);
   for (int64_t b = 0; b < text.batch; ++b) {
     const int32_t* const ids = text.positions.data() + b * text.text;
-    const auto first = static_cast<int32_t>(own.begin);
     for (const int32_t row : axis_.numbers())
       positions.push_back(row < own.begin ? row
                           : row < own.end ? first + ids[row - first]
@@ -94,20 +99,14 @@ std::vector<int32_t> CellRunner::own_positions(const CellText& text) const {
 }
 
 RopeAngles CellRunner::angles(DType dtype, const CellText& text) {
-  const std::span<const Row> plain = axis_.rows().host();
   const bool own = !text.positions.empty();
-  const int64_t tables = own ? text.batch : 1, rows = std::ssize(plain);
-  std::vector<int32_t> positions = own ? own_positions(text) : std::vector<int32_t>();
+  const int64_t tables = own ? text.batch : 1, rows = axis_.rows().size();
+  std::vector<int32_t> wanted = positions(text);
   // A short segment's positions are most often the first of a long one's: computed angles serve both.
   const bool fits =
       cos_ && cos_.dtype() == dtype && cos_.dim(0) == tables && (own ? rows == cos_.dim(1) : rows <= cos_.dim(1));
-  const bool known =
-      fits && (own ? positions == angle_positions_
-                   : std::equal(plain.begin(), plain.end(), angle_positions_.begin(),
-                                [](const Row& row, int32_t position) { return row.position == position; }));
-  if (!known) {
-    for (const Row& row : own ? std::span<const Row>() : plain) positions.push_back(row.position);
-    angle_positions_ = std::move(positions);
+  if (!fits || !std::equal(wanted.begin(), wanted.end(), angle_positions_.begin())) {
+    angle_positions_ = std::move(wanted);
     const int64_t half = llama_.shape().head_dim / 2;
     angles_.rewind(tables_begin_);
     cos_ = angles_.take(dtype, {tables, rows, half});

@@ -77,8 +77,8 @@ class CellRunner {
   LayerRows last_layer_rows(const CellSaved&, const LayerRows& all, Arena& scratch);
   /// Work on a layer begins; -1 and the number of layers are the two ends.
   void note(int64_t layer) const;
-  /// Position ids of the rows here [batch, rows], where sequences have their own.
-  std::vector<int32_t> own_positions(const CellText&) const;
+  /// Position ids of the rows here, [sequences or 1, rows].
+  std::vector<int32_t> positions(const CellText&) const;
   RopeAngles angles(DType, const CellText&);
   /// The head's rows of `hidden` as one dense block: itself where there are no others, else a copy in scratch.
   View<> text_rows(const CellText&, const HeadRows&, View<> hidden, Arena& scratch);

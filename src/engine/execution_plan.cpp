@@ -107,7 +107,7 @@ ExecutionPlan Choice::outline(MeshCoord at) const {
 
 RankSizes Choice::sizes(int token) const {
   const CellSizes cell(in_.model, in_.memory, in_.dtype, {in_.mesh.token, token, in_.numerics.block},
-                       in_.workload.own_positions);
+                       in_.workload.own_positions());
   const ExecutionPlan any = outline({});
   RankSizes most;
   for (const SequenceShape& shape : in_.workload.shapes) {

@@ -24,9 +24,10 @@ struct Workload {
   int64_t micro_batch = 0;  ///< sequences of one stream; 0: automatic
   bool backward = true;
   bool final_state = false;  ///< deliver the state after the last segment
-  /// Sequences have position ids of their own (TokenSource::own_positions), and so a table of angles each.
-  bool own_positions = false;
-  int64_t positions = 0;  ///< how many ids the text of a segment may have; 0: one a token
+  /// How many position ids the text of a segment may have where sequences have ids of their own
+  /// (TokenSource::own_positions), and so a table of angles each; 0: one a token, the same for all.
+  int64_t positions = 0;
+  bool own_positions() const { return positions > 0; }
   /// Which logits to deliver (small vocabularies). Counted: at least those of counted targets; others may be left out,
   /// which saves their time.
   enum class Logits : uint8_t { None, Counted, All } logits = Logits::None;

@@ -34,7 +34,7 @@ Executor::Executor(Queue& queue, Model& model, Mesh& mesh, DType dtype, Workload
       tbptt_(tbptt),
       plan_(std::move(plan)),
       axis_(mesh.token_transport(), queue.block()),
-      sizes_(llama_.shape(), memory_, dtype, axis_.split(), workload_.own_positions),
+      sizes_(llama_.shape(), memory_, dtype, axis_.split(), workload_.own_positions()),
       runner_(queue, model, axis_, sizes_, ids_) {}
 
 Range Executor::sequences_of(int32_t stream) const {
@@ -118,7 +118,7 @@ View<> Executor::hidden_view(int32_t index, Range sequences, int64_t text) {
 }
 
 std::span<const int32_t> Executor::read_positions(Range sequences, const TokenSource& batch, int32_t segment) {
-  check(batch.own_positions() == workload_.own_positions,
+  check(batch.own_positions() == workload_.own_positions(),
         "position ids of sequences that were not planned, or missing");
   if (!batch.own_positions()) return {};
   const auto text = static_cast<size_t>(shape_.text_of(segment));

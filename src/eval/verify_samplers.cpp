@@ -4,10 +4,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "base/error.h"
-#include "config/token_ids.h"
+#include "config/number_list.h"
 #include "data/position_samplers.h"
-#include "io/hdf5.h"
+#include "eval/peer_entry.h"
 
 namespace memring {
 namespace {
@@ -42,54 +41,24 @@ std::span<const int64_t> row_of(const Ids& table, int64_t row, int64_t width) {
   return std::span(table).subspan(static_cast<size_t>(row * width), static_cast<size_t>(width));
 }
 
-/// One group of the file: what stands in it, and where its comparisons go.
-class Entry {
+/// One group of the file, and where its comparisons go.
+class Entry : public PeerEntry {
  public:
   Entry(const Hdf5File& file, std::string name, Verification& result)
-      : file_(file), name_(std::move(name)), result_(result) {}
+      : PeerEntry(file, std::move(name), kRemedy), result_(result) {}
 
-  Shape shape(const std::string& dataset) const { return file_.dataset(path(dataset)).shape; }
-  int64_t length(const std::string& dataset) const {
-    const Shape found = shape(dataset);
-    expect(found.rank() == 1, fmt::format("/{} is {}; one extent was expected", path(dataset), found.text()));
-    return found[0];
-  }
-  template <class T = int64_t>
-  std::vector<T> read(const std::string& dataset, const Shape& expected) const {
-    const Shape found = shape(dataset);
-    expect(found == expected, fmt::format("/{} is {}; {} was expected", path(dataset), found.text(), expected.text()));
-    return file_.read<T>(path(dataset));
-  }
-  bool has(const std::string& object) const { return file_.has(path(object)); }
-  double number(const char* attribute) const { return file_.number_attribute(attribute, name_); }
-  int64_t integer(const char* attribute, int64_t low, int64_t high) const {
-    return within(attribute, file_.integer_attribute(attribute, name_), low, high);
-  }
-  std::string text(const char* attribute) const { return file_.text_attribute(attribute, name_); }
-
-  int64_t within(const std::string& what, int64_t value, int64_t low, int64_t high) const {
-    expect(value >= low && value <= high,
-           fmt::format("{} of /{} is {}; {} to {} was expected", what, name_, value, low, high));
-    return value;
-  }
-  void expect(bool holds, const std::string& finding) const {
-    if (!holds) throw Error(ExitCode::Data, fmt::format("{}: {}", file_.path(), finding), kRemedy);
-  }
+  Ids ids(const std::string& dataset, const Shape& expected) const { return read<int64_t>(dataset, expected); }
 
   /// Integers: the same.
   void compare(const Column& column) const {
-    result_.comparisons.push_back({name_ + ' ' + column.name, relative_error(column.found, column.expected), 0});
+    result_.comparisons.push_back({name() + ' ' + column.name, relative_error(column.found, column.expected), 0});
   }
   /// A share of what chance allows.
   void compare_chance(const std::string& what, double share) const {
-    result_.comparisons.push_back({name_ + ' ' + what, share, 1, "share of chance's limit"});
+    result_.comparisons.push_back({name() + ' ' + what, share, 1, "share of chance's limit"});
   }
 
  private:
-  std::string path(const std::string& object) const { return name_ + '/' + object; }
-
-  const Hdf5File& file_;
-  std::string name_;
   Verification& result_;
 };
 
@@ -110,8 +79,8 @@ void verify_histogram(const Entry& entry, const Cream& cream, int64_t mode) {
   const std::string prefix = fmt::format("histogram/mode{}_", mode);
   if (!entry.has(prefix + "r")) return;
   const int64_t bins = entry.length(prefix + "r");
-  const Ids steps = entry.read(prefix + "r", {bins}), count = entry.read(prefix + "count", {bins}),
-            interval = entry.read(prefix + "end_low_high", {bins, 2});
+  const Ids steps = entry.ids(prefix + "r", {bins}), count = entry.ids(prefix + "count", {bins}),
+            interval = entry.ids(prefix + "end_low_high", {bins, 2});
   const auto mean = entry.read<double>(prefix + "end_mean", {bins});
   constexpr double kNormal = 4.9;  // standard deviations that chance exceeds once in a million
   double draws = 0, chi_square = 0, not_drawn = 1, worst_mean = 0;
@@ -144,14 +113,13 @@ void verify_histogram(const Entry& entry, const Cream& cream, int64_t mode) {
 void verify_cream(const Entry& entry) {
   Cream cream{.window = entry.integer("window", 3, kMostWindow), .factor = entry.integer("factor", 1, kMostIds)};
   entry.within("factor", cream.factor, 1, kMostIds / cream.window);
-  cream.sigma = entry.number("sigma");
-  entry.expect(cream.sigma > 0, fmt::format("sigma is {}; a positive number was expected", cream.sigma));
+  cream.sigma = entry.positive("sigma");
   const int64_t n = cream.window, rows = entry.length("u");
-  const auto column = [&](const char* name) { return entry.read(name, {rows}); };
+  const auto column = [&](const char* name) { return entry.ids(name, {rows}); };
   const Ids mode = column("mode"), steps = column("r"), low = column("low"), high = column("high"), end = column("end"),
             head = column("head"), tail = column("tail"), document = column("document");
   const auto u = entry.read<double>("u", {rows});
-  const Ids positions = entry.read("positions", {rows, n}), tokens = entry.read("tokens", {rows, n});
+  const Ids positions = entry.ids("positions", {rows, n}), tokens = entry.ids("tokens", {rows, n});
   Column step{"r"}, interval{"low, high"}, ends{"head, tail"}, ids{"positions"}, taken{"tokens"};
   for (int64_t row = 0; row < rows; ++row) {
     const auto i = static_cast<size_t>(row);
@@ -181,10 +149,10 @@ void verify_cream(const Entry& entry) {
 void verify_pose(const Entry& entry) {
   const int64_t window = entry.integer("window", 1, kMostWindow), target = entry.integer("target", window, kMostIds),
                 cap = entry.integer("document_cap", 1, kMostIds), rows = entry.length("n");
-  const auto column = [&](const char* name) { return entry.read(name, {rows}); };
+  const auto column = [&](const char* name) { return entry.ids(name, {rows}); };
   const Ids document = column("document"), available = column("available"), count = column("n"),
             first = column("first"), second_end = column("second_end"), skip = column("skip");
-  const Ids positions = entry.read("positions", {rows, window}), tokens = entry.read("tokens", {rows, window});
+  const Ids positions = entry.ids("positions", {rows, window}), tokens = entry.ids("tokens", {rows, window});
   Column sizes{"available, n"}, ids{"positions"}, taken{"tokens"};
   for (int64_t row = 0; row < rows; ++row) {
     const auto i = static_cast<size_t>(row);
@@ -207,7 +175,7 @@ void verify_randpos(const Entry& entry) {
   const Shape shape = entry.shape("draw");
   entry.expect(shape.rank() >= 1 && shape[shape.rank() - 1] == window,
                fmt::format("its draw is {}; rows of {} were expected", shape.text(), window));
-  const Ids draw = entry.read("draw", shape), positions = entry.read("positions", shape);
+  const Ids draw = entry.ids("draw", shape), positions = entry.ids("positions", shape);
   Column ids{"positions"};
   for (int64_t row = 0; row < std::ssize(draw) / window; ++row) {
     std::vector<int32_t> drawn;
@@ -226,13 +194,13 @@ void verify_longrecipe(const Entry& common, const Entry& entry) {
   common.expect(split.has_value(),
                 fmt::format("split_tokens are \"{}\"; token ids were expected", common.text("split_tokens")));
   std::vector<int32_t> tokens;
-  for (const int64_t id : entry.read("tokens", {base}))
+  for (const int64_t id : entry.ids("tokens", {base}))
     tokens.push_back(static_cast<int32_t>(entry.within("tokens", id, 0, kMostIds - 1)));
   const std::vector<int64_t> sentences = sentence_lengths(tokens, *split);
   const auto count = std::ssize(sentences);
-  const Ids expected_sentences = entry.read("sentence_lengths", {entry.length("sentence_lengths")}),
-            slots = entry.read("slots", {entry.length("slots")}), spread = entry.read("spread", {base}),
-            positions = entry.read("positions", {base});
+  const Ids expected_sentences = entry.ids("sentence_lengths", {entry.length("sentence_lengths")}),
+            slots = entry.ids("slots", {entry.length("slots")}), spread = entry.ids("spread", {base}),
+            positions = entry.ids("positions", {base});
   const bool alike = std::ssize(expected_sentences) == count && std::ssize(slots) == count;
   Column lengths{"sentence_lengths"}, own{"spread of its slots"}, ids{"positions"};
   lengths.add(count, std::ssize(expected_sentences));
@@ -257,15 +225,18 @@ void verify_longrecipe(const Entry& common, const Entry& entry) {
 Verification verify_samplers(const std::string& path) {
   const Hdf5File file = Hdf5File::open(path, "file of samplers", kRemedy);
   Verification result;
-  using Verify = void (*)(const Entry&);
-  for (const auto& [method, verify] : std::initializer_list<std::pair<const char*, Verify>>{
-           {"cream", verify_cream}, {"pose", verify_pose}, {"randpos", verify_randpos}})
-    if (file.has(method))
-      for (const std::string& name : file.groups(method)) verify({file, name, result});
-  if (file.has("longrecipe"))
-    for (const std::string& common : file.groups("longrecipe"))
-      for (const std::string& name : file.groups(common))
-        verify_longrecipe({file, common, result}, {file, name, result});
+  for (const std::string& method : file.groups())
+    for (const std::string& name : file.groups(method)) {
+      const size_t before = result.comparisons.size();
+      const Entry entry(file, name, result);
+      if (method == "cream") verify_cream(entry);
+      if (method == "pose") verify_pose(entry);
+      if (method == "randpos") verify_randpos(entry);
+      if (method == "longrecipe")
+        for (const std::string& text : file.groups(name)) verify_longrecipe(entry, {file, text, result});
+      entry.expect(result.comparisons.size() > before,
+                   fmt::format("/{} is no entry of cream, pose or randpos, nor a text of longrecipe", name));
+    }
   if (result.comparisons.empty())
     throw Error(ExitCode::Data, fmt::format("{} holds no entry of cream, pose, randpos or longrecipe", path), kRemedy);
   result.setting = "position ids, integer for integer";

@@ -68,9 +68,9 @@ class Keys {
     const json& list = object_.at(key);
     std::vector<double> values;
     for (const json& value : list)
-      if (list.is_array() && value.is_number()) values.push_back(value);
+      if (list.is_array() && value.is_number() && value > 0) values.push_back(value);
     if (!list.is_array() || values.size() != list.size() || values.size() != count)
-      bad(fmt::format("{} has {} numbers; head_dim / 2 = {} were expected", key, values.size(), count));
+      bad(fmt::format("{} has {} numbers above 0; head_dim / 2 = {} were expected", key, values.size(), count));
     return values;
   }
 
@@ -120,9 +120,17 @@ RotarySettings parse_rope_scaling(std::string_view text, const RopeScalingContex
     r.mscale = keys.number_or("mscale", 0);
     r.mscale_all_dim = keys.number_or("mscale_all_dim", 0);
     r.truncate = keys.flag_or("truncate", true);
+    if (!(r.theta > 1)) keys.bad(fmt::format("rope_theta = {}; yarn needs frequencies that fall", r.theta));
+    if (!(r.beta_slow > 0 && r.beta_slow <= r.beta_fast))
+      keys.bad(fmt::format("beta_slow = {} and beta_fast = {}; the first was expected to be above 0 and no more",
+                           r.beta_slow, r.beta_fast));
   } else if (r.scaling == RopeScaling::Llama3) {
     r.low_freq_factor = keys.number("low_freq_factor");
     r.high_freq_factor = keys.number("high_freq_factor");
+    if (!(r.low_freq_factor > 0 && r.low_freq_factor < r.high_freq_factor))
+      keys.bad(
+          fmt::format("low_freq_factor = {} and high_freq_factor = {}; the first was expected to be above 0 and less",
+                      r.low_freq_factor, r.high_freq_factor));
   } else if (r.scaling == RopeScaling::LongRope) {
     r.short_factor = keys.numbers("short_factor", static_cast<size_t>(context.head_dim / 2));
     r.long_factor = keys.numbers("long_factor", static_cast<size_t>(context.head_dim / 2));

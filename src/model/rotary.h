@@ -45,7 +45,7 @@ struct RotaryScale {
 ///   longrope      t_i / short_factor[i] up to a length of N, t_i / long_factor[i] beyond it; `factor` is
 ///                 sqrt(1 + ln s / ln N)                                                       (Ding et al. 2024)
 /// `length`: positions of the longest segment of the run; dynamic and longrope alone ask for it. The settings are
-/// those that a configuration lets through (config/validate.cpp).
+/// those that a configuration lets through (config/validate.cpp), or parse_rope_scaling.
 RotaryScale rotary_scale(const RotarySettings&, int64_t head_dim, int64_t length);
 
 }  // namespace memring

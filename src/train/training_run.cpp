@@ -25,8 +25,7 @@ SpaceBytes bytes_beside_engine(const FlatBuffer& layout, const Numerics& numeric
 
 Workload training_workload(const Config& config, std::vector<SequenceShape> shapes) {
   Workload workload = workload_of(config, config.data.batch, std::move(shapes), true);
-  workload.own_positions = config.positions.kind != PositionsKind::Plain;
-  if (workload.own_positions) workload.positions = config.positions.target;
+  if (config.positions.kind != PositionsKind::Plain) workload.positions = config.positions.target;
   return workload;
 }
 

@@ -172,7 +172,7 @@ TEST(RopeScalingJson, WhatIsWrongIsNamed) {
              {"original_max_position_embeddings = 0.5; a number of positions"});
   expect_bad(R"({"type": "longrope", "long_factor": [1, 2]})", {"short_factor is missing"});
   expect_bad(R"({"type": "longrope", "short_factor": [1, 2, 3], "long_factor": [1, 2]})",
-             {"short_factor has 3 numbers; head_dim / 2 = 2 were expected"});
+             {"short_factor has 3 numbers above 0; head_dim / 2 = 2 were expected"});
   expect_bad(R"({"type": "longrope", "short_factor": [1, 2], "long_factor": [1, "2"]})", {"long_factor"});
   expect_bad(R"({"type": "longrope", "short_factor": 2, "long_factor": [1, 2]})", {"short_factor"});
   expect_bad(R"({"type": "linear", "factor": 2, "partial_rotary_factor": 0.5})",
