@@ -7,8 +7,8 @@
 #include <numeric>
 
 #include "base/error.h"
-#include "config/shapes.h"
 #include "config/number_list.h"
+#include "config/shapes.h"
 
 namespace memring {
 namespace {

@@ -131,11 +131,11 @@ ROPE_FILES = {
     "no window": (of_entry("max_position_embeddings", 0), [ENTRY, "max_position_embeddings", "is 0; 1 to"]),
     "no theta": (lambda f: f[ENTRY].attrs.__delitem__("rope_theta"), [f"attribute 'rope_theta' of {ENTRY} is missing"]),
     "negative theta": (of_entry("rope_theta", -1.0), ["rope_theta", ENTRY, "is -1; more than 0"]),
-    "few frequencies": (lambda f: replace(f, f"{ENTRY}/inv_freq", [1.0]), [f"{ENTRY}/inv_freq has 1 numbers", "64"]),
+    "few frequencies": (lambda f: replace(f, f"{ENTRY}/inv_freq", [1.0]), [f"/{ENTRY}/inv_freq is [1]", "[64] was expected"]),
     "no frequencies": (lambda f: f.__delitem__(f"{ENTRY}/inv_freq"), [f"dataset /{ENTRY}/inv_freq is missing"]),
     "unknown origin": (lambda f: f.move("cream", "milk"), ["group milk is neither transformers nor cream"]),
     "unknown table": (lambda f: f.move("cream/ntk_f16_n4096", "cream/own_f16"), ["cream/own_f16 is no table"]),
-    "no entries": (lambda f: (f.__delitem__("cream"), f.__delitem__("transformers")), ["it holds no entry"]),
+    "no entries": (lambda f: (f.__delitem__("cream"), f.__delitem__("transformers")), ["holds no entry of transformers or cream"]),
 }
 CUTS = {"of 0 bytes": 0, "of 1 byte": 1, "of 8 bytes": 8, "of 100 bytes": 100, "cut at 2048": 2048, "cut at half": 0.5,
         "cut by 1": -1}
