@@ -25,6 +25,9 @@ class RowTable {
   std::span<const Row> host() const { return host_; }
   ConstView<int32_t> device() const { return device_; }
   int64_t size() const { return std::ssize(host_); }
+  RowTable first(int64_t count) const {
+    return {host_.first(static_cast<size_t>(count)), device_ ? device_.rows(0, count) : device_};
+  }
 
  private:
   std::span<const Row> host_;

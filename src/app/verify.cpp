@@ -27,7 +27,12 @@ Verification verify(const std::string& path, const CommandLine& line, Session& s
   const Tolerances tolerances{line.number("loss-tolerance"), line.number("state-tolerance"),
                               line.number("gradient-tolerance")};
   const Fixture fixture = read_fixture(path);
-  return verify_fixture(fixture, parse_config(fixture.config, path + " (config)", line.overrides), tolerances, session);
+  Config config = parse_config(fixture.config, path + " (config)", line.overrides);
+  if (fixture.draw) {  // whatever its config says of gradients
+    config.tbptt.mode = TbpttMode::Unbiased;
+    config.tbptt.window = fixture.draw->places;
+  }
+  return verify_fixture(fixture, config, tolerances, session);
 }
 
 }  // namespace

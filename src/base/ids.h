@@ -3,7 +3,9 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -29,9 +31,9 @@ constexpr bool chains_segments(Dependency d) { return d == Dependency::TopToInpu
 /// It waits layer by layer, so that a segment may be cut into cells of some layers: a wavefront.
 constexpr bool layer_by_layer(Dependency d) { return d == Dependency::LayerLocal; }
 
-/// The memory that a model has, and how rmt's memory rows attend to each other.
-enum class MemoryKind : uint8_t { None, Rmt, Armt };
-enum class MemoryMask : uint8_t { Causal, Block };
+/// The memory that a model has, and how memory rows attend: rmt's to each other, uio's (Prefix) to the text.
+enum class MemoryKind : uint8_t { None, Rmt, Armt, Uio };
+enum class MemoryMask : uint8_t { Causal, Block, Prefix };
 
 /// Memory rows of a segment, in front of its text and behind it.
 struct MemoryRows {
@@ -45,6 +47,7 @@ constexpr MemoryRows memory_rows_of(MemoryKind kind, int64_t tokens) {
     case MemoryKind::Rmt:
       return {tokens, tokens};  // the same memory, to be read and to be written
     case MemoryKind::Armt:
+    case MemoryKind::Uio:
       return {0, tokens};
   }
   return {};
@@ -54,6 +57,12 @@ constexpr MemoryRows memory_rows_of(MemoryKind kind, int64_t tokens) {
 enum class RopeScaling : uint8_t { None, Linear, Ntk, Dynamic, Parts, Yarn, RevisedYarn, Llama3, LongRope };
 
 enum class Pass : uint8_t { Decode, Encode };
+
+inline constexpr std::array<Pass, 2> kPasses = {Pass::Decode, Pass::Encode};
+/// Those that go over a segment: where later segments see what a segment was compressed to, it is encoded as well.
+constexpr std::span<const Pass> passes_of(Dependency d) {
+  return {kPasses.data(), d == Dependency::Append ? 2U : 1U};
+}
 
 /// A piece of work: layers [layer, layer + layers) of one segment of one stream. Layer -1 is compose and embed; layer L
 /// (the number of decoder layers) is final norm, head and loss.

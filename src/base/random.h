@@ -16,7 +16,8 @@ enum class Purpose : uint32_t {
   Task = 4,
   Test = 5,
   Curriculum = 6,
-  Positions = 7
+  Positions = 7,
+  Reservoir = 8
 };
 
 /// Four 32-bit words for a 64-bit key and a 128-bit counter.

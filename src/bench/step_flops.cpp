@@ -14,22 +14,37 @@ int64_t associative_flops(const MemoryConfig& m, int64_t dim, int64_t segment, i
   return read + 6 * m.tokens * dim * (m.key_dim + dim + (1 + past) * keys);
 }
 
+/// What UIO's encoder adds for one segment: all layers but the last over text and memory rows, the transfer head in each,
+/// and the low-rank updates of both.
+int64_t encoder_flops(const MemoryConfig& c, const ModelShape& m, const Memory& memory, int64_t layer_weights,
+                      int64_t text) {
+  const std::vector<Row> rows = memory.layout(Pass::Encode, 0, text).table();
+  const int64_t q = m.heads * m.head_dim, kv = m.kv_heads * m.head_dim;
+  const int64_t weights = layer_weights + c.lora_rank * (2 * m.dim + q + kv);
+  const int64_t layer = 6 * weights * std::ssize(rows) + 12 * q * visible_pairs(rows, rows);
+  const int64_t transfer = 6 * c.tokens * (2 * m.dim * kv + c.lora_rank * 2 * (m.dim + kv));
+  return (m.layers - 1) * layer + m.layers * transfer;
+}
+
 }  // namespace
 
 double step_flops(const Config& config) {
   Params params;
   const ModelShape m = model_shape(config);
   const Llama llama(m, params);
-  const auto memory = make_memory(memory_settings(config), m, params);
+  const auto memory = make_memory(memory_settings(config), llama, params);
   const SequenceShape shape = sequence_shape(config);
   const int64_t layer_weights =
       2 * m.dim * m.head_dim * (m.heads + m.kv_heads) + 3 * m.dim * m.ffn;  // q and o, k and v; gate, up, down
   double flops = 0;
   for (int64_t s = 0; s < shape.segments(); ++s) {
     const std::vector<Row> rows = memory->layout(Pass::Decode, static_cast<int32_t>(s), shape.text_of(s)).table();
-    int64_t layer = 6 * layer_weights * std::ssize(rows) + 12 * m.heads * m.head_dim * visible_pairs(rows, rows);
+    const int64_t pairs = visible_pairs(rows, rows) + std::ssize(rows) * memory->keys_before(s);
+    int64_t layer = 6 * layer_weights * std::ssize(rows) + 12 * m.heads * m.head_dim * pairs;
     if (config.memory.kind == MemoryKind::Armt && crosses_boundaries(memory->dependency()))
       layer += associative_flops(config.memory, m.dim, s, std::ssize(rows));
+    if (memory->dependency() == Dependency::Append && s + 1 < shape.segments())
+      flops += static_cast<double>(encoder_flops(config.memory, m, *memory, layer_weights, shape.text_of(s)));
     flops += static_cast<double>(m.layers * layer + 6 * m.dim * m.vocab * shape.text_of(s));
   }
   return flops * static_cast<double>(config.data.batch);

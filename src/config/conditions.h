@@ -49,9 +49,12 @@ constexpr Condition kLongRope{[](const Config& c) { return c.rope.scaling == Rop
                               "rope.scaling = longrope"};
 
 constexpr Condition kMemory{[](const Config& c) { return c.memory.kind != MemoryKind::None; },
-                            "memory.kind = rmt or armt"};
+                            "memory.kind other than none"};
 constexpr Condition kArmt{[](const Config& c) { return c.memory.kind == MemoryKind::Armt; }, "memory.kind = armt"};
-constexpr Condition kUio{[](const Config&) { return false; }, "memory.kind = uio, which this build does not have"};
+constexpr Condition kUio{[](const Config& c) { return c.memory.kind == MemoryKind::Uio; }, "memory.kind = uio"};
+constexpr Condition kChained{
+    [](const Config& c) { return c.memory.kind != MemoryKind::None && c.memory.kind != MemoryKind::Uio; },
+    "memory.kind = rmt or armt"};
 constexpr Condition kKept{[](const Config& c) { return c.memory.reset == MemoryReset::Sequence; },
                           "memory.reset = sequence"};
 constexpr Condition kSegments{[](const Config& c) {
@@ -63,6 +66,9 @@ constexpr Condition kSegments{[](const Config& c) {
 constexpr Condition kWindow{[](const Config& c) { return c.tbptt.mode == TbpttMode::Window; }, "tbptt.mode = window"};
 constexpr Condition kUnbiased{[](const Config& c) { return c.tbptt.mode == TbpttMode::Unbiased; },
                               "tbptt.mode = unbiased"};
+constexpr Condition kWindowOrReservoir{
+    [](const Config& c) { return kWindow.holds(c) || (kUio.holds(c) && kUnbiased.holds(c)); },
+    "tbptt.mode = window, or unbiased with memory.kind = uio"};
 
 constexpr Condition kTask{[](const Config& c) { return c.data.kind != DataKind::Tokens; },
                           "a memory task as data.kind"};

@@ -101,32 +101,36 @@ std::vector<Option> model_options() {
           .when({kLongRope}),
 
       choice(
-          "memory.kind", memory<&MemoryConfig::kind>, {"uio", "halo"},
-          "Set memory.kind = rmt (recurrent memory tokens), armt (an associative memory in each layer) or none.",
-          "What crosses a segment boundary: nothing, recurrent memory tokens, or an associative memory in each layer.",
+          "memory.kind", memory<&MemoryConfig::kind>, {"halo"},
+          "Set memory.kind = rmt (recurrent memory tokens), armt (an associative memory in each layer), uio (each "
+          "segment compressed to keys and values of all later ones) or none.",
+          "What crosses a segment boundary: nothing, recurrent memory tokens (rmt), an associative memory in each layer "
+          "(armt), or compressed keys and values of all earlier segments (uio).",
           "rmt", kNumbers),
       choice("memory.reset", memory<&MemoryConfig::reset>,
              "Where the memory starts anew; segment is the control experiment.", "segment", kNumbers)
           .when({kMemory, kSegments}),
-      integer("memory.tokens", memory<&MemoryConfig::tokens>, {0, 1 << 20}, "Memory tokens.", "16", kNumbers)
+      integer("memory.tokens", memory<&MemoryConfig::tokens>, {0, 1 << 20},
+              "Memory tokens; of uio: those that a segment is compressed to, a divisor of segment.length.", "16",
+              kNumbers)
           .when({kMemory}),
       choice("memory.mask", memory<&MemoryConfig::mask>,
              "Attention among rmt's memory rows: causal, or full inside the read and the write block.", "block",
              kNumbers)
-          .when({kMemory}),
+          .when({kChained}),
       integer("memory.key_dim", memory<&MemoryConfig::key_dim>, {1, 1 << 16},
               "Width of armt's keys; a layer's state has 2 nu key_dim rows of model.dim.", "32", kNumbers)
           .when({kArmt}),
       real("memory.init_std", memory<&MemoryConfig::init_std>, {0, 10, true, false},
            "Standard deviation of the memory tokens at the start.", "0.1", kNumbers)
-          .when({kMemory}),
+          .when({kChained}),
       integer("memory.nu", memory<&MemoryConfig::nu>, {1, 64}, "Order of armt's feature map: how sparse its keys are.",
               "2", kNumbers)
           .when({kArmt}),
-      integer("memory.lora_rank", memory<&MemoryConfig::lora_rank>, {1, 1 << 16}, "Rank of uio's LoRA.", "16", kNumbers)
+      integer("memory.lora_rank", memory<&MemoryConfig::lora_rank>, {1, 1 << 16}, "Rank of the updates of uio's encoder (q, v) and transfer head (k, v).", "16", kNumbers)
           .when({kUio}),
       real("memory.lora_alpha", memory<&MemoryConfig::lora_alpha>, above(0),
-           "uio's LoRA is scaled by lora_alpha / lora_rank.", "32", kNumbers)
+           "They are scaled by lora_alpha / lora_rank.", "32", kNumbers)
           .when({kUio}),
 
       size("segment.length", segment<&SegmentConfig::length>, count_from(0),
@@ -134,17 +138,18 @@ std::vector<Option> model_options() {
 
       choice("tbptt.mode", tbptt<&TbpttConfig::mode>,
              "Gradient through time: exact; cut every tbptt.window segments; or cut at random and re-weighted, so that "
-             "its mean is exact.",
+             "its mean is exact. With uio: to all memories; to those of the tbptt.window segments before; or to a random "
+             "tbptt.window of all, re-weighted.",
              "window", kNumbers)
           .when({kMemory, kKept, kSegments}),
       integer("tbptt.window", tbptt<&TbpttConfig::window>, at_least(1),
-              "Segments between two cuts of the gradient (mode window).", "4", kNumbers)
-          .when({kMemory, kKept, kSegments, kWindow}),
+              "Segments between two cuts of the gradient; with uio memories that it reaches.", "4", kNumbers)
+          .when({kMemory, kKept, kSegments, kWindowOrReservoir}),
       real("tbptt.cut", tbptt<&TbpttConfig::cut>, {0, 0.9},
            "Probability of a cut at each boundary (mode unbiased). What reaches over k boundaries has the relative "
            "variance (1 - cut)^-k - 1.",
            "0.25", kNumbers)
-          .when({kMemory, kKept, kSegments, kUnbiased}),
+          .when({kChained, kKept, kSegments, kUnbiased}),
       choice("tbptt.recompute", tbptt<&TbpttConfig::recompute>,
              "Recompute a segment's activations in backward; auto = only where they do not fit device.memory.",
              "always"),
@@ -153,7 +158,7 @@ std::vector<Option> model_options() {
           "Where activations are recomputed, keep the memory's state at every so many segment boundaries and rebuild "
           "the others by one more forward; 0 = keep all.",
           "16")
-          .when({kMemory, kKept, kSegments}),
+          .when({kChained, kKept, kSegments}),
   };
 }
 

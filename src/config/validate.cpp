@@ -103,6 +103,18 @@ void validate_memory(const Config& c, const PlaceOf& place_of) {
          {"memory.mask", "memory.kind"},
          fmt::format("memory.mask = {}: armt's rows are causal", word_of(c.memory.mask)),
          "Set memory.mask = causal, or memory.kind = rmt.");
+  if (c.memory.kind != MemoryKind::Uio) return;
+  demand(c.segment.length % c.memory.tokens == 0, place_of, {"memory.tokens", "segment.length"},
+         fmt::format("memory.tokens = {} does not divide segment.length = {}: uio compresses a segment by a whole number",
+                     c.memory.tokens, c.segment.length),
+         "Set memory.tokens to a divisor of segment.length.");
+  demand(c.positions.kind == PositionsKind::Plain, place_of, {"positions.kind", "memory.kind"},
+         fmt::format("positions.kind = {} with memory.kind = uio, whose memories have positions of their own",
+                     word_of(c.positions.kind)),
+         "Set positions.kind = plain.");
+  demand(c.run.deterministic != Determinism::Strict, place_of, {"run.deterministic", "memory.kind"},
+         "run.deterministic = strict: memories of uio are summed in the order of the mesh",
+         "Set run.deterministic = mesh.");
 }
 
 void validate_mesh(const MeshConfig& m, const PlaceOf& place_of) {

@@ -2,6 +2,7 @@
 #include "engine/cell_runner.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "base/readback.h"
@@ -54,7 +55,29 @@ CellContext CellRunner::enter(const CellText& text, Cell cell, Arena& scratch) {
           .d_state_out = {},
           .d_state_in = {},
           .saved = {},
-          .diagnostics = diagnostics_};
+          .diagnostics = diagnostics_,
+          .earlier = {},
+          .key_angles = {},
+          .told = {}};
+}
+
+void CellRunner::allocate_keys(int64_t most) {
+  earlier_store_.next_layout(queue_);
+  earlier_keys_ = earlier_store_.add(queue_, std::vector<Row>(static_cast<size_t>(most), {.order = Layout::kEarlier}));
+}
+
+void CellRunner::add_keys(CellContext& c, DType dtype, const EarlierSegments& earlier) {
+  const int64_t before = memory_.keys_before(c.cell.segment);
+  c.earlier = earlier;
+  c.earlier.keys = earlier_keys_.first(before);
+  if (c.cell.pass == Pass::Decode) return;
+  // Those who see the keys of this segment have them behind those of the segments before.
+  const Shape shape{1, c.layout.back, llama_.shape().head_dim / 2};
+  const View<> cos = c.scratch.take(dtype, shape), sin = c.scratch.take(dtype, shape);
+  std::vector<int32_t> positions(static_cast<size_t>(c.layout.back));
+  std::iota(positions.begin(), positions.end(), static_cast<int32_t>(before));
+  fill_table(cos, sin, positions);
+  c.key_angles = {cos, sin};
 }
 
 void CellRunner::enter_layer(CellContext& c, const CellSaved& saved, int64_t layer) const {
@@ -77,13 +100,15 @@ void CellRunner::allocate_angles(int64_t bytes, RotaryScale scale) {
   angle_factor_ = scale.factor;
 }
 
-// Rows in front of the text have the first ids, so it begins behind them; rows behind it go on from its last.
-std::vector<int32_t> CellRunner::positions(const CellText& text) const {
+// Keys of earlier segments, and then rows in front of the text, have the first ids, so it begins behind them; rows
+// behind it go on from its last.
+std::vector<int32_t> CellRunner::positions(const CellText& text, const Cell& cell) const {
   const std::span<const Row> rows = axis_.rows().host();
   std::vector<int32_t> positions;
   positions.reserve(rows.size() * static_cast<size_t>(text.positions.empty() ? 1 : text.batch));
   if (text.positions.empty()) {
-    for (const Row& row : rows) positions.push_back(row.position);
+    const int64_t before = cell.pass == Pass::Decode ? memory_.keys_before(cell.segment) : 0;
+    for (const Row& row : rows) positions.push_back(static_cast<int32_t>(before + row.position));
     return positions;
   }
   const Range own = axis_.layout().text_rows();
@@ -98,10 +123,16 @@ std::vector<int32_t> CellRunner::positions(const CellText& text) const {
   return positions;
 }
 
-RopeAngles CellRunner::angles(DType dtype, const CellText& text) {
+void CellRunner::fill_table(View<> cos, View<> sin, std::span<const int32_t> positions) {
+  const std::span<int32_t> numbers = ids_.take(std::ssize(positions));
+  std::copy(positions.begin(), positions.end(), numbers.begin());
+  Rope::table(queue_, cos, sin, ids_.ready(queue_, numbers), inverse_, angle_factor_);
+}
+
+RopeAngles CellRunner::angles(DType dtype, const CellText& text, const Cell& cell) {
   const bool own = !text.positions.empty();
   const int64_t tables = own ? text.batch : 1, rows = axis_.rows().size();
-  std::vector<int32_t> wanted = positions(text);
+  std::vector<int32_t> wanted = positions(text, cell);
   // A short segment's positions are most often the first of a long one's: computed angles serve both.
   const bool fits =
       cos_ && cos_.dtype() == dtype && cos_.dim(0) == tables && (own ? rows == cos_.dim(1) : rows <= cos_.dim(1));
@@ -111,9 +142,7 @@ RopeAngles CellRunner::angles(DType dtype, const CellText& text) {
     angles_.rewind(tables_begin_);
     cos_ = angles_.take(dtype, {tables, rows, half});
     sin_ = angles_.take(dtype, {tables, rows, half});
-    const std::span<int32_t> numbers = ids_.take(tables * rows);
-    std::copy(angle_positions_.begin(), angle_positions_.end(), numbers.begin());
-    Rope::table(queue_, cos_, sin_, ids_.ready(queue_, numbers), inverse_, angle_factor_);
+    fill_table(cos_, sin_, angle_positions_);
   }
   const auto first_rows = [&](View<> table) {
     const int64_t half = table.dim(2);
@@ -122,8 +151,8 @@ RopeAngles CellRunner::angles(DType dtype, const CellText& text) {
   return {first_rows(cos_), first_rows(sin_)};
 }
 
-LayerRows CellRunner::layer_rows(DType dtype, const CellText& text) {
-  const RopeAngles rope = angles(dtype, text);
+LayerRows CellRunner::layer_rows(DType dtype, const CellText& text, const Cell& cell) {
+  const RopeAngles rope = angles(dtype, text, cell);
   return {axis_.rows(), rope, axis_.rows(), {}};
 }
 
@@ -158,17 +187,18 @@ std::vector<int32_t> CellRunner::wanted_rows(const CellText& text, const Layout&
   return wanted;
 }
 
-void CellRunner::forward(const CellText& text, Cell cell, CellSaved& saved, ConstView<> state_in, View<> state_out,
-                         Arena& scratch) {
-  const CellExtent e = sizes_.extent(text.batch, text.text);
+void CellRunner::forward(const CellText& text, Cell cell, CellSaved& saved, const CellStates& states, Arena& scratch) {
+  const CellExtent e = sizes_.extent(text.batch, text.text, cell.pass);
   const int64_t dim = llama_.shape().dim, layers = llama_.shape().layers;
   CellContext c = enter(text, cell, scratch);
   if (sizes_.has_head(cell)) saved.wanted = wanted_rows(text, c.layout);
-  const LayerRows all = layer_rows(saved.top.dtype(), text), last = last_layer_rows(saved, all, scratch);
+  const LayerRows all = layer_rows(saved.top.dtype(), text, cell), last = last_layer_rows(saved, all, scratch);
   const int64_t top = saved.wanted.empty() ? e.total() : e.batch * std::ssize(saved.wanted);
-  c.initial = !state_in;
-  c.state_in = state_in;
-  c.state_out = state_out;
+  c.initial = !states.in;
+  c.state_in = states.in;
+  c.state_out = states.out;
+  c.told = states.told;
+  add_keys(c, saved.top.dtype(), states.earlier);
   if (CellSizes::embeds(cell)) {
     c.hidden = saved.layer(0).input.reshaped({e.batch, e.rows, dim});
     for (int64_t b = 0; b < text.batch; ++b)
@@ -184,8 +214,13 @@ void CellRunner::forward(const CellText& text, Cell cell, CellSaved& saved, Cons
     enter_layer(c, saved, l);
     c.hidden = saved.layer(l).input.reshaped({e.batch, e.rows, dim});
     memory_.before_layer(c);
-    llama_.layer(l).forward(queue_, params_, axis_.attention(), layer_saved(saved, l), output, e, is_last ? last : all,
-                            memory_.keys(c), scratch);
+    const Layer* const layer = memory_.layer(llama_, cell.pass, l);
+    if (!layer) continue;
+    {
+      ArenaScope keys(scratch);
+      layer->forward(queue_, params_, axis_.attention(), layer_saved(saved, l), output, e, is_last ? last : all,
+                     memory_.keys(c), scratch);
+    }
     if (is_last && !saved.wanted.empty()) c.rows = saved.wanted;
     c.hidden = output.reshaped({e.batch, std::ssize(c.rows), dim});
     memory_.after_layer(c);
@@ -208,7 +243,7 @@ LayerSaved CellRunner::layer_saved(const CellSaved& saved, int64_t layer) const 
 HeadRows CellRunner::head_rows(const CellText& text, const CellSaved& saved) {
   const Layout& rows = axis_.layout();
   if (saved.wanted.empty())
-    return {sizes_.extent(1, text.text).rows, axis_.first_text(), text.own, text.targets, std::nullopt};
+    return {sizes_.extent(1, text.text, Pass::Decode).rows, axis_.first_text(), text.own, text.targets, std::nullopt};
   HeadRows head{std::ssize(saved.wanted), 0, 0, {}, std::vector<int32_t>()};
   for (const int32_t row : saved.wanted) {
     if (row < rows.text_rows().begin) ++head.first;
@@ -293,12 +328,13 @@ void CellRunner::head_backward(const CellText& text, const CellSaved& saved, Cel
 }
 
 void CellRunner::backward(const CellText& text, Cell cell, Cell whole, const CellSaved& saved, View<> d_hidden,
-                          bool initial, ConstView<> d_state_out, View<> d_state_in, View<> nll, Arena& scratch) {
-  const CellExtent e = sizes_.extent(text.batch, text.text);
+                          bool initial, ConstView<> d_state_out, View<> d_state_in, const EarlierSegments& earlier,
+                          View<> nll, Arena& scratch) {
+  const CellExtent e = sizes_.extent(text.batch, text.text, cell.pass);
   const int64_t dim = llama_.shape().dim, layers = llama_.shape().layers;
   CellContext c = enter(text, cell, scratch);
   const std::span<const int32_t> numbers = c.rows;
-  const LayerRows all = layer_rows(saved.top.dtype(), text), last = last_layer_rows(saved, all, scratch);
+  const LayerRows all = layer_rows(saved.top.dtype(), text, cell), last = last_layer_rows(saved, all, scratch);
   // Fewer rows behind the last layer leave the other half of `top` free for their gradient.
   const int64_t fewer = sizes_.has_head(cell) ? e.batch * std::ssize(saved.wanted) : 0;
   const View<> d_top = fewer > 0 ? saved.top.rows(fewer, fewer) : d_hidden;
@@ -307,6 +343,7 @@ void CellRunner::backward(const CellText& text, Cell cell, Cell whole, const Cel
   c.state_layer = sizes_.decoder_layers(whole).begin;
   c.d_state_out = d_state_out;
   c.d_state_in = d_state_in;
+  add_keys(c, saved.top.dtype(), earlier);
   if (sizes_.has_head(cell)) head_backward(text, saved, c, d_top, nll, scratch);
 
   const auto [begin, end] = sizes_.decoder_layers(cell);
@@ -318,8 +355,14 @@ void CellRunner::backward(const CellText& text, Cell cell, Cell whole, const Cel
     c.hidden = output.reshaped({e.batch, std::ssize(c.rows), dim});
     c.d_hidden = d_output.reshaped({e.batch, std::ssize(c.rows), dim});
     memory_.after_layer_backward(c);
-    llama_.layer(l).backward(queue_, params_, axis_.attention(), layer_saved(saved, l), d_output, d_hidden, e,
-                             is_last ? last : all, memory_.keys(c), scratch);
+    if (const Layer* const layer = memory_.layer(llama_, cell.pass, l)) {
+      ArenaScope keys(scratch);
+      layer->backward(queue_, params_, axis_.attention(), layer_saved(saved, l), d_output, d_hidden, e,
+                      is_last ? last : all, memory_.keys(c), scratch);
+      memory_.keys_backward(c);
+    } else {
+      Elementwise::fill(queue_, d_hidden, 0);  // nothing but its hooks
+    }
     c.rows = numbers;
     c.hidden = saved.layer(l).input.reshaped({e.batch, e.rows, dim});
     c.d_hidden = d_hidden.reshaped({e.batch, e.rows, dim});

@@ -23,6 +23,14 @@ struct CellText {
   bool every_row = false;                ///< logits of every row are wanted, and not only of those whose target counts
 };
 
+/// What a cell has to do with other segments' memories; sequences first.
+struct CellStates {
+  ConstView<> in;   ///< [batch, state_numbers(cell)]; empty: the initial state
+  View<> out;       ///< the same; empty: nobody reads it
+  EarlierSegments earlier{};
+  View<> told{};    ///< CellContext::told
+};
+
 /// The rows that the head sees: text rows, of those behind the last layer.
 struct HeadRows {
   int64_t rows = 0;              ///< of a sequence, behind the last layer
@@ -39,12 +47,12 @@ class CellRunner {
   /// Where to note the layer that is worked on.
   void note_in(Progress& progress) { progress_ = &progress; }
   void allocate_angles(int64_t bytes, RotaryScale);
+  void allocate_keys(int64_t most);  ///< of earlier segments
   /// Where the memory notes its diagnostics [their number] from now on.
   void set_diagnostics(View<double> numbers) { diagnostics_ = numbers; }
 
-  /// state_in [batch, state_numbers(cell)] is empty for the initial state, state_out where nobody reads it. Decides
-  /// which rows the last layer computes (CellSaved::wanted).
-  void forward(const CellText&, Cell, CellSaved&, ConstView<> state_in, View<> state_out, Arena& scratch);
+  /// Decides which rows the last layer computes (CellSaved::wanted).
+  void forward(const CellText&, Cell, CellSaved&, const CellStates&, Arena& scratch);
   /// nll [batch * own] of a cell with the head that was run forward; no gradient.
   void loss(const CellText&, const HeadRows&, const CellSaved&, View<> nll, Arena& scratch);
   /// Logits [batch * count, vocab] of such a cell's head rows.
@@ -56,7 +64,7 @@ class CellRunner {
   /// not wanted. Spends what is saved: once only. The cell may be a part of `whole`, whose states the adjoints are: the
   /// parts from the top down do what the whole would.
   void backward(const CellText&, Cell, Cell whole, const CellSaved&, View<> d_hidden, bool initial,
-                ConstView<> d_state_out, View<> d_state_in, View<> nll, Arena& scratch);
+                ConstView<> d_state_out, View<> d_state_in, const EarlierSegments&, View<> nll, Arena& scratch);
 
  private:
   /// The rows of which the last layer's output is wanted: those that the memory reads behind it, and those whose
@@ -71,15 +79,18 @@ class CellRunner {
   CellContext enter(const CellText&, Cell, Arena& scratch);
   /// Sets what the context says about a layer.
   void enter_layer(CellContext&, const CellSaved&, int64_t layer) const;
+  /// Rows and angles of keys across segments.
+  void add_keys(CellContext&, DType, const EarlierSegments&);
   /// What the layers see of the entered cell, and what the last one does (angles of its own come from `scratch`).
-  LayerRows layer_rows(DType, const CellText&);
+  LayerRows layer_rows(DType, const CellText&, const Cell&);
   LayerSaved layer_saved(const CellSaved&, int64_t layer) const;
   LayerRows last_layer_rows(const CellSaved&, const LayerRows& all, Arena& scratch);
   /// Work on a layer begins; -1 and the number of layers are the two ends.
   void note(int64_t layer) const;
   /// Position ids of the rows here, [sequences or 1, rows].
-  std::vector<int32_t> positions(const CellText&) const;
-  RopeAngles angles(DType, const CellText&);
+  std::vector<int32_t> positions(const CellText&, const Cell&) const;
+  RopeAngles angles(DType, const CellText&, const Cell&);
+  void fill_table(View<> cos, View<> sin, std::span<const int32_t> positions);
   /// The head's rows of `hidden` as one dense block: itself where there are no others, else a copy in scratch.
   View<> text_rows(const CellText&, const HeadRows&, View<> hidden, Arena& scratch);
 
@@ -93,6 +104,8 @@ class CellRunner {
   CellNumbers& ids_;
   View<double> diagnostics_;
   std::vector<Row> queries_;
+  RowStore earlier_store_;
+  RowTable earlier_keys_;  ///< the most that there are: all alike
   std::vector<int32_t> angle_positions_;  // those that the tables are for
   Arena angles_;
   int64_t tables_begin_ = 0;  // behind the frequencies

@@ -18,15 +18,22 @@ HeadScratch HeadScratch::carve(Arena& arena, DType dtype, CellExtent extent, int
   return s;
 }
 
-std::array<Range, 2> CellSizes::own_text(int64_t text) const {
-  const Layout rows = layout(text);
+template <class F>
+int64_t CellSizes::most(const F& f) const {
+  int64_t most = 0;
+  for (const Pass pass : passes_of(memory_.dependency())) most = std::max<int64_t>(most, f(pass));
+  return most;
+}
+
+std::array<Range, 2> CellSizes::own_text(int64_t text, Pass pass) const {
+  const Layout rows = layout(text, pass);
   std::array<Range, 2> own = split_.within(rows.rows(), rows.text_rows());
   for (Range& range : own) range = {range.begin - rows.front, range.end - rows.front};
   return own;
 }
 
-int64_t CellSizes::own_text_rows(int64_t text) const {
-  const auto [low, high] = own_text(text);
+int64_t CellSizes::own_text_rows(int64_t text, Pass pass) const {
+  const auto [low, high] = own_text(text, pass);
   return low.size() + high.size();
 }
 
@@ -34,39 +41,54 @@ Range CellSizes::decoder_layers(const Cell& cell) const {
   return {std::max<int64_t>(cell.layer, 0), std::min<int64_t>(cell.layer + cell.layers, shape_.layers)};
 }
 
-View<> CellSizes::carve_hidden(Arena& arena, int64_t batch, int64_t text) const {
-  return arena.take(dtype_, {extent(batch, text).total(), shape_.dim});
+View<> CellSizes::carve_hidden(Arena& arena, int64_t batch, int64_t text, Pass pass) const {
+  return arena.take(dtype_, {extent(batch, text, pass).total(), shape_.dim});
 }
 
-CellSaved CellSizes::carve_saved(Arena& arena, int64_t batch, int64_t text) const {
-  const CellExtent e = extent(batch, text);
+CellSaved CellSizes::carve_saved(Arena& arena, int64_t batch, int64_t text, Pass pass) const {
+  const CellExtent e = extent(batch, text, pass);
   CellSaved saved = CellSaved::carve(arena, shape_, dtype_, e);
   for (int64_t l = 0; l < shape_.layers; ++l)
     saved.memory.push_back(arena.take<uint8_t>({memory_.saved_bytes(dtype_, e)}));
   return saved;
 }
 
-CellSaved CellSizes::carve_passing(Arena& arena, int64_t batch, int64_t text, View<> hidden) const {
-  return CellSaved::carve_passing(arena, shape_, dtype_, extent(batch, text), hidden);
+CellSaved CellSizes::carve_passing(Arena& arena, int64_t batch, int64_t text, Pass pass, View<> hidden) const {
+  return CellSaved::carve_passing(arena, shape_, dtype_, extent(batch, text, pass), hidden);
+}
+
+int64_t CellSizes::passing(int64_t batch, int64_t text) const {
+  return most([&](Pass pass) {
+    Arena arena;
+    carve_passing(arena, batch, text, pass, {});
+    return arena.peak();
+  });
 }
 
 int64_t CellSizes::slot(SlotKind kind, const Extent& extent, int64_t batch, int64_t text) const {
+  if (kind == SlotKind::Saved || kind == SlotKind::Hidden)
+    return most([&](Pass pass) {
+      Arena arena;
+      if (kind == SlotKind::Saved)
+        carve_saved(arena, batch, text, pass);
+      else
+        carve_hidden(arena, batch, text, pass);
+      return arena.peak();
+    });
+  int64_t numbers = 0;
+  for (int32_t at = 0; at < extent.depth; ++at) numbers = std::max(numbers, state_numbers(extent.cell(0, 0, at)));
   Arena arena;
-  if (kind == SlotKind::Saved) {
-    carve_saved(arena, batch, text);
-  } else if (kind == SlotKind::Hidden) {
-    carve_hidden(arena, batch, text);
-  } else {
-    int64_t numbers = 0;
-    for (int32_t at = 0; at < extent.depth; ++at) numbers = std::max(numbers, state_numbers(extent.cell(0, 0, at)));
-    arena.take(dtype_, {batch, numbers});
-  }
+  arena.take(dtype_, {kind == SlotKind::Adjoint ? adjoints_ : 1, batch, numbers});
   return arena.peak();
 }
 
-int64_t CellSizes::scratch(int64_t batch, int64_t text, bool backward) const {
-  const CellExtent e = extent(batch, text);
-  const int64_t dim = shape_.dim, own = own_text_rows(text);
+int64_t CellSizes::scratch(int64_t batch, const SequenceShape& shape, bool backward) const {
+  return most([&](Pass pass) { return scratch(batch, shape, backward, pass); });
+}
+
+int64_t CellSizes::scratch(int64_t batch, const SequenceShape& shape, bool backward, Pass pass) const {
+  const int64_t text = shape.text_of(0), dim = shape_.dim, own = own_text_rows(text, pass);
+  const CellExtent e = extent(batch, text, pass);
   Arena head;
   if (backward)
     HeadScratch::carve(head, dtype_, e, own, dim);
@@ -75,47 +97,68 @@ int64_t CellSizes::scratch(int64_t batch, int64_t text, bool backward) const {
   head.take(dtype_, {batch * own});  // losses, where not all rows have one
   Arena angles;
   for (int table = 0; table < 2; ++table) angles.take(dtype_, {angle_tables(batch), e.rows / 2, shape_.head_dim / 2});
+  if (const int64_t keys = layout(text, pass).back; pass == Pass::Encode)
+    for (int table = 0; table < 2; ++table) angles.take(dtype_, {1, keys, shape_.head_dim / 2});
+  const int64_t keys =
+      pass == Pass::Decode ? memory_.key_scratch_bytes(dtype_, batch, shape.segments() - 1, backward) : 0;
   return angles.peak() +
          std::max({head.peak() + CrossEntropy::scratch_bytes(dtype_, batch * own, shape_.vocab),
-                   Layer::scratch_bytes(shape_, dtype_, e, backward), memory_.scratch_bytes(dtype_, e, backward)});
+                   keys + Layer::scratch_bytes(shape_, memory_.lora_rank(), dtype_, e, backward),
+                   memory_.scratch_bytes(dtype_, e, backward)});
 }
 
 ProductCopies CellSizes::copies(int64_t batch, int64_t text, bool backward, bool logits) const {
-  const CellExtent e = extent(batch, text);
-  const int64_t own = batch * own_text_rows(text);
-  const ProductCopies cell = Layer::copies(shape_, e, backward) | memory_.copies(e, backward) |
-                             CrossEntropy::copies(own, shape_.dim, shape_.vocab, backward);
-  return logits ? cell | Linear::copies(own, shape_.dim, shape_.vocab, false) : cell;
+  ProductCopies all;
+  for (const Pass pass : passes_of(memory_.dependency())) {
+    const CellExtent e = extent(batch, text, pass);
+    all = all | Layer::copies(shape_, memory_.lora_rank(), e, backward) | memory_.copies(e, backward);
+  }
+  const int64_t own = batch * own_text_rows(text, Pass::Decode);
+  all = all | CrossEntropy::copies(own, shape_.dim, shape_.vocab, backward);
+  return logits ? all | Linear::copies(own, shape_.dim, shape_.vocab, false) : all;
 }
 
 int64_t CellSizes::ring(int64_t batch, int64_t text, bool backward) const {
-  return split_.buffer_bytes(shape_, dtype_, batch, layout(text).rows(), backward);
+  return most([&](Pass pass) {
+    return split_.buffer_bytes(shape_, dtype_, batch, layout(text, pass).rows(), backward);
+  });
 }
 
 int64_t CellSizes::angles(int64_t batch, int64_t text) const {
-  Arena arena;
-  arena.take<double>({shape_.head_dim / 2});  // the frequencies
-  for (int table = 0; table < 2; ++table)
-    arena.take(dtype_, {angle_tables(batch), extent(1, text).rows, shape_.head_dim / 2});
-  return arena.peak();
+  return most([&](Pass pass) {
+    Arena arena;
+    arena.take<double>({shape_.head_dim / 2});  // the frequencies
+    for (int table = 0; table < 2; ++table)
+      arena.take(dtype_, {angle_tables(batch), extent(1, text, pass).rows, shape_.head_dim / 2});
+    return arena.peak();
+  });
 }
 
-SpaceBytes CellSizes::tables(int64_t batch, int64_t text, bool device) const {
-  const int64_t rows = layout(text).rows(), here = extent(1, text).rows;
+SpaceBytes CellSizes::tables(int64_t batch, const SequenceShape& shape, bool device) const {
+  const int64_t text = shape.text_of(0), of_keys = keys_before(shape) * int64_t{sizeof(Row)};
   // The axis', and CellRunner's: up to half of the rows as queries, and twice the position ids that angles are for;
-  // those of the text where sequences have their own.
-  const int64_t of_rows =
-      split_.table_bytes(rows) + here * int64_t{sizeof(Row)} / 2 +
-      (2 * angle_tables(batch) * here + (own_positions_ ? batch * text : 0)) * int64_t{sizeof(int32_t)};
-  const int64_t given = CellNumbers::bytes(numbers(batch, text), device);
-  return {of_rows + given, device ? split_.table_bytes(rows) + given : 0};
+  // those of the text where sequences have their own; keys of earlier segments.
+  const int64_t of_axis = most([&](Pass pass) { return split_.table_bytes(layout(text, pass).rows()); });
+  const int64_t of_rows = most([&](Pass pass) {
+    const int64_t here = extent(1, text, pass).rows;
+    return here * int64_t{sizeof(Row)} / 2 +
+           (2 * angle_tables(batch) * here + (own_positions_ ? batch * text : 0)) * int64_t{sizeof(int32_t)};
+  });
+  const int64_t given = CellNumbers::bytes(numbers(batch, shape), device);
+  return {of_axis + of_rows + of_keys + given, device ? of_axis + of_keys + given : 0};
 }
 
-int64_t CellSizes::numbers(int64_t batch, int64_t text) const {
+int64_t CellSizes::numbers(int64_t batch, const SequenceShape& shape) const {
+  return most([&](Pass pass) { return numbers(batch, shape, pass); });
+}
+
+int64_t CellSizes::numbers(int64_t batch, const SequenceShape& shape, Pass pass) const {
   constexpr int64_t kLists = 3, kOfRow = 4;
-  // Tokens, targets, those of the head; half of the rows ask at the most; position ids of the angles.
-  const int64_t rows = extent(1, text).rows;
-  return kLists * batch * own_text_rows(text) + (rows + 1) / 2 * kOfRow + angle_tables(batch) * rows;
+  // Tokens, targets, those of the head; half of the rows ask at the most; position ids of the angles, and of keys that
+  // are appended.
+  const int64_t text = shape.text_of(0), rows = extent(1, text, pass).rows;
+  const int64_t keys = pass == Pass::Encode ? layout(text, pass).back : 0;
+  return kLists * batch * own_text_rows(text, pass) + (rows + 1) / 2 * kOfRow + angle_tables(batch) * rows + keys;
 }
 
 int64_t CellSizes::numbers_of(Range layers) const {

@@ -21,52 +21,71 @@ struct HeadScratch {
   static HeadScratch carve(Arena&, DType, CellExtent, int64_t text, int64_t dim);
 };
 
-/// `text`: text rows of a segment, wherever they are; `batch`: sequences.
+/// `text`: text rows of a segment, wherever they are; `batch`: sequences; without a pass, of the one that takes most.
 class CellSizes {
  public:
-  /// The memory must stay. own_positions: as Workload's.
-  CellSizes(const ModelShape& shape, const Memory& memory, DType dtype, TokenSplit split, bool own_positions)
-      : shape_(shape), memory_(memory), dtype_(dtype), split_(split), own_positions_(own_positions) {}
+  /// The memory must stay. own_positions: as Workload's. adjoints: of a state where segments append theirs
+  /// (EarlierSegments::d_states).
+  CellSizes(const ModelShape& shape, const Memory& memory, DType dtype, TokenSplit split, bool own_positions,
+            int64_t adjoints)
+      : shape_(shape),
+        memory_(memory),
+        dtype_(dtype),
+        split_(split),
+        own_positions_(own_positions),
+        adjoints_(adjoints) {}
 
-  /// Of any segment with so much text: what sizes follow from, where no cell is known yet. Of Pass::Decode, which all
-  /// memories have; one with an Encode pass is to say which of the two has more rows.
-  Layout layout(int64_t text) const { return memory_.layout(Pass::Decode, 0, text); }
-  /// The rows on this rank.
-  CellExtent extent(int64_t batch, int64_t text) const { return {batch, split_.count(layout(text).rows())}; }
+  /// The rows on this rank of any segment with so much text.
+  CellExtent extent(int64_t batch, int64_t text, Pass pass) const {
+    return {batch, split_.count(layout(text, pass).rows())};
+  }
   /// Which text of the segment is on this rank: two ascending ranges of [0, text), either may be empty.
-  std::array<Range, 2> own_text(int64_t text) const;
-  int64_t own_text_rows(int64_t text) const;
+  std::array<Range, 2> own_text(int64_t text, Pass) const;
+  int64_t own_text_rows(int64_t text, Pass) const;
 
   static bool embeds(const Cell& cell) { return cell.layer == -1; }
-  bool has_head(const Cell& cell) const { return cell.layer + cell.layers == shape_.layers + 1; }
+  bool has_head(const Cell& cell) const {
+    return cell.pass == Pass::Decode && cell.layer + cell.layers == shape_.layers + 1;
+  }
   Range decoder_layers(const Cell&) const;
 
   /// Hidden rows [batch * rows, dim] between two cells of a segment, or their gradient.
-  View<> carve_hidden(Arena&, int64_t batch, int64_t text) const;
+  View<> carve_hidden(Arena&, int64_t batch, int64_t text, Pass) const;
   /// Rows of a segment that its forward keeps for its backward.
-  CellSaved carve_saved(Arena&, int64_t batch, int64_t text) const;
+  CellSaved carve_saved(Arena&, int64_t batch, int64_t text, Pass) const;
   /// The few that a cell's forward needs otherwise; `hidden` goes through them.
-  CellSaved carve_passing(Arena&, int64_t batch, int64_t text, View<> hidden) const;
+  CellSaved carve_passing(Arena&, int64_t batch, int64_t text, Pass, View<> hidden) const;
 
   /// What the products of a cell need of their thread, with logits delivered where they are wanted.
   ProductCopies copies(int64_t batch, int64_t text, bool backward, bool logits) const;
 
   // Bytes.
-  /// A slot for any cell of a segment, of which `extent` says how many there are. Adjoints are as large as states.
+  int64_t passing(int64_t batch, int64_t text) const;  ///< carve_passing
+  /// A slot for any cell of a segment, of which `extent` says how many there are. Adjoints are as large as states, or
+  /// `adjoints` times that.
   int64_t slot(SlotKind, const Extent&, int64_t batch, int64_t text) const;
-  int64_t scratch(int64_t batch, int64_t text, bool backward) const;  ///< what a CellRunner takes
-  int64_t ring(int64_t batch, int64_t text, bool backward) const;     ///< message buffers of a token axis
-  int64_t angles(int64_t batch, int64_t text) const;                  ///< rotary: frequencies and tables
+  int64_t scratch(int64_t batch, const SequenceShape&, bool backward) const;  ///< what a CellRunner takes
+  int64_t ring(int64_t batch, int64_t text, bool backward) const;             ///< message buffers of a token axis
+  int64_t angles(int64_t batch, int64_t text) const;                          ///< rotary: frequencies and tables
   /// What the host knows of the rows and tokens of a cell: at the most, while a layout is entered.
-  SpaceBytes tables(int64_t batch, int64_t text, bool device) const;
+  SpaceBytes tables(int64_t batch, const SequenceShape&, bool device) const;
   /// Numbers that a cell is given by the host (CellNumbers), at the most.
-  int64_t numbers(int64_t batch, int64_t text) const;
+  int64_t numbers(int64_t batch, const SequenceShape&) const;
 
+  int64_t adjoints() const { return adjoints_; }
+  /// Keys of earlier segments that a segment sees, at the most.
+  int64_t keys_before(const SequenceShape& shape) const { return memory_.keys_before(shape.segments() - 1); }
   int64_t state_numbers() const;             ///< of one sequence at a boundary, all layers
   int64_t state_numbers(const Cell&) const;  ///< of the cell's layers
   int64_t numbers_below(const Cell&) const;  ///< of the layers below it
 
  private:
+  Layout layout(int64_t text, Pass pass) const { return memory_.layout(pass, 0, text); }
+  /// The most that f(pass) is.
+  template <class F>
+  int64_t most(const F& f) const;
+  int64_t scratch(int64_t batch, const SequenceShape&, bool backward, Pass) const;
+  int64_t numbers(int64_t batch, const SequenceShape&, Pass) const;
   int64_t numbers_of(Range layers) const;
   int64_t angle_tables(int64_t batch) const { return own_positions_ ? batch : 1; }
 
@@ -75,6 +94,7 @@ class CellSizes {
   DType dtype_;
   TokenSplit split_;
   bool own_positions_;
+  int64_t adjoints_;
 };
 
 }  // namespace memring

@@ -26,7 +26,11 @@ Isa isa_of(LoopIsa wanted) {
   return isa;
 }
 
-Tbptt tbptt_of(const Config& config) {
+Tbptt tbptt_of(const Config& config, Dependency dependency) {
+  if (dependency == Dependency::Append)
+    return config.tbptt.mode == TbpttMode::Window     ? Tbptt::nearest(config.tbptt.window)
+           : config.tbptt.mode == TbpttMode::Unbiased ? Tbptt::reservoir(config.tbptt.window, config.run.seed)
+                                                      : Tbptt::full();
   return config.tbptt.mode == TbpttMode::Window     ? Tbptt::windows(config.tbptt.window)
          : config.tbptt.mode == TbpttMode::Unbiased ? Tbptt::unbiased(config.tbptt.cut, config.run.seed)
                                                     : Tbptt::full();
@@ -128,7 +132,9 @@ MemorySettings memory_settings(const Config& config) {
           .nu = m.nu,
           .init_std = m.init_std,
           .reset_each_segment = m.reset == MemoryReset::Segment,
-          .exact_sums = strict(config)};
+          .exact_sums = strict(config),
+          .lora_rank = m.lora_rank,
+          .lora_alpha = m.lora_alpha};
 }
 
 Model model_of(const Config& config) { return {model_shape(config), memory_settings(config)}; }
@@ -210,7 +216,7 @@ Engine::Engine(const Config& config, Model& model, Mesh& mesh, const NodeShare& 
   const Least least = least_of(mesh.world(), limit_, taken);
   smallest_ = {least.rank, least.limit};
 
-  const Tbptt tbptt = tbptt_of(config);
+  const Tbptt tbptt = tbptt_of(config, model.memory->dependency());
   const PlanInputs inputs{.model = model.llama.shape(),
                           .memory = *model.memory,
                           .parameters = model.params.layout(),

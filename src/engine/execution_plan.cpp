@@ -107,23 +107,25 @@ ExecutionPlan Choice::outline(MeshCoord at) const {
 
 RankSizes Choice::sizes(int token) const {
   const CellSizes cell(in_.model, in_.memory, in_.dtype, {in_.mesh.token, token, in_.numerics.block},
-                       in_.workload.own_positions());
+                       in_.workload.own_positions(), in_.tbptt.selects_memories() ? 2 : 1);
   const ExecutionPlan any = outline({});
   RankSizes most;
   for (const SequenceShape& shape : in_.workload.shapes) {
-    const int64_t text = shape.text_of(0), own = cell.own_text_rows(text);
+    const int64_t text = shape.text_of(0), own = cell.own_text_rows(text, Pass::Decode);
     SlotBytes& slots = most.slots.emplace_back();
     for (int kind = 0; kind < kSlotKinds; ++kind)
       slots[static_cast<size_t>(kind)] = cell.slot(static_cast<SlotKind>(kind), any.extent(1), micro_batch_, text);
-    Arena passing;
-    cell.carve_passing(passing, micro_batch_, text, {});
-    passing.take(in_.dtype, {micro_batch_ * own});  // losses
-    if (in_.workload.logits != Workload::Logits::None) passing.take(in_.dtype, {micro_batch_ * own, in_.model.vocab});
-    most.scratch = std::max(most.scratch, passing.peak() + cell.scratch(micro_batch_, text, in_.workload.backward));
+    Arena results;
+    results.take(in_.dtype, {micro_batch_ * own});  // losses
+    if (in_.workload.logits != Workload::Logits::None) results.take(in_.dtype, {micro_batch_ * own, in_.model.vocab});
+    if (in_.workload.final_state)  // as it is told
+      results.take(in_.dtype, {micro_batch_, in_.model.layers, in_.memory.keys_before(1), in_.model.dim});
+    most.scratch = std::max(most.scratch, cell.passing(micro_batch_, text) + results.peak() +
+                                              cell.scratch(micro_batch_, shape, in_.workload.backward));
     if (in_.dtype == DType::F32 && !on_device())
       most.copies = most.copies | cell.copies(micro_batch_, text, in_.workload.backward,
                                               in_.workload.logits != Workload::Logits::None);
-    const SpaceBytes tables = cell.tables(micro_batch_, text, on_device());
+    const SpaceBytes tables = cell.tables(micro_batch_, shape, on_device());
     most.tables = {std::max(most.tables.host, tables.host), std::max(most.tables.device, tables.device)};
     most.angles = std::max(most.angles, cell.angles(micro_batch_, text));
     most.ring = std::max(most.ring, cell.ring(micro_batch_, text, in_.workload.backward));

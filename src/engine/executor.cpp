@@ -34,7 +34,8 @@ Executor::Executor(Queue& queue, Model& model, Mesh& mesh, DType dtype, Workload
       tbptt_(tbptt),
       plan_(std::move(plan)),
       axis_(mesh.token_transport(), queue.block()),
-      sizes_(llama_.shape(), memory_, dtype, axis_.split(), workload_.own_positions()),
+      sizes_(llama_.shape(), memory_, dtype, axis_.split(), workload_.own_positions(),
+             tbptt.selects_memories() ? 2 : 1),
       runner_(queue, model, axis_, sizes_, ids_) {}
 
 Range Executor::sequences_of(int32_t stream) const {
@@ -72,10 +73,13 @@ void Executor::allocate() {
        {MemoryPurpose::States, MemoryPurpose::Adjoints, MemoryPurpose::Saved, MemoryPurpose::Hidden})
     slots += memory.bytes_of(purpose);
   arena_ = queue_.arena(slots);
-  int64_t numbers = 0;
-  for (const SequenceShape& shape : workload_.shapes)
-    numbers = std::max(numbers, sizes_.numbers(plan_.micro_batch, shape.text_of(0)));
+  int64_t numbers = 0, keys = 0;
+  for (const SequenceShape& shape : workload_.shapes) {
+    numbers = std::max(numbers, sizes_.numbers(plan_.micro_batch, shape));
+    keys = std::max(keys, sizes_.keys_before(shape));
+  }
   ids_.allocate(queue_, numbers);
+  runner_.allocate_keys(keys);
   allocate_numbers();
   if (mesh_.shape().segment * mesh_.shape().token > 1)
     queue_.add_poll([this] {
@@ -112,9 +116,14 @@ View<> Executor::state_view(SlotKind kind, int32_t index, Range sequences, const
   return slot(kind, index).memory.reinterpreted(dtype_, {sequences.size(), sizes_.state_numbers(cell)});
 }
 
-View<> Executor::hidden_view(int32_t index, Range sequences, int64_t text) {
+View<> Executor::appended_adjoint(int32_t index, Range sequences, const Cell& cell) {
+  return slot(SlotKind::Adjoint, index)
+      .memory.reinterpreted(dtype_, {sizes_.adjoints(), sequences.size(), sizes_.state_numbers(cell)});
+}
+
+View<> Executor::hidden_view(int32_t index, Range sequences, int64_t text, Pass pass) {
   Arena block(slot(SlotKind::Hidden, index).memory);
-  return sizes_.carve_hidden(block, sequences.size(), text);
+  return sizes_.carve_hidden(block, sequences.size(), text, pass);
 }
 
 std::span<const int32_t> Executor::read_positions(Range sequences, const TokenSource& batch, int32_t segment) {
@@ -132,7 +141,7 @@ CellText Executor::read_text(Range sequences, const TokenSource& batch, const Ce
   const int32_t segment = cell.segment;
   CellText text{.batch = sequences.size(),
                 .text = shape_.text_of(segment),
-                .own = sizes_.own_text_rows(shape_.text_of(segment)),
+                .own = sizes_.own_text_rows(shape_.text_of(segment), cell.pass),
                 .tokens = {},
                 .targets = {},
                 .positions = read_positions(sequences, batch, segment),
@@ -142,7 +151,7 @@ CellText Executor::read_text(Range sequences, const TokenSource& batch, const Ce
   const std::span<int32_t> tokens = ids_.take(text.batch * text.own), targets = ids_.take(text.batch * text.own);
   size_t count = 0;
   for (int64_t b = 0; b < sequences.size(); ++b)
-    for (const Range& range : sizes_.own_text(text.text)) {
+    for (const Range& range : sizes_.own_text(text.text, cell.pass)) {
       if (range.size() == 0) continue;
       const auto size = static_cast<size_t>(range.size());
       batch.read(sequences.begin + b, segment * shape_.segment_length + range.begin, tokens.subspan(count, size),
@@ -159,7 +168,7 @@ CellText Executor::read_text(Range sequences, const TokenSource& batch, const Ce
 /// text that is here.
 template <class F>
 void Executor::for_pieces(const CellText& text, const F& f) const {
-  const std::array<Range, 2> pieces = sizes_.own_text(text.text);
+  const std::array<Range, 2> pieces = sizes_.own_text(text.text, Pass::Decode);
   int64_t first = 0;
   for (int64_t b = 0; b < text.batch; ++b)
     for (const Range& range : pieces) {
@@ -176,6 +185,29 @@ ConstView<> Executor::on_host(ConstView<> numbers) {
   const View<> copy(sink_copy_.data(), numbers.dtype(), numbers.shape());
   copy_now(queue_, copy, numbers);
   return copy;
+}
+
+int64_t Executor::final_state_numbers(const SequenceShape& shape) const {
+  if (memory_.dependency() != Dependency::Append) return sizes_.state_numbers();
+  return llama_.shape().layers * sizes_.keys_before(shape) * llama_.shape().dim;
+}
+
+/// Room for what a segment is remembered as, where a sink wants the state: [batch, layers, back, dim].
+View<> Executor::told_view(const Action& a, Range sequences, const ResultSink* sink) {
+  if (!sink || !workload_.final_state || a.verb != Verb::Forward || a.cell.pass != Pass::Encode) return {};
+  const ModelShape& m = llama_.shape();
+  return scratch_.take(dtype_, {sequences.size(), m.layers, memory_.layout(Pass::Encode, 0, shape_.text_of(0)).back, m.dim});
+}
+
+/// By layer, and then by segment.
+void Executor::deliver_told(const Cell& cell, Range sequences, View<> told, ResultSink* sink) {
+  if (!told || mesh_.coord().token != 0) return;
+  const ConstView<> here = on_host(told);
+  const int64_t numbers = told.dim(2) * told.dim(3);
+  for (int64_t b = 0; b < sequences.size(); ++b)
+    for (int64_t layer = 0; layer < told.dim(1); ++layer)
+      sink->final_state(sequences.begin + b, (layer * (shape_.segments() - 1) + cell.segment) * numbers,
+                        here.at(b).at(layer).reshaped({numbers}));
 }
 
 void Executor::deliver(Range sequences, int64_t segment, const CellText& text, ConstView<> nll, ResultSink* sink) {
@@ -199,7 +231,9 @@ void Executor::compute(const Action& a, const TokenSource& batch, const Boundary
   const bool counted = std::any_of(text.targets.host.begin(), text.targets.host.end(),
                                    [](int32_t target) { return target != kIgnoredTarget; });
   // Nobody reads what an evaluation computes here: no target counts, and nothing crosses to the next segment.
-  if (!plan_.policy.backward && !counted && !crosses_boundaries(memory_.dependency()) && mesh_.shape().token == 1 &&
+  const bool last_word = !crosses_boundaries(memory_.dependency()) ||
+                         (memory_.dependency() == Dependency::Append && a.cell.pass == Pass::Decode);
+  if (!plan_.policy.backward && !counted && last_word && mesh_.shape().token == 1 &&
       workload_.logits != Workload::Logits::All) {
     const View<> nll = scratch_.take(dtype_, {sequences.size() * text.own});
     Elementwise::fill(queue_, nll, 0);
@@ -209,16 +243,23 @@ void Executor::compute(const Action& a, const TokenSource& batch, const Boundary
   CellSaved passing;
   CellSaved* saved = &passing;
   if (a.saved == kNoSlot) {
-    passing = sizes_.carve_passing(scratch_, sequences.size(), text.text, hidden_view(a.hidden, sequences, text.text));
+    passing = sizes_.carve_passing(scratch_, sequences.size(), text.text, a.cell.pass, hidden_view(a.hidden, sequences, text.text, a.cell.pass));
   } else {
     Slot& rows = slot(SlotKind::Saved, a.saved);
     Arena block(rows.memory);
-    if (!rows.saved) rows.saved = sizes_.carve_saved(block, sequences.size(), text.text);
+    if (!rows.saved) rows.saved = sizes_.carve_saved(block, sequences.size(), text.text, a.cell.pass);
     saved = &*rows.saved;
   }
   const View<> state_out = state_view(SlotKind::State, a.out, sequences, a.cell);
-  runner_.forward(text, a.cell, *saved, state_view(SlotKind::State, a.in, sequences, a.cell), state_out, scratch_);
+  const View<> told = told_view(a, sequences, sink);
+  runner_.forward(text, a.cell, *saved,
+                  {.in = state_view(SlotKind::State, a.in, sequences, a.cell),
+                   .out = state_out,
+                   .earlier = earlier_segments(a, sequences, weights),
+                   .told = told},
+                  scratch_);
   if (a.verb != Verb::Forward) return;
+  if (a.cell.pass == Pass::Encode) return deliver_told(a.cell, sequences, told, sink);
 
   if (sizes_.has_head(a.cell)) deliver_head(a.cell, sequences, text, *saved, counted, sink);
   // All ranks of a token axis hold the state.
@@ -233,12 +274,16 @@ void Executor::backward(const Action& a, Range sequences, const CellText& text, 
   const Cell whole = plan_.extent(shape_.segments()).whole(a.cell);
   const View<> nll = scratch_.take(dtype_, {sequences.size() * text.own});
   const View<> d_state_in = state_view(SlotKind::Adjoint, a.out, sequences, whole);
+  const View<> d_state_out = a.cell.pass == Pass::Encode ? appended_adjoint(a.in, sequences, whole)
+                                                         : state_view(SlotKind::Adjoint, a.in, sequences, whole);
   runner_.backward(text, a.cell, whole, *slot(SlotKind::Saved, a.saved).saved,
-                   hidden_view(a.hidden, sequences, text.text), initial,
-                   state_view(SlotKind::Adjoint, a.in, sequences, whole), d_state_in, nll, scratch_);
+                   hidden_view(a.hidden, sequences, text.text, a.cell.pass), initial, d_state_out, d_state_in,
+                   earlier_segments(a, sequences, weights), nll, scratch_);
   // Behind the lowest part: only then is all of it there.
   if (d_state_in && a.cell.layer == whole.layer) weigh(d_state_in, sequences, a.cell.segment, weights);
   if (sizes_.has_head(a.cell)) deliver(sequences, a.cell.segment, text, nll, sink);
+  if (memory_.dependency() == Dependency::Append && a.cell.pass == Pass::Decode && a.cell.layer == whole.layer)
+    complete_adjoints(a, sequences);
 }
 
 // The head runs once per segment: in Backward where there is one, with its gradient; here where there is none.
@@ -270,6 +315,52 @@ void Executor::deliver_head(const Cell& cell, Range sequences, const CellText& t
                  logits.rows(i, 1), head.targets.host.subspan(static_cast<size_t>(i), 1));
 }
 
+/// Memories and adjoints that are here for later cells are not named in those cells' actions.
+void Executor::hold(const Action& a) {
+  if (memory_.dependency() != Dependency::Append || a.cell.pass != Pass::Encode) return;
+  const std::pair segment{a.cell.stream, a.cell.segment};
+  auto& held = a.kind == SlotKind::Adjoint ? adjoints_ : memories_;
+  if (a.verb == Verb::Free) {
+    if (const auto found = held.find(segment); found != held.end() && found->second == a.slot) held.erase(found);
+  } else if (a.verb == Verb::Forward) {
+    if (a.out != kNoSlot) memories_[segment] = a.out;
+  } else if (a.verb == Verb::Clear || (a.verb == Verb::Wait && a.kind == SlotKind::State)) {
+    held[segment] = a.slot;
+  }
+}
+
+EarlierSegments Executor::earlier_segments(const Action& a, Range sequences, const BoundaryWeights& weights) {
+  EarlierSegments earlier;
+  if (memory_.dependency() != Dependency::Append || a.cell.pass != Pass::Decode) return earlier;
+  const Cell whole = plan_.extent(shape_.segments()).whole(a.cell);
+  const int64_t segments = a.cell.segment;
+  earlier_.clear();
+  d_earlier_.clear();
+  for (int32_t s = 0; s < segments; ++s) {
+    earlier_.push_back(state_view(SlotKind::State, memories_.at({a.cell.stream, s}), sequences, whole));
+    if (a.verb == Verb::Backward)
+      d_earlier_.push_back(appended_adjoint(adjoints_.at({a.cell.stream, s}), sequences, whole));
+  }
+  earlier.states = earlier_;
+  earlier.d_states = d_earlier_;
+  if (sizes_.adjoints() == 1 || d_earlier_.empty()) return earlier;
+  alive_ = std::make_unique<bool[]>(static_cast<size_t>(sequences.size() * segments));
+  for (int64_t b = 0; b < sequences.size(); ++b)
+    for (int64_t s = 0; s < segments; ++s)
+      alive_[static_cast<size_t>(b * segments + s)] = weights.alive(sequences.begin + b, segments, s);
+  earlier.alive = {alive_.get(), static_cast<size_t>(sequences.size() * segments)};
+  earlier.weight = weights.weight_of_alive(segments);
+  return earlier;
+}
+
+// What the ranks of a token axis have added to the adjoints of the segments that no other decode of this rank sees.
+void Executor::complete_adjoints(const Action& a, Range sequences) {
+  if (mesh_.shape().token == 1) return;
+  for (int32_t s = std::max(0, a.cell.segment - mesh_.shape().segment); s < a.cell.segment; ++s)
+    axis_.sum(queue_, appended_adjoint(adjoints_.at({a.cell.stream, s}), sequences,
+                                       plan_.extent(shape_.segments()).whole(a.cell)));
+}
+
 void Executor::run(const TokenSource& batch, const BoundaryWeights& weights, ResultSink* sink) {
   shape_ = batch.shape();
   const bool planned = std::any_of(workload_.shapes.begin(), workload_.shapes.end(), [&](const SequenceShape& shape) {
@@ -295,7 +386,9 @@ void Executor::run(const TokenSource& batch, const BoundaryWeights& weights, Res
 
   const int64_t segments = shape_.segments(), ranks = mesh_.shape().segment;
   const int64_t of_rank = segments / ranks + (mesh_.coord().segment < segments % ranks);
-  const int64_t cells = plan_.streams * of_rank * plan_.depth;
+  const bool encodes = memory_.dependency() == Dependency::Append;  // all but the last segment
+  const int64_t encoded = encodes ? of_rank - (mesh_.coord().segment == (segments - 1) % ranks) : 0;
+  const int64_t cells = plan_.streams * (of_rank * plan_.depth + encoded);
   int64_t cells_done = 0;
 
   std::vector<Action> some;
@@ -315,6 +408,12 @@ void Executor::run(const TokenSource& batch, const BoundaryWeights& weights, Res
         case Verb::Reduce:
           reduce(a.cell);
           break;
+        case Verb::Clear:
+          Elementwise::fill(queue_, appended_adjoint(a.slot, sequences_of(a.cell.stream), a.cell), 0);
+          break;
+        case Verb::Add:
+          add(a);
+          break;
         case Verb::Free:
           slot(a.kind, a.slot).saved.reset();
           break;
@@ -322,6 +421,7 @@ void Executor::run(const TokenSource& batch, const BoundaryWeights& weights, Res
           compute(a, batch, weights, sink);
           if (observer_ && finishes_cell(a)) observer_(++cells_done, cells);
       }
+      hold(a);
     }
   }
   read_numbers_.start(queue_, numbers_);
@@ -350,14 +450,26 @@ void Executor::reduce(const Cell& cell) {
     sync_->start(queue_, params_.grads(), llama_.parameters(params_.layout(), layer));
 }
 
+void Executor::add(const Action& a) {
+  const Range sequences = sequences_of(a.cell.stream);
+  const View<> sum = appended_adjoint(a.out, sequences, a.cell);
+  Elementwise::add(queue_, sum, sum, appended_adjoint(a.in, sequences, a.cell));
+}
+
 // The ranks of a token axis all hold a state, so each sends its part of it, and the parts meet at the other end.
 void Executor::exchange(const Action& a) {
   Slot& s = slot(a.kind, a.slot);
-  const View<> states = state_view(a.kind, a.slot, sequences_of(a.cell.stream), a.cell);
+  const Range sequences = sequences_of(a.cell.stream);
+  const bool appended = a.kind == SlotKind::Adjoint && a.cell.pass == Pass::Encode;
+  const View<> states =
+      appended ? appended_adjoint(a.slot, sequences, a.cell) : state_view(a.kind, a.slot, sequences, a.cell);
   const View<> all = states.reshaped({states.size()});
   const Range part = axis_.share(all.size());
   if (a.verb == Verb::Wait) {
-    s.transfer.join(queue_);
+    if (const auto under_way = s.transfers.find(a.peer); under_way != s.transfers.end()) {
+      under_way->second.join(queue_);
+      s.transfers.erase(under_way);
+    }
     if (s.arriving) axis_.gather(queue_, all);
     return;
   }
@@ -365,7 +477,7 @@ void Executor::exchange(const Action& a) {
   const View<> mine = all.rows(part.begin, part.size());
   if (mine.size() == 0) return;
   Transport& segment = mesh_.segment_transport();
-  s.transfer = s.arriving ? segment.receive(queue_, mine, a.peer, a.tag) : segment.send(queue_, mine, a.peer, a.tag);
+  s.transfers[a.peer] = s.arriving ? segment.receive(queue_, mine, a.peer, a.tag) : segment.send(queue_, mine, a.peer, a.tag);
 }
 
 }  // namespace memring

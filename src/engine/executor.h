@@ -5,7 +5,9 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "base/readback.h"
@@ -49,6 +51,8 @@ class Executor {
   const Tbptt& tbptt() const { return tbptt_; }
   const ExecutionPlan& plan() const { return plan_; }
   int64_t state_numbers() const { return sizes_.state_numbers(); }  ///< of one sequence at a boundary
+  /// What ResultSink::final_state gets of a sequence, in all: where segments append, the memories themselves.
+  int64_t final_state_numbers(const SequenceShape&) const;
   Schedule& main_schedule() { return schedule(workload_.shapes.back().segments()); }
   /// Where to note what this rank is doing.
   void note_in(Progress& progress) {
@@ -65,8 +69,8 @@ class Executor {
  private:
   struct Slot {
     View<uint8_t> memory;
-    Transfer transfer;               ///< the message in flight into or out of it
-    bool arriving = false;           ///< into it
+    std::map<int32_t, Transfer> transfers;  ///< the messages in flight into or out of it, by peer
+    bool arriving = false;                  ///< into it
     std::optional<CellSaved> saved;  ///< of kind Saved, while filled
   };
 
@@ -77,7 +81,13 @@ class Executor {
   Range sequences_of(int32_t stream) const;     ///< of the batch
   Slot& slot(SlotKind kind, int32_t index) { return slots_[static_cast<size_t>(kind)][static_cast<size_t>(index)]; }
   View<> state_view(SlotKind, int32_t slot, Range sequences, const Cell&);
-  View<> hidden_view(int32_t slot, Range sequences, int64_t text);
+  /// The same of adjoints that segments append: [adjoints, batch, numbers].
+  View<> appended_adjoint(int32_t slot, Range sequences, const Cell&);
+  void hold(const Action&);
+  EarlierSegments earlier_segments(const Action&, Range sequences, const BoundaryWeights&);
+  void complete_adjoints(const Action&, Range sequences);
+  void add(const Action&);
+  View<> hidden_view(int32_t slot, Range sequences, int64_t text, Pass);
   void exchange(const Action&);  ///< PostReceive, Send and Wait
   void reduce(const Cell&);
   bool finishes_cell(const Action&) const;
@@ -89,6 +99,8 @@ class Executor {
   void deliver_head(const Cell&, Range sequences, const CellText&, const CellSaved&, bool counted, ResultSink*);
   template <class F>
   void for_pieces(const CellText&, const F&) const;
+  View<> told_view(const Action&, Range sequences, const ResultSink*);
+  void deliver_told(const Cell&, Range sequences, View<> told, ResultSink*);
   void deliver(Range sequences, int64_t segment, const CellText&, ConstView<> nll, ResultSink*);
   ConstView<> on_host(ConstView<>);  ///< itself, or a copy for a sink, until the next one
 
@@ -108,6 +120,11 @@ class Executor {
   std::map<int64_t, Schedule> schedules_;  // by segments: a curriculum has a few
   Arena arena_, scratch_;
   std::vector<Slot> slots_[kSlotKinds];
+  /// Where segments append: the slots of the memories that are here and of their adjoints, by stream and segment.
+  std::map<std::pair<int32_t, int32_t>, int32_t> memories_, adjoints_;
+  std::vector<ConstView<>> earlier_;
+  std::vector<View<>> d_earlier_;
+  std::unique_ptr<bool[]> alive_;
   CellNumbers ids_;
   std::vector<int32_t> positions_;
   // Of the batch: the sum of its losses and the memory's diagnostics, where they are made, and counts.

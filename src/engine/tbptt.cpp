@@ -2,6 +2,7 @@
 #include "engine/tbptt.h"
 
 #include <cmath>
+#include <utility>
 
 #include "base/random.h"
 
@@ -30,9 +31,48 @@ Tbptt Tbptt::unbiased(double cut, uint64_t seed) {
   return tbptt;
 }
 
+Tbptt Tbptt::nearest(int64_t memories) {
+  Tbptt tbptt;
+  tbptt.nearest_ = memories;
+  return tbptt;
+}
+
+Tbptt Tbptt::reservoir(int64_t memories, uint64_t seed) {
+  Tbptt tbptt;
+  tbptt.reservoir_ = memories;
+  tbptt.seed_ = seed;
+  return tbptt;
+}
+
+std::vector<int32_t> last_alive(int64_t places, std::span<const int32_t> draws) {
+  const auto segments = static_cast<int32_t>(draws.size());
+  std::vector<int32_t> last(draws.size(), segments), reservoir;
+  for (int32_t s = 0; s < segments; ++s) {
+    if (s < places) {
+      reservoir.push_back(s);
+      continue;
+    }
+    const int32_t place = draws[static_cast<size_t>(s)];
+    const int32_t leaves = place < places ? std::exchange(reservoir[static_cast<size_t>(place)], s) : s;
+    last[static_cast<size_t>(leaves)] = s;
+  }
+  return last;
+}
+
 BoundaryWeights Tbptt::draw(int64_t step, int64_t sequences, int64_t segments) const {
   BoundaryWeights weights{segments, std::vector<double>(static_cast<size_t>(segments), 1.0)};
   for (int64_t s = 0; window_ > 0 && s < segments; s += window_) weights.values[static_cast<size_t>(s)] = 0;
+  weights.reservoir = reservoir_;
+  for (int32_t s = 0; nearest_ > 0 && s < segments; ++s)
+    weights.last.push_back(static_cast<int32_t>(std::min(s + nearest_, segments)));
+  for (int64_t sequence = 0; reservoir_ > 0 && sequence < sequences; ++sequence) {
+    const Random random(seed_, Purpose::Reservoir, static_cast<uint64_t>(step), static_cast<uint32_t>(sequence));
+    std::vector<int32_t> draws;
+    for (int64_t s = 0; s < segments; ++s)
+      draws.push_back(static_cast<int32_t>(random.below(static_cast<uint32_t>(s), static_cast<uint64_t>(s) + 1)));
+    const std::vector<int32_t> last = last_alive(reservoir_, draws);
+    weights.last.insert(weights.last.end(), last.begin(), last.end());
+  }
   if (cut_ == 0) return weights;
   weights.values.clear();
   for (int64_t sequence = 0; sequence < sequences; ++sequence) {

@@ -8,6 +8,7 @@
 #include "base/readback.h"
 #include "engine/engine.h"
 #include "kernels/cross_entropy/cross_entropy.h"
+#include "kernels/elementwise/elementwise.h"
 
 namespace memring {
 namespace {
@@ -136,7 +137,7 @@ void set_parameters(const Fixture& fixture, Params& params, const Queue& queue) 
 std::vector<double> expected_state(const Fixture& fixture, int64_t layers) {
   std::vector<std::string> names{"memory"};
   for (int64_t l = 0; l < layers; ++l)
-    for (const char* part : {"A", "z"}) names.push_back(fmt::format("layers.{}.{}", l, part));
+    for (const char* part : {"A", "z", "memory"}) names.push_back(fmt::format("layers.{}.{}", l, part));
   std::vector<double> state;
   for (int64_t b = 0; b < fixture.batch[0]; ++b)
     for (const std::string& name : names) {
@@ -147,6 +148,34 @@ std::vector<double> expected_state(const Fixture& fixture, int64_t layers) {
       state.insert(state.end(), values.begin() + b * size, values.begin() + (b + 1) * size);
     }
   return state;
+}
+
+/// As the file's draws have it.
+BoundaryWeights weights_of(const Fixture& fixture, const SequenceShape& sequence) {
+  const ReservoirDraw& draw = *fixture.draw;
+  if (draw.segments != sequence.segments())
+    throw Error(ExitCode::Data,
+                fmt::format("fixture {}: /draw/alive is of {} segments where its sequences have {}", fixture.path,
+                            draw.segments, sequence.segments()),
+                "The fixture's config and draws disagree; make it again.");
+  BoundaryWeights weights{draw.segments, std::vector<double>(static_cast<size_t>(draw.segments), 1.0)};
+  weights.reservoir = draw.places;
+  for (int32_t memory = 0; memory < draw.segments; ++memory) {
+    weights.last.push_back(memory);
+    for (auto segment = memory + 1; segment < draw.segments; ++segment)
+      if (draw.alive[static_cast<size_t>(segment * draw.segments + memory)] != 0) weights.last.back() = segment;
+  }
+  return weights;
+}
+
+/// The gradient of the mean loss, all parameters behind each other.
+std::vector<double> gradients_of(Engine& engine, double counted) {
+  const HostCopy all(engine.queue(), engine.params().rounded_grads());
+  all.fetch(engine.queue());
+  std::vector<double> gradients(static_cast<size_t>(all.view().size()));
+  add_doubles(all.view(), gradients.data());
+  for (double& value : gradients) value /= counted;
+  return gradients;
 }
 
 View<> view_of(std::vector<double>& values) {
@@ -182,8 +211,10 @@ Verification verify_fixture(const Fixture& fixture, const Config& config, Tolera
   const std::vector<double> state = expected_state(fixture, config.model.layers);
   const int64_t state_size = std::ssize(state) / fixture.batch[0];
   Executor& executor = engine.executor();
-  Collector found(fixture, config.model.vocab, state_size, executor.state_numbers());
-  executor.run(FixtureTokens(fixture, sequence), executor.draw(0, sequence), &found);
+  Collector found(fixture, config.model.vocab, state_size, executor.final_state_numbers(sequence));
+  const FixtureTokens tokens(fixture, sequence);
+  BoundaryWeights weights = fixture.draw ? weights_of(fixture, sequence) : executor.draw(0, sequence);
+  executor.run(tokens, weights, &found);
 
   engine.sum_gradients(mesh.world_transport());
   for (auto* values : {&found.nll, &found.all_logits, &found.state})
@@ -206,24 +237,28 @@ Verification verify_fixture(const Fixture& fixture, const Config& config, Tolera
   if (!fixture.logits.values.empty()) compare("logits", found.all_logits, fixture.logits.values, limit.values);
   if (state_size > 0) compare("state", found.state, state, limit.values);
 
-  std::vector<double> gradients, expected;
-  const HostCopy all(engine.queue(), engine.params().rounded_grads());
-  all.fetch(engine.queue());
-  const auto& entries = engine.params().layout().entries;
-  for (size_t i = 0; i < entries.size(); ++i) {
-    const auto& values = fixture.grads.at(entries[i].name).values;
-    const size_t begin = gradients.size();
-    gradients.resize(begin + values.size());
-    add_doubles(all.view().rows(entries[i].offset, std::ssize(values)), gradients.data() + begin);
-    for (size_t j = begin; j < gradients.size(); ++j) gradients[j] /= counted;
-    expected.insert(expected.end(), values.begin(), values.end());
-    const double error = relative_error(std::span(gradients).subspan(begin), values);
-    if (!(error <= result.worst_error)) {
+  const auto compare_gradients = [&](const char* quantity, const std::map<std::string, FixtureTensor>& grads) {
+    const std::vector<double> gradients = gradients_of(engine, counted);
+    std::vector<double> expected;
+    for (const FlatEntry& entry : engine.params().layout().entries) {
+      const auto& values = grads.at(entry.name).values;
+      expected.insert(expected.end(), values.begin(), values.end());
+      const double error =
+          relative_error(std::span(gradients).subspan(static_cast<size_t>(entry.offset), values.size()), values);
+      if (error <= result.worst_error) continue;
       result.worst_error = error;
-      result.worst_gradient = entries[i].name;
+      result.worst_gradient = entry.name;
     }
+    compare(quantity, gradients, expected, limit.gradients);
+  };
+  compare_gradients("gradients", fixture.grads);
+  if (fixture.draw) {  // the released trainer's
+    weights.reservoir = 0;
+    Elementwise::fill(engine.queue(), engine.params().grads(), 0);
+    executor.run(tokens, weights);
+    engine.sum_gradients(mesh.world_transport());
+    compare_gradients("unweighted", fixture.draw->grads_unweighted);
   }
-  compare("gradients", gradients, expected, limit.gradients);
   result.setting = fmt::format("{}, mesh {}, {}", word_of(engine.numerics().precision), describe(mesh.shape()),
                                executor.plan().policy.recompute ? "recompute" : "activations kept");
   return result;

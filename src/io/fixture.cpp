@@ -35,6 +35,49 @@ void expect_shape(const Fixture& fixture, const char* dataset, const Shape& foun
     bad(fixture.path, fmt::format("dataset /{} is {}; {} was expected", dataset, found.text(), expected.text()));
 }
 
+/// Whole numbers, however they are stored.
+std::vector<int32_t> read_whole(const Hdf5File& file, const std::string& name) {
+  const Hdf5Type type = file.dataset(name).type;
+  if (type != Hdf5Type::F64 && type != Hdf5Type::F32) {
+    const std::vector<int64_t> values = file.read<int64_t>(name);
+    return {values.begin(), values.end()};
+  }
+  const std::vector<double> values = file.read<double>(name);
+  return {values.begin(), values.end()};
+}
+
+/// A gradient for each parameter, of its shape.
+std::map<std::string, FixtureTensor> read_gradients(const Hdf5File& file, const Fixture& fixture,
+                                                    const std::string& group) {
+  std::map<std::string, FixtureTensor> grads = read_group(file, group);
+  for (const auto& [name, tensor] : fixture.params) {
+    const auto gradient = grads.find(name);
+    if (gradient == grads.end()) bad(fixture.path, fmt::format("dataset /{}/{} is missing", group, name));
+    expect_shape(fixture, (group + "/" + name).c_str(), gradient->second.shape, tensor.shape);
+  }
+  for (const auto& [name, tensor] : grads)
+    if (!fixture.params.contains(name)) bad(fixture.path, fmt::format("/{}/{} belongs to no parameter", group, name));
+  return grads;
+}
+
+ReservoirDraw read_draw(const Hdf5File& file, const Fixture& fixture) {
+  ReservoirDraw draw;
+  const Shape shape = file.dataset("draw/alive").shape;
+  if (shape.rank() != 2 || shape[0] != shape[1] || shape[0] == 0)
+    bad(fixture.path, fmt::format("dataset /draw/alive is {}; [segments, segments] was expected", shape.text()));
+  draw.segments = shape[0];
+  draw.alive = read_whole(file, "draw/alive");
+  if (file.has("draw/reservoir")) {
+    const std::vector<int32_t> places = read_whole(file, "draw/reservoir");
+    if (places.size() == 1) draw.places = places[0];
+  } else {
+    draw.places = file.integer_attribute("reservoir", "draw");
+  }
+  if (draw.places < 1) bad(fixture.path, "/draw/reservoir is not one number of 1 or more");
+  draw.grads_unweighted = read_gradients(file, fixture, "expect/grads_unweighted");
+  return draw;
+}
+
 }  // namespace
 
 std::string fixture_format(const std::string& path) {
@@ -45,7 +88,8 @@ std::string fixture_format(const std::string& path) {
 Fixture read_fixture(const std::string& path) {
   const Hdf5File file = Hdf5File::open(path, "fixture", kRemedy);
   if (!file.has_attribute("format")) bad(path, "it has no attribute 'format', so it is another kind of file");
-  if (const std::string format = file.text_attribute("format"); format != kFormat)
+  const std::string format = file.text_attribute("format");
+  if (format != kFormat && format != kReservoirFormat)
     bad(path, fmt::format("its format is \"{}\"; \"{}\" was expected", format, kFormat));
 
   Fixture fixture;
@@ -75,14 +119,8 @@ Fixture read_fixture(const std::string& path) {
       bad(path, fmt::format("dataset /expect/logits is {}; [{}, {}, vocabulary] was expected", shape.text(),
                             fixture.batch[0], fixture.batch[1]));
   }
-  fixture.grads = read_group(file, "expect/grads");
-  for (const auto& [name, tensor] : fixture.params) {
-    const auto gradient = fixture.grads.find(name);
-    if (gradient == fixture.grads.end()) bad(path, fmt::format("dataset /expect/grads/{} is missing", name));
-    expect_shape(fixture, ("expect/grads/" + name).c_str(), gradient->second.shape, tensor.shape);
-  }
-  for (const auto& [name, tensor] : fixture.grads)
-    if (!fixture.params.contains(name)) bad(path, fmt::format("/expect/grads/{} belongs to no parameter", name));
+  fixture.grads = read_gradients(file, fixture, "expect/grads");
+  if (format == kReservoirFormat) fixture.draw = read_draw(file, fixture);
   fixture.state = read_group(file, "expect/state");
   return fixture;
 }

@@ -12,5 +12,6 @@ void clear_rows(CellContext&, Range numbers);
 std::unique_ptr<Memory> make_no_memory();
 std::unique_ptr<Memory> make_armt(const MemorySettings&, const ModelShape&, Params&);
 std::unique_ptr<Memory> make_rmt(const MemorySettings&, const ModelShape&, Params&);
+std::unique_ptr<Memory> make_uio(const MemorySettings&, const Llama&, Params&);
 
 }  // namespace memring

@@ -24,14 +24,16 @@ void clear_rows(CellContext& c, Range numbers) {
     Elementwise::fill(c.queue, c.d_hidden.at(b).rows(part.here.front(), std::ssize(part.here)), 0);
 }
 
-std::unique_ptr<Memory> make_memory(const MemorySettings& settings, const ModelShape& shape, Params& params) {
+std::unique_ptr<Memory> make_memory(const MemorySettings& settings, const Llama& llama, Params& params) {
   switch (settings.kind) {
     case MemoryKind::None:
       return make_no_memory();
     case MemoryKind::Armt:
-      return make_armt(settings, shape, params);
+      return make_armt(settings, llama.shape(), params);
     case MemoryKind::Rmt:
-      return make_rmt(settings, shape, params);
+      return make_rmt(settings, llama.shape(), params);
+    case MemoryKind::Uio:
+      return make_uio(settings, llama, params);
   }
   return nullptr;
 }

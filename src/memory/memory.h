@@ -15,9 +15,8 @@
 #include "kernels/attention/attention.h"
 #include "memory/layout.h"
 #include "memory/row_axis.h"
-#include "model/layer.h"
+#include "model/llama.h"
 #include "model/params.h"
-#include "model/shape.h"
 
 namespace memring {
 
@@ -61,8 +60,22 @@ struct CellContext {
   View<> d_state_in;         ///< empty: not wanted (first segment, or the boundary is closed to gradients)
   View<uint8_t> saved;       ///< of the layer's hooks: what they keep for their backward; empty: nothing is kept
   View<double> diagnostics;  ///< one number for each of the memory's: forward hooks reduce theirs into it
+  EarlierSegments earlier;   ///< of Pass::Decode where segments append what later ones see
+  RopeAngles key_angles;     ///< of Pass::Encode: of the keys that it appends, [1, back, half]
+  View<> told;               ///< of Pass::Encode: what it remembers, [batch, layers, back, dim]; empty: nobody asks
 
   PartRows part(Range numbers) const;
+};
+
+/// What a cell sees of the segments before its own, and what its loss sends them (Dependency::Append).
+struct EarlierSegments {
+  std::span<const ConstView<>> states;    ///< [batch, numbers] of each segment
+  /// Their adjoints, [1 or 2, batch, numbers] each, accumulated; none: forward. The first is the gradient of what the
+  /// state's own projection makes; the second, where there is one, is what goes on into the segment, weighted.
+  std::span<const View<>> d_states;
+  std::span<const bool> alive;  ///< [batch * segments]: which of the second's get anything
+  double weight = 1;            ///< and by what it is multiplied
+  RowTable keys;                ///< of theirs (Memory::keys_before)
 };
 
 /// Each hook has its backward beside it; hooks that a mechanism does not need do nothing.
@@ -74,12 +87,22 @@ class Memory {
   virtual int64_t state_numbers(int64_t layer) const = 0;
   /// Of a segment with `text` text rows. How many rows it has in front and behind is the same for every segment.
   virtual Layout layout(Pass, int32_t segment, int64_t text) const = 0;
+  /// How many keys of earlier segments a segment sees: they have the positions 0, 1, ..., and its own rows follow.
+  virtual int64_t keys_before(int64_t /*segment*/) const { return 0; }
   /// What the hooks of one layer keep (CellContext::saved), and the most that any hook takes from `scratch`. The extent
   /// is that of the rows here.
   virtual int64_t saved_bytes(DType, CellExtent) const { return 0; }
   virtual int64_t scratch_bytes(DType, CellExtent, bool /*backward*/) const { return 0; }
+  /// What keys() takes for so many sequences behind so many other segments.
+  virtual int64_t key_scratch_bytes(DType, int64_t /*batch*/, int64_t /*segments*/, bool /*backward*/) const {
+    return 0;
+  }
   /// What the products of any hook need of their thread.
   virtual ProductCopies copies(CellExtent, bool /*backward*/) const { return {}; }
+  /// The layer that a pass runs: null, and the hooks have it for themselves.
+  virtual const Layer* layer(const Llama& llama, Pass, int64_t layer) const { return &llama.layer(layer); }
+  /// Of the updates that its layers have of their own.
+  virtual int64_t lora_rank() const { return 0; }
   /// What it tells of a step (CellContext::diagnostics): of static storage.
   virtual std::span<const Diagnostic> diagnostics() const { return {}; }
 
@@ -88,8 +111,11 @@ class Memory {
   /// Writes d_state_in, or sends the gradient to the parameters of the initial state.
   virtual void compose_backward(CellContext&) {}
 
-  /// Key spans in front of the segment's own (UIO's memories, the previous segment's keys).
+  /// Key spans in front of the segment's own (UIO's memories), in c.scratch; with dk and dv where c.earlier.d_states is
+  /// there. They stay until the layer's keys_backward.
   virtual std::span<const KeySpan> keys(CellContext&) { return {}; }
+  /// Hands on what the layer's backward has added to their dk and dv.
+  virtual void keys_backward(CellContext&) {}
 
   // `hidden` is the layer's input, and then its output. before_layer may change it in place, also as the output of the
   // layer below: backward hooks find it changed, and read from `saved` what they need of it.
@@ -112,9 +138,11 @@ struct MemorySettings {
   double init_std = 1;              ///< of the memory tokens
   bool reset_each_segment = false;  ///< the control experiment: the same layout, the initial state in every segment
   bool exact_sums = false;          ///< sums over the rows of a segment do not depend on which ranks hold them
+  int64_t lora_rank = 8;            ///< UIO: of encoder and transfer head
+  double lora_alpha = 16;
 };
 
-/// Declares the mechanism's parameters (names start with "memory.").
-std::unique_ptr<Memory> make_memory(const MemorySettings&, const ModelShape&, Params&);
+/// Declares the mechanism's parameters (names start with "memory."), behind the decoder's.
+std::unique_ptr<Memory> make_memory(const MemorySettings&, const Llama&, Params&);
 
 }  // namespace memring

@@ -14,7 +14,7 @@ namespace memring {
 struct Model {
   /// Declares the decoder's tensors, then the memory's.
   Model(const ModelShape& shape, const MemorySettings& settings)
-      : llama(shape, params), memory(make_memory(settings, shape, params)) {}
+      : llama(shape, params), memory(make_memory(settings, llama, params)) {}
 
   Params params;
   Llama llama;

@@ -25,6 +25,7 @@ std::string passes_text(const RunConfig& run, const DataConfig& data, const Data
 
 std::string memory_text(const MemoryConfig& m) {
   if (m.kind == MemoryKind::Rmt) return fmt::format("rmt ({} tokens, {})", m.tokens, word_of(m.mask));
+  if (m.kind == MemoryKind::Uio) return fmt::format("uio ({} tokens a segment, rank {})", m.tokens, m.lora_rank);
   if (m.kind == MemoryKind::Armt) return fmt::format("armt ({} tokens, keys of {}, nu {})", m.tokens, m.key_dim, m.nu);
   return std::string(word_of(m.kind));
 }

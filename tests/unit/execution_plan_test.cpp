@@ -24,7 +24,8 @@ struct Case {
   DType dtype = DType::F32;
   Queue::Options numerics{};
   Params params{};
-  std::unique_ptr<Memory> memory = make_memory({.kind = kind, .tokens = 3, .key_dim = 4}, model, params);
+  Llama llama{model, params};
+  std::unique_ptr<Memory> memory = make_memory({.kind = kind, .tokens = 3, .key_dim = 4}, llama, params);
 
   explicit Case(MemoryKind memory_kind) : kind(memory_kind) {}
 

@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "memory/layout.h"
 
+#include "kernels/attention/attention.h"
+
 #include <gtest/gtest.h>
 
 namespace memring {
@@ -32,6 +34,20 @@ TEST(Layout, CausalRowsSeeUpToThemselvesAndBlocksOfMemoryAllOfTheirPart) {
   EXPECT_EQ(horizon({.front = 2, .text = 3, .back = 2}), (std::vector<int32_t>{0, 1, 2, 3, 4, 5, 6}));
   EXPECT_EQ(horizon({.front = 2, .text = 3, .back = 2, .mask = MemoryMask::Block}),
             (std::vector<int32_t>{1, 1, 2, 3, 4, 6, 6}));
+}
+
+// Three memory rows behind six of text: the i-th sees 2 (i + 1) of these and itself, and stands where the next would.
+TEST(Layout, MemoryRowsBehindTheTextMaySeeAPrefixOfIt) {
+  const Layout layout{.text = 6, .back = 3, .mask = MemoryMask::Prefix};
+  for (int32_t i = 0; i < 3; ++i)
+    EXPECT_EQ(layout.row(6 + i), (Row{.position = 2 * (i + 1), .order = 6 + i, .from = 0, .to = 2 * (i + 1) - 1}));
+  EXPECT_EQ(layout.row(4), (Row{.position = 4, .order = 4, .from = 0, .to = 4}));
+}
+
+TEST(Layout, RowsMaySeeKeysOfEarlierSegments) {
+  const Layout layout{.text = 3, .sees_earlier = true};
+  for (const Row& row : layout.table()) EXPECT_TRUE(sees(row, {.order = Layout::kEarlier}));
+  EXPECT_FALSE(sees(Layout{.text = 3}.row(2), {.order = Layout::kEarlier}));
 }
 
 }  // namespace

@@ -53,5 +53,63 @@ TEST(Tbptt, ABoundaryIsClosedWhereNoSequenceOfTheRangeCrossesIt) {
   EXPECT_TRUE(Tbptt::unbiased(0.5, 1).always_closed(4) == std::vector<bool>(4));
 }
 
+TEST(Tbptt, LossesReachTheNearestMemories) {
+  const BoundaryWeights weights = Tbptt::nearest(2).draw(0, 3, 6);
+  for (int64_t segment = 1; segment < 6; ++segment)
+    for (int64_t memory = 0; memory < segment; ++memory)
+      EXPECT_EQ(weights.alive(2, segment, memory), segment - memory <= 2) << segment << ' ' << memory;
+  EXPECT_EQ(weights.weight_of_alive(5), 1);
+  EXPECT_TRUE(weights.closed({0, 3}) == std::vector<bool>(6));
+  EXPECT_TRUE(Tbptt::full().draw(0, 3, 6).alive(0, 5, 0));
+}
+
+/// Over many sequences: the mean of I = weight times alive, and of products of two of them less their means'.
+struct Moments {
+  BoundaryWeights weights;
+  int64_t sequences;
+  double indicator(int64_t sequence, int64_t segment, int64_t memory) const {
+    return weights.alive(sequence, segment, memory) ? weights.weight_of_alive(segment) : 0;
+  }
+  double mean(int64_t segment, int64_t memory) const {
+    double sum = 0;
+    for (int64_t b = 0; b < sequences; ++b) sum += indicator(b, segment, memory);
+    return sum / static_cast<double>(sequences);
+  }
+  double covariance(int64_t s, int64_t memory_of_s, int64_t t, int64_t memory_of_t) const {
+    double sum = 0;
+    for (int64_t b = 0; b < sequences; ++b) sum += indicator(b, s, memory_of_s) * indicator(b, t, memory_of_t);
+    return sum / static_cast<double>(sequences) - mean(s, memory_of_s) * mean(t, memory_of_t);
+  }
+};
+
+// n memories stand before segment n. With the reservoir S: each has the mean 1; the same one at n1 <= n2 the covariance
+// max(1, n1 / S) - 1; two of them -(n1 - S) / (S (n1 - 1)) once n1 > S.
+TEST(Tbptt, AReservoirOfMemoriesHasTheMomentsOfItsFormulas) {
+  constexpr int64_t kPlaces = 2, kSequences = 40000, kSegments = 10;
+  const Moments moments{Tbptt::reservoir(kPlaces, 3).draw(1, kSequences, kSegments), kSequences};
+  for (int64_t n = 1; n < kSegments; ++n)
+    for (int64_t memory = 0; memory < n; ++memory) {
+      const double variance = std::max(1.0, static_cast<double>(n) / kPlaces) - 1;
+      EXPECT_NEAR(moments.mean(n, memory), 1, 5 * std::sqrt(variance / kSequences) + 1e-12) << n << ' ' << memory;
+    }
+  for (const auto& [n1, n2] : {std::pair{3, 3}, {3, 6}, {6, 9}, {9, 9}}) {
+    EXPECT_NEAR(moments.covariance(n1, 1, n2, 1), n1 / 2.0 - 1, 0.1) << n1 << ' ' << n2;
+    EXPECT_NEAR(moments.covariance(n1, 0, n2, 2), -(n1 - 2) / (2.0 * (n1 - 1)), 0.06) << n1 << ' ' << n2;
+  }
+}
+
+TEST(Tbptt, ReservoirsAreAPureFunctionOfSeedStepAndSequence) {
+  const auto draw = [](uint64_t seed, int64_t step) { return Tbptt::reservoir(2, seed).draw(step, 3, 64).last; };
+  EXPECT_EQ(draw(1, 2), draw(1, 2));
+  EXPECT_NE(draw(1, 2), draw(1, 3));
+  EXPECT_NE(draw(1, 2), draw(2, 2));
+}
+
+TEST(Tbptt, WhoTakesWhosePlaceInAReservoirFollowsFromItsDraws) {
+  // Memory 2 takes the place of 0, 3 that of nobody, 4 that of 2.
+  const std::vector<int32_t> draws = {-1, -1, 0, 3, 0};
+  EXPECT_EQ(last_alive(2, draws), (std::vector<int32_t>{2, 5, 4, 3, 5}));
+}
+
 }  // namespace
 }  // namespace memring
