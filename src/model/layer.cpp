@@ -7,7 +7,6 @@
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/gated_unit/gated_unit.h"
 #include "kernels/heads/heads.h"
-#include "kernels/linear/linear.h"
 #include "kernels/projections/projections.h"
 #include "kernels/rmsnorm/rmsnorm.h"
 #include "kernels/rows/rows.h"
@@ -23,11 +22,15 @@ std::vector<KeySpan> with_own_keys(std::span<const KeySpan> before, KeySpan own)
 }
 
 Projections::Weights projection_weights(const Params& params, const LayerTensors& t) {
-  return {{params.weight(t.q)}, {params.weight(t.k)}, {params.weight(t.v)}};
+  return {t.q.weights(params), t.k.weights(params), t.v.weights(params)};
+}
+
+Projections::Gradients projection_gradients(const Params& params, const LayerTensors& t) {
+  return {t.q.gradients(params), t.k.gradients(params), t.v.gradients(params)};
 }
 
 GatedUnit::Weights gated_weights(const Params& params, const LayerTensors& t) {
-  return {{params.weight(t.gate)}, {params.weight(t.up)}};
+  return {t.gate.weights(params), t.up.weights(params)};
 }
 
 /// o [m, heads * head_dim] as the output projection takes it, or its gradient (m = batch * queries). It does not live
@@ -66,28 +69,32 @@ struct MlpScratch {
 
 }  // namespace
 
-int64_t Layer::scratch_bytes(const ModelShape& shape, DType dtype, CellExtent extent, bool backward) {
+int64_t Layer::scratch_bytes(const ModelShape& shape, int64_t lora_rank, DType dtype, CellExtent extent,
+                             bool backward) {
   Arena mlp;
   MlpScratch::carve(mlp, shape, dtype, extent.total(), backward);
-  int64_t most = mlp.peak();
+  int64_t most = mlp.peak() + LinearLayer::scratch_bytes(dtype, std::min(extent.total(), kMlpRows), lora_rank);
   for (const int64_t queries : {extent.rows, extent.rows / 2}) {  // each row asks, or at most half of them
     Arena attention, row_major_o;
     if (backward) AttentionScratch::carve(attention, shape, dtype, extent, queries);
     take_row_major_o(row_major_o, shape, dtype, extent.batch * queries);
+    const int64_t output = row_major_o.peak() + LinearLayer::scratch_bytes(dtype, extent.batch * queries, lora_rank);
     const int64_t projections =
         Projections::scratch_bytes(dtype, extent.total(), extent.batch * queries,
-                                   {shape.dim, shape.heads, shape.kv_heads, shape.head_dim}, backward);
-    most = std::max(most, attention.peak() + std::max(row_major_o.peak(), projections));
+                                   {shape.dim, shape.heads, shape.kv_heads, shape.head_dim, lora_rank}, backward);
+    most = std::max(most, attention.peak() + std::max(output, projections));
   }
   return most;
 }
 
-ProductCopies Layer::copies(const ModelShape& m, CellExtent extent, bool backward) {
+ProductCopies Layer::copies(const ModelShape& m, int64_t lora_rank, CellExtent extent, bool backward) {
   const int64_t n = extent.total(), chunk = std::min(n, kMlpRows);
   const int64_t q = m.heads * m.head_dim, kv = m.kv_heads * m.head_dim;
-  return Linear::copies(n, m.dim, q, backward) | Linear::copies(n, m.dim, kv, backward) |
-         Linear::copies(n, q, m.dim, backward) | Linear::copies(chunk, m.dim, m.ffn, backward) |
-         Linear::copies(chunk, m.ffn, m.dim, backward);
+  const auto layer = [&](int64_t rows, int64_t in, int64_t out) {
+    return LinearLayer::copies(rows, in, out, lora_rank, backward);
+  };
+  return layer(n, m.dim, q) | layer(n, m.dim, kv) | layer(n, q, m.dim) | layer(chunk, m.dim, m.ffn) |
+         layer(chunk, m.ffn, m.dim);
 }
 
 LayerSaved LayerSaved::carve(Arena& arena, const ModelShape& m, DType dtype, CellExtent e, View<> input) {
@@ -146,7 +153,7 @@ void Layer::forward(Queue& queue, const Params& params, AttentionExecutor& atten
     else
       MoveRows::run(queue, by_sequence(saved.middle, extent.batch), ascending(asking.size()), Write::Overwrite,
                     by_sequence(saved.input, extent.batch), asking);
-    Linear::forward(queue, saved.middle, Write::Accumulate, o, params.weight(tensors_.o));
+    LinearLayer::forward(queue, saved.middle, Write::Accumulate, o, tensors_.o.weights(params), scratch);
   }
   RmsNorm::forward(queue, saved.middle_normed, saved.middle_inv, saved.middle, params.weight(tensors_.post_norm),
                    shape_.norm_eps);
@@ -170,8 +177,9 @@ void Layer::backward(Queue& queue, const Params& params, AttentionExecutor& atte
     ArenaScope merged(scratch);
     const View<> o = take_row_major_o(scratch, shape_, dtype, d_middle.dim(0));
     Heads::merge(queue, o, saved.o);
-    Linear::weight_gradient(queue, params.grad(tensors_.o), d_middle, o);
-    Linear::input_gradient(queue, o, Write::Overwrite, d_middle, params.weight(tensors_.o));
+    const LinearLayer::Weights weights = tensors_.o.weights(params);
+    LinearLayer::weight_gradients(queue, tensors_.o.gradients(params), d_middle, o, weights, scratch);
+    LinearLayer::input_gradient(queue, o, Write::Overwrite, d_middle, weights, scratch);
     Heads::split(queue, d_o, o);
   }
   Elementwise::fill(queue, dk, 0);
@@ -180,9 +188,8 @@ void Layer::backward(Queue& queue, const Params& params, AttentionExecutor& atte
   attention.backward(queue, dq, d_o, saved.o, saved.lse, saved.q, rows.queries, spans);
   queue.poll();
 
-  Projections::backward(queue, d_normed,
-                        {{params.grad(tensors_.q)}, {params.grad(tensors_.k)}, {params.grad(tensors_.v)}}, {dq, dk, dv},
-                        saved.normed, projection_weights(params, tensors_), rows.angles, rows.asking, scratch);
+  Projections::backward(queue, d_normed, projection_gradients(params, tensors_), {dq, dk, dv}, saved.normed,
+                        projection_weights(params, tensors_), rows.angles, rows.asking, scratch);
   if (const std::span<const int32_t> asking = rows.asking.rows; !asking.empty()) {
     Elementwise::fill(queue, d_input, 0);
     MoveRows::run(queue, by_sequence(d_input, extent.batch), asking, Write::Overwrite,
@@ -205,7 +212,8 @@ void Layer::mlp_forward(Queue& queue, const Params& params, const LayerSaved& sa
     const View<> y = activated.rows(0, count);
     GatedUnit::forward(queue, y, {saved.gate.rows(0, count), saved.up.rows(0, count)}, x,
                        gated_weights(params, tensors_), scratch);
-    Linear::forward(queue, output.rows(begin, count), Write::Accumulate, y, params.weight(tensors_.down));
+    LinearLayer::forward(queue, output.rows(begin, count), Write::Accumulate, y, tensors_.down.weights(params),
+                         scratch);
   }
 }
 
@@ -220,11 +228,13 @@ void Layer::mlp_backward(Queue& queue, const Params& params, const LayerSaved& s
     const View<> y = activated.rows(0, count);
     const GatedUnit::Parts parts{saved.gate.rows(0, count), saved.up.rows(0, count)};
     const GatedUnit::Weights weights = gated_weights(params, tensors_);
+    const LinearLayer::Weights down = tensors_.down.weights(params);
     if (n > chunk) GatedUnit::products(queue, parts, x, weights, scratch);
-    Linear::input_gradient(queue, y, Write::Overwrite, dy, params.weight(tensors_.down));
-    GatedUnit::backward(queue, d_normed.rows(begin, count), {{params.grad(tensors_.gate)}, {params.grad(tensors_.up)}},
-                        y, parts, x, weights, scratch);
-    Linear::weight_gradient(queue, params.grad(tensors_.down), dy, y);
+    LinearLayer::input_gradient(queue, y, Write::Overwrite, dy, down, scratch);
+    GatedUnit::backward(queue, d_normed.rows(begin, count),
+                        {tensors_.gate.gradients(params), tensors_.up.gradients(params)}, y, parts, x, weights,
+                        scratch);
+    LinearLayer::weight_gradients(queue, tensors_.down.gradients(params), dy, y, down, scratch);
   }
   RmsNorm::backward(queue, d_hidden, Write::Accumulate, params.grad(tensors_.post_norm), d_normed, saved.middle,
                     params.weight(tensors_.post_norm), saved.middle_inv);

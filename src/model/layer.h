@@ -11,6 +11,7 @@
 #include "kernels/common/product_copies.h"
 #include "kernels/projections/projections.h"
 #include "model/params.h"
+#include "model/projection.h"
 #include "model/shape.h"
 
 namespace memring {
@@ -21,9 +22,10 @@ struct CellExtent {
   int64_t total() const { return batch * rows; }
 };
 
-/// The numbers of a layer's tensors in Params.
+/// A layer's tensors in Params.
 struct LayerTensors {
-  int input_norm = 0, q = 0, k = 0, v = 0, o = 0, post_norm = 0, gate = 0, up = 0, down = 0;
+  int input_norm = 0, post_norm = 0;
+  Projection q, k, v, o, gate, up, down;
 };
 
 /// What a layer's forward leaves for its backward (n = batch * rows; m = batch * queries).
@@ -58,11 +60,12 @@ class Layer {
 
   const LayerTensors& tensors() const { return tensors_; }
 
-  /// What forward, or forward and backward, take from `scratch` at the most.
-  static int64_t scratch_bytes(const ModelShape&, DType, CellExtent, bool backward);
+  /// What forward, or forward and backward, take from `scratch` at the most; with updates of its projections up to
+  /// this rank.
+  static int64_t scratch_bytes(const ModelShape&, int64_t lora_rank, DType, CellExtent, bool backward);
 
   /// What they need of their thread.
-  static ProductCopies copies(const ModelShape&, CellExtent, bool backward);
+  static ProductCopies copies(const ModelShape&, int64_t lora_rank, CellExtent, bool backward);
 
   /// output [m, dim] may be saved.input when nothing is kept for backward and each row asks. `before`: key spans that
   /// the memory puts in front of the segment's own. Scratch comes from the arena and is given back.

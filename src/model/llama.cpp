@@ -44,14 +44,14 @@ Llama::Llama(const ModelShape& shape, Params& params) : shape_(shape) {
     const std::string name = fmt::format("model.layers.{}.", i);
     LayerTensors t;
     t.input_norm = params.declare(name + "input_layernorm.weight", {shape.dim}, gain, false);
-    t.q = params.declare(name + "self_attn.q_proj.weight", {q, shape.dim}, normal, true);
-    t.k = params.declare(name + "self_attn.k_proj.weight", {kv, shape.dim}, normal, true);
-    t.v = params.declare(name + "self_attn.v_proj.weight", {kv, shape.dim}, normal, true);
-    t.o = params.declare(name + "self_attn.o_proj.weight", {shape.dim, q}, residual, true);
+    t.q.weight = params.declare(name + "self_attn.q_proj.weight", {q, shape.dim}, normal, true);
+    t.k.weight = params.declare(name + "self_attn.k_proj.weight", {kv, shape.dim}, normal, true);
+    t.v.weight = params.declare(name + "self_attn.v_proj.weight", {kv, shape.dim}, normal, true);
+    t.o.weight = params.declare(name + "self_attn.o_proj.weight", {shape.dim, q}, residual, true);
     t.post_norm = params.declare(name + "post_attention_layernorm.weight", {shape.dim}, gain, false);
-    t.gate = params.declare(name + "mlp.gate_proj.weight", {shape.ffn, shape.dim}, normal, true);
-    t.up = params.declare(name + "mlp.up_proj.weight", {shape.ffn, shape.dim}, normal, true);
-    t.down = params.declare(name + "mlp.down_proj.weight", {shape.dim, shape.ffn}, residual, true);
+    t.gate.weight = params.declare(name + "mlp.gate_proj.weight", {shape.ffn, shape.dim}, normal, true);
+    t.up.weight = params.declare(name + "mlp.up_proj.weight", {shape.ffn, shape.dim}, normal, true);
+    t.down.weight = params.declare(name + "mlp.down_proj.weight", {shape.dim, shape.ffn}, residual, true);
     layers_.emplace_back(shape, t);
   }
   final_norm_ = params.declare("model.norm.weight", {shape.dim}, gain, false);
@@ -61,7 +61,7 @@ Llama::Llama(const ModelShape& shape, Params& params) : shape_(shape) {
 Range Llama::parameters(const FlatBuffer& flat, int64_t layer) const {
   const LayerTensors& t = layers_[static_cast<size_t>(layer)].tensors();
   const FlatEntry &first = flat.entries[static_cast<size_t>(t.input_norm)],
-                  &last = flat.entries[static_cast<size_t>(t.down)];
+                  &last = flat.entries[static_cast<size_t>(t.down.weight)];
   return {first.offset, last.offset + last.shape.elements()};
 }
 
