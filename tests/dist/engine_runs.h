@@ -11,6 +11,7 @@
 #include "base/readback.h"
 #include "engine/engine.h"
 #include "kernels/cross_entropy/cross_entropy.h"
+#include "kernels/elementwise/elementwise.h"
 
 namespace memring {
 
@@ -57,6 +58,12 @@ inline double relative(const std::vector<double>& found, const std::vector<doubl
 /// Where small_config() runs: on_cpu.cpp, or on_twin.cpp in a program whose device is the twin.
 DeviceKind device_under_test();
 
+/// Four of a segment's tokens to two of memory.
+inline void uio(Config& c) {
+  c.memory = {.kind = MemoryKind::Uio, .reset = MemoryReset::Sequence, .tokens = 2, .lora_rank = 2, .lora_alpha = 3};
+  c.segment.length = 4;
+}
+
 inline Config small_config() {
   Config c;
   c.device.kind = device_under_test();
@@ -90,6 +97,20 @@ inline void armt(Config& c) {
               .nu = 3};
 }
 
+/// Low-rank updates are zero at the start, and half of their gradients with them: random ones in their place.
+inline void start_updates(Params& params, const Queue& queue) {
+  for (size_t i = 0; i < params.layout().entries.size(); ++i) {
+    if (!params.layout().entries[i].name.ends_with("lora_B.weight")) continue;
+    const HostCopy copy(queue, params.weight(static_cast<int>(i)));
+    const Random random(6, Purpose::Test, 0, static_cast<uint32_t>(i));
+    by_float_type(copy.view().dtype(), [&]<class T>() {
+      for (int64_t k = 0; k < copy.view().size(); ++k)
+        copy.view().as<T>()[k] = static_cast<T>(0.25 * random.normal(static_cast<uint32_t>(k)));
+    });
+    copy.store(queue);
+  }
+}
+
 /// Matrices of usual initialisation are too small for the memory to matter: enlarges them, and only them (large norm
 /// gains make a model so chaotic that fp32 says nothing). ARMT's keys are large from the start and its values zero.
 inline void make_memory_matter(Params& params, const Queue& queue) {
@@ -108,6 +129,7 @@ inline void make_memory_matter(Params& params, const Queue& queue) {
     });
     copy.store(queue);
   }
+  start_updates(params, queue);
 }
 
 /// One batch on a mesh of `world`; gradients summed over it.
@@ -136,6 +158,41 @@ inline Result run(const Config& config, Communicator& group, const TokenSource* 
   });
   return result;
 }
+
+/// One engine, many steps with weights of the caller's choice: each gives the gradients, summed over the world.
+class RepeatedGradient {
+ public:
+  RepeatedGradient(const Config& config, Communicator& group)
+      : group_(group),
+        mesh_(group, resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, group.size())),
+        model_(model_of(config)),
+        engine_(config, model_, mesh_, NodeShare{},
+                workload_of(config, config.data.batch, {sequence_shape(config)}, true)),
+        tokens_(config.data.batch, sequence_shape(config), config.model.vocab) {
+    engine_.allocate();
+    engine_.params().initialise(7, engine_.queue());
+    Elementwise::scale(engine_.queue(), engine_.params().weights(), 4);  // memory that matters
+    start_updates(engine_.params(), engine_.queue());
+  }
+  std::vector<double> operator()(const BoundaryWeights& weights) {
+    Elementwise::fill(engine_.queue(), engine_.params().rounded_grads(), 0);
+    engine_.executor().run(tokens_, weights);
+    const HostCopy copy(engine_.queue(), engine_.params().rounded_grads());
+    copy.fetch(engine_.queue());
+    const View<> gradients = copy.view();
+    group_.all_reduce_sum(gradients);
+    return {gradients.as<double>(), gradients.as<double>() + gradients.size()};
+  }
+  Executor& executor() { return engine_.executor(); }
+  const FlatBuffer& layout() { return engine_.params().layout(); }
+
+ private:
+  Communicator& group_;
+  Mesh mesh_;
+  Model model_;
+  Engine engine_;
+  RandomTokens tokens_;
+};
 
 /// Every factorisation of the world.
 inline std::vector<MeshConfig> meshes(int ranks) {

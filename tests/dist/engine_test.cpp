@@ -230,39 +230,6 @@ TEST_P(Memories, GradientBeyondAWindowIsExactlyZeroAndWithinItIsNot) {
   }
 }
 
-/// One engine, many steps with weights of the caller's choice: each gives the gradients, summed over the world.
-class RepeatedGradient {
- public:
-  RepeatedGradient(const Config& config, Communicator& group)
-      : group_(group),
-        mesh_(group, resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, group.size())),
-        model_(model_of(config)),
-        engine_(config, model_, mesh_, NodeShare{},
-                workload_of(config, config.data.batch, {sequence_shape(config)}, true)),
-        tokens_(config.data.batch, sequence_shape(config), config.model.vocab) {
-    engine_.allocate();
-    engine_.params().initialise(7, engine_.queue());
-    Elementwise::scale(engine_.queue(), engine_.params().weights(), 4);  // memory that matters
-  }
-  std::vector<double> operator()(const BoundaryWeights& weights) {
-    Elementwise::fill(engine_.queue(), engine_.params().rounded_grads(), 0);
-    engine_.executor().run(tokens_, weights);
-    const HostCopy copy(engine_.queue(), engine_.params().rounded_grads());
-    copy.fetch(engine_.queue());
-    const View<> gradients = copy.view();
-    group_.all_reduce_sum(gradients);
-    return {gradients.as<double>(), gradients.as<double>() + gradients.size()};
-  }
-  Executor& executor() { return engine_.executor(); }
-
- private:
-  Communicator& group_;
-  Mesh mesh_;
-  Model model_;
-  Engine engine_;
-  RandomTokens tokens_;
-};
-
 Config unbiased_config(int64_t segments, int ranks) {
   Config config = small_config();
   config.data.batch = 2;
