@@ -54,14 +54,17 @@ void CellOrder::open_windows(int32_t place, int64_t time) {
   while (stream.opened < segments && stream.next_window - first < rules_->windows_under_way())
     stream.opened = rules_->window(stream.next_window++).end;
   for (const Pass pass : rules_->passes()) {
-    // Those of a rank that follow are proposed when the one before them is given out.
-    for (int32_t s = begin; s < std::min(stream.opened, begin + ranks_); ++s) {
+    const int32_t opened = std::min(stream.opened, rules_->segments(pass));
+    // Those of a rank that follow are proposed when the one before them is given out; with Append it may be before
+    // them.
+    for (int32_t s = begin; s < (rules_->appends() ? opened : std::min(opened, begin + ranks_)); ++s) {
       Sweep& sweep = stream.of(Verb::Forward, pass)[s];
       sweep.end = std::max(sweep.end, time);
       propose(place, Verb::Forward, pass, s);
     }
-    for (int32_t s = begin; rules_->thinned() && s < stream.opened; ++s)
-      if (rules_->runs(Verb::Rebuild, s)) propose(place, Verb::Rebuild, pass, s);
+    const Verb again = rules_->thinned() ? Verb::Rebuild : Verb::Recompute;
+    for (int32_t s = begin; (rules_->thinned() || rules_->appends()) && s < opened; ++s)
+      if (rules_->runs(again, pass, s)) propose(place, again, pass, s);
   }
 }
 
@@ -78,10 +81,12 @@ void CellOrder::consider(int32_t place, const CellRun& run) {
   StreamInFlight& stream = streams_[place];
   int64_t ready = stream.of(run).end;
   for (const Wait& wait : rules_->waits_of(run)) {
-    Sweep& before = stream.of(wait.run);
     const int32_t count = rules_->number(wait.run) + 1;
-    if (before.done < count) return before.waiting.push_back(run);
-    if (before.done == count) ready = std::max(ready, before.end);
+    for (int32_t i = 0; i < wait.count; ++i) {
+      Sweep& before = stream.of(wait.at(i));
+      if (before.done < count) return before.waiting.push_back(run);
+      if (before.done == count) ready = std::max(ready, before.end);
+    }
   }
   const int32_t rank = rules_->rank_of(run.segment);
   queues_[rank].later.push({run, stream.number, place, ready, rules_->chain_from(run)});
@@ -101,18 +106,21 @@ void CellOrder::complete(const CellTask& task, int64_t end) {
   for (const CellRun& run : woken_) consider(place, run);
   if (!last) return propose(place, verb, pass, segment);
 
-  if (verb == Verb::Forward && segment + ranks_ < stream.opened) propose(place, verb, pass, segment + ranks_);
-  if (rules_->policy().backward && verb == rules_->rows_from(segment)) propose(place, Verb::Backward, pass, segment);
+  if (verb == Verb::Forward && segment + ranks_ < std::min(stream.opened, rules_->segments(pass)))
+    propose(place, verb, pass, segment + ranks_);
+  if (rules_->policy().backward && verb == rules_->rows_from(pass, segment))
+    propose(place, Verb::Backward, pass, segment);
   if (verb != (rules_->policy().backward ? Verb::Backward : Verb::Forward)) return;
-  if (verb == Verb::Backward && segment >= ranks_ && rules_->runs(Verb::Recompute, segment - ranks_))
+  if (verb == Verb::Backward && segment >= ranks_ && rules_->runs(Verb::Recompute, pass, segment - ranks_))
     propose(place, Verb::Recompute, pass, segment - ranks_);
   close_windows(place, end);
 }
 
 bool CellOrder::done(StreamInFlight& stream, Verb verb, int32_t segment) {
   const auto passes = rules_->passes();
-  return std::all_of(passes.begin(), passes.end(),
-                     [&](Pass pass) { return stream.of(verb, pass)[segment].done == depth_; });
+  return std::all_of(passes.begin(), passes.end(), [&](Pass pass) {
+    return segment >= rules_->segments(pass) || stream.of(verb, pass)[segment].done == depth_;
+  });
 }
 
 /// Windows leave in order, also when a later one is done first: so their numbers, modulo Policy::windows, are theirs.

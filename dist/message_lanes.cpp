@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <deque>
 #include <map>
+#include <tuple>
 #include <utility>
 
 namespace memring::scheduling {
@@ -24,8 +25,8 @@ class LaneRank {
   bool compute() {
     const int64_t before = compute_;
     for (const Action* action; (action = action_at(compute_)); ++compute_) {
-      if (in_lane(*action)) started_[{action->kind, action->slot}] = compute_;
-      if (action->verb == Verb::Wait && started_[{action->kind, action->slot}] >= lane_) break;
+      if (in_lane(*action)) started_[{action->kind, action->slot, action->peer}] = compute_;
+      if (action->verb == Verb::Wait && started_[{action->kind, action->slot, action->peer}] >= lane_) break;
     }
     forget();
     return compute_ > before;
@@ -65,7 +66,7 @@ class LaneRank {
   std::deque<Action> actions_;
   int64_t base_ = 0, compute_ = 0, lane_ = 0;
   bool ended_ = false;
-  std::map<std::pair<SlotKind, int32_t>, int64_t> started_;  // the last message of a slot
+  std::map<std::tuple<SlotKind, int32_t, int32_t>, int64_t> started_;  // the last message of a slot with a peer
 };
 
 }  // namespace

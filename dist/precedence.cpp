@@ -10,7 +10,7 @@
 namespace memring::scheduling {
 namespace {
 
-constexpr Pass kPasses[] = {Pass::Decode};
+constexpr Pass kPasses[] = {Pass::Decode, Pass::Encode};
 
 /// Those whose waits are written below.
 void expect_rules(Dependency dependency) {
@@ -18,16 +18,17 @@ void expect_rules(Dependency dependency) {
     case Dependency::None:
     case Dependency::TopToInput:
     case Dependency::LayerLocal:
+    case Dependency::Append:
       return;
     case Dependency::Halo:
     case Dependency::Affine:
-    case Dependency::Append:
       break;
   }
   static constexpr const char* kNames[] = {"None", "TopToInput", "LayerLocal", "Halo", "Affine", "Append"};
   throw Error(
       ExitCode::Usage,
-      fmt::format("a memory with dependency {} was asked for; schedules exist for None, TopToInput and LayerLocal",
+      fmt::format("a memory with dependency {} was asked for; schedules exist for None, TopToInput, LayerLocal and "
+                  "Append",
                   kNames[static_cast<int>(dependency)]),
       "Set memory.kind to none, rmt or armt.");
 }
@@ -69,7 +70,7 @@ Precedence::Precedence(Dependency dependency, Extent extent, const std::vector<b
   begins_.push_back(extent.segments);
 }
 
-std::span<const Pass> Precedence::passes() const { return kPasses; }
+std::span<const Pass> Precedence::passes() const { return {kPasses, appends() ? 2U : 1U}; }
 
 Window Precedence::window(int32_t number) const {
   if (!chained_) return {number, number, number + 1};
@@ -86,14 +87,16 @@ int32_t Precedence::group_end(const Window& w, int32_t segment) const {
 
 // A second sweep goes over all groups of a window but the last, whose backward comes next. For the same reason the last
 // segment of a rank in a group is not recomputed.
-bool Precedence::runs(Verb verb, int32_t segment) const {
+bool Precedence::runs(Verb verb, Pass pass, int32_t segment) const {
+  if (segment >= segments(pass)) return false;
   switch (verb) {
     case Verb::Forward:
       return true;
     case Verb::Rebuild:
       return thinned() && rebuilt(window_of(segment), segment);
     case Verb::Recompute:
-      return policy_.backward && policy_.recompute && segment + ranks_ < group_end(window_of(segment), segment);
+      if (!policy_.backward || !policy_.recompute) return false;
+      return appends() ? pass == Pass::Encode : segment + ranks_ < group_end(window_of(segment), segment);
     case Verb::Backward:
       return policy_.backward;
     default:
@@ -101,13 +104,14 @@ bool Precedence::runs(Verb verb, int32_t segment) const {
   }
 }
 
-Verb Precedence::rows_from(int32_t segment) const {
-  return runs(Verb::Recompute, segment) ? Verb::Recompute
-         : runs(Verb::Rebuild, segment) ? Verb::Rebuild
-                                        : Verb::Forward;
+Verb Precedence::rows_from(Pass pass, int32_t segment) const {
+  return runs(Verb::Recompute, pass, segment) ? Verb::Recompute
+         : runs(Verb::Rebuild, pass, segment) ? Verb::Rebuild
+                                              : Verb::Forward;
 }
 
 Waits Precedence::waits_of(const CellRun& run) const {
+  if (appends()) return append_waits(run);
   Waits waits;
   const auto wait_for = [&](Verb verb, int32_t segment, int32_t level, Takes takes) {
     waits.add({{verb, run.pass, segment, level}, takes});
@@ -131,10 +135,11 @@ Waits Precedence::waits_of(const CellRun& run) const {
       break;
     case Verb::Recompute:
       if (!state_crosses(segment)) break;
-      wait_for(runs(Verb::Rebuild, segment) ? Verb::Rebuild : Verb::Forward, segment, run.level, Takes::State);
+      wait_for(runs(Verb::Rebuild, run.pass, segment) ? Verb::Rebuild : Verb::Forward, segment, run.level,
+               Takes::State);
       break;
     default:
-      if (number(run) == 0) waits.add({last_run(rows_from(segment), run.pass, segment), Takes::Rows});
+      if (number(run) == 0) waits.add({last_run(rows_from(run.pass, segment), run.pass, segment), Takes::Rows});
       if (adjoint_crosses(segment + 1)) wait_for(Verb::Backward, segment + 1, run.level, Takes::Adjoint);
   }
   return waits;
@@ -179,7 +184,7 @@ CellRun Precedence::run_before_rebuild(const Window& w, Pass pass, int32_t segme
 std::optional<CellRun> Precedence::reader_of(const CellRun& writer, Takes takes) const {
   CellRun reader = writer;
   reader.segment += takes == Takes::Adjoint ? -1 : 1;
-  if (reader.segment < 0 || reader.segment == extent_.segments || !runs(reader.verb, reader.segment) ||
+  if (reader.segment < 0 || reader.segment == extent_.segments || !runs(reader.verb, reader.pass, reader.segment) ||
       !waits_of(reader).contain({writer, takes}))
     return std::nullopt;
   return reader;
@@ -188,12 +193,13 @@ std::optional<CellRun> Precedence::reader_of(const CellRun& writer, Takes takes)
 std::optional<CellRun> Precedence::later_reader(const CellRun& run) const {
   for (const Verb verb : {Verb::Rebuild, Verb::Recompute}) {
     const CellRun later{verb, run.pass, run.segment, run.level};
-    if (runs(verb, run.segment) && waits_of(later).contain({run, Takes::State})) return later;
+    if (runs(verb, run.pass, run.segment) && waits_of(later).contain({run, Takes::State})) return later;
   }
   return std::nullopt;
 }
 
 int64_t Precedence::chain_from(const CellRun& run) const {
+  if (appends()) return append_chain(run);
   const int64_t segments = extent_.segments, segment = run.segment, depth = this->depth();
   if (!chained_ || !policy_.backward) return segments - segment + depth - 1 - run.level;
   const int64_t forward = cost(Verb::Forward), backward = cost(Verb::Backward);

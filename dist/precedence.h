@@ -14,8 +14,8 @@
 
 namespace memring::scheduling {
 
-/// Part of a stream between closed boundaries, segments [begin, end): run forward, then backward. Where no segment
-/// waits for another, each is one.
+/// Part of a stream between closed boundaries, segments [begin, end): run forward, then backward. Where segments are
+/// not chained, each is one.
 struct Window {
   int32_t number = 0, begin = 0, end = 0;
 };
@@ -30,16 +30,20 @@ struct CellRun {
 
 /// What a run takes from one that it waits for.
 enum class Takes : uint8_t {
-  State,    ///< at the boundary before its segment: written by the segment before, or kept by its own earlier run
-  Adjoint,  ///< of the state behind its segment
-  Rows,     ///< those of its segment, saved
-  Hidden,   ///< the rows, or their gradient, that go through the cells of its segment
-  Turn      ///< nothing: a rank goes through its segments one after the other
+  State,     ///< at the boundary before its segment: written by the segment before, or kept by its own earlier run
+  Adjoint,   ///< of the state behind its segment
+  Rows,      ///< those of its segment, saved
+  Hidden,    ///< the rows, or their gradient, that go through the cells of its segment
+  Turn,      ///< nothing: a rank goes through its segments one after the other
+  Memories,  ///< of these segments, to be held by the rank for its decodes (Append)
+  Parts      ///< each rank's of the adjoint of its segment's memory, to be added up (Append)
 };
 
 struct Wait {
   CellRun run;
   Takes takes = Takes::Turn;
+  int32_t count = 1;  ///< as many segments' runs, from that one on
+  CellRun at(int32_t number) const { return {run.verb, run.pass, run.segment + number, run.level}; }
   bool operator==(const Wait&) const = default;
 };
 
@@ -52,7 +56,7 @@ class Waits {
   bool contain(const Wait&) const;
   /// The one that takes this; null: none does.
   const Wait* that_takes(Takes) const;
-  /// The one that takes something of another segment's run than `segment`'s.
+  /// The one that takes something of other segments' runs than `segment`'s.
   const Wait* from_another_segment(int32_t segment) const;
 
  private:
@@ -73,25 +77,41 @@ class Precedence {
   std::optional<CellRun> reader_of(const CellRun& writer, Takes) const;
   /// The run of the same segment that takes the state which this one has taken, if any does: so it is kept.
   std::optional<CellRun> later_reader(const CellRun&) const;
+
+  // Append: the state that Encode writes is its segment's memory. Each rank that decodes a later segment holds it, and
+  // sums its part of the adjoint of it. (In precedence_append.cpp.)
+  bool appends() const { return dependency_ == Dependency::Append; }
+  bool writes_memory(const CellRun& run) const { return run.verb == Verb::Forward && run.pass == Pass::Encode; }
+  /// The run before which the rank of `segment` gets the memories of the segments between its one before and this one.
+  CellRun receives_memories(int32_t segment) const;
+  /// How many segments behind this one `rank` decodes, and so reads its memory.
+  int32_t decodes_behind(int32_t segment, int32_t rank) const;
+  /// Segments whose memories this run is the last on its rank to read; those whose adjoints it is the last to add to.
+  Range memories_last_read_by(const CellRun&) const;
+  Range adjoints_completed_by(const CellRun&) const;
+
   /// Whether it writes the state behind the last segment, which no run takes.
   bool writes_final_state(const CellRun& run) const {
     return chained_ && run.verb == Verb::Forward && run.segment + 1 == extent_.segments;
   }
-  /// Whether this verb goes over the segment at all.
-  bool runs(Verb, int32_t segment) const;
+  /// Whether this verb goes over the segment at all, in this pass.
+  bool runs(Verb, Pass, int32_t segment) const;
   /// The verb whose rows Backward takes: the last before it that goes over the segment.
-  Verb rows_from(int32_t segment) const;
-  /// The passes over a segment: `Decode`, for all dependencies that have rules yet.
+  Verb rows_from(Pass, int32_t segment) const;
+  /// The passes over the segments: `Decode`, and with Append `Encode`.
   std::span<const Pass> passes() const;
+  /// How many segments a pass goes over, from the first: nobody reads the memory of the last one.
+  int32_t segments(Pass pass) const { return extent_.segments - (pass == Pass::Encode ? 1 : 0); }
 
   int32_t rank_of(int32_t segment) const { return segment % ranks_; }
+  int32_t segments_of(int32_t rank, Pass pass) const { return (segments(pass) - rank + ranks_ - 1) / ranks_; }
   /// How many runs of its sweep over the segment come before this one: a sweep climbs, and goes back down.
   int32_t number(const CellRun& run) const { return run.verb == Verb::Backward ? depth() - 1 - run.level : run.level; }
   /// The run with this number.
   CellRun run(Verb verb, Pass pass, int32_t segment, int32_t number) const {
     return {verb, pass, segment, verb == Verb::Backward ? depth() - 1 - number : number};
   }
-  /// Units of work of the stream from this run to its end, if no rank ever made it wait: in its pass, the only one yet.
+  /// Units of work of the stream from this run to its end, if no rank ever made it wait; with Append, of its rank.
   int64_t chain_from(const CellRun&) const;
   static int64_t cost(Verb verb) { return verb == Verb::Backward ? 2 : 1; }  ///< units of work
 
@@ -119,6 +139,9 @@ class Precedence {
   int32_t group_end(const Window& w, int32_t segment) const;
   bool rebuilt(const Window& w, int32_t segment) const { return group_end(w, segment) < w.end; }
   void add_turns(Waits&, const CellRun&) const;
+  void add_append_turns(Waits&, const CellRun&) const;
+  Waits append_waits(const CellRun&) const;
+  int64_t append_chain(const CellRun&) const;
   CellRun run_before_rebuild(const Window&, Pass, int32_t segment) const;
   CellRun last_run(Verb verb, Pass pass, int32_t segment) const { return run(verb, pass, segment, depth() - 1); }
 

@@ -13,7 +13,9 @@ constexpr size_t kActionsAtOnce = 256;  ///< actions that next_actions collects 
 
 Action reduce(const Cell& part) { return {.verb = Verb::Reduce, .cell = {.layer = part.layer, .layers = part.layers}}; }
 
-SlotKind kind_of(Takes takes) { return takes == Takes::Adjoint ? SlotKind::Adjoint : SlotKind::State; }
+SlotKind kind_of(Takes takes) {
+  return takes == Takes::Adjoint || takes == Takes::Parts ? SlotKind::Adjoint : SlotKind::State;
+}
 
 }  // namespace
 
@@ -24,7 +26,10 @@ RankActions::RankActions(const Precedence& rules, int32_t rank) : rules_(&rules)
   holdings_.assign(
       static_cast<size_t>(places) * windows * windows,
       {.kept = {}, .states = {}, .rows = {}, .next_states = none, .next_rebuilt = none, .next_adjoints = none});
-  const auto runs = static_cast<int64_t>(rules.passes().size()) * rules.extent().segments * rules.extent().streams;
+  const std::vector<int32_t> nothing(static_cast<size_t>(rules.appends() ? rules.extent().segments : 0), kNoSlot);
+  memories_.assign(static_cast<size_t>(places), {.states = nothing, .adjoints = nothing});
+  int64_t runs = 0;
+  for (const Pass pass : rules.passes()) runs += int64_t{rules.segments(pass)} * rules.extent().streams;
   backward_left_.assign(depth, runs);
   for (int32_t level = rules.depth() - 1; level >= 0 && runs == 0 && rules.policy().backward; --level)
     complete_.push_back(rules.extent().cell(0, 0, level));  // nothing to wait for
@@ -46,34 +51,35 @@ RankActions::Holdings& RankActions::held(int32_t place, int32_t segment) {
 }
 
 void RankActions::emit_free(std::vector<Action>& out, const Cell& cell, SlotKind kind, int32_t slot) {
-  if (slot == kNoSlot) return;
+  if (slot == kNoSlot || !table(kind).give(slot)) return;
   out.push_back({.verb = Verb::Free, .cell = cell, .kind = kind, .slot = slot});
-  table(kind).give(slot);
 }
 
 /// One tag's messages are read in the order in which they are sent: by segment.
-Action RankActions::message(Verb verb, const CellTask& t, const CellRun& reader, SlotKind kind, int32_t slot,
-                            int32_t peer) const {
-  const auto passes = static_cast<int32_t>(rules_->passes().size());
-  const int32_t flight = static_cast<int32_t>(this->flight(t.place, reader.segment));
-  const int32_t cell = (flight * passes + static_cast<int32_t>(reader.pass)) * rules_->depth() + reader.level;
+Action RankActions::message(Verb verb, const Cell& cell, int32_t place, const CellRun& reader, SlotKind kind,
+                            int32_t slot, int32_t peer) const {
+  const int32_t flight = static_cast<int32_t>(this->flight(place, reader.segment));
   const int32_t sweep = reader.verb == Verb::Backward ? 2 : reader.verb == Verb::Rebuild ? 1 : 0;
-  return {.verb = verb, .cell = cell_of(t), .kind = kind, .slot = slot, .peer = peer, .tag = kSentKinds * cell + sweep};
+  const int32_t tag = kSentKinds * (flight * rules_->depth() + reader.level) + sweep;
+  return {.verb = verb, .cell = cell, .kind = kind, .slot = slot, .peer = peer, .tag = tag};
 }
 
-/// Of what the task reads.
-Action RankActions::arrival(Verb verb, const CellTask& t, const Wait& wait, int32_t slot) const {
-  return message(verb, t, t.run, kind_of(wait.takes), slot, rules_->rank_of(wait.run.segment));
+/// Of what the task takes of `writer`.
+Action RankActions::arrival(Verb verb, const CellTask& t, const CellRun& writer, Takes takes, int32_t slot) const {
+  const Cell cell = takes == Takes::Memories ? memory_cell(t.stream, writer.segment) : cell_of(t);
+  return message(verb, cell, t.place, t.run, kind_of(takes), slot, rules_->rank_of(writer.segment));
 }
 
-/// Starts receiving what `next` reads if another rank writes it; returns the slot.
-int32_t RankActions::post_receive(std::vector<Action>& out, const CellTask& next) {
+/// Starts receiving what `next` reads and other ranks write, into the slots `posted_`.
+void RankActions::post_receive(std::vector<Action>& out, const CellTask& next) {
+  posted_.clear();
   const Waits waits = rules_->waits_of(next.run);
   const Wait* wait = waits.from_another_segment(next.run.segment);
-  if (!wait || alone()) return kNoSlot;
-  const int32_t slot = table(kind_of(wait->takes)).take();
-  out.push_back(arrival(Verb::PostReceive, next, *wait, slot));
-  return slot;
+  for (int32_t i = 0; wait && i < wait->count; ++i) {
+    if (rules_->rank_of(wait->at(i).segment) == rank_) continue;
+    posted_.push_back(table(kind_of(wait->takes)).take());
+    out.push_back(arrival(Verb::PostReceive, next, wait->at(i), wait->takes, posted_.back()));
+  }
 }
 
 std::vector<int32_t>& RankActions::handed_over(Holdings& reader, Verb verb) const {
@@ -82,14 +88,15 @@ std::vector<int32_t>& RankActions::handed_over(Holdings& reader, Verb verb) cons
                                  : reader.next_states;
 }
 
-/// A state or adjoint to its reader: on another rank, or a neighbouring segment's cell here.
-void RankActions::hand_over(std::vector<Action>& out, const CellTask& t, const CellRun& reader, SlotKind kind,
-                            int32_t slot) {
+/// A state or adjoint of `cell` to its reader: on another rank, or a neighbouring segment's cell here.
+void RankActions::hand_over(std::vector<Action>& out, const Cell& cell, int32_t place, const CellRun& reader,
+                            SlotKind kind, int32_t slot) {
   if (alone()) {
-    handed_over(held(t.place, reader.segment), reader.verb)[reader.level] = slot;
+    handed_over(held(place, reader.segment), reader.verb)[reader.level] = slot;
     return;
   }
-  unsent_.push_back({message(Verb::Send, t, reader, kind, slot, rules_->rank_of(reader.segment)), reader, t.place});
+  const int32_t peer = rules_->rank_of(reader.segment);
+  unsent_.push_back({message(Verb::Send, cell, place, reader, kind, slot, peer), reader, place});
   if (rules_->policy().messages == Messages::InOrder) return;
   out.push_back(unsent_.back().send);
   sent_.push_back(unsent_.back());
@@ -120,19 +127,21 @@ int32_t RankActions::take(std::vector<Action>& out, const CellTask& t, Takes tak
     return slot;
   }
   if (alone()) return std::exchange(handed_over(mine, t.run.verb)[t.run.level], kNoSlot);
-  out.push_back(arrival(Verb::Wait, t, *wait, received_));
-  return received_;
+  out.push_back(arrival(Verb::Wait, t, wait->run, takes, received_.front()));
+  return received_.front();
 }
 
 /// Forward or Rebuild.
 void RankActions::emit_forward(std::vector<Action>& out, const CellTask& t) {
   Holdings& mine = held(t.place, t.run.segment);
   const Cell cell = cell_of(t);
-  const bool save = rules_->policy().backward && t.run.verb == rules_->rows_from(t.run.segment);
+  const bool save = rules_->policy().backward && t.run.verb == rules_->rows_from(t.run.pass, t.run.segment);
+  const bool memory = rules_->writes_memory(t.run);
   const auto reader = rules_->reader_of(t.run, Takes::State), later = rules_->later_reader(t.run);
   const bool final_state = rules_->policy().final_state && rules_->writes_final_state(t.run);
+  receive_memories(out, t);
   const int32_t in = take(out, t, Takes::State);
-  const int32_t state = reader || final_state ? table(SlotKind::State).take() : kNoSlot;
+  const int32_t state = reader || final_state || memory ? table(SlotKind::State).take() : kNoSlot;
   if (t.run.level == 0 && save) mine.rows.push_back(table(SlotKind::Saved).take());
   if (t.run.level == 0 && !save) mine.forward = table(SlotKind::Hidden).take();
   out.push_back({.verb = t.run.verb,
@@ -141,11 +150,14 @@ void RankActions::emit_forward(std::vector<Action>& out, const CellTask& t) {
                  .out = state,
                  .saved = save ? mine.rows.back() : kNoSlot,
                  .hidden = save ? kNoSlot : mine.forward});
-  if (reader)
-    hand_over(out, t, *reader, SlotKind::State, state);
+  if (memory)
+    keep_memory(out, t, state);
+  else if (reader)
+    hand_over(out, cell, t.place, *reader, SlotKind::State, state);
   else
     emit_free(out, cell, SlotKind::State, state);
   if (ends_segment(t) && !save) emit_free(out, cell, SlotKind::Hidden, mine.forward);
+  free_memories(out, t);
   if (!later) return emit_free(out, cell, SlotKind::State, in);
   auto& stack = later->verb == Verb::Rebuild ? mine.kept : mine.states;
   if (t.run.level == 0) stack.emplace_back();
@@ -164,7 +176,8 @@ void RankActions::emit_recompute(std::vector<Action>& out, const CellTask& t) {
 void RankActions::emit_backward(std::vector<Action>& out, const CellTask& t) {
   Holdings& mine = held(t.place, t.run.segment);
   const Cell cell = cell_of(t);
-  const int32_t in = take(out, t, Takes::Adjoint);
+  clear_adjoints(out, t);
+  const int32_t in = t.run.pass == Pass::Encode ? sum_of_adjoint(out, t) : take(out, t, Takes::Adjoint);
   const auto reader = rules_->reader_of(t.run, Takes::Adjoint);
   const int32_t adjoint = reader ? table(SlotKind::Adjoint).take() : kNoSlot;
   if (ends_segment(t)) mine.backward = table(SlotKind::Hidden).take();
@@ -180,8 +193,10 @@ void RankActions::emit_backward(std::vector<Action>& out, const CellTask& t) {
     out.push_back(action);
     out.push_back(reduce(part));
   }
-  if (reader) hand_over(out, t, *reader, SlotKind::Adjoint, adjoint);
+  if (reader) hand_over(out, cell, t.place, *reader, SlotKind::Adjoint, adjoint);
   emit_free(out, cell, SlotKind::Adjoint, in);
+  complete_adjoints(out, t);
+  free_memories(out, t);
   if (t.run.level > 0) return;
   emit_free(out, cell, SlotKind::Hidden, mine.backward);
   emit_free(out, cell, SlotKind::Saved, mine.rows.back());
@@ -249,14 +264,14 @@ void RankActions::walk_buffered(std::vector<Action>& out, const CellTask& next, 
     if (completes) complete_.push_back(cell_of(next));
     return;
   }
-  const int32_t slot = post_receive(out, next);
+  post_receive(out, next);
   if (task_) emit(out, *task_);
   settle(out,
          [&](const Sent& message) { return order.given(message.reader, message.place, message.send.cell.stream); });
   emit_reduces(out);
   task_ = next;
   task_completes_ = completes;
-  received_ = slot;
+  received_.swap(posted_);
 }
 
 /// Both ends of a message enter their lanes at the turn of its reader. What was sent is waited for at the next cell
@@ -267,7 +282,8 @@ void RankActions::walk_in_order(std::vector<Action>& out, const CellTask& next, 
     if (completes) complete_.push_back(cell_of(next));
     return emit_reduces(out);
   }
-  received_ = post_receive(out, next);
+  post_receive(out, next);
+  received_.swap(posted_);
   settle(out, [](const Sent&) { return true; });
   task_completes_ = completes;
   emit(out, next);

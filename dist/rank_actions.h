@@ -15,16 +15,26 @@ namespace memring::scheduling {
 class SlotTable {
  public:
   int32_t take() {
-    if (free_.empty()) return used_++;
+    if (free_.empty()) {
+      holders_.push_back(1);
+      return used() - 1;
+    }
     const int32_t slot = free_.top();
     free_.pop();
+    holders_[static_cast<size_t>(slot)] = 1;
     return slot;
   }
-  void give(int32_t slot) { free_.push(slot); }
-  int32_t used() const { return used_; }
+  void share(int32_t slot) { ++holders_[static_cast<size_t>(slot)]; }  ///< one holder more
+  /// One holder less; whether that was the last.
+  bool give(int32_t slot) {
+    if (--holders_[static_cast<size_t>(slot)] > 0) return false;
+    free_.push(slot);
+    return true;
+  }
+  int32_t used() const { return static_cast<int32_t>(holders_.size()); }
 
  private:
-  int32_t used_ = 0;
+  std::vector<int32_t> holders_;  // of each slot
   std::priority_queue<int32_t, std::vector<int32_t>, std::greater<>> free_;
 };
 
@@ -52,6 +62,10 @@ class RankActions {
     // One rank only: what the next segment's cells read, in the first sweep, the second and backward.
     std::vector<int32_t> next_states, next_rebuilt, next_adjoints;
   };
+  /// Of a stream with Append, by segment: the memories that its decodes here read, and the adjoints that they add to.
+  struct Memories {
+    std::vector<int32_t> states, adjoints;
+  };
   /// A message, the run that reads it, and the place of their stream.
   struct Sent {
     Action send;
@@ -66,13 +80,23 @@ class RankActions {
   bool alone() const { return rules_->ranks() == 1; }
   bool ends_segment(const CellTask& t) const { return t.run.level + 1 == rules_->depth(); }
 
-  Action message(Verb, const CellTask&, const CellRun& reader, SlotKind, int32_t slot, int32_t peer) const;
-  Action arrival(Verb, const CellTask&, const Wait&, int32_t slot) const;
+  Action message(Verb, const Cell&, int32_t place, const CellRun& reader, SlotKind, int32_t slot, int32_t peer) const;
+  Action arrival(Verb, const CellTask&, const CellRun& writer, Takes, int32_t slot) const;
   void emit_free(std::vector<Action>& out, const Cell&, SlotKind, int32_t slot);
-  int32_t post_receive(std::vector<Action>& out, const CellTask& next);
-  void hand_over(std::vector<Action>& out, const CellTask&, const CellRun& reader, SlotKind, int32_t slot);
+  void post_receive(std::vector<Action>& out, const CellTask& next);
+  void hand_over(std::vector<Action>& out, const Cell&, int32_t place, const CellRun& reader, SlotKind, int32_t slot);
   std::vector<int32_t>& handed_over(Holdings&, Verb reader) const;
   int32_t take(std::vector<Action>& out, const CellTask&, Takes);
+  // Append, in rank_memories.cpp; the others have nothing to do there.
+  Cell memory_cell(int32_t stream, int32_t segment) const;
+  template <class F>
+  void wait_for_arrivals(std::vector<Action>& out, const CellTask&, Takes, const F& arrived);
+  void receive_memories(std::vector<Action>& out, const CellTask&);
+  void keep_memory(std::vector<Action>& out, const CellTask&, int32_t slot);
+  void free_memories(std::vector<Action>& out, const CellTask&);
+  void clear_adjoints(std::vector<Action>& out, const CellTask&);
+  int32_t sum_of_adjoint(std::vector<Action>& out, const CellTask&);
+  void complete_adjoints(std::vector<Action>& out, const CellTask&);
   void emit_forward(std::vector<Action>& out, const CellTask&);
   void emit_recompute(std::vector<Action>& out, const CellTask&);
   void emit_backward(std::vector<Action>& out, const CellTask&);
@@ -90,13 +114,15 @@ class RankActions {
   int32_t rank_;
   std::array<SlotTable, kSlotKinds> tables_;
   std::vector<Holdings> holdings_;  // by place, window and group
+  std::vector<Memories> memories_;  // by place; empty unless Append
   std::vector<Sent> unsent_;        // Messages::InOrder: whose readers' turn is still to come
   std::vector<Sent> sent_;
   std::vector<int64_t> backward_left_;  // by cell of the depth: how many are still to come on all ranks
   std::vector<Cell> complete_;          // on all ranks, by runs of others: to be reduced
   std::optional<CellTask> task_;        // Messages::Buffered: to be emitted when the one after it is known
   bool task_completes_ = false;         // the gradients of its layers, on all ranks
-  int32_t received_ = kNoSlot;          // the slot that `task_` reads and another rank fills
+  std::vector<int32_t> received_;       // the slots that `task_` reads and other ranks fill
+  std::vector<int32_t> posted_;         // those of the task behind it
 };
 
 }  // namespace memring::scheduling

@@ -34,6 +34,9 @@ void check_input(Dependency dependency, const Extent& extent, const std::vector<
   check(
       policy.in_flight >= 1 && policy.windows >= 1,
       fmt::format("{} streams in flight with {} windows each, expected at least 1", policy.in_flight, policy.windows));
+  check(dependency != Dependency::Append || policy.boundaries == 0,
+        fmt::format("every {}. boundary state kept with Append, expected 0: decodes read all memories",
+                    policy.boundaries));
   check(policy.parts >= 1, fmt::format("cells in {} parts, expected at least 1", policy.parts));
   const int64_t cells = int64_t{policy.in_flight} * policy.windows * extent.depth;
   check(
@@ -131,8 +134,8 @@ MeshShape Schedule::mesh() const { return simulation_->mesh; }
 MeshCoord Schedule::coord() const { return simulation_->coord; }
 
 const char* name_of(Verb verb) {
-  static constexpr const char* kNames[] = {"Forward", "Rebuild", "Recompute", "Backward", "PostReceive",
-                                           "Send",    "Wait",    "Reduce",    "Free"};
+  static constexpr const char* kNames[] = {"Forward",     "Rebuild", "Recompute", "Backward", "Clear", "Add",
+                                           "PostReceive", "Send",    "Wait",      "Reduce",   "Free"};
   return kNames[static_cast<int>(verb)];
 }
 
@@ -164,12 +167,12 @@ std::string describe(const Action& action) {
   std::string text = fmt::format("{} stream {} segment {} layers {}..{}", name_of(action.verb), cell.stream,
                                  cell.segment, cell.layer, cell.layer + cell.layers - 1);
   if (cell.pass == Pass::Encode) text += " encode";
-  if (action.verb > Verb::Backward) {
+  if (action.verb > Verb::Add || action.verb == Verb::Clear) {
     text += fmt::format(" {} {}", name_of(action.kind), action.slot);
-    if (action.verb != Verb::Free) text += fmt::format(" peer {} tag {}", action.peer, action.tag);
+    if (action.peer >= 0) text += fmt::format(" peer {} tag {}", action.peer, action.tag);
     return text;
   }
-  const char* kind = action.verb == Verb::Backward ? "Adjoint" : "State";
+  const char* kind = action.verb >= Verb::Backward ? "Adjoint" : "State";
   if (action.in != kNoSlot) text += fmt::format(" in {} {}", kind, action.in);
   if (action.out != kNoSlot) text += fmt::format(" out {} {}", kind, action.out);
   if (action.saved != kNoSlot) text += fmt::format(" saved {}", action.saved);

@@ -19,6 +19,8 @@ enum class Verb : uint8_t {
   Rebuild,      ///< run it again from the state in slot `in` for the states behind it (Policy::boundaries)
   Recompute,    ///< run it again from the state in slot `in`, saving its rows
   Backward,     ///< run it back from the saved rows
+  Clear,        ///< `slot` becomes zero
+  Add,          ///< slot `out` += slot `in`
   PostReceive,  ///< start receiving into `slot` from `peer`
   Send,         ///< start sending `slot` to `peer`
   Wait,         ///< complete the message started for `slot`
@@ -30,8 +32,8 @@ const char* name_of(Verb);  ///< static text
 
 /// What a slot holds. Each kind has its own numbering, 0 to count - 1.
 enum class SlotKind : uint8_t {
-  State,    ///< a cell's memory state at a segment boundary
-  Adjoint,  ///< its gradient
+  State,    ///< a cell's memory state at a segment boundary; with Append, the memory of a segment
+  Adjoint,  ///< its gradient, or a rank's part of it
   Saved,    ///< rows of all cells of a segment that forward keeps for backward
   Hidden    ///< hidden rows between two cells of a segment that keeps none, or their gradient
 };
@@ -43,8 +45,9 @@ struct Action {
   Verb verb = Verb::Forward;
   /// Of a message: the cell here that reads or writes it; of Free: the cell that used the slot last; of Reduce: only
   /// the layers count. Backward may run a part of a cell (Policy::parts), whose slots are those of the whole one.
+  /// With Append all that is done with the slot of a memory, or of its adjoint, names the cell that encodes it.
   Cell cell;
-  // Communication and Free: one slot.
+  // Communication, Clear and Free: one slot. Messages of one slot to several peers may be under way at a time.
   SlotKind kind = SlotKind::State;
   int32_t slot = kNoSlot;
   int32_t peer = -1;  ///< rank on the segment axis
@@ -52,7 +55,9 @@ struct Action {
   // Compute. Forward, Rebuild and Recompute read state `in` and write state `out` (kNoSlot: initial state; nobody reads
   // it, as always with Recompute).
   // Backward reads adjoint `in` of the state it wrote and writes adjoint `out` of the state it read (kNoSlot: zero;
-  // closed or first). `hidden`: of every Backward, and of a Forward or Rebuild that saves nothing.
+  // closed or first). `hidden`: of every Backward, and of a Forward or Rebuild that saves nothing. Add: `in` and `out`.
+  // With Append `in` and `out` are a memory's that Encode writes, and its adjoint's; what Decode reads and adds to is
+  // held: whatever slots have the memories of the segments before it, and the adjoints that were cleared here.
   int32_t in = kNoSlot, out = kNoSlot, saved = kNoSlot, hidden = kNoSlot;
   bool operator==(const Action&) const = default;
 };
@@ -103,10 +108,16 @@ struct ScheduleNeeds {
 
 /// The actions of one rank. Streams are independent; within a stream the dependency orders the cells. Rank p of the
 /// segment axis runs the segments s with s mod ranks == p. States go forward round this ring, their adjoints come back.
+/// (Append: a memory goes to every rank that decodes a later segment, and parts of its adjoint come back.)
 ///
 /// A cell waits for the one below it and for the same one of the segment before. With one cell a segment that is
 /// TopToInput's chain: segments in turn. With a cell a layer, which LayerLocal allows, it is a wavefront: the cells of
 /// a diagonal, segment + layer, run at the same time, and backward the same way back.
+///
+/// With Append a rank encodes its segments of a stream but the last of all, in turn, while those of other ranks come
+/// in. Then it decodes them; in training from its last to its first, each forward and at once backward. A part of a
+/// memory's adjoint is complete when the segment of the rank next behind it has been run back. Last it runs its encodes
+/// back, from the last: what it needs of other ranks has long been sent. With recompute, one is recomputed at a time.
 ///
 /// Reduce stands at a common place: where the last rank of the axis has completed the gradients of its layers, each
 /// layer once, from the top down. So all ranks of a world, whatever their streams and segments, list the same ones in
@@ -123,8 +134,9 @@ struct ScheduleNeeds {
 class Schedule {
  public:
   /// closed[s]: boundary s (between segments s-1 and s) carries the state's value and no gradient. One entry a segment,
-  /// of which the first is ignored; empty: none is closed. Evaluation and None have no use for it. Only LayerLocal may
-  /// be cut in depth. Throws Error(Usage) for a dependency whose schedule does not exist yet.
+  /// of which the first is ignored; empty: none is closed. Evaluation, None and Append have no use for it. Only
+  /// LayerLocal may be cut in depth, and Append keeps all memories (Policy::boundaries 0). Throws Error(Usage) for a
+  /// dependency whose schedule does not exist yet.
   static Schedule derive(Dependency, Extent, std::vector<bool> closed, MeshShape, MeshCoord, Policy);
 
   /// Streams in flight x windows x cells of a segment, at the most: messages are told apart by the tags of their cells.
@@ -166,9 +178,9 @@ std::string describe(const Action&);
 /// Replays the actions of all ranks of one segment axis (schedules[p] is rank p's) and checks: each required forward
 /// and backward exactly once, at most one recompute and rebuild, every receive has its send and the other way round
 /// with the same tag and order, no deadlock, no slot used before it is filled, nothing written that nobody reads, every
-/// slot freed, no more slots than announced, each group of layers reduced once; with Messages::InOrder, that they end
-/// on a machine whose messages run in their order as well. Returns the faults in words; empty: valid. (The schedules
-/// are walked to their end and restarted.)
+/// memory and adjoint there that Append holds, every slot freed, no more slots than announced, each group of layers
+/// reduced once; with Messages::InOrder, that they end on a machine whose messages run in their order as well. Returns
+/// the faults in words; empty: valid. (The schedules are walked to their end and restarted.)
 std::vector<std::string> validate(std::vector<Schedule>& schedules);
 
 }  // namespace memring

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace memring::scheduling {
@@ -12,6 +13,10 @@ std::string words(const Value& value) {
   switch (value.kind) {
     case SlotKind::State:
     case SlotKind::Adjoint:
+      if (value.pass == Pass::Encode)
+        return fmt::format("the {} of segment {} of stream {}{}",
+                           value.kind == SlotKind::State ? "memory" : "memory's adjoint", value.position - 1,
+                           value.stream, value.parts > 0 ? fmt::format(" from {} decodes", value.parts) : "");
       return fmt::format("the {} of cell {} at boundary {} of stream {}",
                          value.kind == SlotKind::State ? "state" : "adjoint", value.level, value.position,
                          value.stream);
@@ -27,7 +32,9 @@ std::string words(const Value& value) {
 }  // namespace
 
 SlotReplay::SlotReplay(const ScheduleTask& task, std::vector<ActionSource> sources)
-    : task_(task), ranks_(sources.size()) {
+    : task_(task),
+      rules_(task.dependency, task.extent, task.closed, static_cast<int32_t>(sources.size()), task.policy),
+      ranks_(sources.size()) {
   for (size_t p = 0; p < ranks_.size(); ++p) {
     ranks_[p].source = std::move(sources[p]);
     for (int kind = 0; kind < kSlotKinds; ++kind) ranks_[p].slots[kind].resize(task.slots[p][kind]);
@@ -90,32 +97,41 @@ bool SlotReplay::wanted(const char* field, bool needed, int32_t slot) {
 
 bool SlotReplay::blocked(const Action& action) {
   if (action.verb != Verb::Wait) return false;
-  const auto& slots = me().slots[static_cast<int>(action.kind)];
+  auto& slots = me().slots[static_cast<int>(action.kind)];
   if (action.slot < 0 || action.slot >= std::ssize(slots)) return false;
-  const Slot& slot = slots[action.slot];
-  if (slot.status == Slot::Receiving) return slot.channel->sends <= slot.message;
-  return slot.status == Slot::Sending && slot.channel->receives <= slot.message;
+  Slot& slot = slots[action.slot];
+  const auto message = message_of(slot, action.peer);
+  if (message == slot.messages.end()) return false;
+  const Channel& channel = *message->channel;
+  return (slot.status == Slot::Receiving ? channel.sends : channel.receives) <= message->number;
 }
 
-/// What a message carries, judged by the cell that writes it (sender) or reads it.
+std::vector<Message>::iterator SlotReplay::message_of(Slot& slot, int32_t peer) {
+  return std::find_if(slot.messages.begin(), slot.messages.end(),
+                      [&](const Message& message) { return message.peer == peer; });
+}
+
+/// What a message carries, judged by its cell: that which writes it (sender) or reads it, or whose memory it is about.
 Value SlotReplay::carried(const Action& action, bool sender) const {
-  const bool behind = (action.kind == SlotKind::State) == sender;
-  return {action.kind, run_.pass, action.cell.stream, action.cell.segment + (behind ? 1 : 0), run_.level};
+  const int32_t segment = action.cell.segment;
+  const bool behind = run_.pass == Pass::Encode || (action.kind == SlotKind::State) == sender;
+  Value value{action.kind, run_.pass, action.cell.stream, segment + (behind ? 1 : 0), run_.level};
+  if (run_.pass == Pass::Encode && action.kind == SlotKind::Adjoint)
+    value.parts = rules_.decodes_behind(segment, sender ? me_ : action.peer);
+  return value;
 }
 
 /// Counts a message of this slot in its channel.
-void SlotReplay::start(Slot& slot, Slot::Status status, const Action& action) {
-  const bool sends = status == Slot::Sending;
+void SlotReplay::start(Slot& slot, const Action& action) {
+  const bool sends = action.verb == Verb::Send;
   if (action.kind == SlotKind::Saved || action.kind == SlotKind::Hidden) return fault("rows never leave their rank");
   if (action.peer < 0 || action.peer >= std::ssize(ranks_) || action.peer == me_) {
     return fault(fmt::format("peer {} is no other rank of {}", action.peer, ranks_.size()));
   }
-  slot.status = status;
-  slot.peer = action.peer;
-  slot.tag = action.tag;
-  slot.channel = &channels_[{sends ? me_ : action.peer, sends ? action.peer : me_, action.tag}];
-  slot.message = sends ? slot.channel->sends++ : slot.channel->receives++;
-  if (sends) slot.channel->under_way[slot.message] = slot.value;
+  if (!sends) slot.status = Slot::Receiving;
+  Channel& channel = channels_[{sends ? me_ : action.peer, sends ? action.peer : me_, action.tag}];
+  slot.messages.push_back({&channel, sends ? channel.sends++ : channel.receives++, action.peer, action.tag});
+  if (sends) channel.under_way[slot.messages.back().number] = slot.value;
 }
 
 void SlotReplay::post_receive(const Action& action) {
@@ -124,42 +140,89 @@ void SlotReplay::post_receive(const Action& action) {
   if (slot->status == Slot::Receiving) return fault("the slot is being received into already");
   if (slot->status != Slot::Empty) fault(fmt::format("the slot still holds {}", words(slot->value)));
   *slot = {.value = carried(action, false)};
-  start(*slot, Slot::Receiving, action);
+  start(*slot, action);
 }
 
 void SlotReplay::send(const Action& action) {
   Slot* slot = find(action.kind, action.slot);
   if (!slot) return;
   read(action.slot, carried(action, true));
-  if (slot->status == Slot::Sending) return fault("the slot is being sent already");
-  if (slot->status == Slot::Full) start(*slot, Slot::Sending, action);
+  if (slot->status != Slot::Full) return;
+  if (message_of(*slot, action.peer) != slot->messages.end()) return fault("the slot is being sent there already");
+  start(*slot, action);
 }
 
 void SlotReplay::wait(const Action& action) {
   Slot* slot = find(action.kind, action.slot);
   if (!slot) return;
-  if (slot->status == Slot::Empty || slot->status == Slot::Full) return fault("no message was started for the slot");
-  const bool sends = slot->status == Slot::Sending;
-  if (action.peer != slot->peer || action.tag != slot->tag || carried(action, sends) != slot->value) {
-    fault(fmt::format("the slot's message is {} with peer {} and tag {}", words(slot->value), slot->peer, slot->tag));
-  }
-  slot->status = Slot::Full;
+  const auto started = message_of(*slot, action.peer);
+  if (started == slot->messages.end()) return fault("no message with this peer was started for the slot");
+  const bool sends = slot->status == Slot::Full;
+  const Message message = *started;
+  slot->messages.erase(started);
+  if (action.tag != message.tag || carried(action, sends) != slot->value)
+    fault(fmt::format("the slot's message is {} with tag {}", words(slot->value), message.tag));
   if (sends) return;
-  const auto message = slot->channel->under_way.find(slot->message);
-  if (message->second != slot->value) {
-    fault(fmt::format("received {}; expected {}", words(message->second), words(slot->value)));
-  }
-  slot->value = message->second;
-  slot->channel->under_way.erase(message);
+  slot->status = Slot::Full;
+  const auto arrived = message.channel->under_way.find(message.number);
+  if (arrived->second != slot->value)
+    fault(fmt::format("received {}; expected {}", words(arrived->second), words(slot->value)));
+  slot->value = arrived->second;
+  message.channel->under_way.erase(arrived);
 }
 
 void SlotReplay::free(const Action& action) {
   Slot* slot = find(action.kind, action.slot);
   if (!slot) return;
   if (slot->status == Slot::Empty) return fault("the slot is empty: freed twice, or never filled");
-  if (slot->status != Slot::Full) fault("the slot's message is under way: nobody waited for it");
+  if (!slot->messages.empty()) fault("the slot's message is under way: nobody waited for it");
   if (!used_up(*slot)) fault(fmt::format("nobody read {}", words(slot->value)));
   *slot = {};
+}
+
+/// By segment, up to the cell in run_.
+std::vector<Slot*> SlotReplay::held(SlotKind kind, int32_t stream) {
+  std::vector<Slot*> held(static_cast<size_t>(run_.segment), nullptr);
+  for (Slot& slot : me().slots[static_cast<int>(kind)]) {
+    if (slot.status != Slot::Full || slot.value.stream != stream || slot.value.position > run_.segment) continue;
+    Slot*& of_segment = held[static_cast<size_t>(slot.value.position) - 1];
+    if (of_segment) fault(fmt::format("finds {} in two slots", words(slot.value)));
+    of_segment = &slot;
+  }
+  for (int32_t segment = 0; segment < run_.segment; ++segment)
+    if (!held[static_cast<size_t>(segment)])
+      fault(fmt::format("needs {}, which no slot holds", words({kind, Pass::Encode, stream, segment + 1})));
+  std::erase(held, nullptr);
+  return held;
+}
+
+void SlotReplay::read_memories(int32_t stream) {
+  for (Slot* slot : held(SlotKind::State, stream)) slot->read = true;
+}
+
+void SlotReplay::add_to_adjoints(int32_t stream) {
+  for (Slot* slot : held(SlotKind::Adjoint, stream)) {
+    if (!slot->messages.empty()) fault(fmt::format("adds to {}, which is being sent", words(slot->value)));
+    ++slot->value.parts;
+  }
+}
+
+void SlotReplay::clear(const Action& action) {
+  if (action.kind != SlotKind::Adjoint || run_.pass != Pass::Encode) return fault("clears no adjoint of a memory");
+  write(action.slot, {SlotKind::Adjoint, run_.pass, action.cell.stream, run_.segment + 1});
+}
+
+void SlotReplay::add(const Action& action) {
+  Slot *part = find(SlotKind::Adjoint, action.in), *sum = find(SlotKind::Adjoint, action.out);
+  if (!part || !sum) return;
+  if (part == sum) return fault("adds a slot to itself");
+  Value value{SlotKind::Adjoint, run_.pass, action.cell.stream, run_.segment + 1};
+  value.parts = part->value.parts;
+  read(action.in, value);
+  value.parts = sum->value.parts;
+  read(action.out, value);
+  sum->read = false;
+  sum->value.parts += part->value.parts;
 }
 
 bool SlotReplay::used_up(const Slot& slot) const {
@@ -174,12 +237,13 @@ void SlotReplay::report_deadlock() {
     me_ = static_cast<int32_t>(p);
     const Action* action = me().current();
     if (!action) continue;
-    const Slot& slot = me().slots[static_cast<int>(action->kind)][action->slot];
-    const Action* other = ranks_[slot.peer].current();
-    fault(fmt::format(
-        "deadlock: waits for {} {} of tag {} by rank {}, which {}", slot.status == Slot::Receiving ? "send" : "receive",
-        slot.message, slot.tag, slot.peer,
-        other ? fmt::format("stands at action {} ({})", ranks_[slot.peer].index, describe(*other)) : "has ended"));
+    Slot& slot = me().slots[static_cast<int>(action->kind)][action->slot];
+    const Message& message = *message_of(slot, action->peer);
+    Rank& peer = ranks_[message.peer];
+    const Action* other = peer.current();
+    fault(fmt::format("deadlock: waits for {} {} of tag {} by rank {}, which {}",
+                      slot.status == Slot::Receiving ? "send" : "receive", message.number, message.tag, message.peer,
+                      other ? fmt::format("stands at action {} ({})", peer.index, describe(*other)) : "has ended"));
   }
 }
 
@@ -191,7 +255,7 @@ void SlotReplay::check_slots() {
         if (slot.status == Slot::Empty) continue;
         note(fmt::format("rank {}, at the end: slot {} {} with {} was never freed{}", p,
                          name_of(static_cast<SlotKind>(kind)), i, words(slot.value),
-                         slot.status == Slot::Full ? "" : ", and nobody waited for its message"));
+                         slot.messages.empty() ? "" : ", and nobody waited for its message"));
       }
     }
   }

@@ -16,12 +16,14 @@
 namespace memring::scheduling {
 
 /// Of a state or adjoint, `position` is the boundary (before that segment) and `level` the cell; of rows, `position` is
-/// the segment, and `level` the first cell above them: they are of those below.
+/// the segment, and `level` the first cell above them: they are of those below. A memory stands at the boundary behind
+/// its segment; of its adjoint, `parts` tells how many decodes have added to it.
 struct Value {
   SlotKind kind = SlotKind::State;
   Pass pass = Pass::Decode;
   int32_t stream = 0, position = 0, level = 0;
   bool gradient = false;  ///< of hidden rows: theirs
+  int32_t parts = 0;
   bool operator==(const Value&) const = default;
 };
 
@@ -31,14 +33,18 @@ struct Channel {
   std::map<int64_t, Value> under_way;
 };
 
+/// Under way; `number` is that in the channel.
+struct Message {
+  Channel* channel = nullptr;
+  int64_t number = 0;
+  int32_t peer = -1, tag = 0;
+};
+
 struct Slot {
-  enum Status { Empty, Receiving, Sending, Full } status = Empty;
+  enum Status { Empty, Receiving, Full } status = Empty;
   Value value;
   bool read = false;
-  // Of the message under way; `message` is its number in the channel.
-  Channel* channel = nullptr;
-  int64_t message = 0;
-  int32_t peer = -1, tag = 0;
+  std::vector<Message> messages = {};  ///< with a peer each: one that is received, or those that are sent
 };
 
 struct Rank {
@@ -85,10 +91,16 @@ class SlotReplay {
   void send(const Action& action);
   void wait(const Action& action);
   void free(const Action& action);
+  // Of memories: those of the segments before the cell in run_, and the adjoints of these.
+  void read_memories(int32_t stream);
+  void add_to_adjoints(int32_t stream);
+  void clear(const Action& action);
+  void add(const Action& action);
   void report_deadlock();
   void check_slots();  ///< at the end
 
   const ScheduleTask& task_;
+  Precedence rules_;
   std::vector<Rank> ranks_;
   int32_t me_ = 0;
   CellRun run_;  ///< of the action's cell
@@ -97,7 +109,9 @@ class SlotReplay {
  private:
   Slot* find(SlotKind kind, int32_t slot);
   Value carried(const Action& action, bool sender) const;
-  void start(Slot& slot, Slot::Status status, const Action& action);
+  std::vector<Slot*> held(SlotKind kind, int32_t stream);
+  void start(Slot& slot, const Action& action);
+  static std::vector<Message>::iterator message_of(Slot& slot, int32_t peer);
   bool used_up(const Slot& slot) const;
 
   std::map<std::tuple<int32_t, int32_t, int32_t>, Channel> channels_;  // from, to, tag

@@ -19,14 +19,12 @@ constexpr Verb kSweeps[] = {Verb::Forward, Verb::Rebuild, Verb::Recompute, Verb:
 
 class Replay : private SlotReplay {
  public:
-  Replay(const ScheduleTask& task, std::vector<ActionSource> sources)
-      : SlotReplay(task, std::move(sources)),
-        rules_(task.dependency, task.extent, task.closed, static_cast<int32_t>(ranks_.size()), task.policy) {
+  Replay(const ScheduleTask& task, std::vector<ActionSource> sources) : SlotReplay(task, std::move(sources)) {
     const size_t cells = static_cast<size_t>(task.extent.streams) * task.extent.segments * task.extent.depth;
     for (const Verb verb : kSweeps) done_[static_cast<int>(verb)].assign(cells * rules_.passes().size(), false);
     for (size_t p = 0; p < ranks_.size(); ++p) {
       int64_t own = 0;
-      for (auto segment = static_cast<int64_t>(p); segment < task.extent.segments; segment += std::ssize(ranks_)) ++own;
+      for (const Pass pass : rules_.passes()) own += rules_.segments_of(static_cast<int32_t>(p), pass);
       ranks_[p].backward_left.assign(static_cast<size_t>(task.extent.layers) + 2, own * task.extent.streams);
       ranks_[p].reduced_to = task.policy.backward ? task.extent.layers + 1 : -1;
     }
@@ -81,6 +79,10 @@ class Replay : private SlotReplay {
       case Verb::Recompute:
       case Verb::Backward:
         return compute(action);
+      case Verb::Clear:
+        return clear(action);
+      case Verb::Add:
+        return add(action);
       case Verb::PostReceive:
         return post_receive(action);
       case Verb::Send:
@@ -108,7 +110,7 @@ class Replay : private SlotReplay {
   bool find_run(const Action& action) {
     const Cell& cell = action.cell;
     for (const Pass pass : rules_.passes())
-      for (int32_t level = 0; level < task_.extent.depth; ++level)
+      for (int32_t level = 0; cell.segment < rules_.segments(pass) && level < task_.extent.depth; ++level)
         if (run_ = {action.verb, pass, cell.segment, level};
             is_of(cell, task_.extent.cell(cell.stream, cell.segment, level, pass)))
           return true;
@@ -117,29 +119,37 @@ class Replay : private SlotReplay {
 
   void compute(const Action& action) {
     const int32_t stream = action.cell.stream, segment = run_.segment, owner = rules_.rank_of(segment);
-    if (!rules_.runs(run_.verb, segment)) return fault("nothing is to be run with this verb here");
+    if (!rules_.runs(run_.verb, run_.pass, segment)) return fault("nothing is to be run with this verb here");
     if (owner != me_) fault(fmt::format("the segment belongs to rank {}", owner));
     if (done(stream, run_)) fault("is run a second time");
     const auto [begins, ends] = part(action.cell);
     done(stream, run_) = ends;
     const Waits waits = rules_.waits_of(run_);
-    for (const auto& [before, takes] : waits)
-      if (takes != Takes::Turn && !done(stream, before))
-        fault(fmt::format("comes before the {} of segment {} cell {} that it waits for", name_of(before.verb),
-                          before.segment, before.level));
+    for (const Wait& wait : waits)
+      for (int32_t i = 0; wait.takes != Takes::Turn && i < wait.count; ++i)
+        if (const CellRun before = wait.at(i); !done(stream, before))
+          fault(fmt::format("comes before the {} of segment {} cell {} that it waits for", name_of(before.verb),
+                            before.segment, before.level));
 
     const bool back = run_.verb == Verb::Backward;
     const SlotKind kind = back ? SlotKind::Adjoint : SlotKind::State;
     const Takes takes = back ? Takes::Adjoint : Takes::State;
     const bool final_state = task_.policy.final_state && rules_.writes_final_state(run_);
-    if (wanted("in", waits.that_takes(takes), action.in))
-      read(action.in, {kind, run_.pass, stream, segment + (back ? 1 : 0), run_.level});
-    if (wanted("out", rules_.reader_of(run_, takes) || final_state, action.out) && ends) {
+    const bool sum = waits.that_takes(Takes::Parts);  // of all ranks
+    Value in{kind, run_.pass, stream, segment + (back ? 1 : 0), run_.level};
+    if (sum) in.parts = task_.extent.segments - 1 - segment;
+    if (wanted("in", sum || waits.that_takes(takes), action.in)) read(action.in, in);
+    if (rules_.appends() && run_.pass == Pass::Decode) {
+      read_memories(stream);
+      if (back && ends) add_to_adjoints(stream);
+    }
+    const bool written = rules_.reader_of(run_, takes) || final_state || rules_.writes_memory(run_);
+    if (wanted("out", written, action.out) && ends) {
       write(action.out, {kind, run_.pass, stream, segment + (back ? 0 : 1), run_.level});
       if (final_state) me().final_state = action.out;
     }
     if (back) return descend(action, begins, ends);
-    const bool save = task_.policy.backward && run_.verb == rules_.rows_from(segment);
+    const bool save = task_.policy.backward && run_.verb == rules_.rows_from(run_.pass, segment);
     if (wanted("saved", save, action.saved)) climb(SlotKind::Saved, action.saved, stream);
     if (wanted("hidden", !save, action.hidden)) climb(SlotKind::Hidden, action.hidden, stream);
   }
@@ -201,12 +211,11 @@ class Replay : private SlotReplay {
       for (int32_t segment = 0; segment < task_.extent.segments; ++segment)
         for (const Pass pass : rules_.passes())
           for (const Verb verb : kSweeps)
-            for (int32_t level = 0; rules_.runs(verb, segment) && level < task_.extent.depth; ++level)
+            for (int32_t level = 0; rules_.runs(verb, pass, segment) && level < task_.extent.depth; ++level)
               if (!done(stream, {verb, pass, segment, level}))
                 note(fmt::format("stream {} segment {} cell {}: {} is missing", stream, segment, level, name_of(verb)));
   }
 
-  Precedence rules_;
   std::array<std::vector<bool>, std::size(kSweeps)> done_;          // by verb; by cell and pass
   std::map<std::tuple<int32_t, int32_t, int32_t>, int32_t> begun_;  // stream, segment, cell: run back down to a layer
   std::vector<Range> reduced_;                                      // together, in the order of all ranks

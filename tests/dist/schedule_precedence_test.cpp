@@ -14,18 +14,32 @@ constexpr Verb kSweeps[] = {Verb::Forward, Verb::Rebuild, Verb::Recompute, Verb:
 
 Precedence rules_of(const Case& c) { return {c.dependency, c.extent(), closed_of(c), c.ranks, c.policy}; }
 
-/// "State of Forward 3.1, Hidden of Forward 4.0": segment.cell.
+/// "State of Forward 3.1, Memories of Forward encode 4-5.0": segment.cell.
 std::string waits_in_words(const Precedence& rules, const CellRun& run) {
-  static constexpr const char* kTakes[] = {"State", "Adjoint", "Rows", "Hidden", "Turn"};
+  static constexpr const char* kTakes[] = {"State", "Adjoint", "Rows", "Hidden", "Turn", "Memories", "Parts"};
   std::string text;
-  for (const auto& [before, takes] : rules.waits_of(run))
-    text += fmt::format("{}{} of {} {}.{}", text.empty() ? "" : ", ", kTakes[static_cast<int>(takes)],
-                        name_of(before.verb), before.segment, before.level);
+  for (const auto& [before, takes, count] : rules.waits_of(run))
+    text += fmt::format("{}{} of {}{} {}{}.{}", text.empty() ? "" : ", ", kTakes[static_cast<int>(takes)],
+                        name_of(before.verb), before.pass == Pass::Encode ? " encode" : "", before.segment,
+                        count > 1 ? fmt::format("-{}", before.segment + count - 1) : "", before.level);
   return text;
 }
 
 std::string waits(const Case& c, Verb verb, int32_t segment, int32_t at = 0) {
   return waits_in_words(rules_of(c), {verb, Pass::Decode, segment, at});
+}
+
+std::string encode_waits(const Case& c, Verb verb, int32_t segment) {
+  return waits_in_words(rules_of(c), {verb, Pass::Encode, segment});
+}
+
+template <class F>
+void each_run(const Precedence& rules, const F& f) {
+  for (const Pass pass : rules.passes())
+    for (int32_t segment = 0; segment < rules.segments(pass); ++segment)
+      for (const Verb verb : kSweeps)
+        for (int32_t at = 0; rules.runs(verb, pass, segment) && at < rules.depth(); ++at)
+          f(CellRun{verb, pass, segment, at});
 }
 
 TEST(Precedence, HasRoomForAFewWaitsAndForNoMore) {
@@ -67,7 +81,33 @@ TEST(Precedence, OfThinnedBoundariesGoesThroughGroups) {
   const Case c{.dependency = Dependency::TopToInput, .segments = 6, .policy = {.boundaries = 2}};
   EXPECT_EQ(waits(c, Verb::Rebuild, 2), "Turn of Forward 5.0, Turn of Backward 4.0, State of Forward 2.0");
   EXPECT_EQ(waits(c, Verb::Rebuild, 3), "Turn of Rebuild 2.0, State of Rebuild 2.0");
-  EXPECT_FALSE(rules_of(c).runs(Verb::Rebuild, 4));
+  EXPECT_FALSE(rules_of(c).runs(Verb::Rebuild, Pass::Decode, 4));
+}
+
+// Memories come in round by round, before a rank's next encode; on the last segment's rank before it is decoded.
+TEST(Precedence, OfAppendIsTheMemoriesOfARoundAndThePartsOfTheirAdjoints) {
+  const Case c{.dependency = Dependency::Append, .ranks = 3, .segments = 8};
+  EXPECT_EQ(encode_waits(c, Verb::Forward, 1), "Memories of Forward encode 0.0");
+  EXPECT_EQ(encode_waits(c, Verb::Forward, 5), "Turn of Forward encode 2.0, Memories of Forward encode 3-4.0");
+  EXPECT_EQ(waits(c, Verb::Forward, 7), "Turn of Forward encode 4.0, Memories of Forward encode 5-6.0");
+  EXPECT_EQ(waits(c, Verb::Forward, 6), "Turn of Forward encode 6.0");
+  EXPECT_EQ(waits(c, Verb::Forward, 4), "Turn of Backward 7.0");
+  EXPECT_EQ(waits(c, Verb::Backward, 4), "Rows of Forward 4.0");
+  EXPECT_EQ(encode_waits(c, Verb::Recompute, 6), "Turn of Backward 0.0");  // this rank's last decode
+  EXPECT_EQ(encode_waits(c, Verb::Recompute, 3), "Turn of Backward encode 6.0");
+  EXPECT_EQ(encode_waits(c, Verb::Backward, 3), "Rows of Recompute encode 3.0, Parts of Backward 4-6.0");
+  EXPECT_EQ(encode_waits(c, Verb::Backward, 6), "Rows of Recompute encode 6.0, Parts of Backward 7.0");
+  EXPECT_FALSE(rules_of(c).runs(Verb::Forward, Pass::Encode, 7));
+  EXPECT_FALSE(rules_of(c).runs(Verb::Recompute, Pass::Decode, 3));
+  Case kept = c;
+  kept.policy.recompute = false;
+  EXPECT_EQ(encode_waits(kept, Verb::Backward, 3),
+            "Turn of Backward encode 6.0, Rows of Forward encode 3.0, Parts of Backward 4-6.0");
+  Case evaluation = c;
+  evaluation.policy.backward = false;
+  EXPECT_EQ(waits(evaluation, Verb::Forward, 4), "Turn of Forward encode 4.0, Turn of Forward 1.0");
+  EXPECT_EQ(waits(evaluation, Verb::Forward, 7),
+            "Turn of Forward encode 4.0, Turn of Forward 4.0, Memories of Forward encode 5-6.0");
 }
 
 // Who writes a state or adjoint, and who reads it, ask the same rules: each finds the other, and nobody else.
@@ -75,16 +115,10 @@ TEST(Precedence, IsTheSameFromBothEnds) {
   int64_t found = 0;
   for (const Case& c : small_cases()) {
     const Precedence rules = rules_of(c);
-    const auto each = [&](const auto& f) {
-      for (int32_t segment = 0; segment < c.segments; ++segment)
-        for (const Verb verb : kSweeps)
-          for (int32_t at = 0; rules.runs(verb, segment) && at < c.depth; ++at)
-            f(CellRun{verb, Pass::Decode, segment, at});
-    };
-    each([&](const CellRun& writer) {
+    each_run(rules, [&](const CellRun& writer) {
       for (const Takes takes : {Takes::State, Takes::Adjoint}) {
         std::optional<CellRun> elsewhere, here;
-        each([&](const CellRun& reader) {
+        each_run(rules, [&](const CellRun& reader) {
           if (!rules.waits_of(reader).contain({writer, takes})) return;
           (reader.segment == writer.segment ? here : elsewhere) = reader;
           ++found;
@@ -102,12 +136,12 @@ TEST(Precedence, IsTheSameFromBothEnds) {
 TEST(Precedence, WaitsForRunsThatThereAre) {
   for (const Case& c : small_cases()) {
     const Precedence rules = rules_of(c);
-    for (int32_t segment = 0; segment < c.segments; ++segment)
-      for (const Verb verb : kSweeps)
-        for (int32_t at = 0; rules.runs(verb, segment) && at < c.depth; ++at)
-          for (const auto& [before, takes] : rules.waits_of({verb, Pass::Decode, segment, at}))
-            EXPECT_TRUE(before.segment >= 0 && before.segment < c.segments && rules.runs(before.verb, before.segment))
-                << describe(c) << ": " << name_of(verb) << " " << segment << "." << at;
+    each_run(rules, [&](const CellRun& run) {
+      for (const Wait& wait : rules.waits_of(run))
+        for (int32_t i = 0; i < wait.count; ++i)
+          EXPECT_TRUE(wait.at(i).segment >= 0 && rules.runs(wait.run.verb, wait.run.pass, wait.at(i).segment))
+              << describe(c) << ": " << name_of(run.verb) << " " << run.segment << "." << run.level;
+    });
   }
 }
 
