@@ -10,8 +10,6 @@
 namespace memring::scheduling {
 namespace {
 
-constexpr Pass kPasses[] = {Pass::Decode, Pass::Encode};
-
 /// Those whose waits are written below.
 void expect_rules(Dependency dependency) {
   switch (dependency) {
@@ -70,7 +68,7 @@ Precedence::Precedence(Dependency dependency, Extent extent, const std::vector<b
   begins_.push_back(extent.segments);
 }
 
-std::span<const Pass> Precedence::passes() const { return {kPasses, appends() ? 2U : 1U}; }
+std::span<const Pass> Precedence::passes() const { return passes_of(dependency_); }
 
 Window Precedence::window(int32_t number) const {
   if (!chained_) return {number, number, number + 1};

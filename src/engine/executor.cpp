@@ -318,6 +318,7 @@ void Executor::deliver_head(const Cell& cell, Range sequences, const CellText& t
 /// Memories and adjoints that are here for later cells are not named in those cells' actions.
 void Executor::hold(const Action& a) {
   if (memory_.dependency() != Dependency::Append || a.cell.pass != Pass::Encode) return;
+  if (a.kind != SlotKind::State && a.kind != SlotKind::Adjoint) return;
   const std::pair segment{a.cell.stream, a.cell.segment};
   auto& held = a.kind == SlotKind::Adjoint ? adjoints_ : memories_;
   if (a.verb == Verb::Free) {

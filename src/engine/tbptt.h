@@ -19,7 +19,7 @@ struct BoundaryWeights {
   std::vector<double> values;  ///< [segments], the same for all sequences, or [sequences, segments]
   /// Of memories that segments append (uio), which have no boundaries: the last segment whose loss reaches that of a
   /// segment, of the same extents; empty: all do.
-  std::vector<int32_t> last;
+  std::vector<int32_t> last{};
   int64_t reservoir = 0;  ///< how many memories are alive at a time; 0: those that are have the weight 1
 
   double at(int64_t sequence, int64_t segment) const { return of(values, sequence, segment); }

@@ -25,6 +25,17 @@ struct PartRows {
   std::vector<int32_t> here, number;
 };
 
+/// What a cell sees of the segments before its own, and what its loss sends them (Dependency::Append).
+struct EarlierSegments {
+  std::span<const ConstView<>> states;    ///< [batch, numbers] of each segment
+  /// Their adjoints, [1 or 2, batch, numbers] each, accumulated; none: forward. The first is the gradient of what the
+  /// state's own projection makes; the second, where there is one, is what goes on into the segment, weighted.
+  std::span<const View<>> d_states;
+  std::span<const bool> alive;  ///< [batch * segments]: which of the second's get anything
+  double weight = 1;            ///< and by what it is multiplied
+  RowTable keys;                ///< of theirs (Memory::keys_before)
+};
+
 // What a hook finds set in its context, and what it may find empty because it is not there or not wanted:
 //
 // clang-format off
@@ -65,17 +76,6 @@ struct CellContext {
   View<> told;               ///< of Pass::Encode: what it remembers, [batch, layers, back, dim]; empty: nobody asks
 
   PartRows part(Range numbers) const;
-};
-
-/// What a cell sees of the segments before its own, and what its loss sends them (Dependency::Append).
-struct EarlierSegments {
-  std::span<const ConstView<>> states;    ///< [batch, numbers] of each segment
-  /// Their adjoints, [1 or 2, batch, numbers] each, accumulated; none: forward. The first is the gradient of what the
-  /// state's own projection makes; the second, where there is one, is what goes on into the segment, weighted.
-  std::span<const View<>> d_states;
-  std::span<const bool> alive;  ///< [batch * segments]: which of the second's get anything
-  double weight = 1;            ///< and by what it is multiplied
-  RowTable keys;                ///< of theirs (Memory::keys_before)
 };
 
 /// Each hook has its backward beside it; hooks that a mechanism does not need do nothing.
