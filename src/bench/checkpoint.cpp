@@ -57,7 +57,7 @@ class Measurement {
       : world_(session.world()),
         job_(config, session),
         data_(job_.state()),
-        info_(job_.info(session)),
+        info_(job_.info(config, session)),
         directory_(folder + "/checkpoints"),
         plain_(folder + "/plain"),
         writer_(world_, directory_, {}, data_) {

@@ -59,7 +59,7 @@ std::vector<std::string> changed_settings(const Config& then, const Config& now,
 
 Saver::Saver(const Config& config, const Dataset& dataset, Session& session, Mesh& mesh, Engine& engine,
              Optimizer& optimizer, Range shard)
-    : config_(config),
+    : clips_(config.optimizer.clip > 0),
       dataset_(dataset),
       weights_(engine.queue(), engine.params().weights()),
       m_(engine.queue(), optimizer.m()),
@@ -88,26 +88,26 @@ Saver::Saver(const Config& config, const Dataset& dataset, Session& session, Mes
   if (world_.rank() == 0) folder_ = folder_id(run_);
 }
 
-Resumed Saver::resume() {
-  const ResumeFrom& from = config_.checkpoint.resume;
+Resumed Saver::resume(const Config& config) {
+  const ResumeFrom& from = config.checkpoint.resume;
   Resumed resumed;
   const auto found = load_newest(world_, directory_, data_, resumed.warnings, from);
   if (!found) {
     if (world_.rank() == 0) require_no_progress(run_);
     world_.barrier();
-    if (!config_.model.from.empty()) start_from_weights(resumed);
+    if (!config.model.from.empty()) start_from_weights(config, resumed);
     return resumed;
   }
   const CheckpointInfo& saved = found->info;
   refuse_newer_run(saved.config, found->path);
   const Config then = parse_config(saved.config, found->path);
   std::vector<std::string> other;
-  for (const auto& [key, before, now] : changed_identity(then, config_))
+  for (const auto& [key, before, now] : changed_identity(then, config))
     other.push_back(fmt::format("{}: {} -> {}", key, before, now));
   for (std::string& line : differing_lines(data_line_in(saved.identity), data_line(dataset_.digest())))
     other.push_back(std::move(line));
   std::string weights;
-  on_rank_0(world_, [&] { weights = other_weights(saved.source, then.model.from, config_.model.from); });
+  on_rank_0(world_, [&] { weights = other_weights(saved.source, then.model.from, config.model.from); });
   broadcast_text(world_, weights);
   if (!weights.empty()) other.push_back(std::move(weights));
   if (!other.empty())
@@ -129,20 +129,20 @@ Resumed Saver::resume() {
   }
   resumed.path = found->path;
   resumed.differences = differences(saved, info_);
-  for (std::string& line : changed_settings(then, config_, saved, info_, resumed.state))
+  for (std::string& line : changed_settings(then, config, saved, info_, resumed.state))
     resumed.differences.push_back(std::move(line));
   return resumed;
 }
 
-void Saver::start_from_weights(Resumed& resumed) {
+void Saver::start_from_weights(const Config& config, Resumed& resumed) {
   weights_.fetch(queue_);  // what is not there stays as it was initialised
   const Matched matched =
-      load_named(world_, config_.model.from, data_.layout, data_.weights, resumed.warnings, data_.progress);
+      load_named(world_, config.model.from, data_.layout, data_.weights, resumed.warnings, data_.progress);
   weights_.store(queue_);
   const std::string& path = matched.source.path;
   info_.source = {path, matched.source.digest};
-  resumed.weights = describe_weights(matched, config_, dataset_.digest());
-  if (std::string warning = doubtful_window(matched, config_); !warning.empty())
+  resumed.weights = describe_weights(matched, config, dataset_.digest());
+  if (std::string warning = doubtful_window(matched, config); !warning.empty())
     resumed.warnings.push_back(std::move(warning));
   if (!matched.source.sound)
     resumed.warnings.push_back(fmt::format("checkpoint {}, whose weights this run starts with, is not sound ({})", path,
@@ -238,7 +238,7 @@ std::string Saver::way_back() {
   }
   broadcast_text(world_, text);
   return fmt::format("Start again with a lower optimizer.lr or {}{}.",
-                     config_.optimizer.clip > 0 ? "optimizer.clip" : "with optimizer.clip (which is off)", text);
+                     clips_ ? "optimizer.clip" : "with optimizer.clip (which is off)", text);
 }
 
 /// Rank 0 knows of a commit at once; the others need not, for they do not speak.

@@ -30,7 +30,7 @@ struct Resumed {
   std::vector<std::string> weights;   ///< of a fresh run with model.from: what it starts with
 };
 
-/// Every call is collective over the session's ranks; what it was made from must outlive it.
+/// Every call is collective over the session's ranks; what it was made from must outlive it, but for the configuration.
 class Saver {
  public:
   Saver(const Config&, const Dataset&, Session&, Mesh&, Engine&, Optimizer&, Range shard);
@@ -38,7 +38,7 @@ class Saver {
   /// Loads the checkpoint that checkpoint.resume names, by default the newest good one, and renames newer ones aside
   /// when it names one. Where there is none, takes the weights that model.from names. Throws Error(Usage) when it is of
   /// another run, and Error(Data) when there is none although one was committed.
-  Resumed resume();
+  Resumed resume(const Config&);
   /// The first step has found the weights of the checkpoint that was resumed to be unsound, whatever it says itself.
   void doubt_resumed(RunLog&);
   /// While training goes on: that a save fails is a warning, for it costs no more than the time since the last good
@@ -55,14 +55,14 @@ class Saver {
   std::string way_back();
 
  private:
-  void start_from_weights(Resumed&);
+  void start_from_weights(const Config&, Resumed&);
   void warn_about(const CheckpointSummary& newest, std::vector<std::string>& warnings) const;
   void expect_same_folder() const;
   void save(const TrainState&);
   void tell_committed(RunLog&);
   void tolerate(const std::function<void()>& write, RunLog&);
 
-  Config config_;
+  const bool clips_;  ///< gradients, by their norm
   const Dataset& dataset_;
   HostCopy weights_, m_, v_;
   CheckpointData data_;
