@@ -14,6 +14,7 @@
 #include "dist/mesh.h"
 #include "dist/session.h"
 #include "engine/engine.h"
+#include "kernels/norm/norm.h"
 #include "runlog/runlog.h"
 #include "train/optimizer.h"
 
@@ -55,7 +56,7 @@ class Saver {
   std::string way_back();
 
  private:
-  void start_from_weights(const Config&, Resumed&);
+  void start_from_weights(const Config&, const HostCopy& weights, Resumed&);
   void warn_about(const CheckpointSummary& newest, std::vector<std::string>& warnings) const;
   void expect_same_folder() const;
   void save(const TrainState&);
@@ -64,11 +65,11 @@ class Saver {
 
   const bool clips_;  ///< gradients, by their norm
   const Dataset& dataset_;
-  HostCopy weights_, m_, v_;
-  CheckpointData data_;
+  CheckpointData data_;  ///< where the run has it
   CheckpointInfo info_;
   Communicator& world_;
   Queue& queue_;
+  SquaredNormReader norm_;
   FolderId folder_;  ///< of the run directory; rank 0 only
   std::string run_, directory_;
   WriterOptions options_;
