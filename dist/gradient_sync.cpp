@@ -8,9 +8,7 @@
 #include <utility>
 
 #include "base/error.h"
-#include "kernels/elementwise/elementwise.h"
 #include "kernels/exact_sum/exact_sum.h"
-#include "kernels/norm/norm.h"
 
 namespace memring {
 namespace {
@@ -64,17 +62,7 @@ void GradientSync::reduce_all(Queue& queue, View<> sums) {
 
 std::vector<double> GradientSync::squared_norms(Queue& queue, ConstView<> shard) {
   if (order_ == Order::None) return SquaredNorm::of_blocks(queue, shard, kNormBlock);
-  if (!queue.device()) return {SquaredNorm::of(queue, shard)};
-  if (norm_arena_.measuring()) {
-    norm_arena_ = queue.arena(bytes_of(DType::F64));
-    read_norm_.allocate(queue, 1);
-  }
-  norm_arena_.rewind(0);
-  const View<double> sum = norm_arena_.take<double>({1});
-  Elementwise::fill(queue, sum, 0);
-  SquaredNorm::add(queue, sum, shard);
-  read_norm_.start(queue, sum);
-  return {read_norm_.wait(queue)[0]};
+  return {norm_.read(queue, shard)};
 }
 
 // Ranks add up their shards; or, in no order of ranks, all add up the same blocks.

@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "base/diagnostics.h"
-#include "base/readback.h"
 #include "dist/mesh.h"
+#include "kernels/norm/norm.h"
 
 namespace memring {
 
@@ -76,9 +76,7 @@ class GradientSync {
   Range started_;                    ///< what has been started, but for the last, open bucket
   Range open_;                       ///< bucket that is not yet full
   std::vector<Transfer> under_way_;  ///< of full buckets
-  // Of the norm, on a device.
-  Arena norm_arena_;
-  Readback<double> read_norm_;
+  SquaredNormReader norm_;
 };
 
 }  // namespace memring

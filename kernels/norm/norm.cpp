@@ -3,6 +3,7 @@
 #include "kernels/norm/norm.h"
 
 #include "base/profile.h"
+#include "kernels/elementwise/elementwise.h"
 #include "kernels/norm/cpu.h"
 #include "kernels/norm/cuda.h"
 #include "kernels/norm/ref.h"
@@ -34,6 +35,20 @@ std::vector<double> SquaredNorm::of_blocks(Queue& queue, ConstView<> x, int64_t 
   else
     cpu::squared_norms(queue, sums, x.as<float>(), x.size(), block);
   return sums;
+}
+
+double SquaredNormReader::read(Queue& queue, ConstView<> x) {
+  if (!queue.device()) return SquaredNorm::of(queue, x);
+  if (arena_.measuring()) {
+    arena_ = queue.arena(bytes_of(DType::F64));
+    norm_.allocate(queue, 1);
+  }
+  arena_.rewind(0);
+  const View<double> sum = arena_.take<double>({1});
+  Elementwise::fill(queue, sum, 0);
+  SquaredNorm::add(queue, sum, x);
+  norm_.start(queue, sum);
+  return norm_.wait(queue)[0];
 }
 
 }  // namespace memring

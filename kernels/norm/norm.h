@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "base/queue.h"
+#include "base/readback.h"
 
 namespace memring {
 
@@ -15,6 +15,16 @@ struct SquaredNorm {
   static void add(Queue&, View<double> sum, ConstView<> x);
   // of each `block` elements of x by themselves, the last of which may be short
   static std::vector<double> of_blocks(Queue&, ConstView<> x, int64_t block);
+};
+
+/// The same as `of`, wherever x is: the host waits for a device. What it takes there, it takes at the first call.
+class SquaredNormReader {
+ public:
+  double read(Queue&, ConstView<> x);
+
+ private:
+  Arena arena_;
+  Readback<double> norm_;
 };
 
 }  // namespace memring

@@ -27,11 +27,6 @@ void HostCopy::fetch(const Queue& queue) const {
   if (original_.space() == Space::Device) copy_now(queue, here_, original_);
 }
 
-void HostCopy::fetch(const Queue& queue, Range rows) const {
-  if (original_.space() == Space::Device)
-    copy_now(queue, here_.rows(rows.begin, rows.size()), original_.rows(rows.begin, rows.size()));
-}
-
 void HostCopy::store(const Queue& queue) const {
   if (original_.space() == Space::Device) copy_now(queue, original_, here_);
 }

@@ -21,7 +21,6 @@ class HostCopy {
   HostCopy(const Queue& queue, View<> original);
   View<> view() const { return here_; }
   void fetch(const Queue& queue) const;  ///< the original to the host
-  void fetch(const Queue& queue, Range rows) const;
   void store(const Queue& queue) const;  ///< and back
 
  private:

@@ -57,10 +57,10 @@ class Measurement {
       : world_(session.world()),
         job_(config, session),
         data_(job_.state()),
-        info_(job_.info(session)),
+        info_(job_.info(config, session)),
         directory_(folder + "/checkpoints"),
         plain_(folder + "/plain"),
-        writer_(world_, directory_, {}, data_) {
+        writer_(job_.engine().queue(), world_, directory_, {}, data_) {
     job_.step();  // libraries choose their kernels in the first step
     save_alone();
     bytes_ = world_.all_reduce_max(world_.rank() == 0 ? read_manifest(newest()).bytes : 0);

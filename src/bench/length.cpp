@@ -34,21 +34,21 @@ struct Cost {
 class EvaluationJob {
  public:
   EvaluationJob(const Config& config, Session& session)
-      : config_(config),
+      : batch_(config),
         mesh_(session.world(), resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, session.size())),
         model_(model_of(config)),
         engine_(config, model_, mesh_, session.node(),
-                workload_of(config, config.data.batch, {sequence_shape(config)}, false)) {
+                workload_of(config, batch_.sequences(), {batch_.shape()}, false)) {
     engine_.allocate();
     engine_.params().initialise(config.run.seed, engine_.queue());
   }
   void step() {
     Executor& executor = engine_.executor();
-    executor.run(RandomBatch(config_, 0), executor.draw(0, sequence_shape(config_)));
+    executor.run(batch_, executor.draw(0, batch_.shape()));
   }
 
  private:
-  const Config& config_;
+  const RandomBatch batch_;
   Mesh mesh_;
   Model model_;
   Engine engine_;

@@ -7,11 +7,16 @@
 
 namespace memring {
 
+RandomBatch::RandomBatch(const Config& config)
+    : sequences_(config.data.batch),
+      shape_(sequence_shape(config)),
+      seed_(config.run.seed),
+      vocab_(config.model.vocab) {}
+
 void RandomBatch::read(int64_t sequence, int64_t begin, std::span<int32_t> tokens, std::span<int32_t> targets) const {
-  const Random random(config_.run.seed, Purpose::Test, step_, static_cast<uint32_t>(sequence));
+  const Random random(seed_, Purpose::Test, static_cast<uint64_t>(step_), static_cast<uint32_t>(sequence));
   const auto token_at = [&](int64_t position) {
-    return static_cast<int32_t>(
-        random.below(static_cast<uint32_t>(position), static_cast<uint64_t>(config_.model.vocab)));
+    return static_cast<int32_t>(random.below(static_cast<uint32_t>(position), static_cast<uint64_t>(vocab_)));
   };
   for (size_t i = 0; i < tokens.size(); ++i) {
     tokens[i] = token_at(begin + static_cast<int64_t>(i));
@@ -20,17 +25,17 @@ void RandomBatch::read(int64_t sequence, int64_t begin, std::span<int32_t> token
 }
 
 TrainingJob::TrainingJob(const Config& config, Communicator& group, const NodeShare& node)
-    : config_(config), run_(config_, group, node, {sequence_shape(config_)}, TrainingRun::Saves::None) {
+    : batch_(config), lr_(config.optimizer.lr), run_(config, group, node, {batch_.shape()}, TrainingRun::Saves::None) {
   run_.allocate();
 }
 
 void TrainingJob::step() {
   run_.step(
-      RandomBatch(config_, steps_), steps_, [](StepSums&) {},
+      batch_, batch_.step(), [](StepSums&) {},
       [&](const ReducedStep&) {
-        return std::optional(Update{config_.optimizer.lr, steps_ + 1});
+        return std::optional(Update{lr_, batch_.step() + 1});
       });
-  ++steps_;
+  batch_.go_on();
 }
 
 CheckpointData TrainingJob::state() {
@@ -44,10 +49,10 @@ CheckpointData TrainingJob::state() {
           .progress = nullptr};
 }
 
-CheckpointInfo TrainingJob::info(Session& session) const {
+CheckpointInfo TrainingJob::info(const Config& config, Session& session) const {
   const Numerics& numerics = run_.engine().numerics();
-  return {.config = render_config(config_),
-          .identity = config_identity(config_),
+  return {.config = render_config(config),
+          .identity = config_identity(config),
           .mesh = mesh(),
           .isa = name_of(numerics.queue.isa),
           .dtype = std::string(word_of(numerics.precision)),

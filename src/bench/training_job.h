@@ -7,17 +7,22 @@
 
 namespace memring {
 
-/// The batch of one step.
+/// The batch of one step: the first, until go_on() makes it the next one's.
 class RandomBatch final : public TokenSource {
  public:
-  RandomBatch(const Config& config, int64_t step) : config_(config), step_(static_cast<uint64_t>(step)) {}
-  int64_t sequences() const override { return config_.data.batch; }
-  SequenceShape shape() const override { return sequence_shape(config_); }
+  explicit RandomBatch(const Config&);
+  void go_on() { ++step_; }
+  int64_t step() const { return step_; }
+  int64_t sequences() const override { return sequences_; }
+  SequenceShape shape() const override { return shape_; }
   void read(int64_t sequence, int64_t begin, std::span<int32_t> tokens, std::span<int32_t> targets) const override;
 
  private:
-  const Config& config_;
-  uint64_t step_;
+  int64_t sequences_;
+  SequenceShape shape_;
+  uint64_t seed_;
+  int vocab_;
+  int64_t step_ = 0;
 };
 
 class TrainingJob {
@@ -32,12 +37,12 @@ class TrainingJob {
   std::string mesh() const { return describe(run_.mesh().shape()); }  ///< "1 x 1 x 2"
   /// This rank's part of what a checkpoint holds, and the words that go with it.
   CheckpointData state();
-  CheckpointInfo info(Session&) const;
+  CheckpointInfo info(const Config&, Session&) const;
 
  private:
-  const Config config_;
+  RandomBatch batch_;
+  const double lr_;
   TrainingRun run_;
-  int64_t steps_ = 0;
 };
 
 }  // namespace memring

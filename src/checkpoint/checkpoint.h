@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/ids.h"
+#include "base/queue.h"
 #include "checkpoint/named_numbers.h"
 #include "dist/communicator.h"
 #include "dist/progress.h"
@@ -25,7 +26,7 @@ int64_t step_of(const NamedNumbers& state);
 bool is_sound(const NamedNumbers& state);
 
 /// One rank's part of what is saved or loaded: its shard [begin, end) of the model's flat buffers. All three views have
-/// one data type, fp32 or fp64.
+/// one data type, fp32 or fp64. What is saved may be on a device; what is loaded into is on the host.
 struct CheckpointData {
   FlatBuffer layout;
   Range shard;
@@ -60,17 +61,19 @@ struct WriterOptions {
   std::function<void(const NamedNumbers& state)> committed = {};
 };
 
-/// Writes in the background: save() copies this rank's shard into a private buffer taken at construction and returns; a
-/// thread writes, fsyncs, and commits by renaming. No MPI in the thread. One save in flight.
+/// Writes in the background: save() copies this rank's shard into a private buffer taken at construction (pinned memory
+/// where the shard is on a device) and returns; a thread writes, fsyncs, and commits by renaming. No MPI in the thread.
+/// One save in flight.
 ///
 /// A failed save leaves no trace and no harm to earlier checkpoints; training may go on. Errors are Error(Io) with
 /// path, reason and bytes needed, the same on every rank, so that all ranks decide alike.
 class CheckpointWriter {
  public:
-  /// `directory` is <run>/checkpoints, created when missing; the caller's rank 0 holds the RunLock, since what earlier
-  /// processes left behind unfinished is removed here. Of `shape` only layout, shard and data type count: shards must
-  /// tile the flat buffer in rank order. Collective.
-  CheckpointWriter(Communicator& world, std::string directory, WriterOptions, const CheckpointData& shape);
+  /// `queue`, which must outlive it, is that of what is saved. `directory` is <run>/checkpoints, created when missing;
+  /// the caller's rank 0 holds the RunLock, since what earlier processes left behind unfinished is removed here. Of
+  /// `shape` only layout, shard and data type count: shards must tile the flat buffer in rank order. Collective.
+  CheckpointWriter(const Queue& queue, Communicator& world, std::string directory, WriterOptions,
+                   const CheckpointData& shape);
   /// Waits for the save in flight (a minute at most for other ranks, which may be gone). Not collective.
   ~CheckpointWriter();
 
@@ -86,7 +89,7 @@ class CheckpointWriter {
   /// What failed behind a commit (an older checkpoint that cannot be removed), once; the checkpoint itself is saved.
   /// Rank 0 knows; nullopt on the others.
   std::optional<std::string> take_warning();
-  /// Of the private buffer.
+  /// Of the private buffer: all that a save takes of the host's memory.
   static int64_t buffer_bytes(const CheckpointData& shape);
 
  private:

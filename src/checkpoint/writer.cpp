@@ -10,13 +10,12 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
-#include <cstring>
 #include <filesystem>
 #include <map>
 #include <mutex>
 #include <thread>
 
-#include "base/arena.h"
+#include "base/readback.h"
 #include "checkpoint/agreement.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/files.h"
@@ -47,7 +46,8 @@ std::string failure_path(const std::string& temporary, int rank) {
 struct CheckpointWriter::State {
   enum class Phase { Idle, Writing, Committing };
 
-  State(Communicator& ranks, std::string where, WriterOptions chosen, const CheckpointData& shape);
+  State(const Queue& of_shard, Communicator& ranks, std::string where, WriterOptions chosen,
+        const CheckpointData& shape);
   ~State();  ///< waits for the writer
 
   // Main thread.
@@ -62,6 +62,7 @@ struct CheckpointWriter::State {
   bool record_from(int rank) const;
   std::optional<Failure> clean_up(const std::string& replaced);
 
+  const Queue& queue;
   Communicator& world;
   const int rank, ranks;
   const std::string directory;
@@ -94,9 +95,10 @@ struct CheckpointWriter::State {
   std::thread thread;
 };
 
-CheckpointWriter::State::State(Communicator& communicator, std::string where, WriterOptions chosen,
-                               const CheckpointData& shape)
-    : world(communicator),
+CheckpointWriter::State::State(const Queue& of_shard, Communicator& communicator, std::string where,
+                               WriterOptions chosen, const CheckpointData& shape)
+    : queue(of_shard),
+      world(communicator),
       rank(communicator.rank()),
       ranks(communicator.size()),
       directory(std::move(where)),
@@ -105,7 +107,7 @@ CheckpointWriter::State::State(Communicator& communicator, std::string where, Wr
       shard(shape.shard),
       dtype(shape.weights.dtype()),
       progress(shape.progress),
-      arena(buffer_bytes(shape)) {
+      arena(queue.staging(buffer_bytes(shape))) {
   for (View<>& copy : copies) copy = arena.take(dtype, {shard.size()});
 }
 
@@ -294,8 +296,8 @@ void CheckpointWriter::State::finish() {
               failure->hint.empty() ? "Check the disk and the folder." : failure->hint);
 }
 
-CheckpointWriter::CheckpointWriter(Communicator& world, std::string directory, WriterOptions options,
-                                   const CheckpointData& shape) {
+CheckpointWriter::CheckpointWriter(const Queue& queue, Communicator& world, std::string directory,
+                                   WriterOptions options, const CheckpointData& shape) {
   std::vector<int64_t> bounds(static_cast<size_t>(2 * world.size()));
   int64_t mine[2] = {shape.shard.begin, shape.shard.end};
   world.all_gather(View<int64_t>(bounds.data(), {world.size(), 2}), View<int64_t>(mine, {2}));
@@ -314,7 +316,7 @@ CheckpointWriter::CheckpointWriter(Communicator& world, std::string directory, W
         throw Error(ExitCode::Io, fmt::format("cannot create folder {}: {}", directory, error.message()),
                     "Choose another run.dir, or check the permissions of its parent.");
     }
-    state_ = std::make_unique<State>(world, std::move(directory), std::move(options), shape);
+    state_ = std::make_unique<State>(queue, world, std::move(directory), std::move(options), shape);
     if (world.rank() == 0) state_->folder = folder_id(state_->directory);
     // Signals are the main thread's business; the writer takes none, SIGXFSZ included, whose errno it reports.
     sigset_t every, before;
@@ -341,13 +343,9 @@ double CheckpointWriter::save(const CheckpointData& data, const CheckpointInfo& 
   state.finish();
   state.lay_out_everywhere(data, info);
 
-  const std::array<const View<>*, 3> sources = {&data.weights, &data.m, &data.v};
-  for (size_t i = 0; i < sources.size(); ++i) {
-    const int64_t skip = i == 0 ? state.shard.begin * bytes_of(state.dtype) : 0;
-    if (state.shard.size() > 0)
-      std::memcpy(state.copies[i].host_bytes().data(), sources[i]->host_bytes().data() + skip,
-                  static_cast<size_t>(state.copies[i].bytes()));
-  }
+  const std::array<View<>, 3> sources = {data.weights.rows(state.shard.begin, state.shard.size()), data.m, data.v};
+  for (size_t i = 0; i < sources.size(); ++i) copy_later(state.queue, state.copies[i], sources[i]);
+  state.queue.finish(state.queue.record());
   {
     const std::lock_guard lock(state.mutex);
     state.start = start;

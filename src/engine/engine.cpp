@@ -26,7 +26,7 @@ Isa isa_of(LoopIsa wanted) {
   return isa;
 }
 
-Tbptt tbptt_of(const Config& config, Dependency dependency) {
+Tbptt tbptt_of(const EngineConfig& config, Dependency dependency) {
   if (dependency == Dependency::Append)
     return config.tbptt.mode == TbpttMode::Window     ? Tbptt::nearest(config.tbptt.window)
            : config.tbptt.mode == TbpttMode::Unbiased ? Tbptt::reservoir(config.tbptt.window, config.run.seed)
@@ -36,11 +36,11 @@ Tbptt tbptt_of(const Config& config, Dependency dependency) {
                                                     : Tbptt::full();
 }
 
-bool strict(const Config& config) { return config.run.deterministic == Determinism::Strict; }
+bool strict(const RunConfig& run) { return run.deterministic == Determinism::Strict; }
 
-Params::Gradients gradients_of(const Config& config, const Workload& workload) {
+Params::Gradients gradients_of(const RunConfig& run, const Workload& workload) {
   return !workload.backward ? Params::Gradients::None
-         : strict(config)   ? Params::Gradients::Exact
+         : strict(run)      ? Params::Gradients::Exact
                             : Params::Gradients::Plain;
 }
 
@@ -132,26 +132,26 @@ MemorySettings memory_settings(const Config& config) {
           .nu = m.nu,
           .init_std = m.init_std,
           .reset_each_segment = m.reset == MemoryReset::Segment,
-          .exact_sums = strict(config),
+          .exact_sums = strict(config.run),
           .lora_rank = m.lora_rank,
           .lora_alpha = m.lora_alpha};
 }
 
 Model model_of(const Config& config) { return {model_shape(config), memory_settings(config)}; }
 
-Numerics numerics(const Config& config, const NodeShare& node) {
+Numerics numerics(const EngineConfig& config, const NodeShare& node) {
   const DeviceConfig& device = config.device;
   Numerics n;
   Device* const opened = device_of(device, node);
-  n.precision = device.dtype != Precision::Auto                    ? device.dtype
-                : !opened && cpu_has_amx_bf16() && !strict(config) ? Precision::Bf16
-                                                                   : Precision::Fp32;
+  n.precision = device.dtype != Precision::Auto                        ? device.dtype
+                : !opened && cpu_has_amx_bf16() && !strict(config.run) ? Precision::Bf16
+                                                                       : Precision::Fp32;
   n.dtype = n.precision == Precision::Fp64 ? DType::F64 : DType::F32;
   n.queue.products = n.precision == Precision::Bf16 ? Products::Bf16 : Products::F32;
   n.queue.isa = isa_of(device.isa);
   n.threads = thread_count(device.threads, node.cores);
   n.queue.threads = n.threads.threads;
-  n.queue.block = strict(config) ? config.run.block : 0;
+  n.queue.block = strict(config.run) ? config.run.block : 0;
   if (opened) {
     n.queue.backend = Backend::Cuda;
     n.queue.device = opened;
@@ -167,8 +167,8 @@ std::string instruction_sets(const Queue& queue) {
   return text;
 }
 
-GradientSync::Order gradient_order(const Config& config) {
-  return strict(config) ? GradientSync::Order::None : GradientSync::Order::OfRanks;
+GradientSync::Order gradient_order(const RunConfig& run) {
+  return strict(run) ? GradientSync::Order::None : GradientSync::Order::OfRanks;
 }
 
 DeviceShare device_share(const NodeShare& node, int devices) {
@@ -192,18 +192,18 @@ Workload workload_of(const Config& config, int64_t batch, std::vector<SequenceSh
   Workload w;
   w.batch = batch;
   w.shapes = std::move(shapes);
-  w.micro_batch = strict(config) ? 1 : config.data.micro_batch;
+  w.micro_batch = strict(config.run) ? 1 : config.data.micro_batch;
   w.backward = backward;
   return w;
 }
 
-Engine::Engine(const Config& config, Model& model, Mesh& mesh, const NodeShare& node, const Workload& workload,
+Engine::Engine(const EngineConfig& config, Model& model, Mesh& mesh, const NodeShare& node, const Workload& workload,
                SpaceBytes other_bytes, const std::optional<MemoryLimit>& limit)
     : numerics_(memring::numerics(config, node)),
       queue_(numerics_.queue),
       model_(model),
       workload_(workload),
-      gradients_(gradients_of(config, workload)) {
+      gradients_(gradients_of(config.run, workload)) {
   start_threads(queue_.threads());
   if (node.progress) queue_.count_work_in(node.progress->work);
   Arena measure;

@@ -21,6 +21,14 @@ ModelShape model_shape(const Config&);
 MemorySettings memory_settings(const Config&);
 Model model_of(const Config&);
 
+/// Those sections of a configuration that an engine computes by; its model is given.
+struct EngineConfig {
+  EngineConfig(const Config& config) : run(config.run), device(config.device), tbptt(config.tbptt) {}
+  RunConfig run;
+  DeviceConfig device;
+  TbpttConfig tbptt;
+};
+
 /// How this rank computes: data type, products, threads, instruction set.
 struct Numerics {
   DType dtype = DType::F32;
@@ -28,13 +36,13 @@ struct Numerics {
   Precision precision = Precision::Fp32;  ///< not Auto
   ThreadCount threads;
 };
-Numerics numerics(const Config&, const NodeShare&);
+Numerics numerics(const EngineConfig&, const NodeShare&);
 
 /// The instruction sets that the bits depend on: that of our own loops, and what the environment holds oneDNN to.
 std::string instruction_sets(const Queue&);
 
 /// How the gradients of ranks are to be summed.
-GradientSync::Order gradient_order(const Config&);
+GradientSync::Order gradient_order(const RunConfig&);
 
 /// The device of a rank, where its host has so many, at least one: they are dealt to the ranks of the host in turn.
 struct DeviceShare {
@@ -52,7 +60,7 @@ class Engine {
   /// Plans, and refuses what does not fit; takes no memory yet. The model and the mesh must outlive it. `other_bytes`
   /// are taken on this rank by others (optimizer, checkpoint buffer). `limit`: what to plan for, where memory_limit()
   /// is not to be asked now. Collective.
-  Engine(const Config&, Model&, Mesh&, const NodeShare&, const Workload&, SpaceBytes other_bytes = {},
+  Engine(const EngineConfig&, Model&, Mesh&, const NodeShare&, const Workload&, SpaceBytes other_bytes = {},
          const std::optional<MemoryLimit>& limit = {});
   Engine(const Engine&) = delete;  // its executor holds references into it
   Engine& operator=(const Engine&) = delete;

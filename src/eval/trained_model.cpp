@@ -41,26 +41,31 @@ std::string OtherScaling::text() const {
 
 TrainedModel::TrainedModel(const Config& config, const CheckpointChoice& choice, const Workload& workload,
                            Session& session)
-    : config_(config),
+    : engine_config_(config),
+      shape_(model_shape(config)),
+      memory_(memory_settings(config)),
+      has_control_(config.eval.control && config.memory.kind != MemoryKind::None &&
+                   config.memory.reset == MemoryReset::Sequence),
+      rotary_(rotary_text(config)),
       session_(session),
       workload_(workload),
       mesh_(session.world(), resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, session.size())) {
   start({});
-  checkpoint_ = load(choice);
+  checkpoint_ = load(choice, config.run.dir);
 }
 
 /// The engine of the model whose memory is reset, or not, and that has these weights where there are any.
 void TrainedModel::start(Arena weights) {
-  Config config = config_;
-  if (reset_) config.memory.reset = MemoryReset::Segment;
+  MemorySettings memory = memory_;
+  if (reset_) memory.reset_each_segment = true;
   engine_.reset();  // before the next one takes its memory
-  model_.emplace(model_of(config));
-  engine_.emplace(config, *model_, mesh_, session_.node(), workload_, SpaceBytes{}, limit_);
+  model_.emplace(shape_, memory);
+  engine_.emplace(engine_config_, *model_, mesh_, session_.node(), workload_, SpaceBytes{}, limit_);
   limit_ = engine_->limit();  // asked once: for a later engine, the weights are among what is taken
   engine_->allocate(std::move(weights));
 }
 
-CheckpointSummary TrainedModel::load(const CheckpointChoice& choice) {
+CheckpointSummary TrainedModel::load(const CheckpointChoice& choice, const std::string& run) {
   Params& params = engine_->params();
   const HostCopy weights(engine_->queue(), params.weights());
   CheckpointData data{.layout = params.layout(),
@@ -77,7 +82,7 @@ CheckpointSummary TrainedModel::load(const CheckpointChoice& choice) {
     weights.store(engine_->queue());
     return std::move(*found);
   }
-  require_no_progress(config_.run.dir);
+  require_no_progress(run);
   throw Error(ExitCode::Data, fmt::format("{} holds no good checkpoint", choice.folder),
               "Train first (memring train), or name the run directory that holds the trained model.");
 }
@@ -91,13 +96,8 @@ std::string TrainedModel::unfinished() const {
 
 std::optional<OtherScaling> TrainedModel::other_scaling() const {
   const Config then = parse_config(checkpoint_.info.config, "the checkpoint's configuration");
-  OtherScaling both{rotary_text(then), rotary_text(config_)};
+  OtherScaling both{rotary_text(then), rotary_};
   return both.trained == both.evaluated ? std::nullopt : std::optional(std::move(both));
-}
-
-bool TrainedModel::has_control() const {
-  return config_.eval.control && config_.memory.kind != MemoryKind::None &&
-         config_.memory.reset == MemoryReset::Sequence;
 }
 
 void TrainedModel::reset_memory(bool each_segment) {

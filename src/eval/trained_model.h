@@ -32,7 +32,7 @@ class TrainedModel {
   /// not good or of another model.
   TrainedModel(const Config&, const CheckpointChoice&, const Workload&, Session&);
   /// Whether there is something to compare with, and it is wanted: the memory crosses segments as in training.
-  bool has_control() const;
+  bool has_control() const { return has_control_; }
   /// From here on the memory is reset at every segment (the control experiment), or as in training again. The weights
   /// stay; nothing else is held twice. Collective.
   void reset_memory(bool each_segment);
@@ -52,9 +52,13 @@ class TrainedModel {
 
  private:
   void start(Arena weights);
-  CheckpointSummary load(const CheckpointChoice&);
+  CheckpointSummary load(const CheckpointChoice&, const std::string& run);
 
-  Config config_;
+  const EngineConfig engine_config_;
+  const ModelShape shape_;
+  const MemorySettings memory_;  ///< as in training
+  const bool has_control_;
+  const std::string rotary_;  ///< in words
   Session& session_;
   Workload workload_;
   Mesh mesh_;

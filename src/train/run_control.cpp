@@ -21,7 +21,10 @@ bool usable(const ReducedStep& reduced) { return reduced.finite && reduced.sums.
 }  // namespace
 
 RunControl::RunControl(const Config& config, Session& session, StartedRun& started, SignalWatch& signals)
-    : config_(config),
+    : run_(config.run),
+      optimizer_(config.optimizer),
+      chance_(std::log(config.model.vocab)),
+      steps_a_line_(config.log.every),
       session_(session),
       curriculum_(started.curriculum),
       log_(started.log),
@@ -38,7 +41,7 @@ PlannedStep RunControl::next() {
   session_.progress().step = state_.step + 1;
   return {state_.step,
           curriculum_.shape(state_),
-          {next_rate(config_.optimizer, config_.run, curriculum_, state_), state_.step - state_.skipped + 1}};
+          {next_rate(optimizer_, run_, curriculum_, state_), state_.step - state_.skipped + 1}};
 }
 
 void RunControl::ask(StepSums& local) {
@@ -48,7 +51,7 @@ void RunControl::ask(StepSums& local) {
 }
 
 std::optional<Update> RunControl::decide(const PlannedStep& step, const ReducedStep& reduced) {
-  judge(state_, reduced, /*chance=*/std::log(config_.model.vocab));
+  judge(state_, reduced, chance_);
   if (!state_.sound && step.number == first_step_) saver_.doubt_resumed(log_);
   if (!usable(reduced)) return {};
   state_.skipped_in_row = 0;
@@ -74,7 +77,7 @@ void RunControl::follow(const PlannedStep& step, const ReducedStep& reduced) {
 
   log_.step(record(step, reduced));
   saver_.tell(seconds_since(step_start_), log_);
-  if (state_.skipped_in_row > config_.run.max_skipped) give_up();
+  if (state_.skipped_in_row > run_.max_skipped) give_up();
   note_stop(stop_.decide(state_, reduced));
   saves_.plan(state_.step, reduced.sums);
 }
@@ -110,10 +113,10 @@ StageRecord RunControl::stage() const {
 
 StepRecord RunControl::record(const PlannedStep& step, const ReducedStep& reduced) const {
   // A line of the terminal is about the largest rank.
-  const bool of_all_ranks = state_.step % config_.log.every == 0 || state_.step == 1;
+  const bool of_all_ranks = state_.step % steps_a_line_ == 0 || state_.step == 1;
   return {.step = state_.step,
-          .steps = config_.run.steps,
-          .tokens_wanted = config_.run.tokens,
+          .steps = run_.steps,
+          .tokens_wanted = run_.tokens,
           .loss = reduced.loss(),
           .lr = step.update.lr,
           .norm = reduced.norm,

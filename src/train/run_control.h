@@ -25,7 +25,7 @@ struct PlannedStep {
 /// For each step next(), ask(), decide() and follow(), in this order. All ranks make the same calls, and decide alike.
 class RunControl {
  public:
-  /// All of these must outlive it.
+  /// The last three must outlive it.
   RunControl(const Config&, Session&, StartedRun&, SignalWatch&);
 
   /// Whether no step follows: it ends where it has reached what was asked for, or was told to stop. Such a stop waits
@@ -49,7 +49,10 @@ class RunControl {
   StepRecord record(const PlannedStep&, const ReducedStep&) const;
   [[noreturn]] void give_up();
 
-  const Config& config_;
+  const RunConfig run_;
+  const OptimizerConfig optimizer_;
+  const double chance_;         ///< loss of guessing, nats
+  const int64_t steps_a_line_;  ///< of the terminal
   Session& session_;
   const Curriculum& curriculum_;
   RunLog& log_;

@@ -9,7 +9,6 @@
 #include "base/version.h"
 #include "checkpoint/agreement.h"
 #include "config/shapes.h"
-#include "kernels/norm/norm.h"
 #include "train/run_directory.h"
 #include "train/soundness.h"
 #include "train/weights_source.h"
@@ -59,16 +58,13 @@ std::vector<std::string> changed_settings(const Config& then, const Config& now,
 
 Saver::Saver(const Config& config, const Dataset& dataset, Session& session, Mesh& mesh, Engine& engine,
              Optimizer& optimizer, Range shard)
-    : config_(config),
+    : clips_(config.optimizer.clip > 0),
       dataset_(dataset),
-      weights_(engine.queue(), engine.params().weights()),
-      m_(engine.queue(), optimizer.m()),
-      v_(engine.queue(), optimizer.v()),
       data_{.layout = engine.params().layout(),
             .shard = shard,
-            .weights = weights_.view(),
-            .m = m_.view(),
-            .v = v_.view(),
+            .weights = engine.params().weights(),
+            .m = optimizer.m(),
+            .v = optimizer.v(),
             .state = {},
             .progress = &session.progress()},
       info_{.config = render_config(config),
@@ -88,37 +84,43 @@ Saver::Saver(const Config& config, const Dataset& dataset, Session& session, Mes
   if (world_.rank() == 0) folder_ = folder_id(run_);
 }
 
-Resumed Saver::resume() {
-  const ResumeFrom& from = config_.checkpoint.resume;
+Resumed Saver::resume(const Config& config) {
+  const ResumeFrom& from = config.checkpoint.resume;
   Resumed resumed;
-  const auto found = load_newest(world_, directory_, data_, resumed.warnings, from);
+  // Where the run is on a device: for as long as it loads.
+  const HostCopy weights(queue_, data_.weights), m(queue_, data_.m), v(queue_, data_.v);
+  CheckpointData loaded = data_;
+  loaded.weights = weights.view();
+  loaded.m = m.view();
+  loaded.v = v.view();
+  const auto found = load_newest(world_, directory_, loaded, resumed.warnings, from);
   if (!found) {
     if (world_.rank() == 0) require_no_progress(run_);
     world_.barrier();
-    if (!config_.model.from.empty()) start_from_weights(resumed);
+    if (!config.model.from.empty()) start_from_weights(config, weights, resumed);
     return resumed;
   }
   const CheckpointInfo& saved = found->info;
   refuse_newer_run(saved.config, found->path);
   const Config then = parse_config(saved.config, found->path);
   std::vector<std::string> other;
-  for (const auto& [key, before, now] : changed_identity(then, config_))
+  for (const auto& [key, before, now] : changed_identity(then, config))
     other.push_back(fmt::format("{}: {} -> {}", key, before, now));
   for (std::string& line : differing_lines(data_line_in(saved.identity), data_line(dataset_.digest())))
     other.push_back(std::move(line));
-  std::string weights;
-  on_rank_0(world_, [&] { weights = other_weights(saved.source, then.model.from, config_.model.from); });
-  broadcast_text(world_, weights);
-  if (!weights.empty()) other.push_back(std::move(weights));
+  std::string weights_line;
+  on_rank_0(world_, [&] { weights_line = other_weights(saved.source, then.model.from, config.model.from); });
+  broadcast_text(world_, weights_line);
+  if (!weights_line.empty()) other.push_back(std::move(weights_line));
   if (!other.empty())
     throw Error(
         ExitCode::Usage,
         fmt::format("{} was trained with other data or settings:\n    {}", found->path, fmt::join(other, "\n    ")),
         "Choose another run.dir, or give the data and the settings of that run.");
-  for (const HostCopy* copy : {&weights_, &m_, &v_}) copy->store(queue_);
+  for (const HostCopy* copy : {&weights, &m, &v}) copy->store(queue_);
   last_saved_ = resumed_ = found->step;
   info_.source = saved.source;
-  resumed.state = train_state(data_.state);
+  resumed.state = train_state(loaded.state);
   if (from.what == ResumeFrom::What::Newest) {
     if (world_.rank() == 0) warn_about(*found, resumed.warnings);
   } else {
@@ -129,20 +131,20 @@ Resumed Saver::resume() {
   }
   resumed.path = found->path;
   resumed.differences = differences(saved, info_);
-  for (std::string& line : changed_settings(then, config_, saved, info_, resumed.state))
+  for (std::string& line : changed_settings(then, config, saved, info_, resumed.state))
     resumed.differences.push_back(std::move(line));
   return resumed;
 }
 
-void Saver::start_from_weights(Resumed& resumed) {
-  weights_.fetch(queue_);  // what is not there stays as it was initialised
+void Saver::start_from_weights(const Config& config, const HostCopy& weights, Resumed& resumed) {
+  weights.fetch(queue_);  // what is not there stays as it was initialised
   const Matched matched =
-      load_named(world_, config_.model.from, data_.layout, data_.weights, resumed.warnings, data_.progress);
-  weights_.store(queue_);
+      load_named(world_, config.model.from, data_.layout, weights.view(), resumed.warnings, data_.progress);
+  weights.store(queue_);
   const std::string& path = matched.source.path;
   info_.source = {path, matched.source.digest};
-  resumed.weights = describe_weights(matched, config_, dataset_.digest());
-  if (std::string warning = doubtful_window(matched, config_); !warning.empty())
+  resumed.weights = describe_weights(matched, config, dataset_.digest());
+  if (std::string warning = doubtful_window(matched, config); !warning.empty())
     resumed.warnings.push_back(std::move(warning));
   if (!matched.source.sound)
     resumed.warnings.push_back(fmt::format("checkpoint {}, whose weights this run starts with, is not sound ({})", path,
@@ -190,15 +192,11 @@ void Saver::save(const TrainState& state) {
   on_rank_0(world_, [&] { expect_same_folder(); });
   // Under the digest that the checkpoint names, nothing else may have been trained on.
   dataset_.expect_unchanged([&] { advance(data_.progress); });
-  weights_.fetch(queue_, data_.shard);
-  for (const HostCopy* copy : {&m_, &v_}) copy->fetch(queue_);
-  Queue host({.threads = queue_.threads()});  // of the copies, where the queue is a device's
-  const double square =
-      SquaredNorm::of(queue_.device() ? host : queue_, data_.weights.rows(data_.shard.begin, data_.shard.size()));
+  const double square = norm_.read(queue_, data_.weights.rows(data_.shard.begin, data_.shard.size()));
   if (world_.all_reduce_max(std::isfinite(square) ? 0 : 1) > 0)
     throw Error(ExitCode::Numeric,
                 fmt::format("the weights of step {} are not finite, so they are not saved", state.step), way_back());
-  if (!writer_) writer_ = std::make_unique<CheckpointWriter>(world_, directory_, options_, data_);
+  if (!writer_) writer_ = std::make_unique<CheckpointWriter>(queue_, world_, directory_, options_, data_);
   data_.state = numbers_of(state);
   held_ = writer_->save(data_, info_);
   last_saved_ = in_flight_ = state.step;
@@ -238,7 +236,7 @@ std::string Saver::way_back() {
   }
   broadcast_text(world_, text);
   return fmt::format("Start again with a lower optimizer.lr or {}{}.",
-                     config_.optimizer.clip > 0 ? "optimizer.clip" : "with optimizer.clip (which is off)", text);
+                     clips_ ? "optimizer.clip" : "with optimizer.clip (which is off)", text);
 }
 
 /// Rank 0 knows of a commit at once; the others need not, for they do not speak.

@@ -14,6 +14,7 @@
 #include "dist/mesh.h"
 #include "dist/session.h"
 #include "engine/engine.h"
+#include "kernels/norm/norm.h"
 #include "runlog/runlog.h"
 #include "train/optimizer.h"
 
@@ -30,7 +31,7 @@ struct Resumed {
   std::vector<std::string> weights;   ///< of a fresh run with model.from: what it starts with
 };
 
-/// Every call is collective over the session's ranks; what it was made from must outlive it.
+/// Every call is collective over the session's ranks; what it was made from must outlive it, but for the configuration.
 class Saver {
  public:
   Saver(const Config&, const Dataset&, Session&, Mesh&, Engine&, Optimizer&, Range shard);
@@ -38,7 +39,7 @@ class Saver {
   /// Loads the checkpoint that checkpoint.resume names, by default the newest good one, and renames newer ones aside
   /// when it names one. Where there is none, takes the weights that model.from names. Throws Error(Usage) when it is of
   /// another run, and Error(Data) when there is none although one was committed.
-  Resumed resume();
+  Resumed resume(const Config&);
   /// The first step has found the weights of the checkpoint that was resumed to be unsound, whatever it says itself.
   void doubt_resumed(RunLog&);
   /// While training goes on: that a save fails is a warning, for it costs no more than the time since the last good
@@ -55,20 +56,20 @@ class Saver {
   std::string way_back();
 
  private:
-  void start_from_weights(Resumed&);
+  void start_from_weights(const Config&, const HostCopy& weights, Resumed&);
   void warn_about(const CheckpointSummary& newest, std::vector<std::string>& warnings) const;
   void expect_same_folder() const;
   void save(const TrainState&);
   void tell_committed(RunLog&);
   void tolerate(const std::function<void()>& write, RunLog&);
 
-  Config config_;
+  const bool clips_;  ///< gradients, by their norm
   const Dataset& dataset_;
-  HostCopy weights_, m_, v_;
-  CheckpointData data_;
+  CheckpointData data_;  ///< where the run has it
   CheckpointInfo info_;
   Communicator& world_;
   Queue& queue_;
+  SquaredNormReader norm_;
   FolderId folder_;  ///< of the run directory; rank 0 only
   std::string run_, directory_;
   WriterOptions options_;

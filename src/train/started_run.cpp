@@ -66,7 +66,7 @@ StartedRun::StartedRun(const Config& config, Session& session, const SignalWatch
   run.allocate();  // not before the start lines: who is killed for memory has said what it was about
   saver = std::make_unique<Saver>(config, *dataset, session, run.mesh(), run.engine(), run.optimizer(), run.shard());
   session.progress().enter(Phase::Load);
-  resumed = saver->resume();
+  resumed = saver->resume(config);
   if (session.rank() == 0 && began_before) keep_configuration(config);
   log.open(resumed.state.step);
   if (config.log.schedule) print_schedule(run.engine().executor(), session.rank());

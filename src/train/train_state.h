@@ -1,5 +1,7 @@
-// TrainState: what must survive of a run besides weights and optimizer moments, written once: checkpoints and whoever
-// reads them back walk the same list.
+// TrainState: what must survive of a run besides weights and optimizer moments, written once: checkpoints, their
+// manifests and whoever reads them back walk the same list. The log does not: a record of it is about a step (whose
+// loss may be no number) or a stage (counted from 1) and takes but a few of these numbers; its fields are a schema
+// of their own (docs/metrics.md), which readers outside rely on whatever a checkpoint calls its numbers.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

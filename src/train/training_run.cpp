@@ -38,7 +38,7 @@ TrainingRun::TrainingRun(const Config& config, Communicator& ranks, const NodeSh
       progress_(node.progress),
       mesh_(ranks, resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, ranks.size())),
       model_(model_of(config)),
-      sync_(mesh_, model_.params.layout().size, gradient_order(config)),
+      sync_(mesh_, model_.params.layout().size, gradient_order(config.run)),
       engine_(config, model_, mesh_, node, training_workload(config, std::move(shapes)),
               bytes_beside_engine(model_.params.layout(), numerics(config, node), shard(), saves)) {}
 

@@ -195,7 +195,7 @@ void expect_clean_failure(const std::string& directory,
                           const std::function<void(CheckpointWriter&, Trained<float>&)>& attempt,
                           const std::string& reason, const std::function<void()>& mend) {
   Trained<float> trained(world(), mixed_layout(), 1);
-  CheckpointWriter writer(world(), directory, {.keep = 100}, trained.data);
+  CheckpointWriter writer(host_queue(), world(), directory, {.keep = 100}, trained.data);
   writer.save(trained.data, test_info(session().size()));
   writer.finish();
   trained.become(2);
@@ -258,7 +258,7 @@ TEST(CheckpointFaults, AFailureIsAlsoReportedByTheNextSave) {
 TEST(CheckpointFaults, WhatFailsBehindACommitIsAWarningAndTheCheckpointIsSaved) {
   SharedFolder folder;
   Trained<float> trained(world(), small_layout(), 1);
-  CheckpointWriter writer(world(), folder.path(),
+  CheckpointWriter writer(host_queue(), world(), folder.path(),
                           {.committed = [](const NamedNumbers&) { throw Error(ExitCode::Io, "no ink", "Buy some."); }},
                           trained.data);
   writer.save(trained.data, test_info(session().size()));

@@ -117,12 +117,18 @@ inline CheckpointInfo test_info(int ranks) {
   return info;
 }
 
+/// Of tensors on the host.
+inline const Queue& host_queue() {
+  static const Queue queue;
+  return queue;
+}
+
 /// Saves these generations of a model, one after the other; the step is the generation. Collective over `ranks`.
 template <class T>
 void save_generations(Communicator& ranks, const std::string& directory, const FlatBuffer& layout,
                       const std::vector<int>& generations, int64_t keep = 100) {
   Trained<T> trained(ranks, layout, 0);
-  CheckpointWriter writer(ranks, directory, {.keep = keep}, trained.data);
+  CheckpointWriter writer(host_queue(), ranks, directory, {.keep = keep}, trained.data);
   for (const int generation : generations) {
     trained.become(generation);
     writer.save(trained.data, test_info(ranks.size()));
@@ -133,7 +139,7 @@ void save_generations(Communicator& ranks, const std::string& directory, const F
 /// The same, of weights that are not sound.
 inline void save_dead(const std::string& directory, const std::vector<int>& generations, WriterOptions options) {
   Trained<float> trained(world(), small_layout(), 0);
-  CheckpointWriter writer(world(), directory, std::move(options), trained.data);
+  CheckpointWriter writer(host_queue(), world(), directory, std::move(options), trained.data);
   for (const int generation : generations) {
     trained.become(generation);
     trained.data.state.set("sound", false);

@@ -148,7 +148,7 @@ TEST(Checkpoint, WhatChangesAfterSaveReturnsIsNotSaved) {
   SharedFolder folder;
   Trained<float> trained(world(), mixed_layout(), 0);
   {
-    CheckpointWriter writer(world(), folder.path(), {.keep = 100}, trained.data);
+    CheckpointWriter writer(host_queue(), world(), folder.path(), {.keep = 100}, trained.data);
     for (int generation = 1; generation <= 10; ++generation) {
       trained.become(generation);
       writer.save(trained.data, test_info(session().size()));
@@ -168,7 +168,7 @@ TEST(Checkpoint, AWriterThatGoesAwayCommitsWhatIsInFlight) {
   SharedFolder folder;
   {
     Trained<float> trained(world(), mixed_layout(), 3);
-    CheckpointWriter writer(world(), folder.path(), {}, trained.data);
+    CheckpointWriter writer(host_queue(), world(), folder.path(), {}, trained.data);
     writer.save(trained.data, test_info(session().size()));
   }
   on_rank_0([&] { EXPECT_EQ(folder.names(), std::vector<std::string>{"step-000000003"}); });

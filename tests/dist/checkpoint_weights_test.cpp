@@ -51,7 +51,7 @@ TEST(CheckpointWeights, WeightsOfAnotherModelAreFoundByNameAndConverted) {
 TEST(CheckpointWeights, TheSourceOfItsWeightsIsPartOfTheManifest) {
   SharedFolder folder;
   Trained<float> trained(world(), small_layout(), 3);
-  CheckpointWriter writer(world(), folder.path(), {}, trained.data);
+  CheckpointWriter writer(host_queue(), world(), folder.path(), {}, trained.data);
   CheckpointInfo info = test_info(world().size());
   writer.save(trained.data, info);
   info.source = {"/runs/\"first\"", "00ff"};

@@ -135,15 +135,12 @@ TEST(StagedTransport, UsesABlockAgainWhenItsTransferIsOver) {
   EXPECT_EQ(shorter, std::vector<float>({7})) << "given up";
 }
 
-TEST(HostCopy, FetchesWhatItIsAskedFor) {
+TEST(HostCopy, FetchesTheNumbersOfADevice) {
   std::vector<float> data{1, 2, 3, 4};
   const Placed there(queue, flat(data));
   const HostCopy copy(queue, there);
-  copy.fetch(queue, {1, 3});
-  const auto numbers = [&] { return std::vector<float>(copy.view().as<float>(), copy.view().as<float>() + 4); };
-  EXPECT_EQ(numbers(), std::vector<float>({0, 2, 3, 0}));
   copy.fetch(queue);
-  EXPECT_EQ(numbers(), data);
+  EXPECT_EQ(std::vector<float>(copy.view().as<float>(), copy.view().as<float>() + 4), data);
 }
 
 }  // namespace
