@@ -60,7 +60,7 @@ ReducedStep TrainingRun::step(const TokenSource& batch, int64_t number, const st
   const BoundaryWeights weights = executor.draw(number, batch.shape());
   Elementwise::fill(engine_.queue(), params.grads(), 0);
   executor.run(batch, weights);
-  enter(Phase::Reduce);
+  enter(Phase::SumGradients);
   ReducedStep reduced = sync_.reduce(engine_.queue(), params.grads(), params.rounded_grads(), [&] {
     StepSums local = executor.sums();
     ask(local);
