@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "dist/mesh_arithmetic.h"
 #include "engine/cell_numbers.h"
 #include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/linear/linear.h"
@@ -57,10 +58,30 @@ int64_t CellSizes::slot(SlotKind kind, const Extent& extent, int64_t batch, int6
   } else if (kind == SlotKind::Hidden) {
     carve_hidden(arena, batch, text);
   } else {
-    int64_t numbers = 0;
-    for (int32_t at = 0; at < extent.depth; ++at) numbers = std::max(numbers, state_numbers(extent.cell(0, 0, at)));
-    arena.take(dtype_, {batch, numbers});
+    arena.take(dtype_, {batch, most_state_numbers(extent)});
   }
+  return arena.peak();
+}
+
+int64_t CellSizes::message(const Extent& extent, int64_t batch) const {
+  Arena arena;
+  arena.take(dtype_, {part_of(batch * most_state_numbers(extent), split_.ranks, 0).size()});
+  return arena.peak();
+}
+
+// A message for each buffer of the ring, or one of what memories collect, sum and gather: no more of its rows, and no
+// more than its states.
+int64_t CellSizes::collected(const Extent& extent, int64_t batch, int64_t text, bool backward) const {
+  if (split_.ranks == 1) return 0;
+  Arena arena;
+  arena.take(dtype_, {batch * std::max(layout(text).back * shape_.dim, most_state_numbers(extent))});
+  return ring(batch, text, backward) + arena.peak();
+}
+
+int64_t CellSizes::results(const Extent& extent, int64_t batch, int64_t text, bool logits, bool final_state) const {
+  const int64_t of_rows = batch * own_text_rows(text) * (logits ? shape_.vocab : 1);
+  Arena arena;
+  arena.take(dtype_, {std::max(of_rows, final_state ? most_state_numbers(extent) : 0)});
   return arena.peak();
 }
 
@@ -108,7 +129,12 @@ SpaceBytes CellSizes::tables(int64_t batch, int64_t text, bool device) const {
       split_.table_bytes(rows) + here * int64_t{sizeof(Row)} / 2 +
       (2 * angle_tables(batch) * here + (own_positions_ ? batch * text : 0)) * int64_t{sizeof(int32_t)};
   const int64_t given = CellNumbers::bytes(numbers(batch, text), device);
-  return {of_rows + given, device ? split_.table_bytes(rows) + given : 0};
+  return {of_rows + given, device ? given : 0};
+}
+
+SpaceBytes CellSizes::kept_tables(int64_t text) const {
+  const int64_t uploaded = split_.uploaded_bytes(layout(text).rows());
+  return {2 * uploaded, uploaded};  // as rows, and as the numbers that were uploaded
 }
 
 int64_t CellSizes::numbers(int64_t batch, int64_t text) const {
@@ -122,6 +148,11 @@ int64_t CellSizes::numbers_of(Range layers) const {
   int64_t numbers = 0;
   for (int64_t layer = layers.begin; layer < layers.end; ++layer) numbers += memory_.state_numbers(layer);
   return numbers;
+}
+int64_t CellSizes::most_state_numbers(const Extent& extent) const {
+  int64_t most = 0;
+  for (int32_t at = 0; at < extent.depth; ++at) most = std::max(most, state_numbers(extent.cell(0, 0, at)));
+  return most;
 }
 int64_t CellSizes::state_numbers() const { return numbers_of({0, shape_.layers + 1}); }
 int64_t CellSizes::state_numbers(const Cell& cell) const {

@@ -55,7 +55,10 @@ void TrainedModel::start(Arena weights) {
   if (reset_) config.memory.reset = MemoryReset::Segment;
   engine_.reset();  // before the next one takes its memory
   model_.emplace(model_of(config));
-  engine_.emplace(config, *model_, mesh_, session_.node(), workload_, SpaceBytes{}, limit_);
+  const Numerics computed = numerics(config, session_.node());
+  const int64_t loaded = computed.queue.backend == Backend::Cuda ? model_->params.layout().size : 0;
+  engine_.emplace(config, *model_, mesh_, session_.node(), workload_, SpaceBytes{loaded * bytes_of(computed.dtype), 0},
+                  limit_);
   limit_ = engine_->limit();  // asked once: for a later engine, the weights are among what is taken
   engine_->allocate(std::move(weights));
 }

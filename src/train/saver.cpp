@@ -88,6 +88,12 @@ Saver::Saver(const Config& config, const Dataset& dataset, Session& session, Mes
   if (world_.rank() == 0) folder_ = folder_id(run_);
 }
 
+int64_t Saver::copies_bytes(DType dtype, int64_t parameters, int64_t shard) {
+  Arena measure;
+  for (const int64_t numbers : {parameters, shard, shard}) measure.take(dtype, {numbers});
+  return measure.peak();
+}
+
 Resumed Saver::resume() {
   const ResumeFrom& from = config_.checkpoint.resume;
   Resumed resumed;

@@ -34,6 +34,8 @@ struct Resumed {
 class Saver {
  public:
   Saver(const Config&, const Dataset&, Session&, Mesh&, Engine&, Optimizer&, Range shard);
+  /// On the host, of what is on a device: all weights, as they are loaded, and the optimizer's shard.
+  static int64_t copies_bytes(DType, int64_t parameters, int64_t shard);
 
   /// Loads the checkpoint that checkpoint.resume names, by default the newest good one, and renames newer ones aside
   /// when it names one. Where there is none, takes the weights that model.from names. Throws Error(Usage) when it is of

@@ -4,13 +4,14 @@
 #include "checkpoint/checkpoint.h"
 #include "dist/mesh_arithmetic.h"
 #include "kernels/elementwise/elementwise.h"
+#include "train/saver.h"
 
 namespace memring {
 
 namespace {
 
-/// What optimizer and checkpoint take on the rank that has this shard.
-SpaceBytes bytes_beside_engine(const FlatBuffer& layout, const Numerics& numerics, Range shard,
+/// What optimizer, checkpoint and exchange of gradients take on the rank that has this shard.
+SpaceBytes bytes_beside_engine(const FlatBuffer& layout, const Numerics& numerics, Range shard, int ranks,
                                TrainingRun::Saves saves) {
   const CheckpointData saved{.layout = layout,
                              .shard = shard,
@@ -19,8 +20,12 @@ SpaceBytes bytes_beside_engine(const FlatBuffer& layout, const Numerics& numeric
                              .v = {},
                              .state = {}};
   const bool device = numerics.queue.backend == Backend::Cuda;
-  const SpaceBytes buffer{saves == TrainingRun::Saves::Planned ? CheckpointWriter::buffer_bytes(saved) : 0, 0};
-  return SpaceBytes::of_tensors(Optimizer::bytes(numerics.dtype, shard.size()), device) + buffer;
+  SpaceBytes bytes = SpaceBytes::of_tensors(Optimizer::bytes(numerics.dtype, shard.size()), device);
+  if (device) bytes = bytes + GradientSync::bytes_beside_device(layout.size, numerics.dtype, ranks);
+  if (saves == TrainingRun::Saves::None) return bytes;
+  if (device) bytes.host += Saver::copies_bytes(numerics.dtype, layout.size, shard.size());
+  bytes.host += CheckpointWriter::buffer_bytes(saved);
+  return bytes;
 }
 
 Workload training_workload(const Config& config, std::vector<SequenceShape> shapes) {
@@ -40,7 +45,7 @@ TrainingRun::TrainingRun(const Config& config, Communicator& ranks, const NodeSh
       model_(model_of(config)),
       sync_(mesh_, model_.params.layout().size, gradient_order(config)),
       engine_(config, model_, mesh_, node, training_workload(config, std::move(shapes)),
-              bytes_beside_engine(model_.params.layout(), numerics(config, node), shard(), saves)) {}
+              bytes_beside_engine(model_.params.layout(), numerics(config, node), shard(), ranks.size(), saves)) {}
 
 void TrainingRun::allocate() {
   engine_.allocate();
