@@ -31,6 +31,16 @@ GradientSync::GradientSync(Mesh& mesh, int64_t parameters, Order order, int64_t 
     bounds_.push_back(std::min(parameters, part_of(blocks, world_.size(), rank).end * alignment));
 }
 
+SpaceBytes GradientSync::bytes_beside_device(int64_t parameters, DType dtype, int ranks, int64_t bucket) {
+  Arena norm, staged;
+  norm.take(DType::F64, {1});
+  const int times = ranks == 1            ? 0
+                    : parameters < bucket ? 1
+                                          : 2;  // one bucket's message is as large as that of weights
+  for (int time = 0; time < times; ++time) staged.take(dtype, {parameters});
+  return {norm.peak() + staged.peak(), norm.peak()};
+}
+
 Range GradientSync::shard() const {
   const auto rank = static_cast<size_t>(world_.rank());
   return {bounds_[rank], bounds_[rank + 1]};

@@ -39,6 +39,9 @@ class GradientSync {
   /// ranks there are, the norm included. `bucket`: of start(). The mesh must outlive this.
   GradientSync(Mesh&, int64_t parameters, Order = Order::OfRanks, int64_t bucket = kBucket);
   Range shard() const;  ///< of the flat buffer: this rank's parameters
+  /// What the exchanges of so many parameters take where those are on a device: messages that are staged on the host
+  /// (all buckets, and then all weights), and the norm.
+  static SpaceBytes bytes_beside_device(int64_t parameters, DType, int ranks, int64_t bucket = kBucket);
   /// Near-equal shards that start at multiples of kAlignment elements (of kNormBlock, with Order::None): rank r owns
   /// [bounds[r], bounds[r + 1]).
   std::span<const int64_t> bounds() const { return bounds_; }

@@ -20,8 +20,8 @@ const char* name_of(Phase phase) {
       return "Load";
     case Phase::Schedule:
       return "Schedule";
-    case Phase::Reduce:
-      return "Reduce gradients";
+    case Phase::SumGradients:
+      return "Sum gradients";
     case Phase::Update:
       return "Update weights";
     case Phase::Save:

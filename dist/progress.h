@@ -16,10 +16,10 @@ namespace memring {
 /// The part of a run that a rank is in.
 enum class Phase : uint8_t {
   Start,
-  Load,      ///< of a checkpoint
-  Schedule,  ///< its actions: `verb` and the cell say more
-  Reduce,    ///< of gradients
-  Update,    ///< of weights
+  Load,          ///< of a checkpoint
+  Schedule,      ///< its actions: `verb` and the cell say more
+  SumGradients,  ///< over the ranks, and their norm: what the schedule's Verb::Reduce has not done
+  Update,        ///< of weights
   Save,
   End  ///< the rank is done; its process may go away
 };

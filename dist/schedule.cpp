@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <limits>
 #include <optional>
 #include <utility>
@@ -50,17 +51,24 @@ ScheduleNeeds needs_of(const Precedence& rules, Range ranks) {
   CellOrder order(rules);
   std::vector<RankActions> actions;
   for (int64_t rank = ranks.begin; rank < ranks.end; ++rank) actions.emplace_back(rules, static_cast<int32_t>(rank));
+  ScheduleNeeds needs;
+  needs.messages.resize(actions.size());
+  std::vector<int32_t> under_way(actions.size());
   std::vector<Action> dropped;
   const auto each = [&](const auto& f) {
-    for (RankActions& rank : actions) {
-      f(rank);
+    for (size_t i = 0; i < actions.size(); ++i) {
+      f(actions[i]);
+      for (const Action& action : dropped) {
+        if (action.verb == Verb::PostReceive || action.verb == Verb::Send) ++under_way[i];
+        if (action.verb == Verb::Wait) --under_way[i];
+        needs.messages[i] = std::max(needs.messages[i], under_way[i]);
+      }
       dropped.clear();
     }
   };
   for (CellTask next; order.next(next);) each([&](RankActions& rank) { rank.follow(dropped, next, order); });
   each([&](RankActions& rank) { rank.end(dropped); });
 
-  ScheduleNeeds needs;
   for (const RankActions& rank : actions) {
     auto& slots = needs.slots.emplace_back();
     for (int kind = 0; kind < kSlotKinds; ++kind)

@@ -103,6 +103,7 @@ struct Policy {
 /// What the ranks of a segment axis need, found by one walk.
 struct ScheduleNeeds {
   std::vector<std::array<int32_t, kSlotKinds>> slots;  ///< by rank: how many of each kind at the same time
+  std::vector<int32_t> messages;                       ///< by rank: how many are under way at the same time
   double efficiency = 1;                               ///< as Schedule::efficiency
 };
 

@@ -108,17 +108,23 @@ class StagedTransport final : public Transport {
   static Transfer under_way(Staged staged, Copies copies, Transfer host) {
     return Transfer(std::make_unique<Arriving>(staged, std::move(copies), std::move(host)));
   }
-  /// The smallest block that is free and large enough; a new one in the first steps.
+  /// The smallest block that is free and large enough. In the first steps the largest free one grows, or there is a new
+  /// one: so there are as many as are taken at the same time.
   Staged take(const Queue& queue, ConstView<> data) {
-    Block* best = nullptr;
-    for (const auto& block : blocks_)
-      if (!block->taken && block->bytes >= data.bytes() && (!best || block->bytes < best->bytes)) best = block.get();
-    if (!best) {
-      best = blocks_.emplace_back(std::make_unique<Block>()).get();
-      best->bytes = data.bytes();
-      best->memory = queue.staging(best->bytes);
+    Block *best = nullptr, *largest = nullptr;
+    for (const auto& block : blocks_) {
+      if (block->taken) continue;
+      if (block->bytes >= data.bytes() && (!best || block->bytes < best->bytes)) best = block.get();
+      if (!largest || block->bytes > largest->bytes) largest = block.get();
     }
+    if (!best && !largest) largest = blocks_.emplace_back(std::make_unique<Block>()).get();
+    if (!best) best = largest;
     queue.finish(best->copied);
+    if (best->bytes < data.bytes()) {
+      best->memory = Arena();  // what it had first
+      best->memory = queue.staging(data.bytes());
+      best->bytes = data.bytes();
+    }
     best->taken = true;
     best->memory.rewind(0);
     return {best, best->memory.take(data.dtype(), data.shape())};

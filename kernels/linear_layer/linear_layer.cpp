@@ -54,6 +54,21 @@ View<> d_inner(Queue& queue, ConstView<> dy, const LinearLayer::Weights& w, Aren
 
 }  // namespace
 
+void LinearLayer::expect(const Weights& w, DType dtype, int64_t out, int64_t in) {
+  memring::expect(w.weight, dtype, {out, in}, "LinearLayer weight");
+  expect_parts(w);
+}
+
+void LinearLayer::expect(const Gradients& d, const Weights& w) {
+  if ((d.bias && !w.bias) || ((d.lora_a || d.lora_b) && !w.lora_a))
+    throw ShapeError("LinearLayer: a gradient of a bias or update that the layer does not have");
+  const DType dtype = w.weight.dtype();
+  if (d.weight) expect_sums(d.weight, dtype, w.weight.shape(), "LinearLayer d_weight");
+  if (d.bias) expect_sums(d.bias, dtype, w.bias.shape(), "LinearLayer d_bias");
+  if (d.lora_a) expect_sums(d.lora_a, dtype, w.lora_a.shape(), "LinearLayer d_A");
+  if (d.lora_b) expect_sums(d.lora_b, dtype, w.lora_b.shape(), "LinearLayer d_B");
+}
+
 int64_t LinearLayer::scratch_bytes(DType dtype, int64_t rows, int64_t rank) {
   Arena measure;
   measure.take(dtype, {rows, rank});
@@ -94,13 +109,11 @@ void LinearLayer::input_gradient(Queue& queue, View<> dx, Write write, ConstView
 void LinearLayer::weight_gradients(Queue& queue, const Gradients& d, ConstView<> dy, ConstView<> x, const Weights& w,
                                    Arena& scratch) {
   expect_parts(w);
-  if ((d.bias && !w.bias) || ((d.lora_a || d.lora_b) && !w.lora_a))
-    throw ShapeError("LinearLayer: a gradient of a bias or update that the layer does not have");
+  expect(d, w);
   if (d.weight) Linear::weight_gradient(queue, d.weight, dy, x);
   if (d.bias) {
     const int64_t out = w.bias.dim(0);
-    expect(dy, expect_stored(x, 2, "LinearLayer x"), {x.dim(0), out}, "LinearLayer dy");
-    expect_sums(d.bias, dy.dtype(), {out}, "LinearLayer d_bias");
+    memring::expect(dy, expect_stored(x, 2, "LinearLayer x"), {x.dim(0), out}, "LinearLayer dy");
     MoveRows::sum(queue, d.bias.reshaped({1, out}), kFirst, dy.reshaped({dy.dim(0), 1, out}), kFirst);
   }
   if (d.lora_b) {

@@ -30,6 +30,10 @@ struct LinearLayer {
     View<> weight = {}, bias = {}, lora_a = {}, lora_b = {};
   };
 
+  /// Check a layer from `in` numbers of this type to `out`, and gradients of it: for fronts of what is made of layers.
+  static void expect(const Weights&, DType, int64_t out, int64_t in);
+  static void expect(const Gradients&, const Weights&);
+
   /// Of any of the three, for updates up to this rank.
   static int64_t scratch_bytes(DType, int64_t rows, int64_t rank);
   /// What forward, or all of them, need of their thread.

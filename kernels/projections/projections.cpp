@@ -1,18 +1,80 @@
-// Queries, keys and values: checks, and the operators that they are made of. Those choose between reference and fast
-// path, so there is neither cpu.cpp nor ref.cpp.
+// Queries, keys and values: checks, and a device's kernels or the operators that they are made of on the host. Those
+// choose between reference and fast path, so there is neither cpu.cpp nor ref.cpp.
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/projections/projections.h"
 
+#include <utility>
+
 #include "base/error.h"
+#include "base/profile.h"
 #include "kernels/common/checks.h"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/heads/heads.h"
+#include "kernels/projections/cuda.h"
 #include "kernels/rmsnorm/rmsnorm.h"
 #include "kernels/rope/rope.h"
 #include "kernels/rows/rows.h"
 
 namespace memring {
 namespace {
+
+struct Extents {
+  int64_t batch, rows, queries;  // of each sequence
+  Projections::Widths widths;
+
+  double flops() const {
+    return 2.0 * static_cast<double>(batch * widths.dim * widths.head_dim *
+                                     (queries * widths.heads + 2 * rows * widths.kv_heads));
+  }
+};
+
+void expect_angles(RopeAngles angles, DType dtype, int64_t batch, int64_t rows, int64_t half) {
+  expect_float(angles.cos, 3, "Projections cos");
+  const int64_t tables = angles.cos.dim(0);
+  if (tables != 1 && tables != batch)
+    throw ShapeError(fmt::format("Projections: angles of {} sequences, of {}", tables, batch));
+  expect(angles.cos, sums_type(dtype), {tables, rows, half}, "Projections cos");
+  expect(angles.sin, sums_type(dtype), {tables, rows, half}, "Projections sin");
+}
+
+Extents extents_of(const Projections::ConstParts& parts, ConstView<> normed, const Projections::Weights& weights,
+                   RopeAngles angles, const Projections::Queries& queries) {
+  const DType dtype = expect_stored(normed, 2, "Projections normed");
+  expect_stored(parts.q, 4, "Projections q");
+  expect_stored(parts.k, 4, "Projections k");
+  const int64_t batch = parts.q.dim(0), rows = parts.k.dim(2), dim = normed.dim(1), heads = parts.q.dim(1),
+                kv_heads = parts.k.dim(1), head_dim = parts.q.dim(3);
+  const bool each = queries.rows.empty();
+  const int64_t asking = each ? rows : std::ssize(queries.rows);
+  if (parts.q.dim(2) != asking)
+    throw ShapeError(fmt::format("Projections: {} rows ask in q {}", asking, parts.q.text()));
+  if (head_dim % 2 != 0) throw ShapeError(fmt::format("Projections: head_dim must be even, found {}", head_dim));
+  for (const int32_t row : queries.rows)
+    if (row < 0 || row >= rows) throw ShapeError(fmt::format("Projections: row {} of {} asks", row, rows));
+  expect(parts.q, dtype, {batch, heads, asking, head_dim}, "Projections q");
+  expect(parts.k, dtype, {batch, kv_heads, rows, head_dim}, "Projections k");
+  expect(parts.v, dtype, {batch, kv_heads, rows, head_dim}, "Projections v");
+  expect(normed, dtype, {batch * rows, dim}, "Projections normed");
+  LinearLayer::expect(weights.q, dtype, heads * head_dim, dim);
+  LinearLayer::expect(weights.k, dtype, kv_heads * head_dim, dim);
+  LinearLayer::expect(weights.v, dtype, kv_heads * head_dim, dim);
+  for (const ConstView<>& gain : {weights.q_norm, weights.k_norm})
+    if (gain) expect(gain, dtype, {head_dim}, "Projections gain");
+  expect_angles(angles, dtype, batch, rows, head_dim / 2);
+  if (!each) expect_angles(queries.angles, dtype, batch, asking, head_dim / 2);
+  return {batch, rows, asking, {dim, heads, kv_heads, head_dim}};
+}
+
+void expect_gradients(const Projections::Gradients& d, const Projections::Weights& weights) {
+  LinearLayer::expect(d.q, weights.q);
+  LinearLayer::expect(d.k, weights.k);
+  LinearLayer::expect(d.v, weights.v);
+  for (const auto& [d_gain, gain] : {std::pair{d.q_norm, weights.q_norm}, {d.k_norm, weights.k_norm}}) {
+    if (!d_gain) continue;
+    if (!gain) throw ShapeError("Projections: a gradient of a norm that is not there");
+    expect_sums(d_gain, gain.dtype(), gain.shape(), "Projections gradient of a gain");
+  }
+}
 
 /// What the call works in (n = rows, m = queries, of all sequences).
 struct Work {
@@ -28,17 +90,6 @@ struct Work {
     work.asking = arena.take(dtype, {queries, w.dim});
     if (backward) work.d_asking = arena.take(dtype, {queries, w.dim});
     return work;
-  }
-  static Work carve(Arena& arena, const Projections::ConstParts& parts, ConstView<> normed,
-                    const Projections::Queries& queries, bool backward) {
-    expect_stored(normed, 2, "Projections normed");
-    expect_stored(parts.q, 4, "Projections q");
-    expect_stored(parts.k, 4, "Projections k");
-    if (!queries.rows.empty() && std::ssize(queries.rows) != parts.q.dim(2))
-      throw ShapeError(fmt::format("Projections: {} rows ask in q {}", queries.rows.size(), parts.q.text()));
-    const int64_t asking = queries.rows.empty() ? normed.dim(0) : parts.q.dim(0) * parts.q.dim(2);
-    return carve(arena, normed.dtype(), normed.dim(0), asking,
-                 {normed.dim(1), parts.q.dim(1), parts.k.dim(1), parts.q.dim(3)}, backward);
   }
 };
 
@@ -75,7 +126,6 @@ struct Rotated {
 
   /// d_by_row: the gradient of what the layer gives.
   void backward(Queue& queue, View<> d_by_row, View<> d_gain, ConstView<> d_out, ConstView<> x, Arena& scratch) const {
-    if (d_gain && !gain) throw ShapeError("Projections: a gradient of a norm that is not there");
     if (!gain) return Rope::backward(queue, d_by_row, d_out, angles.cos, angles.sin);
     const ArenaScope scope(scratch);
     const auto [inv_rms, product] =
@@ -111,9 +161,14 @@ int64_t Projections::scratch_bytes(DType dtype, int64_t rows, int64_t queries, c
 
 void Projections::forward(Queue& queue, const Parts& out, ConstView<> normed, const Weights& weights, RopeAngles angles,
                           const Queries& queries, Arena& scratch) {
+  const Extents e = extents_of({out.q, out.k, out.v}, normed, weights, angles, queries);
+  if (queue.device()) {
+    const Timed timed(queue, "Projections forward", e.flops(), out.q, out.k, out.v, normed);
+    return projections_cuda->forward(queue, out, normed, weights, angles, queries, scratch);
+  }
   const ArenaScope scope(scratch);
-  const Work work = Work::carve(scratch, {out.q, out.k, out.v}, normed, queries, false);
-  const int64_t batch = out.q.dim(0);
+  const int64_t batch = e.batch;
+  const Work work = Work::carve(scratch, normed.dtype(), batch * e.rows, batch * e.queries, e.widths, false);
   const bool each = queries.rows.empty();
   if (!each)
     MoveRows::run(queue, by_sequence(work.asking, batch), ascending(queries.rows.size()), Write::Overwrite,
@@ -129,9 +184,17 @@ void Projections::forward(Queue& queue, const Parts& out, ConstView<> normed, co
 void Projections::backward(Queue& queue, View<> d_normed, const Gradients& d_weights, const ConstParts& d_out,
                            ConstView<> normed, const Weights& weights, RopeAngles angles, const Queries& queries,
                            Arena& scratch) {
+  const Extents e = extents_of(d_out, normed, weights, angles, queries);
+  expect(d_normed, normed.dtype(), normed.shape(), "Projections d_normed");
+  expect_gradients(d_weights, weights);
+  if (queue.device()) {
+    const Timed timed(queue, "Projections backward", 2 * e.flops(), d_normed, d_out.q, d_out.k, d_out.v, normed);
+    return projections_cuda->backward(queue, d_normed, d_weights, d_out, normed, weights, angles, queries, scratch);
+  }
   const ArenaScope scope(scratch);
-  const auto [wide, narrow, asking, d_asking] = Work::carve(scratch, d_out, normed, queries, true);
-  const int64_t batch = d_out.q.dim(0);
+  const int64_t batch = e.batch;
+  const auto [wide, narrow, asking, d_asking] =
+      Work::carve(scratch, normed.dtype(), batch * e.rows, batch * e.queries, e.widths, true);
   const bool each = queries.rows.empty();
   const Rotated q{weights.q, weights.q_norm, weights.norm_eps, each ? angles : queries.angles},
       k{weights.k, weights.k_norm, weights.norm_eps, angles};

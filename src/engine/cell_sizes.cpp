@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "dist/mesh_arithmetic.h"
 #include "engine/cell_numbers.h"
 #include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/linear/linear.h"
@@ -75,10 +76,33 @@ int64_t CellSizes::slot(SlotKind kind, const Extent& extent, int64_t batch, int6
         carve_hidden(arena, batch, text, pass);
       return arena.peak();
     });
-  int64_t numbers = 0;
-  for (int32_t at = 0; at < extent.depth; ++at) numbers = std::max(numbers, state_numbers(extent.cell(0, 0, at)));
   Arena arena;
-  arena.take(dtype_, {kind == SlotKind::Adjoint ? adjoints_ : 1, batch, numbers});
+  arena.take(dtype_, {kind == SlotKind::Adjoint ? adjoints_ : 1, batch, most_state_numbers(extent)});
+  return arena.peak();
+}
+
+int64_t CellSizes::message(const Extent& extent, int64_t batch) const {
+  Arena arena;
+  arena.take(dtype_, {part_of(adjoints_ * batch * most_state_numbers(extent), split_.ranks, 0).size()});
+  return arena.peak();
+}
+
+// A message for each buffer of the ring, or one of what memories collect, sum and gather: no more of its rows, and no
+// more than its states.
+int64_t CellSizes::collected(const Extent& extent, int64_t batch, int64_t text, bool backward) const {
+  if (split_.ranks == 1) return 0;
+  const int64_t rows = most([&](Pass pass) { return layout(text, pass).back; });
+  Arena arena;
+  arena.take(dtype_, {batch * std::max(rows * shape_.dim, adjoints_ * most_state_numbers(extent))});
+  return ring(batch, text, backward) + arena.peak();
+}
+
+int64_t CellSizes::results(const Extent& extent, int64_t batch, const SequenceShape& shape, bool logits,
+                           bool final_state) const {
+  const int64_t of_rows = batch * own_text_rows(shape.text_of(0), Pass::Decode) * (logits ? shape_.vocab : 1);
+  const int64_t told = batch * shape_.layers * memory_.keys_before(1) * shape_.dim;
+  Arena arena;
+  arena.take(dtype_, {std::max(of_rows, final_state ? std::max(told, most_state_numbers(extent)) : 0)});
   return arena.peak();
 }
 
@@ -135,9 +159,9 @@ int64_t CellSizes::angles(int64_t batch, int64_t text) const {
 }
 
 SpaceBytes CellSizes::tables(int64_t batch, const SequenceShape& shape, bool device) const {
-  const int64_t text = shape.text_of(0), of_keys = keys_before(shape) * int64_t{sizeof(Row)};
+  const int64_t text = shape.text_of(0);
   // The axis', and CellRunner's: up to half of the rows as queries, and twice the position ids that angles are for;
-  // those of the text where sequences have their own; keys of earlier segments.
+  // those of the text where sequences have their own.
   const int64_t of_axis = most([&](Pass pass) { return split_.table_bytes(layout(text, pass).rows()); });
   const int64_t of_rows = most([&](Pass pass) {
     const int64_t here = extent(1, text, pass).rows;
@@ -145,7 +169,14 @@ SpaceBytes CellSizes::tables(int64_t batch, const SequenceShape& shape, bool dev
            (2 * angle_tables(batch) * here + (own_positions_ ? batch * text : 0)) * int64_t{sizeof(int32_t)};
   });
   const int64_t given = CellNumbers::bytes(numbers(batch, shape), device);
-  return {of_axis + of_rows + of_keys + given, device ? of_axis + of_keys + given : 0};
+  return {of_axis + of_rows + given, device ? given : 0};
+}
+
+SpaceBytes CellSizes::kept_tables(const SequenceShape& shape) const {
+  int64_t uploaded = keys_before(shape) * int64_t{sizeof(Row)};
+  for (const Pass pass : passes_of(memory_.dependency()))
+    uploaded += split_.uploaded_bytes(layout(shape.text_of(0), pass).rows());
+  return {2 * uploaded, uploaded};  // as rows, and as the numbers that were uploaded
 }
 
 int64_t CellSizes::numbers(int64_t batch, const SequenceShape& shape) const {
@@ -165,6 +196,11 @@ int64_t CellSizes::numbers_of(Range layers) const {
   int64_t numbers = 0;
   for (int64_t layer = layers.begin; layer < layers.end; ++layer) numbers += memory_.state_numbers(layer);
   return numbers;
+}
+int64_t CellSizes::most_state_numbers(const Extent& extent) const {
+  int64_t most = 0;
+  for (int32_t at = 0; at < extent.depth; ++at) most = std::max(most, state_numbers(extent.cell(0, 0, at)));
+  return most;
 }
 int64_t CellSizes::state_numbers() const { return numbers_of({0, shape_.layers + 1}); }
 int64_t CellSizes::state_numbers(const Cell& cell) const {

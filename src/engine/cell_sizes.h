@@ -67,10 +67,20 @@ class CellSizes {
   int64_t scratch(int64_t batch, const SequenceShape&, bool backward) const;  ///< what a CellRunner takes
   int64_t ring(int64_t batch, int64_t text, bool backward) const;             ///< message buffers of a token axis
   int64_t angles(int64_t batch, int64_t text) const;                          ///< rotary: frequencies and tables
-  /// What the host knows of the rows and tokens of a cell: at the most, while a layout is entered.
+  /// What the host knows of the rows and tokens of a cell: at the most, while a layout is entered; and what a device is
+  /// given of it for each cell anew.
   SpaceBytes tables(int64_t batch, const SequenceShape&, bool device) const;
+  /// What a device keeps of the layouts of a sequence, and the host beside it.
+  SpaceBytes kept_tables(const SequenceShape&) const;
   /// Numbers that a cell is given by the host (CellNumbers), at the most.
   int64_t numbers(int64_t batch, const SequenceShape&) const;
+
+  // What passes through the host's memory where the tensors are a device's, in bytes.
+  int64_t message(const Extent&, int64_t batch) const;  ///< of the segment axis, one
+  /// Messages of the token axis that are under way at the same time, at the most.
+  int64_t collected(const Extent&, int64_t batch, int64_t text, bool backward) const;
+  /// What a sink gets at once.
+  int64_t results(const Extent&, int64_t batch, const SequenceShape&, bool logits, bool final_state) const;
 
   int64_t adjoints() const { return adjoints_; }
   /// Keys of earlier segments that a segment sees, at the most.
@@ -87,6 +97,7 @@ class CellSizes {
   int64_t scratch(int64_t batch, const SequenceShape&, bool backward, Pass) const;
   int64_t numbers(int64_t batch, const SequenceShape&, Pass) const;
   int64_t numbers_of(Range layers) const;
+  int64_t most_state_numbers(const Extent&) const;  ///< of one sequence at the boundary of a cell
   int64_t angle_tables(int64_t batch) const { return own_positions_ ? batch : 1; }
 
   ModelShape shape_;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
+#include <set>
 #include <utility>
 
 #include "engine/cell_sizes.h"
@@ -23,6 +24,8 @@ constexpr std::array kSlotPurposes = {MemoryPurpose::States, MemoryPurpose::Adjo
 struct RankSizes {
   std::vector<SlotBytes> slots;  ///< of one slot, by shape of the workload
   int64_t scratch = 0, products = 0, angles = 0, ring = 0;
+  int64_t message = 0, collected = 0;  ///< staged: one of the segment axis; those of the token axis at the most
+  int64_t results = 0;                 ///< of a cell
   SpaceBytes tables;
   ProductCopies copies;
 };
@@ -53,6 +56,7 @@ class Choice {
   int64_t terms() const;
   const ScheduleNeeds& needs(const ExecutionPlan& outline, const SequenceShape&);
   RankSlots slots(const ExecutionPlan& outline);
+  int32_t messages(const ExecutionPlan& outline);  ///< of the segment axis, under way at the same time
   MemoryPlan memory(const ExecutionPlan& outline);
   void find_most(ExecutionPlan&);
 
@@ -110,6 +114,7 @@ RankSizes Choice::sizes(int token) const {
                        in_.workload.own_positions(), in_.tbptt.selects_memories() ? 2 : 1);
   const ExecutionPlan any = outline({});
   RankSizes most;
+  std::set<int64_t> layouts;  // by their text
   for (const SequenceShape& shape : in_.workload.shapes) {
     const int64_t text = shape.text_of(0), own = cell.own_text_rows(text, Pass::Decode);
     SlotBytes& slots = most.slots.emplace_back();
@@ -129,7 +134,15 @@ RankSizes Choice::sizes(int token) const {
     most.tables = {std::max(most.tables.host, tables.host), std::max(most.tables.device, tables.device)};
     most.angles = std::max(most.angles, cell.angles(micro_batch_, text));
     most.ring = std::max(most.ring, cell.ring(micro_batch_, text, in_.workload.backward));
+    most.message = cell.message(any.extent(1), micro_batch_);
+    most.collected = std::max(most.collected, cell.collected(any.extent(1), micro_batch_, text, in_.workload.backward));
+    most.results =
+        std::max(most.results, cell.results(any.extent(1), micro_batch_, shape,
+                                            in_.workload.logits != Workload::Logits::None, in_.workload.final_state));
+    layouts.insert({text, shape.text_of(shape.segments() - 1)});
   }
+  for (const int64_t text : layouts)
+    if (on_device()) most.tables = most.tables + cell.kept_tables(shape);
   most.products = most.copies.bytes(in_.numerics.products, in_.numerics.threads) + terms();
   return most;
 }
@@ -163,6 +176,13 @@ RankSlots Choice::slots(const ExecutionPlan& outline) {
   return most;
 }
 
+int32_t Choice::messages(const ExecutionPlan& outline) {
+  int32_t most = 0;
+  for (const SequenceShape& shape : in_.workload.shapes)
+    most = std::max(most, needs(outline, shape).messages[static_cast<size_t>(outline.coord.segment)]);
+  return most;
+}
+
 /// Over all ranks: parts of a batch are of one size, or of two, of which the first and the last rank have one each.
 void Choice::find_most(ExecutionPlan& plan) {
   for (const int data : {0, in_.mesh.data - 1})
@@ -191,6 +211,11 @@ MemoryPlan Choice::memory(const ExecutionPlan& plan) {
   add(MemoryPurpose::Angles, sizes.angles);
   memory.parts.push_back({MemoryPurpose::Tables, 1, sizes.tables.host, sizes.tables.device});
   add(MemoryPurpose::Ring, sizes.ring);
+  if (!on_device()) return memory;
+  Arena sums;
+  sums.take(DType::F64, {1 + std::ssize(in_.memory.diagnostics())});
+  memory.parts.push_back({.purpose = MemoryPurpose::Staged, .host = messages(plan) * sizes.message + sizes.collected});
+  memory.parts.push_back({MemoryPurpose::Results, 1, sizes.results + 2 * sums.peak(), sums.peak()});
   return memory;
 }
 
@@ -217,7 +242,9 @@ const char* name_of(MemoryPurpose purpose) {
                                            "products",
                                            "rotary angles",
                                            "tokens and rows",
-                                           "ring messages"};
+                                           "ring messages",
+                                           "staged messages",
+                                           "results"};
   return kNames[static_cast<size_t>(purpose)];
 }
 

@@ -41,7 +41,7 @@ struct Recompute {
 
 enum class MemoryPurpose : uint8_t {
   Parameters,  ///< and gradients
-  Optimizer,   ///< and a checkpoint's buffer
+  Optimizer,   ///< and a checkpoint's buffer; beside a device what it takes on the host for saves and exchanges
   States,      ///< at segment boundaries
   Adjoints,    ///< of states
   Saved,       ///< rows that forward keeps for backward
@@ -50,7 +50,9 @@ enum class MemoryPurpose : uint8_t {
   Products,    ///< copies of their operands, rounded or packed; terms of exact sums
   Angles,      ///< rotary
   Tables,      ///< token ids, and what the host knows of each row
-  Ring         ///< messages of a token axis
+  Ring,        ///< messages of a token axis
+  Staged,      ///< messages of segment and token axis on their way between device and host
+  Results      ///< of a device: losses, logits and states for a sink, sums of a batch
 };
 const char* name_of(MemoryPurpose);  ///< static text
 

@@ -73,13 +73,16 @@ void Executor::allocate() {
        {MemoryPurpose::States, MemoryPurpose::Adjoints, MemoryPurpose::Saved, MemoryPurpose::Hidden})
     slots += memory.bytes_of(purpose);
   arena_ = queue_.arena(slots);
-  int64_t numbers = 0, keys = 0;
+  int64_t numbers = 0, results = 0, keys = 0;
   for (const SequenceShape& shape : workload_.shapes) {
     numbers = std::max(numbers, sizes_.numbers(plan_.micro_batch, shape));
+    results = std::max(results, sizes_.results(plan_.extent(1), plan_.micro_batch, shape,
+                                               workload_.logits != Workload::Logits::None, workload_.final_state));
     keys = std::max(keys, sizes_.keys_before(shape));
   }
   ids_.allocate(queue_, numbers);
   runner_.allocate_keys(keys);
+  if (queue_.device()) sink_copy_ = queue_.staging(results);
   allocate_numbers();
   if (mesh_.shape().segment * mesh_.shape().token > 1)
     queue_.add_poll([this] {
@@ -181,8 +184,8 @@ void Executor::for_pieces(const CellText& text, const F& f) const {
 
 ConstView<> Executor::on_host(ConstView<> numbers) {
   if (!queue_.device()) return numbers;
-  sink_copy_.resize(static_cast<size_t>(numbers.bytes()));
-  const View<> copy(sink_copy_.data(), numbers.dtype(), numbers.shape());
+  sink_copy_.rewind(0);
+  const View<> copy = sink_copy_.take(numbers.dtype(), numbers.shape());
   copy_now(queue_, copy, numbers);
   return copy;
 }

@@ -132,7 +132,7 @@ class Executor {
   View<double> numbers_, first_numbers_;
   Readback<double> read_numbers_;
   double targets_ = 0, tokens_ = 0;
-  std::vector<std::byte> sink_copy_;
+  Arena sink_copy_;  ///< of what is on a device
   Progress unseen_;
   Progress* progress_ = &unseen_;
   std::function<void(int64_t, int64_t)> observer_;

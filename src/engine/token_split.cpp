@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/token_split.h"
 
+#include "base/arena.h"
+#include "base/ids.h"
 #include "dist/token_attention_sizes.h"
 
 namespace memring {
@@ -13,6 +15,14 @@ int64_t TokenSplit::buffer_bytes(const ModelShape& m, DType dtype, int64_t batch
 int64_t TokenSplit::table_bytes(int64_t rows) const {
   const int64_t here = count(rows), row = sizeof(Row), number = sizeof(int32_t);
   return rows * row + here * (row + number) + (ranks > 1 ? rows * row : 0);
+}
+
+int64_t TokenSplit::uploaded_bytes(int64_t rows) const {
+  Arena measure;
+  const auto table = [&](int64_t of_rows) { measure.take(DType::U8, {of_rows * int64_t{sizeof(Row)}}); };
+  table(count(rows));
+  for (int other = 0; ranks > 1 && other < ranks; ++other) table(plan(rows).count(other));
+  return measure.peak();
 }
 
 }  // namespace memring

@@ -25,6 +25,8 @@ struct TokenSplit {
   int64_t buffer_bytes(const ModelShape&, DType, int64_t batch, int64_t rows, bool backward) const;
   /// What entering a layout of so many rows takes, on the host (TokenAxis::enter).
   int64_t table_bytes(int64_t rows) const;
+  /// What is uploaded of it to a device, and stays there (RowStore).
+  int64_t uploaded_bytes(int64_t rows) const;
 };
 
 }  // namespace memring

@@ -60,7 +60,10 @@ void TrainedModel::start(Arena weights) {
   if (reset_) memory.reset_each_segment = true;
   engine_.reset();  // before the next one takes its memory
   model_.emplace(shape_, memory);
-  engine_.emplace(engine_config_, *model_, mesh_, session_.node(), workload_, SpaceBytes{}, limit_);
+  const Numerics computed = numerics(engine_config_, session_.node());
+  const int64_t loaded = computed.queue.backend == Backend::Cuda ? model_->params.layout().size : 0;
+  engine_.emplace(engine_config_, *model_, mesh_, session_.node(), workload_,
+                  SpaceBytes{loaded * bytes_of(computed.dtype), 0}, limit_);
   limit_ = engine_->limit();  // asked once: for a later engine, the weights are among what is taken
   engine_->allocate(std::move(weights));
 }

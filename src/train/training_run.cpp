@@ -9,8 +9,8 @@ namespace memring {
 
 namespace {
 
-/// What optimizer and checkpoint take on the rank that has this shard.
-SpaceBytes bytes_beside_engine(const FlatBuffer& layout, const Numerics& numerics, Range shard,
+/// What optimizer, checkpoint and exchange of gradients take on the rank that has this shard.
+SpaceBytes bytes_beside_engine(const FlatBuffer& layout, const Numerics& numerics, Range shard, int ranks,
                                TrainingRun::Saves saves) {
   const CheckpointData saved{.layout = layout,
                              .shard = shard,
@@ -19,8 +19,11 @@ SpaceBytes bytes_beside_engine(const FlatBuffer& layout, const Numerics& numeric
                              .v = {},
                              .state = {}};
   const bool device = numerics.queue.backend == Backend::Cuda;
-  const SpaceBytes buffer{saves == TrainingRun::Saves::Planned ? CheckpointWriter::buffer_bytes(saved) : 0, 0};
-  return SpaceBytes::of_tensors(Optimizer::bytes(numerics.dtype, shard.size()), device) + buffer;
+  SpaceBytes bytes = SpaceBytes::of_tensors(Optimizer::bytes(numerics.dtype, shard.size()), device);
+  if (device) bytes = bytes + GradientSync::bytes_beside_device(layout.size, numerics.dtype, ranks);
+  if (saves == TrainingRun::Saves::None) return bytes;
+  bytes.host += CheckpointWriter::buffer_bytes(saved);
+  return bytes;
 }
 
 Workload training_workload(const Config& config, std::vector<SequenceShape> shapes) {
@@ -40,7 +43,7 @@ TrainingRun::TrainingRun(const Config& config, Communicator& ranks, const NodeSh
       model_(model_of(config)),
       sync_(mesh_, model_.params.layout().size, gradient_order(config.run)),
       engine_(config, model_, mesh_, node, training_workload(config, std::move(shapes)),
-              bytes_beside_engine(model_.params.layout(), numerics(config, node), shard(), saves)) {}
+              bytes_beside_engine(model_.params.layout(), numerics(config, node), shard(), ranks.size(), saves)) {}
 
 void TrainingRun::allocate() {
   engine_.allocate();
@@ -60,7 +63,7 @@ ReducedStep TrainingRun::step(const TokenSource& batch, int64_t number, const st
   const BoundaryWeights weights = executor.draw(number, batch.shape());
   Elementwise::fill(engine_.queue(), params.grads(), 0);
   executor.run(batch, weights);
-  enter(Phase::Reduce);
+  enter(Phase::SumGradients);
   ReducedStep reduced = sync_.reduce(engine_.queue(), params.grads(), params.rounded_grads(), [&] {
     StepSums local = executor.sums();
     ask(local);

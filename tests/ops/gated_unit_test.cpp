@@ -125,16 +125,19 @@ TEST(GatedUnit, ReferenceGradientMatchesFiniteDifferences) {
 }
 
 TEST(GatedUnit, RefusesShapesThatDoNotFit) {
-  Queue queue;
-  Part<float> parts(Shape{3, 4});
-  const Layers<float> layers({3, 5, 4}, 1), wrong({3, 4, 5}, 1);
-  Layers<float> d({3, 5, 4}, 1);
-  Tensor<float> x(Shape{3, 5}), y(Shape{3, 4});
-  Scratch scratch(0);
-  EXPECT_THROW(GatedUnit::products(queue, parts.parts(), x, wrong.weights(), scratch), ShapeError);
-  EXPECT_THROW(GatedUnit::forward(queue, x, parts.parts(), x, layers.weights(), scratch), ShapeError);
-  EXPECT_THROW(GatedUnit::backward(queue, y, d.gradients(), y, parts.parts(), x, layers.weights(), scratch),
-               ShapeError);
+  on_queues(every_queue(), [](Queue& queue) {
+    Part<float> parts(Shape{3, 4});
+    const Layers<float> layers({3, 5, 4}, 1), wrong({3, 4, 5}, 1);
+    Layers<float> d({3, 5, 4}, 1), d_wrong({3, 4, 5}, 1);
+    Tensor<float> x(Shape{3, 5}), dx(Shape{3, 5}), y(Shape{3, 4});
+    Scratch scratch(0);
+    EXPECT_THROW(GatedUnit::products(queue, parts.parts(), x, wrong.weights(), scratch), ShapeError);
+    EXPECT_THROW(GatedUnit::forward(queue, x, parts.parts(), x, layers.weights(), scratch), ShapeError);
+    EXPECT_THROW(GatedUnit::backward(queue, y, d.gradients(), y, parts.parts(), x, layers.weights(), scratch),
+                 ShapeError);
+    EXPECT_THROW(GatedUnit::backward(queue, dx, d_wrong.gradients(), y, parts.parts(), x, layers.weights(), scratch),
+                 ShapeError);
+  });
 }
 
 }  // namespace

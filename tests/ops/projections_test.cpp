@@ -284,8 +284,10 @@ TEST(Projections, RefuseShapesThatDoNotFit) {
   const auto refuses = [&](const std::function<void(Inputs<float>&)>& spoil) {
     Inputs<float> in(e);
     spoil(in);
-    EXPECT_THROW(forward(queue, in), ShapeError);
-    EXPECT_THROW(backward(queue, in, Layers<float>(e, 30)), ShapeError);
+    on_queues(every_queue(), [&](Queue& each) {
+      EXPECT_THROW(forward(each, in), ShapeError);
+      EXPECT_THROW(backward(each, in, Layers<float>(e, 30)), ShapeError);
+    });
   };
   refuses([](Inputs<float>& in) { in.normed = Tensor<float>(Shape{5, 5}); });
   refuses([](Inputs<float>& in) { in.layers.q.weight = Tensor<float>(Shape{16, 4}); });
@@ -294,6 +296,7 @@ TEST(Projections, RefuseShapesThatDoNotFit) {
   refuses([](Inputs<float>& in) { in.layers.k.lora_b = Tensor<float>(Shape{8, 3}); });
   refuses([](Inputs<float>& in) { in.layers.q_norm = Tensor<float>(Shape{8}); });
   refuses([](Inputs<float>& in) { in.keys.cos = Tensor<float>(Shape{1, 6, 2}); });
+  refuses([](Inputs<float>& in) { in.keys.sin = Tensor<float>(Shape{1, 3, 3}); });
   Inputs<float> in(e);
   in.layers.q_norm = {};
   EXPECT_EQ(message_of([&] { backward(queue, in, Layers<float>(e, 30)); }),

@@ -48,6 +48,7 @@ std::byte* TwinDevice::take(int64_t bytes, Space space) {
   if (space != Space::Device) {
     auto* const block = static_cast<std::byte*>(std::aligned_alloc(4096, pages(bytes)));
     if (!block) throw out_of_memory(bytes);
+    pinned_[block] = bytes;
     return block;
   }
   const size_t size = pages(bytes);
@@ -58,18 +59,30 @@ std::byte* TwinDevice::take(int64_t bytes, Space space) {
   close(file);
   if (device == MAP_FAILED || host == MAP_FAILED) throw out_of_memory(bytes);
   std::memset(host, 0xff, size);
-  blocks_[static_cast<std::byte*>(device)] = {static_cast<std::byte*>(host), size};
+  blocks_[static_cast<std::byte*>(device)] = {static_cast<std::byte*>(host), size, bytes};
   return static_cast<std::byte*>(device);
 }
 
 void TwinDevice::give(std::byte* block, Space space) noexcept {
   run_dry();
-  if (space != Space::Device) return std::free(block);
+  if (space != Space::Device) {
+    pinned_.erase(block);
+    return std::free(block);
+  }
   const auto found = blocks_.find(block);
   if (found == blocks_.end()) return;
   munmap(found->second.host, found->second.bytes);
   munmap(block, found->second.bytes);
   blocks_.erase(found);
+}
+
+int64_t TwinDevice::taken(Space space) const {
+  int64_t bytes = 0;
+  if (space == Space::Device)
+    for (const auto& [address, block] : blocks_) bytes += block.taken;
+  else
+    for (const auto& [address, of_block] : pinned_) bytes += of_block;
+  return bytes;
 }
 
 Stream TwinDevice::stream(Priority) {

@@ -33,6 +33,8 @@ class TwinDevice final : public Device {
   void wait(Stream, Event) override;
   bool done(Event) override;
 
+  /// Bytes of this space that were taken and not given back.
+  int64_t taken(Space) const;
   /// Something that a stream does when it comes to it.
   void enqueue(Stream, std::function<void()> work);
   /// The same memory where work finds it.
@@ -59,7 +61,8 @@ class TwinDevice final : public Device {
   };
   struct Block {
     std::byte* host = nullptr;
-    size_t bytes = 0;
+    size_t bytes = 0;   // mapped
+    int64_t taken = 0;  // as somebody asked for
   };
   bool step();        ///< does a piece of work; false: there is none that can be done
   void run_dry();     ///< does all that can be done
@@ -74,8 +77,9 @@ class TwinDevice final : public Device {
   bool shares_ = false;
   std::exception_ptr error_;
   std::vector<std::deque<Work>> streams_{1};
-  std::vector<bool> reached_{true};           // by number of the event
-  std::map<const std::byte*, Block> blocks_;  // device memory, by address
+  std::vector<bool> reached_{true};             // by number of the event
+  std::map<const std::byte*, Block> blocks_;    // device memory, by address
+  std::map<const std::byte*, int64_t> pinned_;  // bytes, by address
 };
 
 }  // namespace memring

@@ -1,0 +1,54 @@
+#!/usr/bin/env python3
+"""The tables of kernels on devices (kernels/*/cuda.h) compile with nvcc, where there is one.
+
+What they include must stay free of what its front end does not take: fmt in C++20, for one. A build for CPUs needs no
+CUDA Toolkit.
+Usage: nvcc_headers_test.py ROOT HOST-COMPILER [unittest's arguments]
+SPDX-License-Identifier: Apache-2.0
+"""
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ROOT, HOST_COMPILER = pathlib.Path(sys.argv[1]), sys.argv[2]
+FIRST_WITH_CPP20 = 12  # the toolkit's major version
+
+
+def find_nvcc():
+    """The path of an nvcc that can compile C++20; raises SkipTest that says what is there instead."""
+    folders = [os.environ.get("PATH", ""), *(os.path.join(home, "bin") for home in
+                                             filter(None, [os.environ.get("CUDA_PATH"), "/usr/local/cuda"]))]
+    nvcc = shutil.which("nvcc", path=os.pathsep.join(folders))
+    if nvcc is None:
+        raise unittest.SkipTest("nvcc was found neither in PATH nor in CUDA_PATH nor in /usr/local/cuda")
+    version = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=True).stdout
+    release = re.search(r"release (\d+)\.\d+", version)
+    if release is None or int(release.group(1)) < FIRST_WITH_CPP20:
+        found = release.group(0) if release else "an unknown release"
+        raise unittest.SkipTest(f"{nvcc} is of {found}; {FIRST_WITH_CPP20} and later know C++20")
+    return nvcc
+
+
+class NvccHeaders(unittest.TestCase):
+    def test_every_table_compiles(self):
+        nvcc = find_nvcc()
+        headers = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("kernels/*/cuda.h"))
+        self.assertTrue(headers, f"no kernels/*/cuda.h in {ROOT}")
+        with tempfile.TemporaryDirectory() as folder:
+            unit = pathlib.Path(folder, "headers.cu")
+            unit.write_text("".join(f'#include "{header}"\n' for header in headers))
+            result = subprocess.run(
+                [nvcc, "-std=c++20", "-arch=sm_80", "-ccbin", HOST_COMPILER, "--Werror=all-warnings",
+                 "-Xcompiler=-Wall,-Wextra,-Wshadow", f"-I{ROOT}", f"-I{ROOT / 'src'}", "-c", unit,
+                 "-o", unit.with_suffix(".o")],
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        self.assertEqual(result.returncode, 0, result.stdout)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0], *sys.argv[3:]])
