@@ -46,8 +46,9 @@ const Wait* Waits::that_takes(Takes takes) const {
 }
 
 const Wait* Waits::from_another_segment(int32_t segment) const {
-  const Wait* found = std::find_if(
-      begin(), end(), [&](const Wait& wait) { return wait.takes != Takes::Turn && wait.run.segment != segment; });
+  const Wait* found = std::find_if(begin(), end(), [&](const Wait& wait) {
+    return (wait.takes == Takes::State || wait.takes == Takes::Adjoint) && wait.run.segment != segment;
+  });
   return found == end() ? nullptr : found;
 }
 

@@ -35,7 +35,7 @@ enum class Takes : uint8_t {
   Rows,      ///< those of its segment, saved
   Hidden,    ///< the rows, or their gradient, that go through the cells of its segment
   Turn,      ///< nothing: a rank goes through its segments one after the other
-  Memories,  ///< of these segments, to be held by the rank for its decodes (Append)
+  Memories,  ///< of these segments, that the rank holds for its decodes (Append)
   Parts      ///< each rank's of the adjoint of its segment's memory, to be added up (Append)
 };
 
@@ -56,7 +56,7 @@ class Waits {
   bool contain(const Wait&) const;
   /// The one that takes this; null: none does.
   const Wait* that_takes(Takes) const;
-  /// The one that takes something of other segments' runs than `segment`'s.
+  /// The one that takes a state or adjoint of another segment's run than `segment`'s.
   const Wait* from_another_segment(int32_t segment) const;
 
  private:
@@ -82,8 +82,10 @@ class Precedence {
   // sums its part of the adjoint of it. (In precedence_append.cpp.)
   bool appends() const { return dependency_ == Dependency::Append; }
   bool writes_memory(const CellRun& run) const { return run.verb == Verb::Forward && run.pass == Pass::Encode; }
-  /// The run before which the rank of `segment` gets the memories of the segments between its one before and this one.
-  CellRun receives_memories(int32_t segment) const;
+  /// The first decode of a rank that has some.
+  CellRun first_decode(int32_t rank) const {
+    return {Verb::Forward, Pass::Decode, policy_.backward ? last_of(rank, Pass::Decode) : rank};
+  }
   /// How many segments behind this one `rank` decodes, and so reads its memory.
   int32_t decodes_behind(int32_t segment, int32_t rank) const;
   /// Segments whose memories this run is the last on its rank to read; those whose adjoints it is the last to add to.
@@ -105,6 +107,8 @@ class Precedence {
 
   int32_t rank_of(int32_t segment) const { return segment % ranks_; }
   int32_t segments_of(int32_t rank, Pass pass) const { return (segments(pass) - rank + ranks_ - 1) / ranks_; }
+  /// Negative where it has none.
+  int32_t last_of(int32_t rank, Pass pass) const { return rank + (segments_of(rank, pass) - 1) * ranks_; }
   /// How many runs of its sweep over the segment come before this one: a sweep climbs, and goes back down.
   int32_t number(const CellRun& run) const { return run.verb == Verb::Backward ? depth() - 1 - run.level : run.level; }
   /// The run with this number.

@@ -1,16 +1,13 @@
 // The rules of Append. A stream's work on one rank is one sequence: it encodes its segments, decodes them, and runs the
-// encodes back. In training the last two go from its last segment to its first, so that what is complete first is the
-// adjoint of the memory whose encode is run back first.
+// encodes back. So all ranks encode at the same time, and none waits for another's memories before it decodes. In
+// training the last two go from its last segment to its first, so that what is complete first is the adjoint of the
+// memory whose encode is run back first.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 
 #include "dist/precedence.h"
 
 namespace memring::scheduling {
-
-CellRun Precedence::receives_memories(int32_t segment) const {
-  return {Verb::Forward, segment < segments(Pass::Encode) ? Pass::Encode : Pass::Decode, segment};
-}
 
 int32_t Precedence::decodes_behind(int32_t segment, int32_t rank) const {
   return segments_of(rank, Pass::Decode) - (segment - rank + ranks_) / ranks_;
@@ -31,10 +28,9 @@ Waits Precedence::append_waits(const CellRun& run) const {
   Waits waits;
   add_append_turns(waits, run);
   const int32_t segment = run.segment;
-  if (run == receives_memories(segment)) {
-    const int32_t first = std::max(segment - ranks_ + 1, 0);
-    if (first < segment) waits.add({{Verb::Forward, Pass::Encode, first}, Takes::Memories, segment - first});
-  }
+  if (const int32_t others = last_of(rank_of(segment), Pass::Decode);
+      run == first_decode(rank_of(segment)) && others > 0)
+    waits.add({{Verb::Forward, Pass::Encode, 0}, Takes::Memories, others});
   if (run.verb != Verb::Backward) return waits;
   waits.add({{rows_from(run.pass, segment), run.pass, segment}, Takes::Rows});
   if (run.pass == Pass::Encode) {
@@ -48,20 +44,15 @@ void Precedence::add_append_turns(Waits& waits, const CellRun& run) const {
   const auto after = [&](Verb verb, Pass pass, int32_t segment) {
     if (segment >= 0) waits.add({{verb, pass, segment}, Takes::Turn});
   };
-  const int32_t before = run.segment - ranks_, behind = run.segment + ranks_, last = extent_.segments - 1;
-  if (run.verb == Verb::Forward && run.pass == Pass::Encode) return after(Verb::Forward, Pass::Encode, before);
+  const int32_t before = run.segment - ranks_, behind = run.segment + ranks_, rank = rank_of(run.segment);
   if (run.verb == Verb::Forward) {
-    const int32_t encoded = run.segment < last ? run.segment : before;
-    if (!policy_.backward) {
-      after(Verb::Forward, Pass::Encode, encoded);
-      return after(Verb::Forward, Pass::Decode, before);
-    }
-    if (behind > last) return after(Verb::Forward, Pass::Encode, encoded);  // its first decode, behind its last encode
-    return after(Verb::Backward, Pass::Decode, behind);
+    if (run.pass == Pass::Encode) return after(Verb::Forward, Pass::Encode, before);
+    if (run == first_decode(rank)) return after(Verb::Forward, Pass::Encode, last_of(rank, Pass::Encode));
+    return policy_.backward ? after(Verb::Backward, Pass::Decode, behind) : after(Verb::Forward, Pass::Decode, before);
   }
   if (run.verb == Verb::Backward && (run.pass == Pass::Decode || policy_.recompute)) return;  // comes behind its rows
   if (runs(Verb::Backward, Pass::Encode, behind)) return after(Verb::Backward, Pass::Encode, behind);
-  after(Verb::Backward, Pass::Decode, rank_of(run.segment));
+  after(Verb::Backward, Pass::Decode, rank);  // its last decode
 }
 
 int64_t Precedence::append_chain(const CellRun& run) const {

@@ -13,9 +13,7 @@ constexpr size_t kActionsAtOnce = 256;  ///< actions that next_actions collects 
 
 Action reduce(const Cell& part) { return {.verb = Verb::Reduce, .cell = {.layer = part.layer, .layers = part.layers}}; }
 
-SlotKind kind_of(Takes takes) {
-  return takes == Takes::Adjoint || takes == Takes::Parts ? SlotKind::Adjoint : SlotKind::State;
-}
+SlotKind kind_of(Takes takes) { return takes == Takes::Adjoint ? SlotKind::Adjoint : SlotKind::State; }
 
 }  // namespace
 
@@ -64,22 +62,19 @@ Action RankActions::message(Verb verb, const Cell& cell, int32_t place, const Ce
   return {.verb = verb, .cell = cell, .kind = kind, .slot = slot, .peer = peer, .tag = tag};
 }
 
-/// Of what the task takes of `writer`.
-Action RankActions::arrival(Verb verb, const CellTask& t, const CellRun& writer, Takes takes, int32_t slot) const {
-  const Cell cell = takes == Takes::Memories ? memory_cell(t.stream, writer.segment) : cell_of(t);
-  return message(verb, cell, t.place, t.run, kind_of(takes), slot, rules_->rank_of(writer.segment));
+/// Of what the task reads.
+Action RankActions::arrival(Verb verb, const CellTask& t, const Wait& wait, int32_t slot) const {
+  return message(verb, cell_of(t), t.place, t.run, kind_of(wait.takes), slot, rules_->rank_of(wait.run.segment));
 }
 
-/// Starts receiving what `next` reads and other ranks write, into the slots `posted_`.
-void RankActions::post_receive(std::vector<Action>& out, const CellTask& next) {
-  posted_.clear();
+/// Starts receiving what `next` reads if another rank writes it; returns the slot.
+int32_t RankActions::post_receive(std::vector<Action>& out, const CellTask& next) {
   const Waits waits = rules_->waits_of(next.run);
   const Wait* wait = waits.from_another_segment(next.run.segment);
-  for (int32_t i = 0; wait && i < wait->count; ++i) {
-    if (rules_->rank_of(wait->at(i).segment) == rank_) continue;
-    posted_.push_back(table(kind_of(wait->takes)).take());
-    out.push_back(arrival(Verb::PostReceive, next, wait->at(i), wait->takes, posted_.back()));
-  }
+  if (!wait || alone()) return kNoSlot;
+  const int32_t slot = table(kind_of(wait->takes)).take();
+  out.push_back(arrival(Verb::PostReceive, next, *wait, slot));
+  return slot;
 }
 
 std::vector<int32_t>& RankActions::handed_over(Holdings& reader, Verb verb) const {
@@ -127,8 +122,8 @@ int32_t RankActions::take(std::vector<Action>& out, const CellTask& t, Takes tak
     return slot;
   }
   if (alone()) return std::exchange(handed_over(mine, t.run.verb)[t.run.level], kNoSlot);
-  out.push_back(arrival(Verb::Wait, t, wait->run, takes, received_.front()));
-  return received_.front();
+  out.push_back(arrival(Verb::Wait, t, *wait, received_));
+  return received_;
 }
 
 /// Forward or Rebuild.
@@ -139,7 +134,6 @@ void RankActions::emit_forward(std::vector<Action>& out, const CellTask& t) {
   const bool memory = rules_->writes_memory(t.run);
   const auto reader = rules_->reader_of(t.run, Takes::State), later = rules_->later_reader(t.run);
   const bool final_state = rules_->policy().final_state && rules_->writes_final_state(t.run);
-  receive_memories(out, t);
   const int32_t in = take(out, t, Takes::State);
   const int32_t state = reader || final_state || memory ? table(SlotKind::State).take() : kNoSlot;
   if (t.run.level == 0 && save) mine.rows.push_back(table(SlotKind::Saved).take());
@@ -177,7 +171,8 @@ void RankActions::emit_backward(std::vector<Action>& out, const CellTask& t) {
   Holdings& mine = held(t.place, t.run.segment);
   const Cell cell = cell_of(t);
   clear_adjoints(out, t);
-  const int32_t in = t.run.pass == Pass::Encode ? sum_of_adjoint(out, t) : take(out, t, Takes::Adjoint);
+  const int32_t in = t.run.pass == Pass::Encode ? std::exchange(held_adjoint(t.place, t.run.segment), kNoSlot)
+                                                : take(out, t, Takes::Adjoint);
   const auto reader = rules_->reader_of(t.run, Takes::Adjoint);
   const int32_t adjoint = reader ? table(SlotKind::Adjoint).take() : kNoSlot;
   if (ends_segment(t)) mine.backward = table(SlotKind::Hidden).take();
@@ -204,6 +199,8 @@ void RankActions::emit_backward(std::vector<Action>& out, const CellTask& t) {
 }
 
 void RankActions::emit(std::vector<Action>& out, const CellTask& t) {
+  take_arrivals(out, t);
+  ++cells_;
   switch (t.run.verb) {
     case Verb::Forward:
     case Verb::Rebuild:
@@ -264,34 +261,38 @@ void RankActions::walk_buffered(std::vector<Action>& out, const CellTask& next, 
     if (completes) complete_.push_back(cell_of(next));
     return;
   }
-  post_receive(out, next);
+  const int32_t slot = post_receive(out, next);
   if (task_) emit(out, *task_);
   settle(out,
          [&](const Sent& message) { return order.given(message.reader, message.place, message.send.cell.stream); });
   emit_reduces(out);
   task_ = next;
   task_completes_ = completes;
-  received_.swap(posted_);
+  received_ = slot;
 }
 
-/// Both ends of a message enter their lanes at the turn of its reader. What was sent is waited for at the next cell
-/// here.
-void RankActions::walk_in_order(std::vector<Action>& out, const CellTask& next, bool completes) {
+/// Both ends of a message enter their lanes at the turn of its reader (of its writer with Append, where what a rank
+/// reads is written long before). What was sent in order is waited for at the next cell here.
+void RankActions::walk_in_order(std::vector<Action>& out, const CellTask& next, bool completes, CellOrder& order) {
   if (rules_->rank_of(next.run.segment) != rank_) {
     send(out, next);
+    receive_from(out, next);
     if (completes) complete_.push_back(cell_of(next));
     return emit_reduces(out);
   }
-  post_receive(out, next);
-  received_.swap(posted_);
-  settle(out, [](const Sent&) { return true; });
+  received_ = post_receive(out, next);
+  const bool in_order = rules_->policy().messages == Messages::InOrder;
+  settle(out, [&](const Sent& message) {
+    return in_order || order.given(message.reader, message.place, message.send.cell.stream);
+  });
   task_completes_ = completes;
   emit(out, next);
 }
 
 void RankActions::follow(std::vector<Action>& out, const CellTask& next, CellOrder& order) {
   const bool completes = completes_layers(next);
-  if (rules_->policy().messages == Messages::InOrder) return walk_in_order(out, next, completes);
+  if (rules_->policy().messages == Messages::InOrder || rules_->appends())
+    return walk_in_order(out, next, completes, order);
   walk_buffered(out, next, completes, order);
 }
 

@@ -72,6 +72,12 @@ class RankActions {
     CellRun reader;
     int32_t place;
   };
+  /// A memory, or another rank's part of an adjoint. `before`: how many cells here come before it.
+  struct Arrival {
+    Action receive;
+    int32_t place;
+    int64_t before;
+  };
 
   SlotTable& table(SlotKind kind) { return tables_[static_cast<size_t>(kind)]; }
   Cell cell_of(const CellTask& t) const;
@@ -81,21 +87,24 @@ class RankActions {
   bool ends_segment(const CellTask& t) const { return t.run.level + 1 == rules_->depth(); }
 
   Action message(Verb, const Cell&, int32_t place, const CellRun& reader, SlotKind, int32_t slot, int32_t peer) const;
-  Action arrival(Verb, const CellTask&, const CellRun& writer, Takes, int32_t slot) const;
+  Action arrival(Verb, const CellTask&, const Wait&, int32_t slot) const;
   void emit_free(std::vector<Action>& out, const Cell&, SlotKind, int32_t slot);
-  void post_receive(std::vector<Action>& out, const CellTask& next);
+  int32_t post_receive(std::vector<Action>& out, const CellTask& next);
   void hand_over(std::vector<Action>& out, const Cell&, int32_t place, const CellRun& reader, SlotKind, int32_t slot);
   std::vector<int32_t>& handed_over(Holdings&, Verb reader) const;
   int32_t take(std::vector<Action>& out, const CellTask&, Takes);
   // Append, in rank_memories.cpp; the others have nothing to do there.
   Cell memory_cell(int32_t stream, int32_t segment) const;
-  template <class F>
-  void wait_for_arrivals(std::vector<Action>& out, const CellTask&, Takes, const F& arrived);
-  void receive_memories(std::vector<Action>& out, const CellTask&);
+  int32_t& held_memory(int32_t place, int32_t segment);
+  int32_t& held_adjoint(int32_t place, int32_t segment);
+  void receive_from(std::vector<Action>& out, const CellTask& writer);
+  void take_arrivals(std::vector<Action>& out, const CellTask& next);
+  void send_at_once(std::vector<Action>& out, const Cell&, int32_t place, const CellRun& reader, SlotKind,
+                    int32_t slot);
   void keep_memory(std::vector<Action>& out, const CellTask&, int32_t slot);
   void free_memories(std::vector<Action>& out, const CellTask&);
+  int32_t clear_adjoint(std::vector<Action>& out, int32_t stream, int32_t place, int32_t segment);
   void clear_adjoints(std::vector<Action>& out, const CellTask&);
-  int32_t sum_of_adjoint(std::vector<Action>& out, const CellTask&);
   void complete_adjoints(std::vector<Action>& out, const CellTask&);
   void emit_forward(std::vector<Action>& out, const CellTask&);
   void emit_recompute(std::vector<Action>& out, const CellTask&);
@@ -103,7 +112,7 @@ class RankActions {
   void emit(std::vector<Action>& out, const CellTask&);
   void send(std::vector<Action>& out, const CellTask& reader);
   void walk_buffered(std::vector<Action>& out, const CellTask& next, bool completes, CellOrder& order);
-  void walk_in_order(std::vector<Action>& out, const CellTask& next, bool completes);
+  void walk_in_order(std::vector<Action>& out, const CellTask& next, bool completes, CellOrder& order);
   template <class F>
   void settle(std::vector<Action>& out, const F& ended);
   bool completes_layers(const CellTask&);
@@ -121,8 +130,9 @@ class RankActions {
   std::vector<Cell> complete_;          // on all ranks, by runs of others: to be reduced
   std::optional<CellTask> task_;        // Messages::Buffered: to be emitted when the one after it is known
   bool task_completes_ = false;         // the gradients of its layers, on all ranks
-  std::vector<int32_t> received_;       // the slots that `task_` reads and other ranks fill
-  std::vector<int32_t> posted_;         // those of the task behind it
+  int32_t received_ = kNoSlot;          // the slot that `task_` reads and another rank fills
+  std::vector<Arrival> arrivals_;       // Append: that nobody has waited for
+  int64_t cells_ = 0;                   // that were emitted
 };
 
 }  // namespace memring::scheduling

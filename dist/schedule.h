@@ -78,7 +78,8 @@ enum class Messages : uint8_t {
   Buffered,  ///< receives before the cell in front of their reader, sends behind their writer: MPI
   /// Both ends at the place of the message's reader in the common order of all ranks' cells: NCCL, where a send ends
   /// when its receive runs and each rank's messages run in their order. What waits in a lane then waits for what stands
-  /// before it in one order, so the first message that is not complete can go on.
+  /// before it in one order, so the first message that is not complete can go on. (Append, either way: both ends behind
+  /// the writer, which comes long before the reader. At the reader a rank would wait for what others run meanwhile.)
   InOrder
 };
 /// Their tags are 0 to kTags - 1 (MPI promises no more).
@@ -115,10 +116,11 @@ struct ScheduleNeeds {
 /// TopToInput's chain: segments in turn. With a cell a layer, which LayerLocal allows, it is a wavefront: the cells of
 /// a diagonal, segment + layer, run at the same time, and backward the same way back.
 ///
-/// With Append a rank encodes its segments of a stream but the last of all, in turn, while those of other ranks come
-/// in. Then it decodes them; in training from its last to its first, each forward and at once backward. A part of a
-/// memory's adjoint is complete when the segment of the rank next behind it has been run back. Last it runs its encodes
-/// back, from the last: what it needs of other ranks has long been sent. With recompute, one is recomputed at a time.
+/// With Append a rank encodes its segments of a stream in turn (but for the last of all), while the others' memories
+/// come in. Then it decodes them; in training from its last to its first, each forward and at once backward. Its part
+/// of a memory's adjoint is complete, and leaves, when it has run back its first segment behind that memory; the parts
+/// of others are added as they come in. Last it runs its encodes back, from the last. With recompute, one is recomputed
+/// at a time.
 ///
 /// Reduce stands at a common place: where the last rank of the axis has completed the gradients of its layers, each
 /// layer once, from the top down. So all ranks of a world, whatever their streams and segments, list the same ones in

@@ -113,7 +113,11 @@ inline std::vector<Case> small_cases() {
       {.ranks = 2, .segments = 9, .policy = {.boundaries = 3}},
       {.ranks = 2, .streams = 2, .segments = 3, .policy = {.parts = 2}},
       {.dependency = Dependency::LayerLocal, .segments = 3, .policy = {.parts = 2}},
-      {.dependency = Dependency::LayerLocal, .ranks = 1, .segments = 4, .policy = {.final_state = true}, .depth = 2}};
+      {.dependency = Dependency::LayerLocal, .ranks = 1, .segments = 4, .policy = {.final_state = true}, .depth = 2},
+      {.dependency = Dependency::Append, .ranks = 1, .segments = 3},
+      {.dependency = Dependency::Append, .ranks = 2, .streams = 2, .segments = 5, .policy = {.in_flight = 2}},
+      {.dependency = Dependency::Append, .ranks = 3, .segments = 7, .policy = {.recompute = false, .parts = 2}},
+      {.dependency = Dependency::Append, .ranks = 2, .segments = 4, .policy = {.backward = false}}};
 }
 
 }  // namespace memring

@@ -84,13 +84,13 @@ TEST(Precedence, OfThinnedBoundariesGoesThroughGroups) {
   EXPECT_FALSE(rules_of(c).runs(Verb::Rebuild, Pass::Decode, 4));
 }
 
-// Memories come in round by round, before a rank's next encode; on the last segment's rank before it is decoded.
+// A rank waits for memories before its first decode alone.
 TEST(Precedence, OfAppendIsTheMemoriesOfARoundAndThePartsOfTheirAdjoints) {
   const Case c{.dependency = Dependency::Append, .ranks = 3, .segments = 8};
-  EXPECT_EQ(encode_waits(c, Verb::Forward, 1), "Memories of Forward encode 0.0");
-  EXPECT_EQ(encode_waits(c, Verb::Forward, 5), "Turn of Forward encode 2.0, Memories of Forward encode 3-4.0");
-  EXPECT_EQ(waits(c, Verb::Forward, 7), "Turn of Forward encode 4.0, Memories of Forward encode 5-6.0");
-  EXPECT_EQ(waits(c, Verb::Forward, 6), "Turn of Forward encode 6.0");
+  EXPECT_EQ(encode_waits(c, Verb::Forward, 2), "");
+  EXPECT_EQ(encode_waits(c, Verb::Forward, 3), "Turn of Forward encode 0.0");
+  EXPECT_EQ(waits(c, Verb::Forward, 5), "Turn of Forward encode 5.0, Memories of Forward encode 0-4.0");
+  EXPECT_EQ(waits(c, Verb::Forward, 7), "Turn of Forward encode 4.0, Memories of Forward encode 0-6.0");
   EXPECT_EQ(waits(c, Verb::Forward, 4), "Turn of Backward 7.0");
   EXPECT_EQ(waits(c, Verb::Backward, 4), "Rows of Forward 4.0");
   EXPECT_EQ(encode_waits(c, Verb::Recompute, 6), "Turn of Backward 0.0");  // this rank's last decode
@@ -105,9 +105,8 @@ TEST(Precedence, OfAppendIsTheMemoriesOfARoundAndThePartsOfTheirAdjoints) {
             "Turn of Backward encode 6.0, Rows of Forward encode 3.0, Parts of Backward 4-6.0");
   Case evaluation = c;
   evaluation.policy.backward = false;
-  EXPECT_EQ(waits(evaluation, Verb::Forward, 4), "Turn of Forward encode 4.0, Turn of Forward 1.0");
-  EXPECT_EQ(waits(evaluation, Verb::Forward, 7),
-            "Turn of Forward encode 4.0, Turn of Forward 4.0, Memories of Forward encode 5-6.0");
+  EXPECT_EQ(waits(evaluation, Verb::Forward, 1), "Turn of Forward encode 4.0, Memories of Forward encode 0-6.0");
+  EXPECT_EQ(waits(evaluation, Verb::Forward, 4), "Turn of Forward 1.0");
 }
 
 // Who writes a state or adjoint, and who reads it, ask the same rules: each finds the other, and nobody else.

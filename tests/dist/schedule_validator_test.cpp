@@ -65,6 +65,10 @@ TEST(ScheduleValidator, FindsEveryWrongSlotTagPeerAndCell) {
           }
           wrongs.emplace_back(right).cell.segment += 1;
           wrongs.emplace_back(right).cell.layers -= 1;
+        } else if (right.verb == Verb::Add) {
+          for (auto field : {&Action::in, &Action::out}) wrong(field, right.*field + 1);
+          wrong(&Action::in, right.out);
+          wrongs.emplace_back(right).cell.segment += 1;
         } else if (right.verb == Verb::Reduce) {
           wrongs.emplace_back(right).cell.layers -= 1;
           wrongs.emplace_back(right).cell.layer += 1;
@@ -198,6 +202,72 @@ TEST(ScheduleValidator, FindsAFinalStateThatStays) {
   ASSERT_EQ(last[1].verb, Verb::Free);
   std::rotate(last + 1, last + 2, last + 4);
   expect_fault(lists, task_of(c), "is not freed right behind its cell");
+}
+
+/// The place of what is done with the memory of a segment, or its adjoint; or of the cell's pass.
+size_t find(const std::vector<Action>& actions, Verb verb, SlotKind kind, int32_t segment, Pass pass) {
+  const auto found = std::find_if(actions.begin(), actions.end(), [&](const Action& a) {
+    return a.verb == verb && (computes(a) || a.kind == kind) && a.cell.segment == segment && a.cell.pass == pass;
+  });
+  if (found == actions.end()) throw Error(ExitCode::Internal, "no such action in the list");
+  return static_cast<size_t>(found - actions.begin());
+}
+
+/// In front of the one at `to`, which comes before it.
+void move_up(std::vector<Action>& actions, size_t from, size_t to) {
+  const auto begin = actions.begin();
+  std::rotate(begin + static_cast<int64_t>(to), begin + static_cast<int64_t>(from),
+              begin + static_cast<int64_t>(from) + 1);
+}
+
+TEST(ScheduleValidator, KnowsWhichMemoriesAndAdjointsAreHeld) {
+  const Case c{.dependency = Dependency::Append, .ranks = 2, .segments = 5};
+  const ScheduleTask task = task_of(c);
+  const Lists sound = lists_of(c);
+  const auto decode = [](const std::vector<Action>& a, Verb verb, int32_t segment) {
+    return find(a, verb, SlotKind::State, segment, Pass::Decode);
+  };
+  const auto memory = [](const std::vector<Action>& a, Verb verb, SlotKind kind, int32_t segment) {
+    return find(a, verb, kind, segment, Pass::Encode);
+  };
+
+  Lists lists = sound;  // freed before its last decode
+  move_up(lists[0], memory(lists[0], Verb::Free, SlotKind::State, 1), decode(lists[0], Verb::Forward, 2));
+  expect_fault(lists, task, "needs the memory of segment 1 of stream 0, which no slot holds");
+  lists = sound;  // and before all of them
+  move_up(lists[0], memory(lists[0], Verb::Free, SlotKind::State, 1), decode(lists[0], Verb::Forward, 4));
+  expect_fault(lists, task, "nobody read the memory of segment 1 of stream 0");
+  lists = sound;
+  lists[1].erase(lists[1].begin() + memory(lists[1], Verb::Clear, SlotKind::Adjoint, 0));
+  expect_fault(lists, task, "needs the memory's adjoint of segment 0 of stream 0, which no slot holds");
+  lists = sound;
+  lists[0].erase(lists[0].begin() + memory(lists[0], Verb::Add, SlotKind::Adjoint, 0));
+  expect_fault(lists, task, "nobody read the memory's adjoint of segment 0 of stream 0 from 2 decodes");
+  expect_fault(lists, task,
+               "holds the memory's adjoint of segment 0 of stream 0 from 2 decodes; expected the memory's adjoint of "
+               "segment 0 of stream 0 from 4 decodes");
+  lists = sound;  // a part that is not complete
+  move_up(lists[0], memory(lists[0], Verb::Send, SlotKind::Adjoint, 1), decode(lists[0], Verb::Backward, 2));
+  expect_fault(lists, task,
+               "holds the memory's adjoint of segment 1 of stream 0 from 1 decodes; expected the memory's adjoint of "
+               "segment 1 of stream 0 from 2 decodes");
+  expect_fault(lists, task, "from 1 decodes, which is being sent");
+  lists = sound;
+  lists[0][memory(lists[0], Verb::Add, SlotKind::Adjoint, 2)].in = 2;
+  expect_fault(lists, task, "adds a slot to itself");
+  lists = sound;
+  lists[0][memory(lists[0], Verb::Clear, SlotKind::Adjoint, 2)].kind = SlotKind::State;
+  expect_fault(lists, task, "clears no adjoint of a memory");
+  lists = sound;  // one adjoint in two slots
+  ScheduleTask more = task;
+  more.slots[0][static_cast<size_t>(SlotKind::Adjoint)] = 9;
+  const size_t clear = memory(lists[0], Verb::Clear, SlotKind::Adjoint, 2);
+  lists[0].insert(lists[0].begin() + static_cast<int64_t>(clear), lists[0][clear]);
+  lists[0][clear].slot = 8;
+  expect_fault(lists, more, "finds the memory's adjoint of segment 2 of stream 0 in two slots");
+  lists = sound;  // nobody will read the memory of the last segment
+  lists[0][memory(lists[0], Verb::Forward, SlotKind::State, 2)].cell.segment = 4;
+  expect_fault(lists, task, "there is no such cell");
 }
 
 }  // namespace
