@@ -96,7 +96,7 @@ void LinearLayer::weight_gradients(Queue& queue, const Gradients& d, ConstView<>
   expect_parts(w);
   if ((d.bias && !w.bias) || ((d.lora_a || d.lora_b) && !w.lora_a))
     throw ShapeError("LinearLayer: a gradient of a bias or update that the layer does not have");
-  if (d.weight) Linear::weight_gradient(queue, d.weight, dy, x);
+  Linear::weight_gradient(queue, d.weight, dy, x);
   if (d.bias) {
     const int64_t out = w.bias.dim(0);
     expect(dy, expect_stored(x, 2, "LinearLayer x"), {x.dim(0), out}, "LinearLayer dy");

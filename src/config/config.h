@@ -48,7 +48,8 @@ struct ModelConfig {
   double rope_theta = 10000, norm_eps = 1e-5;
   double init_std = 0.02, embedding_std = 0.02;  ///< of weights and of embeddings at the start
   bool tied = true;
-  std::string from{};  ///< checkpoint or run whose weights a new run starts with; empty = fresh ones
+  std::string from{};         ///< checkpoint or run whose weights a new run starts with; empty = fresh ones
+  std::string train = "all";  ///< words and patterns of the tensors that learn
 };
 
 /// Of the rotary frequencies (model/rotary.h).

@@ -47,6 +47,11 @@ std::vector<Option> model_options() {
           "Checkpoint, or run (its newest), whose weights a new run starts with, at step 0 and with a fresh optimizer; "
           "what it lacks starts fresh. A run that has a checkpoint goes on from that one.",
           "runs/books"),
+      text("model.train", model<&ModelConfig::train>,
+           "What learns: all, memory, lora, or names of tensors in which * stands for any text, with commas between "
+           "them. The rest is frozen as model.from has it: it takes no gradient, no state of the optimizer and no "
+           "reduction, and checkpoints name it by digest instead of holding it.",
+           "memory,model.layers.*.mlp.*", kNumbers),
 
       choice("rope.scaling", rope<&RopeConfig::scaling>,
              "How rotary frequencies are scaled for a longer window than that of the training before: by positions "

@@ -9,6 +9,7 @@
 #include "base/surroundings.h"
 #include "config/number_list.h"
 #include "kernels/exact_sum/exact_sum.h"
+#include "model/tensor_names.h"
 
 namespace memring {
 namespace {
@@ -131,7 +132,11 @@ MemorySettings memory_settings(const Config& config) {
           .exact_sums = strict(config)};
 }
 
-Model model_of(const Config& config) { return {model_shape(config), memory_settings(config)}; }
+Model model_of(const Config& config) {
+  Model model(model_shape(config), memory_settings(config));
+  train_named(model.params, config.model.train);
+  return model;
+}
 
 Numerics numerics(const Config& config, const NodeShare& node) {
   const DeviceConfig& device = config.device;
@@ -213,7 +218,7 @@ Engine::Engine(const Config& config, Model& model, Mesh& mesh, const NodeShare& 
   const Tbptt tbptt = tbptt_of(config);
   const PlanInputs inputs{.model = model.llama.shape(),
                           .memory = *model.memory,
-                          .parameters = model.params.layout(),
+                          .trained = model.params.trained_layout(),
                           .dtype = numerics_.dtype,
                           .numerics = queue_.options(),
                           .workload = workload_,

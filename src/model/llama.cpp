@@ -58,11 +58,16 @@ Llama::Llama(const ModelShape& shape, Params& params) : shape_(shape) {
   head_ = shape.tied ? embedding_ : params.declare("lm_head.weight", {shape.vocab, shape.dim}, normal, true);
 }
 
-Range Llama::parameters(const FlatBuffer& flat, int64_t layer) const {
+Range Llama::trained(const Params& params, int64_t layer) const {
   const LayerTensors& t = layers_[static_cast<size_t>(layer)].tensors();
-  const FlatEntry &first = flat.entries[static_cast<size_t>(t.input_norm)],
-                  &last = flat.entries[static_cast<size_t>(t.down.weight)];
-  return {first.offset, last.offset + last.shape.elements()};
+  Range range;
+  for (int tensor = t.input_norm; tensor <= t.down.weight; ++tensor) {
+    if (!params.trained(tensor)) continue;
+    const FlatEntry& entry = params.layout().entries[static_cast<size_t>(tensor)];
+    if (range.size() == 0) range.begin = entry.offset;
+    range.end = entry.offset + entry.shape.elements();
+  }
+  return range;
 }
 
 }  // namespace memring

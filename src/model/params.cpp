@@ -12,16 +12,35 @@ namespace memring {
 int Params::declare(const std::string& name, Shape shape, Init init, bool decay) {
   layout_.entries.push_back({name, shape, layout_.size});
   layout_.size += shape.elements();
+  trained_layout_ = layout_;
   inits_.push_back(init);
   decays_.push_back(decay);
+  trained_.push_back(true);
   return static_cast<int>(layout_.entries.size()) - 1;
+}
+
+void Params::train(const std::function<bool(const std::string&)>& chosen) {
+  trained_layout_ = {};
+  int64_t end = 0;
+  for (const bool trained : {true, false}) {
+    for (size_t tensor = 0; tensor < layout_.entries.size(); ++tensor) {
+      FlatEntry& entry = layout_.entries[tensor];
+      if (trained) trained_[tensor] = chosen(entry.name);
+      if (trained_[tensor] != trained) continue;
+      entry.offset = end;
+      end += entry.shape.elements();
+      if (trained) trained_layout_.entries.push_back(entry);
+    }
+    if (trained) trained_layout_.size = end;
+  }
 }
 
 void Params::allocate(Arena& arena, DType dtype, Gradients gradients) {
   weights_ = arena.take(dtype, {layout_.size});
   if (gradients == Gradients::None) return;
-  rounded_grads_ = arena.take(dtype, {layout_.size});
-  grads_ = gradients == Gradients::Exact ? arena.take(DType::Exact, {layout_.size}) : rounded_grads_;
+  const Shape flat{trained_layout_.size};
+  rounded_grads_ = arena.take(dtype, flat);
+  grads_ = gradients == Gradients::Exact ? arena.take(DType::Exact, flat) : rounded_grads_;
 }
 
 void Params::initialise(uint64_t seed, const Queue& queue) {

@@ -10,6 +10,7 @@
 #include "checkpoint/agreement.h"
 #include "config/shapes.h"
 #include "kernels/norm/norm.h"
+#include "train/frozen_weights.h"
 #include "train/run_directory.h"
 #include "train/soundness.h"
 #include "train/weights_source.h"
@@ -61,10 +62,11 @@ Saver::Saver(const Config& config, const Dataset& dataset, Session& session, Mes
              Optimizer& optimizer, Range shard)
     : config_(config),
       dataset_(dataset),
-      weights_(engine.queue(), engine.params().weights()),
+      params_(engine.params()),
+      weights_(engine.queue(), params_.trained_weights()),
       m_(engine.queue(), optimizer.m()),
       v_(engine.queue(), optimizer.v()),
-      data_{.layout = engine.params().layout(),
+      data_{.layout = params_.trained_layout(),
             .shard = shard,
             .weights = weights_.view(),
             .m = m_.view(),
@@ -116,6 +118,10 @@ Resumed Saver::resume() {
         fmt::format("{} was trained with other data or settings:\n    {}", found->path, fmt::join(other, "\n    ")),
         "Choose another run.dir, or give the data and the settings of that run.");
   for (const HostCopy* copy : {&weights_, &m_, &v_}) copy->store(queue_);
+  const HostCopy all(queue_, params_.weights());
+  all.fetch(queue_);
+  load_frozen(world_, saved, config_, params_, all.view(), data_.progress);
+  all.store(queue_);
   last_saved_ = resumed_ = found->step;
   info_.source = saved.source;
   resumed.state = train_state(data_.state);
@@ -135,10 +141,12 @@ Resumed Saver::resume() {
 }
 
 void Saver::start_from_weights(Resumed& resumed) {
-  weights_.fetch(queue_);  // what is not there stays as it was initialised
+  const HostCopy all(queue_, params_.weights());
+  all.fetch(queue_);  // what is not there stays as it was initialised
   const Matched matched =
-      load_named(world_, config_.model.from, data_.layout, data_.weights, resumed.warnings, data_.progress);
-  weights_.store(queue_);
+      load_named(world_, config_.model.from, params_.layout(), all.view(), resumed.warnings, data_.progress);
+  expect_frozen(matched.fresh, params_, config_);
+  all.store(queue_);
   const std::string& path = matched.source.path;
   info_.source = {path, matched.source.digest};
   resumed.weights = describe_weights(matched, config_, dataset_.digest());

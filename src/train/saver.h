@@ -64,6 +64,7 @@ class Saver {
 
   Config config_;
   const Dataset& dataset_;
+  const Params& params_;
   HostCopy weights_, m_, v_;
   CheckpointData data_;
   CheckpointInfo info_;

@@ -71,6 +71,7 @@ StartFacts start_facts(const Config& config, Session& session, Mesh& mesh, Engin
   const SequenceShape& shape = engine.workload().shapes.back();
   const ExecutionPlan& plan = executor.plan();
   auto hosts = session.hosts();
+  const int64_t all = engine.params().layout().size, trained = engine.params().trained_layout().size;
   std::vector<std::pair<std::string, std::string>> lines = {
       {"run", config.run.dir},
       {"ranks",
@@ -79,7 +80,8 @@ StartFacts start_facts(const Config& config, Session& session, Mesh& mesh, Engin
        fmt::format("{}, {} thread{} a rank ({}), {}, {}", engine.queue().device() ? "cuda" : "cpu",
                    engine.queue().threads(), engine.queue().threads() == 1 ? "" : "s", engine.numerics().threads.reason,
                    instruction_sets(engine.queue()), word_of(engine.numerics().precision))},
-      {"model", fmt::format("{} parameters, memory {}", engine.params().layout().size, memory_text(config.memory))},
+      {"model", fmt::format("{} parameters{}, memory {}", all,
+                            trained < all ? fmt::format(", {} trained", trained) : "", memory_text(config.memory))},
       {"data",
        fmt::format("{}, {} segments each{}{}", dataset.description(), shape.segments(),
                    curriculum.stages().size() > 1 ? fmt::format(", in {} stages", curriculum.stages().size()) : "",

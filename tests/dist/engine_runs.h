@@ -40,7 +40,7 @@ class RandomTokens : public TokenSource {
 
 struct Result {
   double nll = 0, targets = 0;
-  std::vector<double> gradients;  // sums, all parameters in one row
+  std::vector<double> gradients;  // sums, all trained parameters in one row
 };
 
 /// |x - y|; of y = {}: |x|.
@@ -132,7 +132,7 @@ inline Result run(const Config& config, Communicator& group, const TokenSource* 
   gradients.fetch(engine.queue());
   by_float_type(engine.params().dtype(), [&]<class T>() {
     const T* g = gradients.view().as<T>();
-    result.gradients.assign(g, g + engine.params().layout().size);
+    result.gradients.assign(g, g + engine.params().trained_layout().size);
   });
   return result;
 }
