@@ -65,6 +65,13 @@ struct RopeConfig {
   std::string short_factor, long_factor;  ///< lists of numbers
 };
 
+/// Low-rank updates of the decoder's linear layers (Hu et al. 2021); memory.lora_* are uio's own.
+struct LoraConfig {
+  int rank = 0;  ///< 0: none
+  double alpha = 16;
+  std::string targets = "q_proj,v_proj";
+};
+
 struct MemoryConfig {
   MemoryKind kind = MemoryKind::None;
   MemoryReset reset = MemoryReset::Sequence;
@@ -167,6 +174,7 @@ struct Config {
   DeviceConfig device;
   ModelConfig model;
   RopeConfig rope;
+  LoraConfig lora;
   MemoryConfig memory;
   SegmentConfig segment;
   TbpttConfig tbptt;

@@ -10,6 +10,8 @@ constexpr Getter model = field_of<&Config::model, Key>;
 template <auto Key>
 constexpr Getter rope = field_of<&Config::rope, Key>;
 template <auto Key>
+constexpr Getter lora = field_of<&Config::lora, Key>;
+template <auto Key>
 constexpr Getter memory = field_of<&Config::memory, Key>;
 template <auto Key>
 constexpr Getter segment = field_of<&Config::segment, Key>;
@@ -104,6 +106,18 @@ std::vector<Option> model_options() {
            "The same where the longest segment of the run has more; with positions.kind, where its target is longer.",
            "1,1.6,4.2,8", kNumbers)
           .when({kLongRope}),
+
+      integer("lora.rank", lora<&LoraConfig::rank>, {0, 1 << 16},
+              "Rank of trained updates of linear layers (LoRA), beside their weights; 0 = none. model.train = lora "
+              "trains nothing else.",
+              "8", kNumbers),
+      real("lora.alpha", lora<&LoraConfig::alpha>, above(0), "Updates are scaled by alpha / rank.", "32", kNumbers)
+          .when({kLora}),
+      text("lora.targets", lora<&LoraConfig::targets>,
+           "Layers that have one, in every decoder layer: of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, "
+           "down_proj; or all.",
+           "q_proj,k_proj,v_proj,o_proj", kNumbers)
+          .when({kLora}),
 
       choice(
           "memory.kind", memory<&MemoryConfig::kind>, {"uio", "halo"},

@@ -75,15 +75,15 @@ int64_t CellSizes::scratch(int64_t batch, int64_t text, bool backward) const {
   head.take(dtype_, {batch * own});  // losses, where not all rows have one
   Arena angles;
   for (int table = 0; table < 2; ++table) angles.take(dtype_, {angle_tables(batch), e.rows / 2, shape_.head_dim / 2});
-  return angles.peak() +
-         std::max({head.peak() + CrossEntropy::scratch_bytes(dtype_, batch * own, shape_.vocab),
-                   Layer::scratch_bytes(shape_, 0, dtype_, e, backward), memory_.scratch_bytes(dtype_, e, backward)});
+  return angles.peak() + std::max({head.peak() + CrossEntropy::scratch_bytes(dtype_, batch * own, shape_.vocab),
+                                   Layer::scratch_bytes(shape_, shape_.lora.rank, dtype_, e, backward),
+                                   memory_.scratch_bytes(dtype_, e, backward)});
 }
 
 ProductCopies CellSizes::copies(int64_t batch, int64_t text, bool backward, bool logits) const {
   const CellExtent e = extent(batch, text);
   const int64_t own = batch * own_text_rows(text);
-  const ProductCopies cell = Layer::copies(shape_, 0, e, backward) | memory_.copies(e, backward) |
+  const ProductCopies cell = Layer::copies(shape_, shape_.lora.rank, e, backward) | memory_.copies(e, backward) |
                              CrossEntropy::copies(own, shape_.dim, shape_.vocab, backward);
   return logits ? cell | Linear::copies(own, shape_.dim, shape_.vocab, false) : cell;
 }

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/parallel.h"
 #include "base/surroundings.h"
+#include "config/lora_targets.h"
 #include "config/number_list.h"
 #include "kernels/exact_sum/exact_sum.h"
 #include "model/tensor_names.h"
@@ -102,6 +103,13 @@ RotarySettings rotary_settings(const Config& config) {
           .long_factor = parse_numbers<double>(r.long_factor).value_or(std::vector<double>())};
 }
 
+LoraShape lora_shape(const LoraConfig& c) {
+  if (c.rank == 0) return {};
+  return {.rank = c.rank,
+          .scale = c.alpha / c.rank,
+          .targets = parse_lora_targets(c.targets).value_or(std::vector<LoraTarget>())};
+}
+
 }  // namespace
 
 ModelShape model_shape(const Config& config) {
@@ -117,7 +125,8 @@ ModelShape model_shape(const Config& config) {
           .norm_eps = m.norm_eps,
           .init_std = m.init_std,
           .embedding_std = m.embedding_std,
-          .tied = m.tied};
+          .tied = m.tied,
+          .lora = lora_shape(config.lora)};
 }
 
 MemorySettings memory_settings(const Config& config) {

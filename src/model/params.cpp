@@ -45,6 +45,7 @@ void Params::allocate(Arena& arena, DType dtype, Gradients gradients) {
 
 void Params::initialise(uint64_t seed, const Queue& queue) {
   constexpr int64_t kPiece = 1 << 24;  // some tenths of a second
+  constexpr uint64_t kFirstAdapter = uint64_t{1} << 32;
   int64_t largest = 0;
   for (const FlatEntry& entry : layout_.entries) largest = std::max(largest, entry.shape.elements());
   const Shape of_piece{std::min(kPiece, largest)};
@@ -52,11 +53,12 @@ void Params::initialise(uint64_t seed, const Queue& queue) {
   Arena staging = queue.device() ? queue.staging(of_piece.elements() * bytes_of(dtype())) : Arena();
   const View<> staged = queue.device() ? staging.take(dtype(), of_piece) : View<>();
   by_float_type(dtype(), [&]<class T>() {
+    uint64_t of_base = 0, of_adapters = kFirstAdapter;
     for (size_t tensor = 0; tensor < layout_.entries.size(); ++tensor) {
       const FlatEntry& entry = layout_.entries[tensor];
       const View<> flat = weights_.rows(entry.offset, entry.shape.elements());
       const Init init = inits_[tensor];
-      const Random random(seed, Purpose::Init, tensor);
+      const Random random(seed, Purpose::Init, init.adapter ? of_adapters++ : of_base++);
       for (int64_t begin = 0; begin < flat.size(); begin += kPiece, queue.poll()) {
         const View<> piece = flat.rows(begin, std::min(kPiece, flat.size() - begin));
         const View<> here = queue.device() ? staged.rows(0, piece.size()) : piece;

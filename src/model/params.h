@@ -15,9 +15,11 @@
 
 namespace memring {
 
-/// How a tensor starts: normal(0, std) keyed by (seed, tensor, element), or a constant when std is 0.
+/// How a tensor starts: normal(0, std) keyed by (seed, tensor, element), or a constant when std is 0. Those of adapters
+/// are numbered by themselves: the base starts the same with them and without.
 struct Init {
   double std = 0, constant = 0;
+  bool adapter = false;
 };
 
 class Params {

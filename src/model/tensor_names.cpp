@@ -23,8 +23,10 @@ std::string without_number(const std::string& name) {
   return name;
 }
 
+constexpr const char* kLora = "model.*.lora_*";
+
 std::string pattern_of(const std::string& word) {
-  return word == "all" ? "*" : word == "memory" ? "memory.*" : word == "lora" ? "model.*.lora_*" : word;
+  return word == "all" ? "*" : word == "memory" ? "memory.*" : word == "lora" ? kLora : word;
 }
 
 bool matches(const std::string& pattern, const std::string& name) {
@@ -37,6 +39,8 @@ std::string trimmed(const std::string& text) {
 }
 
 }  // namespace
+
+bool is_lora(const std::string& name) { return matches(kLora, name); }
 
 std::string names_of(const std::vector<FlatEntry>& tensors, size_t most) {
   std::vector<std::pair<std::string, int>> groups;

@@ -118,10 +118,12 @@ Resumed Saver::resume() {
         fmt::format("{} was trained with other data or settings:\n    {}", found->path, fmt::join(other, "\n    ")),
         "Choose another run.dir, or give the data and the settings of that run.");
   for (const HostCopy* copy : {&weights_, &m_, &v_}) copy->store(queue_);
-  const HostCopy all(queue_, params_.weights());
-  all.fetch(queue_);
-  load_frozen(world_, saved, config_, params_, all.view(), data_.progress);
-  all.store(queue_);
+  if (params_.trained_layout().size < params_.layout().size) {
+    const HostCopy all(queue_, params_.weights());
+    all.fetch(queue_);
+    load_frozen(world_, saved, config_, params_, all.view(), data_.progress);
+    all.store(queue_);
+  }
   last_saved_ = resumed_ = found->step;
   info_.source = saved.source;
   resumed.state = train_state(data_.state);

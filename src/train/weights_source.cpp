@@ -59,7 +59,7 @@ std::vector<std::string> differing_sections(const CheckpointInfo& source, const 
   if (data_line_in(source.identity) != data_line(data_digest))
     changed.push_back({"data.content", "another", "another"});
   std::vector<std::string> lines;
-  for (const std::string section : {"model", "memory", "rope", "positions", "segment", "data", "task"}) {
+  for (const std::string section : {"model", "lora", "memory", "rope", "positions", "segment", "data", "task"}) {
     std::string text;
     for (const auto& [key, then, here] : changed) {
       std::vector<std::string> sides;

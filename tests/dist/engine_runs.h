@@ -91,12 +91,14 @@ inline void armt(Config& c) {
 }
 
 /// Matrices of usual initialisation are too small for the memory to matter: enlarges them, and only them (large norm
-/// gains make a model so chaotic that fp32 says nothing). ARMT's keys are large from the start and its values zero.
+/// gains make a model so chaotic that fp32 says nothing). ARMT's keys and LoRA's A are large from the start, its values
+/// and its B zero.
 inline void make_memory_matter(Params& params, const Queue& queue) {
   for (size_t i = 0; i < params.layout().entries.size(); ++i) {
     const std::string& name = params.layout().entries[i].name;
-    const bool value = name.ends_with("value.weight");
-    if (!params.decays(static_cast<int>(i)) || (name.starts_with("memory.") && !value)) continue;
+    const bool value = name.ends_with("value.weight") || name.ends_with("lora_B.weight");
+    const bool large = name.ends_with("lora_A.weight") || (name.starts_with("memory.") && !value);
+    if (!params.decays(static_cast<int>(i)) || large) continue;
     const HostCopy copy(queue, params.weight(static_cast<int>(i)));
     copy.fetch(queue);
     const View<> weight = copy.view();
