@@ -25,7 +25,7 @@ class Bench(runs.RunTest):
 
     def test_without_a_name_the_benchmarks_are_listed(self):
         listed = self.succeed("bench").stdout
-        for name in ("gemm", "ops", "attention", "step", "rmt-step", "scaling", "checkpoint", "loader", "length"):
+        for name in ("gemm", "ops", "attention", "step", "rmt-step", "adapter-step", "scaling", "checkpoint", "loader", "length"):
             self.assertRegex(listed, rf"(?m)^{name} +\S")
 
     def small(self, name, *arguments, ranks=None):
