@@ -49,7 +49,6 @@ vocab = 512
 train = lora
 [lora]
 rank = 8
-targets = all
 [data]
 batch = 8
 length = 512

@@ -93,6 +93,8 @@ class Adapters(runs.RunTest):
         self.assertIn("lora_A.weight (2)", result.stderr)
         result = self.train(self.adapter, ranks=2, code=2, **{**self.keys, "model__train": "memry"})
         self.assertEqual(result.stderr.count('"memry" names no tensor of this model'), 1, result.stderr)
+        runs.record_fault("F4", "model.train that names nothing, or freezes what no checkpoint holds", 3,
+                          "refused before a step, with the names that there are or lack")
 
     def test_an_adapter_is_a_base_too(self):
         self.train(self.adapter, **self.keys)
@@ -158,6 +160,8 @@ class Adapters(runs.RunTest):
                       self.succeed("convert", self.adapter, "--merge", "--out", self.base, code=2).stderr)
         self.assertIn("does not exist", self.succeed("convert", self.folder / "nowhere", "--merge", "--out",
                                                      self.folder / "x", code=65).stderr)
+        runs.record_fault("F4", "convert of a run without updates, of nothing, onto something, or to two things", 5,
+                          "refused with what to give; nothing is written")
 
 
 if __name__ == "__main__":
