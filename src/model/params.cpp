@@ -10,9 +10,10 @@
 namespace memring {
 
 int Params::declare(const std::string& name, Shape shape, Init init, bool decay) {
-  layout_.entries.push_back({name, shape, layout_.size});
-  layout_.size += shape.elements();
-  trained_layout_ = layout_;
+  for (FlatBuffer* layout : {&layout_, &trained_layout_}) {
+    layout->entries.push_back({name, shape, layout->size});
+    layout->size += shape.elements();
+  }
   inits_.push_back(init);
   decays_.push_back(decay);
   trained_.push_back(true);
