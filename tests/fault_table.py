@@ -67,7 +67,7 @@ REMAINS = {
     "N2": "replicas are not compared while training, so a flipped bit in memory is not found; digests find it on disk only (C6)",
     "N3": "steps are skipped for gradients that are not finite, not for a loss that jumps; going back is by hand "
           "(checkpoint.resume), and e2e.going_back tries it with weights that have unlearned",
-    "F3": "safetensors is neither read nor written yet",
+    "F3": "safetensors is written (memring convert), and not read yet",
     "P1": "a figure, not a fault: memring bench checkpoint, in BENCHMARKS.md; the long form records it on a disk that is fast enough",
     "P2": "a figure, not a fault: memring bench checkpoint, in BENCHMARKS.md; the long form records it on a disk that is fast enough",
     "P3": "500 saves take longer than their tests may; the writer's one buffer is in the plan of memory, which bench step measures",

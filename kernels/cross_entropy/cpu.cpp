@@ -56,7 +56,7 @@ struct Head {
     if (!d_hidden) return;
     row_product(queue, Transpose::No, rows, dim, vocab, logits, weight, dim, Write::Overwrite, d_hidden + begin * dim,
                 first + begin);
-    sum_row_products(queue, vocab, dim, rows, logits, h, Write::Accumulate, d_weight, first + begin);
+    if (d_weight) sum_row_products(queue, vocab, dim, rows, logits, h, Write::Accumulate, d_weight, first + begin);
   }
 
   void run(float* logits) const {

@@ -13,7 +13,7 @@ int64_t cross_entropy_chunk(int64_t rows);
 // logits [cross_entropy_chunk(rows), vocab] is scratch
 void cross_entropy_forward(Queue&, float* nll, const float* hidden, const float* weight, const int32_t* targets,
                            CrossEntropyExtents, float* logits, int64_t first);
-// d_weight [vocab, dim] of fp32 or exact sums
+// d_weight [vocab, dim] of fp32 or exact sums, or empty
 void cross_entropy_forward_backward(Queue&, float* nll, float* d_hidden, View<> d_weight, const float* hidden,
                                     const float* weight, const int32_t* targets, CrossEntropyExtents, float* logits,
                                     int64_t first);

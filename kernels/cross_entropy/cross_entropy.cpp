@@ -48,13 +48,15 @@ void reference_forward(const Queue& queue, T* nll, const T* hidden, const T* wei
 template <class T>
 void reference_forward_backward(Queue& queue, T* nll, T* d_hidden, View<> d_weight, const T* hidden, const T* weight,
                                 const int32_t* targets, CrossEntropyExtents e, T* logits, int64_t first) {
-  add_rows<T>(queue, d_weight, e.rows, first, [&](T* terms, int64_t begin, int64_t count) {
+  const auto add = [&](T* terms, int64_t begin, int64_t count) {
     in_pieces(queue, count, [&](int64_t piece, int64_t rows) {
       const int64_t row = begin + piece, at = row * e.dim;
       reference::cross_entropy_forward_backward(nll + row, d_hidden + at, terms, hidden + at, weight, targets + row,
                                                 {rows, e.dim, e.vocab}, logits, queue.products());
     });
-  });
+  };
+  if (!d_weight) return add(nullptr, 0, e.rows);
+  add_rows<T>(queue, d_weight, e.rows, first, add);
 }
 
 }  // namespace
@@ -92,12 +94,13 @@ void CrossEntropy::forward_backward(Queue& queue, View<> nll, View<> d_hidden, V
   const CrossEntropyExtents e = extents_of(nll, hidden, weight, targets);
   const DType dtype = hidden.dtype();
   expect(d_hidden, dtype, {e.rows, e.dim}, "CrossEntropy d_hidden");
-  expect_sums(d_weight, dtype, {e.vocab, e.dim}, "CrossEntropy d_weight");
+  if (d_weight) expect_sums(d_weight, dtype, {e.vocab, e.dim}, "CrossEntropy d_weight");
   if (e.rows > 0 && e.dim > 0) check(d_hidden.data() != hidden.data(), "CrossEntropy: d_hidden must not be hidden");
   if (!queue.device() && dtype == DType::BF16)
     return wide<&CrossEntropy::forward_backward>(queue, nll, d_hidden, d_weight, hidden, weight, targets, scratch,
                                                  first);
-  const Timed timed(queue, "CrossEntropy forward and backward", 3 * e.flops(), hidden, weight, d_hidden, d_weight);
+  const Timed timed(queue, "CrossEntropy forward and backward", (d_weight ? 3 : 2) * e.flops(), hidden, weight,
+                    d_hidden, d_weight);
   if (queue.device())
     return cross_entropy_cuda->forward_backward(queue, nll, d_hidden, d_weight, hidden, weight, targets, scratch,
                                                 first);

@@ -26,7 +26,8 @@ struct CrossEntropy {
                       Arena& scratch, int64_t first = 0);
 
   // Loss and gradient of sum(nll) in one pass over the logits: d_hidden [rows, dim] is written (and must not be
-  // hidden), d_weight [vocab, dim] accumulated, chunks in ascending order. nll as above.
+  // hidden), d_weight [vocab, dim] accumulated, chunks in ascending order; or it is empty: the weight is frozen. nll as
+  // above.
   static void forward_backward(Queue&, View<> nll, View<> d_hidden, View<> d_weight, ConstView<> hidden,
                                ConstView<> weight, const TokenIds& targets, Arena& scratch, int64_t first = 0);
 };

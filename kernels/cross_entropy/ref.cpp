@@ -45,7 +45,7 @@ void cross_entropy_forward_backward(T* nll, T* d_hidden, T* d_weight, const T* h
     const T sum = sum_of_exponentials(logits, largest, e.vocab);
     for (int64_t j = 0; j < e.vocab; ++j) logits[j] = std::exp(logits[j] - largest) / sum - (j == targets[r] ? 1 : 0);
     linear_input_gradient(d_hidden, Write::Overwrite, logits, weight, 1, e.dim, e.vocab, products);
-    linear_weight_gradient(d_weight, logits, hidden, 1, e.dim, e.vocab, products);
+    if (d_weight) linear_weight_gradient(d_weight, logits, hidden, 1, e.dim, e.vocab, products);
   }
 }
 

@@ -7,7 +7,7 @@
 
 namespace memring::reference {
 
-// logits [vocab] is scratch
+// logits [vocab] is scratch; d_weight may be null: not wanted
 template <class T>
 void cross_entropy_forward(T* nll, const T* hidden, const T* weight, const int32_t* targets, CrossEntropyExtents,
                            T* logits, Products);

@@ -38,6 +38,7 @@ void Embedding::forward(Queue& queue, View<> y, ConstView<> table, const TokenId
 
 void Embedding::backward(Queue& queue, View<> d_table, ConstView<> dy, const TokenIds& ids) {
   const DType dtype = expect_stored(dy, 2, "Embedding dy");
+  if (!d_table) return;
   const int64_t rows = dy.dim(0), dim = dy.dim(1);
   expect_sums(d_table, dtype, {d_table.dim(0), dim}, "Embedding d_table");
   expect_ids(ids, rows, d_table.dim(0), /*ignored=*/std::nullopt, "token");

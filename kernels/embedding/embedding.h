@@ -11,7 +11,8 @@ namespace memring {
 struct Embedding {
   // y [rows, dim] · table [vocab, dim] · ids [rows]
   static void forward(Queue&, View<> y, ConstView<> table, const TokenIds& ids);
-  // d_table [vocab, dim] += rows of dy, in ascending row order (same bits for any thread count)
+  // d_table [vocab, dim] += rows of dy, in ascending row order (same bits for any thread count); empty: the table is
+  // frozen, and nothing is done
   static void backward(Queue&, View<> d_table, ConstView<> dy, const TokenIds& ids);
 };
 

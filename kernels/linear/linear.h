@@ -17,7 +17,8 @@ struct Linear {
   static void forward(Queue&, View<> y, Write write, ConstView<> x, ConstView<> w);
   // dx [rows, in] = (+=) dy [rows, out] W
   static void input_gradient(Queue&, View<> dx, Write write, ConstView<> dy, ConstView<> w);
-  // dw [out, in] += dyᵀ x; dw may be exact sums, which get one term for each canonical block of rows
+  // dw [out, in] += dyᵀ x; dw may be exact sums, which get one term for each canonical block of rows; or empty: the
+  // weight is frozen, and nothing is computed
   static void weight_gradient(Queue&, View<> dw, ConstView<> dy, ConstView<> x);
 
   /// What forward, or all of them, need of their thread.

@@ -110,7 +110,7 @@ void LinearLayer::weight_gradients(Queue& queue, const Gradients& d, ConstView<>
                                    Arena& scratch) {
   expect_parts(w);
   expect(d, w);
-  if (d.weight) Linear::weight_gradient(queue, d.weight, dy, x);
+  Linear::weight_gradient(queue, d.weight, dy, x);
   if (d.bias) {
     const int64_t out = w.bias.dim(0);
     memring::expect(dy, expect_stored(x, 2, "LinearLayer x"), {x.dim(0), out}, "LinearLayer dy");

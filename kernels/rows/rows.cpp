@@ -71,6 +71,7 @@ void MoveRows::run(Queue& queue, View<> to, std::span<const int32_t> to_rows, Wr
 
 void MoveRows::sum(Queue& queue, View<> to, std::span<const int32_t> to_rows, ConstView<> from,
                    std::span<const int32_t> from_rows) {
+  if (!to) return;
   if (to.shape().rank() != 2 || from.shape().rank() != 3)
     throw ShapeError(fmt::format("MoveRows: from {} to the sum {}", from.text(), to.text()));
   const int64_t batch = batch_of(to, to_rows, from, from_rows), dim = to.dim(1);

@@ -23,7 +23,8 @@ struct MoveRows {
   static void run(Queue&, View<> to, std::span<const int32_t> to_rows, Write, ConstView<> from,
                   std::span<const int32_t> from_rows);
 
-  // to [any, dim] += from [batch, any, dim], sequence after sequence: same bits for any number of threads
+  // to [any, dim] += from [batch, any, dim], sequence after sequence: same bits for any number of threads; empty: the
+  // rows are frozen, and nothing is done
   static void sum(Queue&, View<> to, std::span<const int32_t> to_rows, ConstView<> from,
                   std::span<const int32_t> from_rows);
 };

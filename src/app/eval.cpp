@@ -18,6 +18,7 @@
 #include "eval/perplexity.h"
 #include "eval/task_accuracy.h"
 #include "io/file.h"
+#include "train/frozen_weights.h"
 #include "train/run_directory.h"
 
 namespace memring {
@@ -124,7 +125,7 @@ void refuse_without_effect(const Config& config, const std::vector<std::string>&
                   fmt::format("Leave {} out; of a text, data.length is the length that is evaluated.", key));
   }
   for (const std::string& text : overrides)
-    if (text.starts_with("--model.from="))
+    if (text.starts_with("--model.from=") && !is_adapter(config))
       throw Error(ExitCode::Usage, "model.from has no effect in an evaluation, whose weights are those of a checkpoint",
                   "Leave it out, and name the run or the checkpoint itself: memring eval runs/books.");
 }

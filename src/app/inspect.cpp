@@ -18,6 +18,7 @@
 #include "io/file.h"
 #include "io/fixture.h"
 #include "io/hdf5.h"
+#include "train/frozen_weights.h"
 #include "train/run_directory.h"
 #include "train/soundness.h"
 #include "train/train_state.h"
@@ -93,7 +94,11 @@ Faults inspect_checkpoint(const CheckpointSummary& checkpoint, bool full) {
              grouped(checkpoint.layout.size), name_of(checkpoint.stored));
   fmt::print("written by       memring {}, {} ranks of {} threads, mesh {}, {}, {}\n", info.version, info.ranks,
              info.threads, info.mesh, info.isa, info.dtype);
-  if (!info.source.path.empty()) fmt::print("started from     {} (digest {})\n", info.source.path, info.source.digest);
+  if (!info.source.path.empty()) {
+    const bool adapter = is_adapter(parse_config(info.config, checkpoint.path));
+    fmt::print("{:<16} {} (digest {}){}\n", adapter ? "base" : "started from", info.source.path, info.source.digest,
+               adapter ? ", which holds the frozen rest of the model" : "");
+  }
   if (full) {
     for (const FlatEntry& entry : checkpoint.layout.entries) fmt::print("    {} {}\n", entry.name, entry.shape.text());
     print_config(info.config);

@@ -129,7 +129,7 @@ struct FlatEntry {
   int64_t offset = 0;  ///< in elements
 };
 
-/// The layout of a flat buffer of parameters; entries are in order and without gaps.
+/// The layout of a flat buffer of parameters: their places tile it, in any order.
 struct FlatBuffer {
   std::vector<FlatEntry> entries;
   int64_t size = 0;  ///< in elements

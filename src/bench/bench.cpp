@@ -39,6 +39,21 @@ batch = 8
 length = 512
 )";
 
+/// Its updates alone, on a frozen base.
+constexpr std::string_view kSmallAdapter = R"([model]
+layers = 4
+dim = 256
+heads = 4
+ffn = 688
+vocab = 512
+train = lora
+[lora]
+rank = 8
+[data]
+batch = 8
+length = 512
+)";
+
 /// The same as a recurrent memory transformer: one sequence of eight segments, exact back-propagation.
 constexpr std::string_view kSmallRmt = R"([model]
 layers = 4
@@ -159,6 +174,8 @@ std::span<const Benchmark> benchmarks() {
       {"step-large", "the same of 130 million parameters", kLargeLlama, bench_step_large, true},
       {"rmt-step", "a training step of the small Llama with recurrent memory, activations kept and recomputed",
        kSmallRmt, bench_rmt_step, true},
+      {"adapter-step", "low-rank updates trained on a frozen small Llama beside training all of it", kSmallAdapter,
+       bench_adapter_step, true},
       {"length", "cost per token and peak memory of one sequence as it grows 16-fold (64K to 1M tokens)", kLongRmt,
        bench_length},
       {"scaling", "a step on all ranks against one of them alone, beside the machine's own scaling (needs mpirun)",

@@ -83,5 +83,6 @@ BenchResult bench_loader(const Config&, const BenchOptions&, Session&);
 BenchResult bench_step(const Config&, const BenchOptions&, Session&);
 BenchResult bench_step_large(const Config&, const BenchOptions&, Session&);
 BenchResult bench_rmt_step(const Config&, const BenchOptions&, Session&);
+BenchResult bench_adapter_step(const Config&, const BenchOptions&, Session&);
 
 }  // namespace memring

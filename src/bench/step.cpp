@@ -1,6 +1,7 @@
-// memring bench step | step-large | rmt-step: a whole training step beside the GEMM ceiling of the same run, the
-// memory it takes beside its plan, and (--profile) where its time goes.
+// memring bench step | step-large | rmt-step | adapter-step: a whole training step beside the GEMM ceiling of the same
+// run, the memory it takes beside its plan, and (--profile) where its time goes.
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
@@ -32,6 +33,7 @@ class StepMeasurement {
     start_ += process_seconds() - job_start_;
     first_ = seconds_of(world_, [&] { job_.step(); });  // libraries choose their kernels
     job_.step();
+    taken_ = static_cast<double>(world_.all_reduce_max(peak_memory() - peak_before_)) / kMiB;
   }
 
   void measure() {
@@ -42,14 +44,19 @@ class StepMeasurement {
     share.push_back(100 * flops_ / time / ceiling);
   }
 
-  /// One more step with every operator noted, on this rank.
-  std::vector<ProfileLine> profile() {
-    Profile profile;
-    const double bandwidth = CopyYardstick(world_, queue_).measure() / world_.size();
+  /// One more step with every operator noted, on this rank; returns its seconds.
+  double note_in(Profile& profile) {
     Queue& queue = job_.engine().queue();
     queue.set_profile(&profile);
     const double time = seconds_of(world_, [&] { job_.step(); });
     queue.set_profile(nullptr);
+    return time;
+  }
+
+  std::vector<ProfileLine> profile() {
+    Profile profile;
+    const double bandwidth = CopyYardstick(world_, queue_).measure() / world_.size();
+    const double time = note_in(profile);
     const double ceiling = 1e9 * spread_of(ceilings).median / world_.size();
     std::vector<ProfileLine> lines;
     double noted = 0;
@@ -73,7 +80,7 @@ class StepMeasurement {
   double flops() const { return flops_; }
   double planned() { return static_cast<double>(job_.engine().plan().total()) / kMiB; }
   /// Of the rank that takes most, beyond what it had before the job was built.
-  double taken() { return static_cast<double>(world_.all_reduce_max(peak_memory() - peak_before_)) / kMiB; }
+  double taken() const { return taken_; }
 
   std::vector<double> seconds, tokens_per_s, ceilings, share;
 
@@ -85,7 +92,7 @@ class StepMeasurement {
   int64_t peak_before_;
   double job_start_;
   TrainingJob job_;
-  double first_ = 0, flops_, tokens_;
+  double first_ = 0, taken_ = 0, flops_, tokens_;
 };
 
 std::vector<std::pair<std::string, std::string>> setting_of(const Config& config, StepMeasurement& m, int64_t pairs) {
@@ -132,6 +139,16 @@ BenchResult measure_step(const Config& config, const BenchOptions& options, Sess
   return result;
 }
 
+/// Seconds that the operators of a step take by their flops, at the ceiling, and by the bytes of their operands, at the
+/// speed of a copy.
+double by_flops_and_bytes(StepMeasurement& m, double ceiling, double bandwidth) {
+  Profile profile;
+  m.note_in(profile);
+  double seconds = 0;
+  for (const Profile::Line& line : profile.lines()) seconds += line.flops / ceiling + line.bytes / bandwidth;
+  return seconds;
+}
+
 }  // namespace
 
 BenchResult bench_step(const Config& config, const BenchOptions& options, Session& session) {
@@ -154,6 +171,42 @@ BenchResult bench_rmt_step(const Config& config, const BenchOptions& options, Se
     add_figures(result.figures, keep ? "activations kept: " : "recomputed: ", m, at_least(keep ? 80 : 62, m));
     if (options.profile && keep) result.profile = m.profile();
   }
+  return result;
+}
+
+// The whole model is trained, and its updates alone on a frozen base, in turns.
+BenchResult bench_adapter_step(const Config& config, const BenchOptions& options, Session& session) {
+  Config whole = config;
+  whole.lora = {};
+  whole.model.train = ModelConfig{}.train;
+  StepMeasurement full(whole, session);
+  StepMeasurement adapter(config, session);
+  std::vector<double> time;
+  for (int64_t pair = 0; pair < options.pairs; ++pair) {
+    full.measure();
+    adapter.measure();
+    time.push_back(100 * adapter.seconds.back() / full.seconds.back());
+  }
+  const int ranks = session.size();
+  const double ceiling = 1e9 * spread_of(full.ceilings).median / ranks,
+               bandwidth = CopyYardstick(session.world(), adapter.job().engine().queue()).measure() / ranks;
+  const double explained =
+      100 * by_flops_and_bytes(adapter, ceiling, bandwidth) / by_flops_and_bytes(full, ceiling, bandwidth);
+  BenchResult result;
+  result.setting = setting_of(config, adapter, options.pairs);
+  add_figures(result.figures, "all trained: ", full, std::nullopt);
+  add_figures(result.figures, "updates trained: ", adapter, std::nullopt);
+  result.figures.push_back({"time of the second beside the first", "%", spread_of(time)});
+  result.figures.push_back({"by flops", "%", spread_of({100 * adapter.flops() / full.flops()})});
+  result.figures.push_back({"by flops and bytes", "%", spread_of({explained})});
+  std::vector<double> off(time.size());
+  std::transform(time.begin(), time.end(), off.begin(),
+                 [&](double percent) { return 100 * std::abs(percent / explained - 1); });
+  result.figures.push_back({"time off that", "%", spread_of(off), Budget{Budget::Kind::AtMost, 10}});
+  result.figures.push_back(
+      {"memory of the second beside the first", "%", spread_of({100 * adapter.taken() / full.taken()})});
+  result.figures.push_back({"by plan", "%", spread_of({100 * adapter.planned() / full.planned()})});
+  if (options.profile) result.profile = adapter.profile();
   return result;
 }
 

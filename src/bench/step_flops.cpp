@@ -15,13 +15,13 @@ int64_t associative_flops(const MemoryConfig& m, int64_t dim, int64_t segment, i
 }
 
 /// What UIO's encoder adds for one segment: all layers but the last over text and memory rows, the transfer head in each,
-/// and the low-rank updates of both.
-int64_t encoder_flops(const MemoryConfig& c, const ModelShape& m, const Memory& memory, int64_t layer_weights,
+/// and the low-rank updates of both. `products`: of all layers with their weights, for a row.
+int64_t encoder_flops(const MemoryConfig& c, const ModelShape& m, const Memory& memory, int64_t products,
                       int64_t text) {
   const std::vector<Row> rows = memory.layout(Pass::Encode, 0, text).table();
   const int64_t q = m.heads * m.head_dim, kv = m.kv_heads * m.head_dim;
-  const int64_t weights = layer_weights + c.lora_rank * (2 * m.dim + q + kv);
-  const int64_t layer = 6 * weights * std::ssize(rows) + 12 * q * visible_pairs(rows, rows);
+  const int64_t updates = 6 * c.lora_rank * (2 * m.dim + q + kv);
+  const int64_t layer = (products / m.layers + updates) * std::ssize(rows) + 12 * q * visible_pairs(rows, rows);
   const int64_t transfer = 6 * c.tokens * (2 * m.dim * kv + c.lora_rank * 2 * (m.dim + kv));
   return (m.layers - 1) * layer + m.layers * transfer;
 }
@@ -29,23 +29,33 @@ int64_t encoder_flops(const MemoryConfig& c, const ModelShape& m, const Memory& 
 }  // namespace
 
 double step_flops(const Config& config) {
-  Params params;
-  const ModelShape m = model_shape(config);
-  const Llama llama(m, params);
-  const auto memory = make_memory(memory_settings(config), llama, params);
+  const Model model = model_of(config);
+  const ModelShape& m = model.llama.shape();
   const SequenceShape shape = sequence_shape(config);
-  const int64_t layer_weights =
-      2 * m.dim * m.head_dim * (m.heads + m.kv_heads) + 3 * m.dim * m.ffn;  // q and o, k and v; gate, up, down
+  // Forward, the gradient of what goes in, and that of the weight, where it is trained.
+  const auto flops_a_row = [&](int tensor) {
+    const Params& params = model.params;
+    return tensor < 0 ? 0
+                      : (params.trained(tensor) ? 6 : 4) *
+                            params.layout().entries[static_cast<size_t>(tensor)].shape.elements();
+  };
+  int64_t products = 0;  // of all layers with their weights, for a row
+  for (int64_t layer = 0; layer < m.layers; ++layer)
+    for (const auto part : kProjections) {
+      const Projection& projection = model.llama.layer(layer).tensors().*part;
+      products += flops_a_row(projection.weight) + flops_a_row(projection.lora_a) + flops_a_row(projection.lora_b);
+    }
   double flops = 0;
   for (int64_t s = 0; s < shape.segments(); ++s) {
-    const std::vector<Row> rows = memory->layout(Pass::Decode, static_cast<int32_t>(s), shape.text_of(s)).table();
-    const int64_t pairs = visible_pairs(rows, rows) + std::ssize(rows) * memory->keys_before(s);
-    int64_t layer = 6 * layer_weights * std::ssize(rows) + 12 * m.heads * m.head_dim * pairs;
-    if (config.memory.kind == MemoryKind::Armt && crosses_boundaries(memory->dependency()))
+    const std::vector<Row> rows = model.memory->layout(Pass::Decode, static_cast<int32_t>(s), shape.text_of(s)).table();
+    const int64_t pairs = visible_pairs(rows, rows) + std::ssize(rows) * model.memory->keys_before(s);
+    int64_t layer = 12 * m.heads * m.head_dim * pairs;
+    if (config.memory.kind == MemoryKind::Armt && crosses_boundaries(model.memory->dependency()))
       layer += associative_flops(config.memory, m.dim, s, std::ssize(rows));
-    if (memory->dependency() == Dependency::Append && s + 1 < shape.segments())
-      flops += static_cast<double>(encoder_flops(config.memory, m, *memory, layer_weights, shape.text_of(s)));
-    flops += static_cast<double>(m.layers * layer + 6 * m.dim * m.vocab * shape.text_of(s));
+    flops += static_cast<double>(products * std::ssize(rows) + m.layers * layer +
+                                 flops_a_row(model.llama.head()) * shape.text_of(s));
+    if (model.memory->dependency() == Dependency::Append && s + 1 < shape.segments())
+      flops += static_cast<double>(encoder_flops(config.memory, m, *model.memory, products, shape.text_of(s)));
   }
   return flops * static_cast<double>(config.data.batch);
 }

@@ -40,9 +40,9 @@ void TrainingJob::step() {
 
 CheckpointData TrainingJob::state() {
   const Params& params = engine().params();
-  return {.layout = params.layout(),
+  return {.layout = params.trained_layout(),
           .shard = run_.shard(),
-          .weights = params.weights(),
+          .weights = params.trained_weights(),
           .m = run_.optimizer().m(),
           .v = run_.optimizer().v(),
           .state = numbers_of({}),

@@ -48,6 +48,8 @@ constexpr Condition kLlama3{[](const Config& c) { return c.rope.scaling == RopeS
 constexpr Condition kLongRope{[](const Config& c) { return c.rope.scaling == RopeScaling::LongRope; },
                               "rope.scaling = longrope"};
 
+constexpr Condition kLora{[](const Config& c) { return c.lora.rank > 0; }, "lora.rank above 0"};
+
 constexpr Condition kMemory{[](const Config& c) { return c.memory.kind != MemoryKind::None; },
                             "memory.kind other than none"};
 constexpr Condition kArmt{[](const Config& c) { return c.memory.kind == MemoryKind::Armt; }, "memory.kind = armt"};

@@ -48,7 +48,8 @@ struct ModelConfig {
   double rope_theta = 10000, norm_eps = 1e-5;
   double init_std = 0.02, embedding_std = 0.02;  ///< of weights and of embeddings at the start
   bool tied = true;
-  std::string from{};  ///< checkpoint or run whose weights a new run starts with; empty = fresh ones
+  std::string from{};         ///< checkpoint or run whose weights a new run starts with; empty = fresh ones
+  std::string train = "all";  ///< words and patterns of the tensors that learn
 };
 
 /// Of the rotary frequencies (model/rotary.h).
@@ -62,6 +63,13 @@ struct RopeConfig {
   double mscale = 0, mscale_all_dim = 0;
   bool truncate = true;
   std::string short_factor, long_factor;  ///< lists of numbers
+};
+
+/// Low-rank updates of the decoder's linear layers (Hu et al. 2021); memory.lora_* are uio's own.
+struct LoraConfig {
+  int rank = 0;  ///< 0: none
+  double alpha = 16;
+  std::string targets = "q_proj,v_proj";
 };
 
 struct MemoryConfig {
@@ -166,6 +174,7 @@ struct Config {
   DeviceConfig device;
   ModelConfig model;
   RopeConfig rope;
+  LoraConfig lora;
   MemoryConfig memory;
   SegmentConfig segment;
   TbpttConfig tbptt;

@@ -10,6 +10,8 @@ constexpr Getter model = field_of<&Config::model, Key>;
 template <auto Key>
 constexpr Getter rope = field_of<&Config::rope, Key>;
 template <auto Key>
+constexpr Getter lora = field_of<&Config::lora, Key>;
+template <auto Key>
 constexpr Getter memory = field_of<&Config::memory, Key>;
 template <auto Key>
 constexpr Getter segment = field_of<&Config::segment, Key>;
@@ -47,6 +49,11 @@ std::vector<Option> model_options() {
           "Checkpoint, or run (its newest), whose weights a new run starts with, at step 0 and with a fresh optimizer; "
           "what it lacks starts fresh. A run that has a checkpoint goes on from that one.",
           "runs/books"),
+      text("model.train", model<&ModelConfig::train>,
+           "What learns: all, memory, lora, or names of tensors in which * stands for any text, with commas between "
+           "them. The rest is frozen as model.from has it: it takes no gradient, no state of the optimizer and no "
+           "reduction, and checkpoints name it by digest instead of holding it.",
+           "memory,model.layers.*.mlp.*", kNumbers),
 
       choice("rope.scaling", rope<&RopeConfig::scaling>,
              "How rotary frequencies are scaled for a longer window than that of the training before: by positions "
@@ -99,6 +106,18 @@ std::vector<Option> model_options() {
            "The same where the longest segment of the run has more; with positions.kind, where its target is longer.",
            "1,1.6,4.2,8", kNumbers)
           .when({kLongRope}),
+
+      integer("lora.rank", lora<&LoraConfig::rank>, {0, 1 << 16},
+              "Rank of trained updates of linear layers (LoRA), beside their weights; 0 = none. model.train = lora "
+              "trains nothing else.",
+              "8", kNumbers),
+      real("lora.alpha", lora<&LoraConfig::alpha>, above(0), "Updates are scaled by alpha / rank.", "32", kNumbers)
+          .when({kLora}),
+      text("lora.targets", lora<&LoraConfig::targets>,
+           "Layers that have one, in every decoder layer: of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, "
+           "down_proj; or all.",
+           "q_proj,k_proj,v_proj,o_proj", kNumbers)
+          .when({kLora}),
 
       choice(
           "memory.kind", memory<&MemoryConfig::kind>, {"halo"},

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "config/lora_targets.h"
 #include "config/number_list.h"
 #include "config/options.h"
 #include "config/shapes.h"
@@ -89,6 +90,13 @@ void validate_rope(const Config& c, const PlaceOf& place_of) {
   if (r.scaling != RopeScaling::LongRope) return;
   validate_factors("rope.short_factor", r.short_factor, c, place_of);
   validate_factors("rope.long_factor", r.long_factor, c, place_of);
+}
+
+void validate_lora(const LoraConfig& lora, const PlaceOf& place_of) {
+  demand(
+      lora.rank == 0 || parse_lora_targets(lora.targets), place_of, {"lora.targets"},
+      fmt::format("lora.targets = '{}' names other layers than a decoder has", shown(lora.targets)),
+      "Choose of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj and down_proj, with commas between them, or all.");
 }
 
 void validate_memory(const Config& c, const PlaceOf& place_of) {
@@ -303,6 +311,7 @@ void derive(Config& c, const PlaceOf& place_of) {
 void validate(const Config& c, const PlaceOf& place_of) {
   validate_model(c.model, place_of);
   validate_rope(c, place_of);
+  validate_lora(c.lora, place_of);
   validate_memory(c, place_of);
   validate_mesh(c.mesh, place_of);
   validate_task(c, place_of);

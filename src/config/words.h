@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "base/ids.h"
+#include "base/lora_target.h"
 
 namespace memring {
 
@@ -62,6 +63,17 @@ constexpr auto words(RopeScaling) {
                                            {RopeScaling::RevisedYarn, "revised_yarn"},
                                            {RopeScaling::Llama3, "llama3"},
                                            {RopeScaling::LongRope, "longrope"}});
+}
+
+/// lora.targets
+constexpr auto words(LoraTarget) {
+  return std::to_array<Word<LoraTarget>>({{LoraTarget::Q, "q_proj"},
+                                          {LoraTarget::K, "k_proj"},
+                                          {LoraTarget::V, "v_proj"},
+                                          {LoraTarget::O, "o_proj"},
+                                          {LoraTarget::Gate, "gate_proj"},
+                                          {LoraTarget::Up, "up_proj"},
+                                          {LoraTarget::Down, "down_proj"}});
 }
 
 constexpr auto words(MemoryKind) {

@@ -127,7 +127,7 @@ int64_t CellSizes::scratch(int64_t batch, const SequenceShape& shape, bool backw
       pass == Pass::Decode ? memory_.key_scratch_bytes(dtype_, batch, shape.segments() - 1, backward) : 0;
   return angles.peak() +
          std::max({head.peak() + CrossEntropy::scratch_bytes(dtype_, batch * own, shape_.vocab),
-                   keys + Layer::scratch_bytes(shape_, memory_.lora_rank(), dtype_, e, backward),
+                   keys + Layer::scratch_bytes(shape_, lora_rank(), dtype_, e, backward),
                    memory_.scratch_bytes(dtype_, e, backward)});
 }
 
@@ -135,7 +135,7 @@ ProductCopies CellSizes::copies(int64_t batch, int64_t text, bool backward, bool
   ProductCopies all;
   for (const Pass pass : passes_of(memory_.dependency())) {
     const CellExtent e = extent(batch, text, pass);
-    all = all | Layer::copies(shape_, memory_.lora_rank(), e, backward) | memory_.copies(e, backward);
+    all = all | Layer::copies(shape_, lora_rank(), e, backward) | memory_.copies(e, backward);
   }
   const int64_t own = batch * own_text_rows(text, Pass::Decode);
   all = all | CrossEntropy::copies(own, shape_.dim, shape_.vocab, backward);

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <array>
 
 #include "base/arena.h"
@@ -98,6 +99,7 @@ class CellSizes {
   int64_t numbers(int64_t batch, const SequenceShape&, Pass) const;
   int64_t numbers_of(Range layers) const;
   int64_t most_state_numbers(const Extent&) const;  ///< of one sequence at the boundary of a cell
+  int64_t lora_rank() const { return std::max<int64_t>(shape_.lora.rank, memory_.lora_rank()); }  ///< the largest
   int64_t angle_tables(int64_t batch) const { return own_positions_ ? batch : 1; }
 
   ModelShape shape_;

@@ -7,8 +7,10 @@
 #include "base/error.h"
 #include "base/parallel.h"
 #include "base/surroundings.h"
+#include "config/lora_targets.h"
 #include "config/number_list.h"
 #include "kernels/exact_sum/exact_sum.h"
+#include "model/tensor_names.h"
 
 namespace memring {
 namespace {
@@ -105,6 +107,13 @@ RotarySettings rotary_settings(const Config& config) {
           .long_factor = parse_numbers<double>(r.long_factor).value_or(std::vector<double>())};
 }
 
+LoraShape lora_shape(const LoraConfig& c) {
+  if (c.rank == 0) return {};
+  return {.rank = c.rank,
+          .scale = c.alpha / c.rank,
+          .targets = parse_lora_targets(c.targets).value_or(std::vector<LoraTarget>())};
+}
+
 }  // namespace
 
 ModelShape model_shape(const Config& config) {
@@ -120,7 +129,8 @@ ModelShape model_shape(const Config& config) {
           .norm_eps = m.norm_eps,
           .init_std = m.init_std,
           .embedding_std = m.embedding_std,
-          .tied = m.tied};
+          .tied = m.tied,
+          .lora = lora_shape(config.lora)};
 }
 
 MemorySettings memory_settings(const Config& config) {
@@ -137,7 +147,11 @@ MemorySettings memory_settings(const Config& config) {
           .lora_alpha = m.lora_alpha};
 }
 
-Model model_of(const Config& config) { return {model_shape(config), memory_settings(config)}; }
+Model model_of(const Config& config) {
+  Model model(model_shape(config), memory_settings(config));
+  train_named(model.params, config.model.train);
+  return model;
+}
 
 Numerics numerics(const EngineConfig& config, const NodeShare& node) {
   const DeviceConfig& device = config.device;
@@ -219,7 +233,7 @@ Engine::Engine(const EngineConfig& config, Model& model, Mesh& mesh, const NodeS
   const Tbptt tbptt = tbptt_of(config, model.memory->dependency());
   const PlanInputs inputs{.model = model.llama.shape(),
                           .memory = *model.memory,
-                          .parameters = model.params.layout(),
+                          .trained = model.params.trained_layout(),
                           .dtype = numerics_.dtype,
                           .numerics = queue_.options(),
                           .workload = workload_,

@@ -151,7 +151,7 @@ RankSizes Choice::sizes(int token) const {
 int64_t Choice::terms() const {
   int64_t most = 0;
   if (in_.numerics.block == 0 || !in_.workload.backward) return most;
-  for (const FlatEntry& entry : in_.parameters.entries) {
+  for (const FlatEntry& entry : in_.trained.entries) {
     const int64_t columns = entry.shape[entry.shape.rank() - 1];
     most =
         std::max(most, exact_terms_bytes(in_.dtype, entry.shape.elements() / columns, columns, in_.numerics.threads));

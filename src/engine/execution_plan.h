@@ -81,8 +81,8 @@ struct MemoryPlan {
 /// What a plan follows from, besides the place of its rank and the limit.
 struct PlanInputs {
   const ModelShape& model;
-  const Memory& memory;          ///< its sizes
-  const FlatBuffer& parameters;  ///< of both
+  const Memory& memory;       ///< its sizes
+  const FlatBuffer& trained;  ///< parameters of both that take gradients
   DType dtype;
   const Queue::Options& numerics;
   const Workload& workload;

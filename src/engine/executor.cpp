@@ -451,7 +451,8 @@ void Executor::reduce(const Cell& cell) {
   if (!sync_) return;
   for (int64_t layer = std::min<int64_t>(cell.layer + cell.layers, llama_.shape().layers) - 1;
        layer >= std::max<int64_t>(cell.layer, 0); --layer)
-    sync_->start(queue_, params_.grads(), llama_.parameters(params_.layout(), layer));
+    if (const Range range = llama_.trained(params_, layer); range.size() > 0)
+      sync_->start(queue_, params_.grads(), range);
 }
 
 void Executor::add(const Action& a) {

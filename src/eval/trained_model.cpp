@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "config/shapes.h"
 #include "train/curriculum.h"
+#include "train/frozen_weights.h"
 #include "train/run_directory.h"
 
 namespace memring {
@@ -70,10 +71,10 @@ void TrainedModel::start(Arena weights) {
 
 CheckpointSummary TrainedModel::load(const CheckpointChoice& choice, const std::string& run) {
   Params& params = engine_->params();
-  const HostCopy weights(engine_->queue(), params.weights());
-  CheckpointData data{.layout = params.layout(),
+  const HostCopy all(engine_->queue(), params.weights());
+  CheckpointData data{.layout = params.trained_layout(),
                       .shard = {},
-                      .weights = weights.view(),
+                      .weights = all.view().rows(0, params.trained_layout().size),
                       .m = {},
                       .v = {},
                       .state = {},
@@ -82,7 +83,8 @@ CheckpointSummary TrainedModel::load(const CheckpointChoice& choice, const std::
   auto found = choice.path.empty() ? load_newest(session_.world(), choice.folder, data, warnings_)
                                    : load_checkpoint(session_.world(), choice.path, data);
   if (found) {
-    weights.store(engine_->queue());
+    load_frozen(session_.world(), found->info, config_, params, all.view(), data.progress);
+    all.store(engine_->queue());
     return std::move(*found);
   }
   require_no_progress(run);

@@ -262,8 +262,9 @@ class Armt final : public Memory {
     const PartRows rows = memory_rows(c);
     MoveRows::run(c.queue, c.d_hidden, rows.here, Write::Accumulate,
                   s.d_vectors.reshaped({c.batch, shape_.tokens, shape_.dim}), rows.number);
-    for (const int32_t i : rows.number)
-      for (int64_t b = 0; b < c.batch; ++b) Elementwise::add(c.queue, d_bias, d_bias, of(s.d_gate, b).at(i));
+    if (d_bias)
+      for (const int32_t i : rows.number)
+        for (int64_t b = 0; b < c.batch; ++b) Elementwise::add(c.queue, d_bias, d_bias, of(s.d_gate, b).at(i));
     keep_own_rows(c, s);
     Linear::weight_gradient(c.queue, c.params.grad(t.key), s.d_key, vectors);
     Linear::weight_gradient(c.queue, c.params.grad(t.value), s.d_value, vectors);

@@ -28,6 +28,10 @@ struct LayerTensors {
   Projection q, k, v, o, gate, up, down;
 };
 
+inline constexpr Projection LayerTensors::*kProjections[] = {&LayerTensors::q,   &LayerTensors::k,    &LayerTensors::v,
+                                                             &LayerTensors::o,   &LayerTensors::gate, &LayerTensors::up,
+                                                             &LayerTensors::down};
+
 /// What a layer's forward leaves for its backward (n = batch * rows; m = batch * queries).
 struct LayerSaved {
   View<> input, normed, inv_rms;             // [n, dim], [n, dim], [n]

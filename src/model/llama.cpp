@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/llama.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
@@ -38,31 +39,47 @@ Llama::Llama(const ModelShape& shape, Params& params) : shape_(shape) {
       residual{.std = shape.init_std / std::sqrt(2.0 * static_cast<double>(shape.layers))}, gain{.constant = 1};
   const int64_t q = shape.heads * shape.head_dim, kv = shape.kv_heads * shape.head_dim;
 
+  // The update starts at zero, since B does. A is normal with the variance of PEFT's Kaiming-uniform, 1 / (3 in).
+  const auto projection = [&](LoraTarget target, const std::string& name, int64_t out, int64_t in, Init init) {
+    Projection p{.weight = params.declare(name + ".weight", {out, in}, init, true)};
+    if (!shape.lora.on(target)) return p;
+    const double std = std::sqrt(1 / (3 * static_cast<double>(in)));
+    p.lora_a = params.declare(name + ".lora_A.weight", {shape.lora.rank, in}, {.std = std, .adapter = true}, true);
+    p.lora_b = params.declare(name + ".lora_B.weight", {out, shape.lora.rank}, {.adapter = true}, true);
+    p.scale = shape.lora.scale;
+    return p;
+  };
+
   embedding_ =
       params.declare("model.embed_tokens.weight", {shape.vocab, shape.dim}, {.std = shape.embedding_std}, true);
   for (int64_t i = 0; i < shape.layers; ++i) {
     const std::string name = fmt::format("model.layers.{}.", i);
     LayerTensors t;
     t.input_norm = params.declare(name + "input_layernorm.weight", {shape.dim}, gain, false);
-    t.q.weight = params.declare(name + "self_attn.q_proj.weight", {q, shape.dim}, normal, true);
-    t.k.weight = params.declare(name + "self_attn.k_proj.weight", {kv, shape.dim}, normal, true);
-    t.v.weight = params.declare(name + "self_attn.v_proj.weight", {kv, shape.dim}, normal, true);
-    t.o.weight = params.declare(name + "self_attn.o_proj.weight", {shape.dim, q}, residual, true);
+    t.q = projection(LoraTarget::Q, name + "self_attn.q_proj", q, shape.dim, normal);
+    t.k = projection(LoraTarget::K, name + "self_attn.k_proj", kv, shape.dim, normal);
+    t.v = projection(LoraTarget::V, name + "self_attn.v_proj", kv, shape.dim, normal);
+    t.o = projection(LoraTarget::O, name + "self_attn.o_proj", shape.dim, q, residual);
     t.post_norm = params.declare(name + "post_attention_layernorm.weight", {shape.dim}, gain, false);
-    t.gate.weight = params.declare(name + "mlp.gate_proj.weight", {shape.ffn, shape.dim}, normal, true);
-    t.up.weight = params.declare(name + "mlp.up_proj.weight", {shape.ffn, shape.dim}, normal, true);
-    t.down.weight = params.declare(name + "mlp.down_proj.weight", {shape.dim, shape.ffn}, residual, true);
+    t.gate = projection(LoraTarget::Gate, name + "mlp.gate_proj", shape.ffn, shape.dim, normal);
+    t.up = projection(LoraTarget::Up, name + "mlp.up_proj", shape.ffn, shape.dim, normal);
+    t.down = projection(LoraTarget::Down, name + "mlp.down_proj", shape.dim, shape.ffn, residual);
     layers_.emplace_back(shape, t);
   }
   final_norm_ = params.declare("model.norm.weight", {shape.dim}, gain, false);
   head_ = shape.tied ? embedding_ : params.declare("lm_head.weight", {shape.vocab, shape.dim}, normal, true);
 }
 
-Range Llama::parameters(const FlatBuffer& flat, int64_t layer) const {
+Range Llama::trained(const Params& params, int64_t layer) const {
   const LayerTensors& t = layers_[static_cast<size_t>(layer)].tensors();
-  const FlatEntry &first = flat.entries[static_cast<size_t>(t.input_norm)],
-                  &last = flat.entries[static_cast<size_t>(t.down.weight)];
-  return {first.offset, last.offset + last.shape.elements()};
+  Range range;
+  for (int tensor = t.input_norm; tensor <= std::max(t.down.weight, t.down.lora_b); ++tensor) {
+    if (!params.trained(tensor)) continue;
+    const FlatEntry& entry = params.layout().entries[static_cast<size_t>(tensor)];
+    if (range.size() == 0) range.begin = entry.offset;
+    range.end = entry.offset + entry.shape.elements();
+  }
+  return range;
 }
 
 }  // namespace memring

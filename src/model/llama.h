@@ -35,8 +35,8 @@ class Llama {
 
   const ModelShape& shape() const { return shape_; }
   const Layer& layer(int64_t index) const { return layers_[static_cast<size_t>(index)]; }
-  /// Its tensors in the flat buffer.
-  Range parameters(const FlatBuffer&, int64_t layer) const;
+  /// Its trained tensors in the flat buffer; empty: all are frozen.
+  Range trained(const Params&, int64_t layer) const;
   int embedding() const { return embedding_; }
   int final_norm() const { return final_norm_; }
   int head() const { return head_; }  ///< the embedding where they are tied

@@ -9,6 +9,7 @@
 #include "base/version.h"
 #include "checkpoint/agreement.h"
 #include "config/shapes.h"
+#include "train/frozen_weights.h"
 #include "train/run_directory.h"
 #include "train/soundness.h"
 #include "train/weights_source.h"
@@ -60,9 +61,10 @@ Saver::Saver(const Config& config, const Dataset& dataset, Session& session, Mes
              Optimizer& optimizer, Range shard)
     : clips_(config.optimizer.clip > 0),
       dataset_(dataset),
-      data_{.layout = engine.params().layout(),
+      params_(engine.params()),
+      data_{.layout = params_.trained_layout(),
             .shard = shard,
-            .weights = engine.params().weights(),
+            .weights = params_.trained_weights(),
             .m = optimizer.m(),
             .v = optimizer.v(),
             .state = {},
@@ -97,7 +99,7 @@ Resumed Saver::resume(const Config& config) {
   if (!found) {
     if (world_.rank() == 0) require_no_progress(run_);
     world_.barrier();
-    if (!config.model.from.empty()) start_from_weights(config, weights, resumed);
+    if (!config.model.from.empty()) start_from_weights(config, resumed);
     return resumed;
   }
   const CheckpointInfo& saved = found->info;
@@ -118,6 +120,12 @@ Resumed Saver::resume(const Config& config) {
         fmt::format("{} was trained with other data or settings:\n    {}", found->path, fmt::join(other, "\n    ")),
         "Choose another run.dir, or give the data and the settings of that run.");
   for (const HostCopy* copy : {&weights, &m, &v}) copy->store(queue_);
+  if (params_.trained_layout().size < params_.layout().size) {
+    const HostCopy all(queue_, params_.weights());
+    all.fetch(queue_);
+    load_frozen(world_, saved, config, params_, all.view(), data_.progress);
+    all.store(queue_);
+  }
   last_saved_ = resumed_ = found->step;
   info_.source = saved.source;
   resumed.state = train_state(loaded.state);
@@ -136,11 +144,13 @@ Resumed Saver::resume(const Config& config) {
   return resumed;
 }
 
-void Saver::start_from_weights(const Config& config, const HostCopy& weights, Resumed& resumed) {
-  weights.fetch(queue_);  // what is not there stays as it was initialised
+void Saver::start_from_weights(const Config& config, Resumed& resumed) {
+  const HostCopy all(queue_, params_.weights());
+  all.fetch(queue_);  // what is not there stays as it was initialised
   const Matched matched =
-      load_named(world_, config.model.from, data_.layout, weights.view(), resumed.warnings, data_.progress);
-  weights.store(queue_);
+      load_named(world_, config.model.from, params_.layout(), all.view(), resumed.warnings, data_.progress);
+  expect_frozen(matched.fresh, params_, config);
+  all.store(queue_);
   const std::string& path = matched.source.path;
   info_.source = {path, matched.source.digest};
   resumed.weights = describe_weights(matched, config, dataset_.digest());

@@ -56,7 +56,7 @@ class Saver {
   std::string way_back();
 
  private:
-  void start_from_weights(const Config&, const HostCopy& weights, Resumed&);
+  void start_from_weights(const Config&, Resumed&);
   void warn_about(const CheckpointSummary& newest, std::vector<std::string>& warnings) const;
   void expect_same_folder() const;
   void save(const TrainState&);
@@ -65,6 +65,7 @@ class Saver {
 
   const bool clips_;  ///< gradients, by their norm
   const Dataset& dataset_;
+  const Params& params_;
   CheckpointData data_;  ///< where the run has it
   CheckpointInfo info_;
   Communicator& world_;

@@ -23,6 +23,10 @@ std::string passes_text(const RunConfig& run, const DataConfig& data, const Data
   return count > 0 ? fmt::format(", {:.3g} passes in this run", count) : "";
 }
 
+std::string lora_text(const LoraConfig& lora) {
+  return lora.rank == 0 ? "" : fmt::format(", LoRA of rank {} on {}", lora.rank, lora.targets);
+}
+
 std::string memory_text(const MemoryConfig& m) {
   if (m.kind == MemoryKind::Rmt) return fmt::format("rmt ({} tokens, {})", m.tokens, word_of(m.mask));
   if (m.kind == MemoryKind::Uio) return fmt::format("uio ({} tokens a segment, rank {})", m.tokens, m.lora_rank);
@@ -72,6 +76,7 @@ StartFacts start_facts(const Config& config, Session& session, Mesh& mesh, Engin
   const SequenceShape& shape = engine.workload().shapes.back();
   const ExecutionPlan& plan = executor.plan();
   auto hosts = session.hosts();
+  const int64_t all = engine.params().layout().size, trained = engine.params().trained_layout().size;
   std::vector<std::pair<std::string, std::string>> lines = {
       {"run", config.run.dir},
       {"ranks",
@@ -80,7 +85,9 @@ StartFacts start_facts(const Config& config, Session& session, Mesh& mesh, Engin
        fmt::format("{}, {} thread{} a rank ({}), {}, {}", engine.queue().device() ? "cuda" : "cpu",
                    engine.queue().threads(), engine.queue().threads() == 1 ? "" : "s", engine.numerics().threads.reason,
                    instruction_sets(engine.queue()), word_of(engine.numerics().precision))},
-      {"model", fmt::format("{} parameters, memory {}", engine.params().layout().size, memory_text(config.memory))},
+      {"model",
+       fmt::format("{} parameters{}{}, memory {}", all, trained < all ? fmt::format(", {} trained", trained) : "",
+                   lora_text(config.lora), memory_text(config.memory))},
       {"data",
        fmt::format("{}, {} segments each{}{}", dataset.description(), shape.segments(),
                    curriculum.stages().size() > 1 ? fmt::format(", in {} stages", curriculum.stages().size()) : "",

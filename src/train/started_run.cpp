@@ -57,7 +57,7 @@ StartedRun::StartedRun(const Config& config, Session& session, const SignalWatch
       log({.speaks = session.rank() == 0,
            .jsonl = config.log.jsonl ? metrics_file(config.run.dir) : "",
            .every = config.log.every}) {
-  require_weights(config, session.world(), run.engine().params().layout());
+  require_weights(config, session.world(), run.engine().params());
   const bool began_before = take_directory(config, session, signals, lock);  // data and plan have proved usable
   StartFacts facts = start_facts(config, session, run.mesh(), run.engine(), *dataset, curriculum);
   facts.lines.insert(facts.lines.end(), told.begin(), told.end());

@@ -41,9 +41,10 @@ TrainingRun::TrainingRun(const Config& config, Communicator& ranks, const NodeSh
       progress_(node.progress),
       mesh_(ranks, resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, ranks.size())),
       model_(model_of(config)),
-      sync_(mesh_, model_.params.layout().size, gradient_order(config.run)),
+      sync_(mesh_, model_.params.trained_layout().size, gradient_order(config.run)),
       engine_(config, model_, mesh_, node, training_workload(config, std::move(shapes)),
-              bytes_beside_engine(model_.params.layout(), numerics(config, node), shard(), ranks.size(), saves)) {}
+              bytes_beside_engine(model_.params.trained_layout(), numerics(config, node), shard(), ranks.size(), saves)) {
+}
 
 void TrainingRun::allocate() {
   engine_.allocate();
@@ -73,7 +74,7 @@ ReducedStep TrainingRun::step(const TokenSource& batch, int64_t number, const st
   enter(Phase::Update);
   if (!update) return reduced;
   optimizer_->step(update->lr, update->number, optimizer_->clipping(reduced.norm) / reduced.sums.targets);
-  sync_.gather(engine_.queue(), params.weights());
+  sync_.gather(engine_.queue(), params.trained_weights());
   return reduced;
 }
 

@@ -14,6 +14,8 @@
 #include "config/options.h"
 #include "config/shapes.h"
 #include "io/file.h"
+#include "model/tensor_names.h"
+#include "train/frozen_weights.h"
 #include "train/run_directory.h"
 
 namespace memring {
@@ -38,38 +40,9 @@ std::string foreign_file(const std::string& path) {
   return {};
 }
 
-/// "model.layers.*.up.weight" of "model.layers.12.up.weight": without the layer's number.
-std::string without_number(const std::string& name) {
-  constexpr std::string_view kDigits = "0123456789";
-  for (size_t dot = name.find('.'); dot != std::string::npos; dot = name.find('.', dot + 1)) {
-    const size_t end = name.find_first_not_of(kDigits, dot + 1);
-    if (end != std::string::npos && end > dot + 1 && name[end] == '.')
-      return name.substr(0, dot + 1) + "*" + name.substr(end);
-  }
-  return name;
-}
-
-/// "model.layers.*.mlp.up_proj.weight (4), memory.tokens": how many there are of each, without the layers' numbers.
-std::string names_of(const std::vector<FlatEntry>& tensors) {
-  constexpr size_t kNamed = 8;
-  std::vector<std::pair<std::string, int>> groups;
-  for (const FlatEntry& tensor : tensors) {
-    const std::string pattern = without_number(tensor.name);
-    const auto known = std::find_if(groups.begin(), groups.end(), [&](const auto& g) { return g.first == pattern; });
-    if (known == groups.end())
-      groups.emplace_back(pattern, 1);
-    else
-      ++known->second;
-  }
-  std::string text;
-  for (size_t i = 0; i < std::min(groups.size(), kNamed); ++i)
-    text += fmt::format("{}{}{}", i == 0 ? "" : ", ", groups[i].first,
-                        groups[i].second > 1 ? fmt::format(" ({})", groups[i].second) : "");
-  return groups.size() > kNamed ? text + ", ..." : text;
-}
-
 std::string tensors_text(const std::vector<FlatEntry>& tensors) {
-  return fmt::format("{} tensor{}: {}", tensors.size(), tensors.size() == 1 ? "" : "s", names_of(tensors));
+  constexpr size_t kNamed = 8;
+  return fmt::format("{} tensor{}: {}", tensors.size(), tensors.size() == 1 ? "" : "s", names_of(tensors, kNamed));
 }
 
 /// "memory: kind none there, rmt here; tokens 4 here", for each section that says what a model is and sees; without
@@ -86,7 +59,7 @@ std::vector<std::string> differing_sections(const CheckpointInfo& source, const 
   if (data_line_in(source.identity) != data_line(data_digest))
     changed.push_back({"data.content", "another", "another"});
   std::vector<std::string> lines;
-  for (const std::string section : {"model", "memory", "rope", "positions", "segment", "data", "task"}) {
+  for (const std::string section : {"model", "lora", "memory", "rope", "positions", "segment", "data", "task"}) {
     std::string text;
     for (const auto& [key, then, here] : changed) {
       std::vector<std::string> sides;
@@ -135,11 +108,24 @@ std::string newest_of(const NamedWeights& named) {
 
 }  // namespace
 
-void require_weights(const Config& config, Communicator& world, const FlatBuffer& layout) {
-  if (config.model.from.empty()) return;
+std::vector<CheckpointSummary> checkpoints_at(const std::string& path) {
+  if (path.empty()) return {};
+  if (is_checkpoint(path)) return {read_manifest(path)};
+  return exists_at(path) ? list_checkpoints(checkpoints_in(path)) : std::vector<CheckpointSummary>();
+}
+
+void require_weights(const Config& config, Communicator& world, const Params& params) {
+  if (config.model.from.empty()) {
+    if (params.trained_layout().size == params.layout().size) return;
+    throw Error(
+        ExitCode::Usage,
+        fmt::format("model.train = {} freezes the rest of the model, and model.from does not say what that holds",
+                    config.model.train),
+        "Set model.from to a run or a checkpoint, or model.train = all.");
+  }
   on_rank_0(world, [&] {
     if (checkpoint_directories(checkpoint_directory(config.run.dir)).empty())
-      match_weights(newest_of(find_weights(config.model.from)), layout);
+      match_weights(newest_of(find_weights(config.model.from)), params.layout());
   });
 }
 
@@ -150,19 +136,20 @@ Matched load_named(Communicator& world, const std::string& from, const FlatBuffe
   broadcast_text(world, named.path);
   auto is_folder = static_cast<int64_t>(named.is_folder);
   world.broadcast(View<int64_t>(&is_folder, {1}), 0);
-  if (is_folder == 0) return load_weights(world, named.path, layout, weights, progress);
-  auto matched = load_newest_weights(world, named.path, layout, weights, warnings, progress);
+  auto matched = is_folder == 0 ? std::optional(load_weights(world, named.path, layout, weights, progress))
+                                : load_newest_weights(world, named.path, layout, weights, warnings, progress);
   if (!matched) throw nothing_at(from);
+  const CheckpointInfo& source = matched->source.info;
+  const Config there = parse_config(source.config, matched->source.path);
+  if (!matched->fresh.empty() && is_adapter(there))
+    matched->fresh =
+        load_base(world, source, there.model.from, {std::move(matched->fresh), layout.size}, weights, progress);
   return std::move(*matched);
 }
 
 std::string other_weights(const WeightsSource& then, const std::string& from_then, const std::string& from_now) {
   if (then.path.empty() && from_now.empty()) return {};
-  std::vector<CheckpointSummary> there;
-  if (is_checkpoint(from_now))
-    there.push_back(read_manifest(from_now));
-  else if (!from_now.empty())
-    there = list_checkpoints(checkpoints_in(from_now));
+  const std::vector<CheckpointSummary> there = checkpoints_at(from_now);
   const bool same =
       std::any_of(there.begin(), there.end(), [&](const CheckpointSummary& c) { return c.digest == then.digest; });
   const bool gone_on = from_then == from_now && !is_checkpoint(from_now);

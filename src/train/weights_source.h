@@ -7,16 +7,22 @@
 
 #include "checkpoint/checkpoint.h"
 #include "config/config.h"
+#include "model/params.h"
 
 namespace memring {
 
 /// Before a new run claims its directory: throws what is wrong with model.from for a model of this layout, as far as
 /// manifests tell: Error(Data) where there is no checkpoint, or one of other sizes, Error(Usage) for a model that
-/// another program has written. A run that has checkpoints goes on from those. Collective.
-void require_weights(const Config&, Communicator&, const FlatBuffer& layout);
+/// another program has written, or where a part of the model is frozen and model.from is not given. A run that has
+/// checkpoints goes on from those. Collective.
+void require_weights(const Config&, Communicator&, const Params&);
+
+/// The checkpoint itself, or the good ones of a run or a folder, newest first; none where nothing is.
+std::vector<CheckpointSummary> checkpoints_at(const std::string& path);
 
 /// load_weights from the checkpoint that model.from names: its own, or, of a run or a folder of checkpoints, the newest
-/// good one; damaged ones are named in `warnings`. Throws as require_weights. Collective.
+/// good one; damaged ones are named in `warnings`. What an adapter does not hold comes from its base. Throws as
+/// require_weights. Collective.
 Matched load_named(Communicator&, const std::string& from, const FlatBuffer& layout, View<> weights,
                    std::vector<std::string>& warnings, Progress*);
 

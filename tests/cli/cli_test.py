@@ -13,10 +13,10 @@ from pathlib import Path
 import mistakes
 from mistakes import GOLDEN, run, usage
 
-COMMANDS = ["train", "eval", "pack", "inspect", "verify", "bench", "doctor"]
+COMMANDS = ["train", "eval", "pack", "inspect", "convert", "verify", "bench", "doctor"]
 ROOT = Path(__file__).resolve().parents[2]
 FOREVER = ["--run.steps=0", "--run.time=60", "--optimizer.schedule=constant"]
-LATER = ["plan", "convert", "generate", "report"]
+LATER = ["plan", "generate", "report"]
 
 
 def override(name, setting, *parts):
@@ -155,6 +155,9 @@ def example_faults():
         # A busy machine may miss a benchmark's budget.
         if result.returncode not in ([0, 1] if command == "bench" else [0]):
             yield f"{' '.join(example)}: exit code {result.returncode}: {result.stderr}"
+        if command == "train":  # what convert's example is about
+            run(["train", "configs/quickstart.ini", "--run.dir=runs/adapter", "--data.path=data/books.h5", "--mesh.segment=1",
+                 "--model.from=runs/books", "--model.train=lora", "--lora.rank=2", "--run.steps=1"])
 
 
 def home_faults():

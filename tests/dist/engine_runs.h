@@ -41,7 +41,7 @@ class RandomTokens : public TokenSource {
 
 struct Result {
   double nll = 0, targets = 0;
-  std::vector<double> gradients;  // sums, all parameters in one row
+  std::vector<double> gradients;  // sums, all trained parameters in one row
 };
 
 /// |x - y|; of y = {}: |x|.
@@ -112,12 +112,14 @@ inline void start_updates(Params& params, const Queue& queue) {
 }
 
 /// Matrices of usual initialisation are too small for the memory to matter: enlarges them, and only them (large norm
-/// gains make a model so chaotic that fp32 says nothing). ARMT's keys are large from the start and its values zero.
+/// gains make a model so chaotic that fp32 says nothing). ARMT's keys and LoRA's A are large from the start, its values
+/// and its B zero.
 inline void make_memory_matter(Params& params, const Queue& queue) {
   for (size_t i = 0; i < params.layout().entries.size(); ++i) {
     const std::string& name = params.layout().entries[i].name;
-    const bool value = name.ends_with("value.weight");
-    if (!params.decays(static_cast<int>(i)) || (name.starts_with("memory.") && !value)) continue;
+    const bool value = name.ends_with("value.weight") || name.ends_with("lora_B.weight");
+    const bool large = name.ends_with("lora_A.weight") || (name.starts_with("memory.") && !value);
+    if (!params.decays(static_cast<int>(i)) || large) continue;
     const HostCopy copy(queue, params.weight(static_cast<int>(i)));
     copy.fetch(queue);
     const View<> weight = copy.view();
@@ -154,7 +156,7 @@ inline Result run(const Config& config, Communicator& group, const TokenSource* 
   gradients.fetch(engine.queue());
   by_float_type(engine.params().dtype(), [&]<class T>() {
     const T* g = gradients.view().as<T>();
-    result.gradients.assign(g, g + engine.params().layout().size);
+    result.gradients.assign(g, g + engine.params().trained_layout().size);
   });
   return result;
 }

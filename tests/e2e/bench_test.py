@@ -25,7 +25,7 @@ class Bench(runs.RunTest):
 
     def test_without_a_name_the_benchmarks_are_listed(self):
         listed = self.succeed("bench").stdout
-        for name in ("gemm", "ops", "attention", "step", "rmt-step", "scaling", "checkpoint", "loader", "length"):
+        for name in ("gemm", "ops", "attention", "step", "rmt-step", "adapter-step", "scaling", "checkpoint", "loader", "length"):
             self.assertRegex(listed, rf"(?m)^{name} +\S")
 
     def small(self, name, *arguments, ranks=None):
@@ -57,6 +57,14 @@ class Bench(runs.RunTest):
         for way in ("activations kept", "recomputed"):
             self.assertGreater(figures[f"{way}: planned memory of a rank"]["median"], 0)
             self.assertEqual(figures[f"{way}: measured beside the plan"]["at_most"], 12)
+
+    def test_an_adapter_is_measured_beside_training_everything(self):
+        _, figures = self.small("adapter-step", "--device.dtype=fp32", "--lora.rank=2")
+        self.assertEqual(figures["time off that"]["at_most"], 10)
+        self.assertLess(figures["by flops"]["high"], 100)
+        self.assertLess(figures["by plan"]["high"], 100)
+        for what in ("all", "updates"):
+            self.assertEqual(figures[f"{what} trained: measured beside the plan"]["at_most"], 12)
 
     def test_a_mesh_is_measured_against_one_of_its_ranks(self):
         found, figures = self.small("scaling", "--data.length=64", ranks=2)

@@ -73,6 +73,13 @@ class Twin(runs.RunTest):
                     if mesh in EVALUATED:
                         self.assertEqual(*(self.evaluated_on(where, run, max(mesh)) for where in (TWIN, REFERENCES)))
 
+    def test_an_adapter_has_them_too(self):
+        base = self.train_on(REFERENCES, self.folder / "base", MESHES[0], memory__kind="rmt", memory__tokens=2)
+        for mesh in EVALUATED:
+            run = self.expect_the_bits_of_the_references(mesh, memory__kind="rmt", memory__tokens=2, model__from=base,
+                                                         model__train="lora,memory", lora__rank=2, lora__targets="all")
+            self.assertEqual(*(self.evaluated_on(where, run, max(mesh)) for where in (TWIN, REFERENCES)))
+
     def test_ranks_of_a_host_take_its_devices_in_turn(self):
         """Two ranks on one device have half of it each, on two devices all."""
         limits = {}

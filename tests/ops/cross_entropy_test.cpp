@@ -131,6 +131,20 @@ TEST(CrossEntropy, IgnoredRowsSendNothingAtAll) {
   });
 }
 
+TEST(CrossEntropy, AFrozenWeightChangesNothingElse) {
+  for (const Extents& e : kExtents)
+    on_queues(every_queue(), [&](Queue& queue) {
+      const auto hidden = random<float>({e.rows, e.dim}, 1), weight = random<float>({e.vocab, e.dim}, 2);
+      const auto targets = targets_for(e);
+      const auto expected = run<float>(queue, hidden, weight, targets);
+      Tensor<float> nll(Shape{e.rows}), d_hidden(hidden.shape);
+      Scratch scratch(CrossEntropy::scratch_bytes(DType::F32, e.rows, e.vocab));
+      CrossEntropy::forward_backward(queue, nll, d_hidden, {}, hidden, weight, token_ids(targets), scratch);
+      expect_same_bits(nll, expected.nll, "nll");
+      expect_same_bits(d_hidden, expected.d_hidden, "d_hidden");
+    });
+}
+
 TEST(CrossEntropy, NaNReachesTheLoss) {
   on_queues(every_queue(), [](Queue& queue) {
     auto hidden = random<float>({3, 8}, 1);

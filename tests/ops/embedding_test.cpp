@@ -73,6 +73,13 @@ TEST(Embedding, SameBitsForAnyThreadCountAndAsTheReference) {
   }
 }
 
+TEST(Embedding, DoesNothingForAFrozenTable) {
+  on_queues(every_queue(), [](Queue& queue) {
+    const auto dy = random<float>({5, 7}, 2);
+    Embedding::backward(queue, {}, dy, token_ids(ids_for({5, 7, 3})));
+  });
+}
+
 TEST(Embedding, NamesTheFirstTokenOutsideTheVocabulary) {
   Tensor<int32_t> ids(Shape{4});
   ids[2] = 11;

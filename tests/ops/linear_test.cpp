@@ -77,6 +77,14 @@ TEST(Linear, ReferenceGradientMatchesFiniteDifferences) {
   }
 }
 
+TEST(Linear, DoesNothingForAFrozenWeight) {
+  on_queues(every_queue(), [](Queue& queue) {
+    const auto x = random<float>({5, 7}, 1), dy = random<float>({5, 3}, 2);
+    Linear::weight_gradient(queue, {}, dy, x);
+    EXPECT_THROW(Linear::weight_gradient(queue, {}, random<float>({4, 3}, 2), x), ShapeError);
+  });
+}
+
 TEST(Linear, RefusesShapesThatDoNotFit) {
   Queue queue;
   Tensor<float> x(Shape{3, 4}), w(Shape{5, 4}), y(Shape{3, 5}), wrong(Shape{3, 4});

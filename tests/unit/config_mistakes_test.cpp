@@ -61,6 +61,10 @@ TEST(ConfigMistakes, WrongTypesAndRangesNameValueExpectationAndExample) {
   expect_mistake("[tbptt]\nwindow = 0\n", {"is out of range"});
   expect_mistake("[device]\ndtype = fp16\n",
                  {"device.dtype = 'fp16' is none of its values; expected auto, fp32, bf16, fp64", "'fp32'"});
+  for (const char* targets : {"q_proj,qkv", "\"\"", "all none"})
+    expect_mistake(fmt::format("[lora]\nrank = 4\ntargets = {}\n", targets),
+                   {"runs.ini:3: lora.targets = '", "names other layers than a decoder has", "gate_proj"});
+  EXPECT_NO_THROW(load_config("", {"lora.rank=4", "lora.targets=q_proj, down_proj"}));
   expect_mistake("[memory]\nkind = rtm\n", {"expected none, rmt, armt", "Did you mean 'rmt'?"});
   expect_mistake("[tbptt]\nrecompute = no\n", {"auto, always, never"});
   expect_mistake("[memory]\nmask = full\n", {"causal, block"});

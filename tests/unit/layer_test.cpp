@@ -43,12 +43,8 @@ struct Layers {
     memory = Arena(measure.peak());
     params.allocate(memory, DType::F64, Params::Gradients::Plain);
     params.initialise(1, Queue());
-    for (const auto part : kParts) merge(adapted.*part, merged.*part);
+    for (const auto part : kProjections) merge(adapted.*part, merged.*part);
   }
-
-  static constexpr Projection LayerTensors::*kParts[] = {&LayerTensors::q,   &LayerTensors::k,    &LayerTensors::v,
-                                                         &LayerTensors::o,   &LayerTensors::gate, &LayerTensors::up,
-                                                         &LayerTensors::down};
 
  private:
   void projection(Projection LayerTensors::*part, int64_t out, int64_t in) {
@@ -125,7 +121,7 @@ TEST_P(LayerUpdates, AreThoseOfTheMergedWeightsForwardAndBackward) {
   const Result merged = run(layers.params, layers.merged, GetParam());
   expect_near(adapted.output, merged.output, "output");
   expect_near(adapted.d_input, merged.d_input, "d_input");
-  for (const auto part : Layers::kParts) {
+  for (const auto part : kProjections) {
     const Projection& own = layers.adapted.*part;
     const Numbers dw = numbers(layers.params.grad((layers.merged.*part).weight)),
                   a = numbers(layers.params.weight(own.lora_a)), b = numbers(layers.params.weight(own.lora_b));

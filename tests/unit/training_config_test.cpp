@@ -59,6 +59,7 @@ TEST(TrainingConfig, RefusesAKeyOfTheCommandLineThatHasNoEffectAndNamesWhatItCou
       {"memory.tokens=8", "memory.kind = rmt or armt"},  // the default too
       {"memory.nu=2", "memory.kind = armt"},
       {"memory.lora_alpha=2", "memory.kind = uio"},
+      {"lora.alpha=2", "lora.rank above 0"},
       {"tbptt.window=2", "tbptt.mode = window"},
       {"tbptt.cut=0.5", "tbptt.mode = unbiased"},
       {"optimizer.decay=0.1", "optimizer.schedule = constant"},

@@ -1,0 +1,168 @@
+"""Adapters: LoRA and memory trained on a frozen base. Their checkpoints hold what was trained and name the base, they go
+on and are evaluated with that base and no other, and convert folds them in or writes them as PEFT reads them.
+
+SPDX-License-Identifier: Apache-2.0
+"""
+import json
+import shutil
+import struct
+
+import runs
+
+LORA = {"lora__rank": 3, "lora__alpha": 6, "lora__targets": "all", "model__train": "lora,memory"}
+
+
+def safetensors(path):
+    """name -> (dtype, shape, bytes): the format as its documentation says it."""
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length])
+    header.pop("__metadata__")
+    data = content[8 + length :]
+    assert (8 + length) % 8 == 0 and sum(end - begin for begin, end in (t["data_offsets"] for t in header.values())) == len(data)
+    return {name: (t["dtype"], t["shape"], data[slice(*t["data_offsets"])]) for name, t in header.items()}
+
+
+class Adapters(runs.RunTest):
+    def setUp(self):
+        super().setUp()
+        self.base = self.folder / "base"
+        self.train(self.base, run__steps=8)
+        self.adapter = self.folder / "adapter"
+        self.keys = {**LORA, "model__from": self.base, "run__steps": 6, "optimizer__schedule": "constant",
+                     "optimizer__decay": 0}
+
+    def evaluate(self, run, *more, code=0):
+        result = self.succeed("eval", run, f"--data.path={self.tokens}", "--json", self.folder / "eval.json", *more, code=code)
+        return json.loads((self.folder / "eval.json").read_text()) if code == 0 else result.stderr
+
+    def losses(self, run, *more):
+        """Of each part of the window, and of all, with memory and with memory reset."""
+        found = self.evaluate(run, "--eval.sequences=16", *more)
+        return [bucket["loss"] for part in (found, found["reset"]) for bucket in part["buckets"]]
+
+    def digest(self, run):
+        lines = self.succeed("inspect", run).stdout.splitlines()
+        return next(line.split()[1] for line in lines if line.startswith("digest "))
+
+    def test_a_checkpoint_holds_what_was_trained_and_goes_on_with_its_base_alone(self):
+        said = self.train(self.adapter, **self.keys, checkpoint__every=3).stdout
+        self.assertRegex(said, r"model +[0-9]+ parameters, [0-9]+ trained")
+        held = {name for name in runs.tensors(runs.checkpoints(self.adapter)[-1]) if name.startswith("params/")}
+        self.assertEqual(len(held), 2 * 7 * 2 + 1)
+        self.assertTrue(all("lora_" in name or name == "params/memory.tokens" for name in held), held)
+        base = runs.checkpoints(self.base)[-1]
+        self.assertIn(f"base             {base} (digest {self.digest(self.base)})", self.succeed("inspect", self.adapter).stdout)
+
+        parts = self.folder / "parts"
+        self.train(parts, **{**self.keys, "run__steps": 3})
+        self.train(parts, **self.keys)
+        self.assert_same_losses(self.adapter, parts)
+        two = self.folder / "two"
+        self.train(two, ranks=2, **{**self.keys, "run__steps": 3})
+        self.train(two, ranks=2, **self.keys)
+        for step, loss in runs.losses(self.adapter).items():
+            self.assertAlmostEqual(runs.losses(two)[step], loss, delta=2e-5 * loss)
+
+    def test_another_base_or_none_is_refused(self):
+        self.train(self.adapter, **self.keys)
+        expected = self.losses(self.adapter)
+        other, moved = self.folder / "other", self.folder / "moved"
+        self.train(other, run__steps=8, run__seed=8)
+        result = self.train(self.adapter, code=2, **{**self.keys, "model__from": other, "run__steps": 8})
+        for digest in (self.digest(self.base), self.digest(other)):
+            self.assertIn(digest, result.stderr)
+        digest = self.digest(self.base)
+        self.base.rename(moved)
+        refused = self.evaluate(self.adapter, f"--model.from={other}", code=65)
+        for text in (digest, self.digest(other), "Set model.from to where that checkpoint lies now"):
+            self.assertIn(text, refused)
+        self.assertIn("no checkpoint was found", self.evaluate(self.adapter, code=65))
+        self.assertEqual(self.losses(self.adapter, f"--model.from={moved}"), expected)
+        result = self.train(self.adapter, code=65, **{**self.keys, "run__steps": 8})
+        self.assertIn(digest, result.stderr)
+        self.train(self.adapter, **{**self.keys, "run__steps": 8, "model__from": moved})
+        runs.record_fault("C6", "the frozen base of an adapter: another, moved, or gone", 4,
+                          "refused with the digests that were expected and found; found again by model.from")
+
+    def test_what_is_frozen_must_be_there(self):
+        result = self.train(self.adapter, code=2, **{**self.keys, "model__from": ""})
+        self.assertIn("freezes the rest of the model, and model.from does not say", result.stderr)
+        result = self.train(self.adapter, code=2, **{**self.keys, "model__train": "memory"})
+        self.assertIn("freezes what model.from", result.stderr)
+        self.assertIn("lora_A.weight (2)", result.stderr)
+        result = self.train(self.adapter, ranks=2, code=2, **{**self.keys, "model__train": "memry"})
+        self.assertEqual(result.stderr.count('"memry" names no tensor of this model'), 1, result.stderr)
+        runs.record_fault("F4", "model.train that names nothing, or freezes what no checkpoint holds", 3,
+                          "refused before a step, with the names that there are or lack")
+
+    def test_an_adapter_is_a_base_too(self):
+        self.train(self.adapter, **self.keys)
+        second = self.folder / "second"
+        self.train(second, run__steps=4, model__from=self.adapter, lora__rank=3, lora__alpha=6, lora__targets="all",
+                   model__train="memory")
+        whole = self.folder / "whole"
+        said = self.train(whole, run__steps=1, model__from=second, optimizer__lr=0, optimizer__warmup=0, lora__rank=3,
+                          lora__alpha=6, lora__targets="all").stdout
+        self.assertNotIn("so fresh", said)
+        self.assertEqual(self.losses(whole), self.losses(second))
+
+    def test_merged_weights_give_the_same_losses(self):
+        for dtype, tolerance in (("fp32", 1e-5), ("fp64", 1e-12)):
+            with self.subTest(dtype):
+                base, adapter, merged, still = (self.folder / f"{name}-{dtype}" for name in ("base", "adapter", "merged", "still"))
+                self.train(base, run__steps=4, device__dtype=dtype)
+                self.train(adapter, **{**self.keys, "device__dtype": dtype, "model__from": base})
+                expected = self.losses(adapter)
+                self.succeed("convert", adapter, "--merge", "--out", merged)
+                shutil.rmtree(base)  # needed no more
+                self.succeed("inspect", merged)
+                found = self.losses(merged)
+                self.assertEqual(len(found), len(expected))
+                for one, other in zip(found, expected):
+                    self.assertAlmostEqual(one, other, delta=tolerance * other)
+                said = self.train(still, run__steps=1, optimizer__lr=0, optimizer__warmup=0, device__dtype=dtype,
+                                  model__from=merged).stdout
+                self.assertNotIn("so fresh", said)
+                self.assertEqual(self.losses(still), found)
+
+    def test_peft_reads_what_is_written(self):
+        self.train(self.adapter, **self.keys)
+        out = self.folder / "peft"
+        said = self.succeed("convert", self.adapter, "--to-peft", out).stdout
+        self.assertIn("memory.tokens", said)
+        config = json.loads((out / "adapter_config.json").read_text())
+        self.assertEqual((config["peft_type"], config["r"], config["lora_alpha"]), ("LORA", 3, 6))
+        self.assertEqual(len(config["target_modules"]), 7)
+        written = safetensors(out / "adapter_model.safetensors")
+        held = runs.tensors(runs.checkpoints(self.adapter)[-1])
+        self.assertEqual(len(written), 2 * 7 * 2)
+        for name, (dtype, shape, values) in written.items():
+            self.assertTrue(name.startswith("base_model.model.model.layers."), name)
+            kept = held["params/" + name.removeprefix("base_model.model.")]
+            self.assertEqual((dtype, tuple(shape), values), ("F32", kept[1], kept[2]), name)
+        self.assertEqual(written["base_model.model.model.layers.1.mlp.down_proj.lora_B.weight"][1], [32, 3])
+        try:
+            import peft
+            from safetensors.numpy import load_file
+        except ImportError:
+            return  # the reader above has looked
+        self.assertEqual(sorted(load_file(out / "adapter_model.safetensors")), sorted(written))
+        self.assertEqual(peft.PeftConfig.from_pretrained(str(out)).r, 3)
+
+    def test_convert_says_what_it_cannot_do(self):
+        for arguments, words in (((self.base, "--merge", "--out", self.folder / "x"), "has no updates to convert"),
+                                 ((self.base, "--merge"), "one of two things"),
+                                 ((self.base, "--to-peft", self.folder / "x", "--merge"), "one of two things")):
+            self.assertIn(words, self.succeed("convert", *arguments, code=2).stderr)
+        self.train(self.adapter, **self.keys)
+        self.assertIn("is there already",
+                      self.succeed("convert", self.adapter, "--merge", "--out", self.base, code=2).stderr)
+        self.assertIn("does not exist", self.succeed("convert", self.folder / "nowhere", "--merge", "--out",
+                                                     self.folder / "x", code=65).stderr)
+        runs.record_fault("F4", "convert of a run without updates, of nothing, onto something, or to two things", 5,
+                          "refused with what to give; nothing is written")
+
+
+if __name__ == "__main__":
+    runs.main()
