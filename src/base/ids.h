@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/orders.h"
 #include "base/view.h"
 
 namespace memring {
@@ -66,7 +67,7 @@ struct Cell {
 
 /// A row of a segment's layout. `position` feeds RoPE; visibility comes from order alone: the row sees every key whose
 /// order k satisfies from <= k <= to, and itself (k == order). Orders are unique within a segment and count from its
-/// start, so order / run.block is also the canonical block that `run.deterministic = strict` computes by.
+/// start; keys of earlier segments have negative ones. No `from` leaves an attention sink behind (base/orders.h).
 struct Row {
   int32_t position = 0, order = 0, from = 0, to = 0;
   bool operator==(const Row&) const = default;
