@@ -18,8 +18,8 @@ void expect_rules(Dependency dependency) {
     case Dependency::None:
     case Dependency::TopToInput:
     case Dependency::LayerLocal:
-      return;
     case Dependency::Halo:
+      return;
     case Dependency::Affine:
     case Dependency::Append:
       break;
@@ -27,9 +27,10 @@ void expect_rules(Dependency dependency) {
   static constexpr const char* kNames[] = {"None", "TopToInput", "LayerLocal", "Halo", "Affine", "Append"};
   throw Error(
       ExitCode::Usage,
-      fmt::format("a memory with dependency {} was asked for; schedules exist for None, TopToInput and LayerLocal",
-                  kNames[static_cast<int>(dependency)]),
-      "Set memory.kind to none, rmt or armt.");
+      fmt::format(
+          "a memory with dependency {} was asked for; schedules exist for None, TopToInput, LayerLocal and Halo",
+          kNames[static_cast<int>(dependency)]),
+      "Set memory.kind to none, rmt, armt or halo.");
 }
 
 }  // namespace

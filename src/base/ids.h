@@ -26,12 +26,14 @@ enum class Dependency : uint8_t {
 /// Something crosses: the first segment's memory is not that of all.
 constexpr bool crosses_boundaries(Dependency d) { return d != Dependency::None; }
 /// A segment waits for the one before it.
-constexpr bool chains_segments(Dependency d) { return d == Dependency::TopToInput || d == Dependency::LayerLocal; }
+constexpr bool chains_segments(Dependency d) {
+  return d == Dependency::TopToInput || d == Dependency::LayerLocal || d == Dependency::Halo;
+}
 /// It waits layer by layer, so that a segment may be cut into cells of some layers: a wavefront.
-constexpr bool layer_by_layer(Dependency d) { return d == Dependency::LayerLocal; }
+constexpr bool layer_by_layer(Dependency d) { return d == Dependency::LayerLocal || d == Dependency::Halo; }
 
 /// The memory that a model has, and how rmt's memory rows attend to each other.
-enum class MemoryKind : uint8_t { None, Rmt, Armt };
+enum class MemoryKind : uint8_t { None, Rmt, Armt, Halo };
 enum class MemoryMask : uint8_t { Causal, Block };
 
 /// Memory rows of a segment, in front of its text and behind it.
@@ -42,6 +44,7 @@ struct MemoryRows {
 constexpr MemoryRows memory_rows_of(MemoryKind kind, int64_t tokens) {
   switch (kind) {
     case MemoryKind::None:
+    case MemoryKind::Halo:
       break;
     case MemoryKind::Rmt:
       return {tokens, tokens};  // the same memory, to be read and to be written

@@ -26,8 +26,10 @@ double step_flops(const Config& config) {
       2 * m.dim * m.head_dim * (m.heads + m.kv_heads) + 3 * m.dim * m.ffn;  // q and o, k and v; gate, up, down
   double flops = 0;
   for (int64_t s = 0; s < shape.segments(); ++s) {
-    const std::vector<Row> rows = memory->layout(Pass::Decode, static_cast<int32_t>(s), shape.text_of(s)).table();
-    int64_t layer = 6 * layer_weights * std::ssize(rows) + 12 * m.heads * m.head_dim * visible_pairs(rows, rows);
+    const Layout layout = memory->layout(Pass::Decode, static_cast<int32_t>(s), shape.text_of(s));
+    const std::vector<Row> rows = layout.table();
+    const int64_t pairs = visible_pairs(rows, rows) + visible_pairs(rows, layout.past_table());
+    int64_t layer = 6 * layer_weights * std::ssize(rows) + 12 * m.heads * m.head_dim * pairs;
     if (config.memory.kind == MemoryKind::Armt && crosses_boundaries(memory->dependency()))
       layer += associative_flops(config.memory, m.dim, s, std::ssize(rows));
     flops += static_cast<double>(m.layers * layer + 6 * m.dim * m.vocab * shape.text_of(s));

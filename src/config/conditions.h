@@ -49,7 +49,11 @@ constexpr Condition kLongRope{[](const Config& c) { return c.rope.scaling == Rop
                               "rope.scaling = longrope"};
 
 constexpr Condition kMemory{[](const Config& c) { return c.memory.kind != MemoryKind::None; },
-                            "memory.kind = rmt or armt"};
+                            "memory.kind = rmt, armt or halo"};
+constexpr Condition kMemoryTokens{
+    [](const Config& c) { return c.memory.kind == MemoryKind::Rmt || c.memory.kind == MemoryKind::Armt; },
+    "memory.kind = rmt or armt"};
+constexpr Condition kHalo{[](const Config& c) { return c.memory.kind == MemoryKind::Halo; }, "memory.kind = halo"};
 constexpr Condition kArmt{[](const Config& c) { return c.memory.kind == MemoryKind::Armt; }, "memory.kind = armt"};
 constexpr Condition kUio{[](const Config&) { return false; }, "memory.kind = uio, which this build does not have"};
 constexpr Condition kKept{[](const Config& c) { return c.memory.reset == MemoryReset::Sequence; },

@@ -101,28 +101,39 @@ std::vector<Option> model_options() {
           .when({kLongRope}),
 
       choice(
-          "memory.kind", memory<&MemoryConfig::kind>, {"uio", "halo"},
-          "Set memory.kind = rmt (recurrent memory tokens), armt (an associative memory in each layer) or none.",
-          "What crosses a segment boundary: nothing, recurrent memory tokens, or an associative memory in each layer.",
+          "memory.kind", memory<&MemoryConfig::kind>, {"uio"},
+          "Set memory.kind = rmt (recurrent memory tokens), armt (an associative memory in each layer), halo (the last "
+          "keys and values) or none.",
+          "What crosses a segment boundary: nothing, recurrent memory tokens, an associative memory in each layer, or "
+          "the keys and values of the last tokens.",
           "rmt", kNumbers),
       choice("memory.reset", memory<&MemoryConfig::reset>,
              "Where the memory starts anew; segment is the control experiment.", "segment", kNumbers)
           .when({kMemory, kSegments}),
       integer("memory.tokens", memory<&MemoryConfig::tokens>, {0, 1 << 20}, "Memory tokens.", "16", kNumbers)
-          .when({kMemory}),
+          .when({kMemoryTokens}),
       choice("memory.mask", memory<&MemoryConfig::mask>,
              "Attention among rmt's memory rows: causal, or full inside the read and the write block.", "block",
              kNumbers)
-          .when({kMemory}),
+          .when({kMemoryTokens}),
       integer("memory.key_dim", memory<&MemoryConfig::key_dim>, {1, 1 << 16},
               "Width of armt's keys; a layer's state has 2 nu key_dim rows of model.dim.", "32", kNumbers)
           .when({kArmt}),
       real("memory.init_std", memory<&MemoryConfig::init_std>, {0, 10, true, false},
            "Standard deviation of the memory tokens at the start.", "0.1", kNumbers)
-          .when({kMemory}),
+          .when({kMemoryTokens}),
       integer("memory.nu", memory<&MemoryConfig::nu>, {1, 64}, "Order of armt's feature map: how sparse its keys are.",
               "2", kNumbers)
           .when({kArmt}),
+      size(
+          "memory.window", memory<&MemoryConfig::window>, {0, 1 << 30},
+          "Tokens that a token sees with halo, itself among them (sliding window); 0 = those of its segment and of the "
+          "one before (Transformer-XL).",
+          "1024", kNumbers)
+          .when({kHalo}),
+      integer("memory.sinks", memory<&MemoryConfig::sinks>, {0, 1 << 20},
+              "Tokens at the start of a sequence that all see besides with halo (attention sinks).", "4", kNumbers)
+          .when({kHalo}),
       integer("memory.lora_rank", memory<&MemoryConfig::lora_rank>, {1, 1 << 16}, "Rank of uio's LoRA.", "16", kNumbers)
           .when({kUio}),
       real("memory.lora_alpha", memory<&MemoryConfig::lora_alpha>, above(0),

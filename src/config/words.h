@@ -66,7 +66,7 @@ constexpr auto words(RopeScaling) {
 
 constexpr auto words(MemoryKind) {
   return std::to_array<Word<MemoryKind>>(
-      {{MemoryKind::None, "none"}, {MemoryKind::Rmt, "rmt"}, {MemoryKind::Armt, "armt"}});
+      {{MemoryKind::None, "none"}, {MemoryKind::Rmt, "rmt"}, {MemoryKind::Armt, "armt"}, {MemoryKind::Halo, "halo"}});
 }
 
 /// memory.reset: where a memory starts anew.

@@ -45,8 +45,13 @@ CellContext CellRunner::enter(const CellText& text, Cell cell, Arena& scratch) {
           .batch = text.batch,
           .layout = rows,
           .rows = axis_.numbers(),
+          .past = axis_.past(),
           .hidden = {},
           .d_hidden = {},
+          .k = {},
+          .v = {},
+          .dk = {},
+          .dv = {},
           .initial = false,
           .state_layer = sizes_.decoder_layers(cell).begin,
           .state_in = {},
@@ -78,12 +83,13 @@ void CellRunner::allocate_angles(int64_t bytes, RotaryScale scale) {
 }
 
 // Rows in front of the text have the first ids, so it begins behind them; rows behind it go on from its last.
-std::vector<int32_t> CellRunner::positions(const CellText& text) const {
+std::vector<int32_t> CellRunner::positions(const CellText& text, const Cell& cell) const {
   const std::span<const Row> rows = axis_.rows().host();
   std::vector<int32_t> positions;
   positions.reserve(rows.size() * static_cast<size_t>(text.positions.empty() ? 1 : text.batch));
   if (text.positions.empty()) {
-    for (const Row& row : rows) positions.push_back(row.position);
+    const auto begin = static_cast<int32_t>(memory_.first_position(cell.pass, cell.segment));
+    for (const Row& row : rows) positions.push_back(begin + row.position);
     return positions;
   }
   const Range own = axis_.layout().text_rows();
@@ -98,10 +104,10 @@ std::vector<int32_t> CellRunner::positions(const CellText& text) const {
   return positions;
 }
 
-RopeAngles CellRunner::angles(DType dtype, const CellText& text) {
+RopeAngles CellRunner::angles(DType dtype, const CellText& text, const Cell& cell) {
   const bool own = !text.positions.empty();
   const int64_t tables = own ? text.batch : 1, rows = axis_.rows().size();
-  std::vector<int32_t> wanted = positions(text);
+  std::vector<int32_t> wanted = positions(text, cell);
   // A short segment's positions are most often the first of a long one's: computed angles serve both.
   const bool fits =
       cos_ && cos_.dtype() == dtype && cos_.dim(0) == tables && (own ? rows == cos_.dim(1) : rows <= cos_.dim(1));
@@ -122,8 +128,8 @@ RopeAngles CellRunner::angles(DType dtype, const CellText& text) {
   return {first_rows(cos_), first_rows(sin_)};
 }
 
-LayerRows CellRunner::layer_rows(DType dtype, const CellText& text) {
-  const RopeAngles rope = angles(dtype, text);
+LayerRows CellRunner::layer_rows(DType dtype, const CellText& text, const Cell& cell) {
+  const RopeAngles rope = angles(dtype, text, cell);
   return {axis_.rows(), rope, axis_.rows(), {}};
 }
 
@@ -164,7 +170,7 @@ void CellRunner::forward(const CellText& text, Cell cell, CellSaved& saved, Cons
   const int64_t dim = llama_.shape().dim, layers = llama_.shape().layers;
   CellContext c = enter(text, cell, scratch);
   if (sizes_.has_head(cell)) saved.wanted = wanted_rows(text, c.layout);
-  const LayerRows all = layer_rows(saved.top.dtype(), text), last = last_layer_rows(saved, all, scratch);
+  const LayerRows all = layer_rows(saved.top.dtype(), text, cell), last = last_layer_rows(saved, all, scratch);
   const int64_t top = saved.wanted.empty() ? e.total() : e.batch * std::ssize(saved.wanted);
   c.initial = !state_in;
   c.state_in = state_in;
@@ -181,11 +187,15 @@ void CellRunner::forward(const CellText& text, Cell cell, CellSaved& saved, Cons
   for (int64_t l = begin; l < end; ++l) {
     const bool is_last = l + 1 == layers;
     const View<> output = is_last ? saved.top.rows(0, top) : saved.layer(l + 1).input;
+    const ArenaScope scope(scratch);
     enter_layer(c, saved, l);
     c.hidden = saved.layer(l).input.reshaped({e.batch, e.rows, dim});
     memory_.before_layer(c);
     llama_.layer(l).forward(queue_, params_, axis_.attention(), layer_saved(saved, l), output, e, is_last ? last : all,
                             memory_.keys(c), scratch);
+    c.k = saved.layer(l).k;
+    c.v = saved.layer(l).v;
+    memory_.keep_keys(c);
     if (is_last && !saved.wanted.empty()) c.rows = saved.wanted;
     c.hidden = output.reshaped({e.batch, std::ssize(c.rows), dim});
     memory_.after_layer(c);
@@ -298,7 +308,7 @@ void CellRunner::backward(const CellText& text, Cell cell, Cell whole, const Cel
   const int64_t dim = llama_.shape().dim, layers = llama_.shape().layers;
   CellContext c = enter(text, cell, scratch);
   const std::span<const int32_t> numbers = c.rows;
-  const LayerRows all = layer_rows(saved.top.dtype(), text), last = last_layer_rows(saved, all, scratch);
+  const LayerRows all = layer_rows(saved.top.dtype(), text, cell), last = last_layer_rows(saved, all, scratch);
   // Fewer rows behind the last layer leave the other half of `top` free for their gradient.
   const int64_t fewer = sizes_.has_head(cell) ? e.batch * std::ssize(saved.wanted) : 0;
   const View<> d_top = fewer > 0 ? saved.top.rows(fewer, fewer) : d_hidden;
@@ -314,13 +324,20 @@ void CellRunner::backward(const CellText& text, Cell cell, Cell whole, const Cel
     const bool is_last = l + 1 == layers;
     const View<> d_output = is_last ? d_top : d_hidden;
     const View<> output = is_last ? saved.top.rows(0, d_output.dim(0)) : saved.layer(l + 1).input;
+    const ArenaScope scope(scratch);
     enter_layer(c, saved, l);
     c.hidden = output.reshaped({e.batch, std::ssize(c.rows), dim});
     c.d_hidden = d_output.reshaped({e.batch, std::ssize(c.rows), dim});
     memory_.after_layer_backward(c);
-    llama_.layer(l).backward(queue_, params_, axis_.attention(), layer_saved(saved, l), d_output, d_hidden, e,
-                             is_last ? last : all, memory_.keys(c), scratch);
     c.rows = numbers;
+    const auto keep_keys_backward = [&](View<> dk, View<> dv) {
+      c.dk = dk;
+      c.dv = dv;
+      memory_.keep_keys_backward(c);
+    };
+    llama_.layer(l).backward(queue_, params_, axis_.attention(), layer_saved(saved, l), d_output, d_hidden, e,
+                             is_last ? last : all, memory_.keys(c), keep_keys_backward, scratch);
+    memory_.keys_backward(c);
     c.hidden = saved.layer(l).input.reshaped({e.batch, e.rows, dim});
     c.d_hidden = d_hidden.reshaped({e.batch, e.rows, dim});
     memory_.before_layer_backward(c);

@@ -72,14 +72,14 @@ class CellRunner {
   /// Sets what the context says about a layer.
   void enter_layer(CellContext&, const CellSaved&, int64_t layer) const;
   /// What the layers see of the entered cell, and what the last one does (angles of its own come from `scratch`).
-  LayerRows layer_rows(DType, const CellText&);
+  LayerRows layer_rows(DType, const CellText&, const Cell&);
   LayerSaved layer_saved(const CellSaved&, int64_t layer) const;
   LayerRows last_layer_rows(const CellSaved&, const LayerRows& all, Arena& scratch);
   /// Work on a layer begins; -1 and the number of layers are the two ends.
   void note(int64_t layer) const;
   /// Position ids of the rows here, [sequences or 1, rows].
-  std::vector<int32_t> positions(const CellText&) const;
-  RopeAngles angles(DType, const CellText&);
+  std::vector<int32_t> positions(const CellText&, const Cell&) const;
+  RopeAngles angles(DType, const CellText&, const Cell&);
   /// The head's rows of `hidden` as one dense block: itself where there are no others, else a copy in scratch.
   View<> text_rows(const CellText&, const HeadRows&, View<> hidden, Arena& scratch);
 

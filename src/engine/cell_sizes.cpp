@@ -77,7 +77,8 @@ int64_t CellSizes::scratch(int64_t batch, int64_t text, bool backward) const {
   for (int table = 0; table < 2; ++table) angles.take(dtype_, {angle_tables(batch), e.rows / 2, shape_.head_dim / 2});
   return angles.peak() +
          std::max({head.peak() + CrossEntropy::scratch_bytes(dtype_, batch * own, shape_.vocab),
-                   Layer::scratch_bytes(shape_, dtype_, e, backward), memory_.scratch_bytes(dtype_, e, backward)});
+                   memory_.keys_bytes(dtype_, e) + std::max(Layer::scratch_bytes(shape_, dtype_, e, backward),
+                                                            memory_.scratch_bytes(dtype_, e, backward))});
 }
 
 ProductCopies CellSizes::copies(int64_t batch, int64_t text, bool backward, bool logits) const {
@@ -104,11 +105,13 @@ SpaceBytes CellSizes::tables(int64_t batch, int64_t text, bool device) const {
   const int64_t rows = layout(text).rows(), here = extent(1, text).rows;
   // The axis', and CellRunner's: up to half of the rows as queries, and twice the position ids that angles are for;
   // those of the text where sequences have their own.
+  // Only the first segment has no past.
+  const int64_t past = memory_.layout(Pass::Decode, 1, text).past_keys() * int64_t{sizeof(Row)};
   const int64_t of_rows =
-      split_.table_bytes(rows) + here * int64_t{sizeof(Row)} / 2 +
+      split_.table_bytes(rows) + past + here * int64_t{sizeof(Row)} / 2 +
       (2 * angle_tables(batch) * here + (own_positions_ ? batch * text : 0)) * int64_t{sizeof(int32_t)};
   const int64_t given = CellNumbers::bytes(numbers(batch, text), device);
-  return {of_rows + given, device ? split_.table_bytes(rows) + given : 0};
+  return {of_rows + given, device ? split_.table_bytes(rows) + past + given : 0};
 }
 
 int64_t CellSizes::numbers(int64_t batch, int64_t text) const {

@@ -127,6 +127,9 @@ MemorySettings memory_settings(const Config& config) {
           .key_dim = m.key_dim,
           .nu = m.nu,
           .init_std = m.init_std,
+          .window = m.window,
+          .sinks = m.sinks,
+          .segment_length = config.segment.length,
           .reset_each_segment = m.reset == MemoryReset::Segment,
           .exact_sums = strict(config)};
 }

@@ -1,18 +1,26 @@
-// Layout: how the rows of a segment lie, memory rows in front of its text and behind it, as a value of a few counts.
+// Layout: how the rows of a segment lie, memory rows in front of its text and behind it, and which keys of earlier
+// segments they see, as a value of a few counts.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "base/ids.h"
 
 namespace memring {
 
-/// [ front | text | back ], numbered from 0. Positions and orders are the numbers.
+/// [ front | text | back ], numbered from 0. Positions and orders are the numbers; orders of attention sinks their own.
 struct Layout {
   int64_t front = 0, text = 0, back = 0;  ///< rows of each part
   /// Causal: a row sees those up to itself. Block: a memory row sees its whole part as well.
   MemoryMask mask = MemoryMask::Causal;
+  /// A row sees so many up to itself, and the sinks; 0: all that there are.
+  int64_t window = 0;
+  int64_t sinks = 0;  ///< attention sinks among the rows: the first ones
+  /// Keys of earlier segments: attention sinks, and behind them those right before the segment's, with the orders -past
+  /// to -1, of which the ones below `first` do not exist (the sequence has only begun) and are not seen.
+  int64_t past_sinks = 0, past = 0, first = 0;
 
   int64_t rows() const { return front + text + back; }
   Range front_rows() const { return {0, front}; }
@@ -20,7 +28,9 @@ struct Layout {
   Range back_rows() const { return {front + text, rows()}; }
   Row row(int64_t number) const {
     const auto i = static_cast<int32_t>(number);
-    Row row{.position = i, .order = i, .from = 0, .to = i};
+    if (number < sinks) return {.position = i, .order = kFirstSink + i, .from = kFirstSink, .to = kFirstSink + i};
+    Row row{.position = i, .order = i, .from = static_cast<int32_t>(first), .to = i};
+    if (window > 0) row.from = std::max(row.from, static_cast<int32_t>(number - window + 1));
     if (mask == MemoryMask::Block && number < front) row.to = static_cast<int32_t>(front - 1);
     if (mask == MemoryMask::Block && number >= front + text) row.to = static_cast<int32_t>(rows() - 1);
     return row;
@@ -29,6 +39,15 @@ struct Layout {
     std::vector<Row> table;
     table.reserve(static_cast<size_t>(rows()));
     for (int64_t i = 0; i < rows(); ++i) table.push_back(row(i));
+    return table;
+  }
+  int64_t past_keys() const { return past_sinks + past; }
+  /// As keys: they ask for nothing.
+  std::vector<Row> past_table() const {
+    std::vector<Row> table(static_cast<size_t>(past_keys()));
+    for (int64_t i = 0; i < past_keys(); ++i)
+      table[static_cast<size_t>(i)].order =
+          static_cast<int32_t>(i < past_sinks ? kFirstSink + i : i - past_sinks - past);
     return table;
   }
   bool operator==(const Layout&) const = default;

@@ -30,6 +30,8 @@ std::unique_ptr<Memory> make_memory(const MemorySettings& settings, const ModelS
       return make_no_memory();
     case MemoryKind::Armt:
       return make_armt(settings, shape, params);
+    case MemoryKind::Halo:
+      return make_halo(settings, shape);
     case MemoryKind::Rmt:
       return make_rmt(settings, shape, params);
   }

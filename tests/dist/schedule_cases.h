@@ -113,7 +113,8 @@ inline std::vector<Case> small_cases() {
       {.ranks = 2, .segments = 9, .policy = {.boundaries = 3}},
       {.ranks = 2, .streams = 2, .segments = 3, .policy = {.parts = 2}},
       {.dependency = Dependency::LayerLocal, .segments = 3, .policy = {.parts = 2}},
-      {.dependency = Dependency::LayerLocal, .ranks = 1, .segments = 4, .policy = {.final_state = true}, .depth = 2}};
+      {.dependency = Dependency::LayerLocal, .ranks = 1, .segments = 4, .policy = {.final_state = true}, .depth = 2},
+      {.dependency = Dependency::Halo, .ranks = 3, .segments = 5, .policy = {.boundaries = 2}, .depth = 2}};
 }
 
 }  // namespace memring

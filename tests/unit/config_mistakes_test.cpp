@@ -61,17 +61,15 @@ TEST(ConfigMistakes, WrongTypesAndRangesNameValueExpectationAndExample) {
   expect_mistake("[tbptt]\nwindow = 0\n", {"is out of range"});
   expect_mistake("[device]\ndtype = fp16\n",
                  {"device.dtype = 'fp16' is none of its values; expected auto, fp32, bf16, fp64", "'fp32'"});
-  expect_mistake("[memory]\nkind = rtm\n", {"expected none, rmt, armt", "Did you mean 'rmt'?"});
+  expect_mistake("[memory]\nkind = rtm\n", {"expected none, rmt, armt, halo", "Did you mean 'rmt'?"});
   expect_mistake("[tbptt]\nrecompute = no\n", {"auto, always, never"});
   expect_mistake("[memory]\nmask = full\n", {"causal, block"});
   expect_mistake("[memory]\nreset = never\n", {"sequence, segment"});
 }
 
 TEST(ConfigMistakes, KnownNamesThatThisBuildLacksSaySo) {
-  for (const char* kind : {"uio", "halo"})
-    expect_mistake(std::string("[memory]\nkind = ") + kind + "\n[segment]\nlength = 8\n",
-                   {std::string("runs.ini:2: memory.kind = ") + kind +
-                    ": this build does not have it yet; it has none, rmt, armt"});
+  expect_mistake("[memory]\nkind = uio\n[segment]\nlength = 8\n",
+                 {"runs.ini:2: memory.kind = uio: this build does not have it yet; it has none, rmt, armt, halo"});
 }
 
 TEST(ConfigMistakes, CombinationsThatCannotWorkNameTheirKeysAndPlace) {
@@ -116,6 +114,21 @@ TEST(ConfigMistakes, SegmentsWithMoreRowsThanCanBeNumberedAreRefused) {
                  {"--memory.kind=rmt", "--segment.length=16", "--curriculum.stages=1x2147483639,1000000000",
                   "--curriculum.max_steps=100"});
   expect_mistake("", {"out of range"}, {"--data.length=9223372036854775807"});
+}
+
+TEST(ConfigMistakes, HalosPositionsAndSinksFitItsSegments) {
+  const std::vector<std::string> halo = {"--memory.kind=halo", "--segment.length=8"};
+  const auto with = [&](const std::string& key) {
+    std::vector<std::string> all = halo;
+    all.push_back(key);
+    return all;
+  };
+  expect_mistake("", {"--memory.kind: memory.kind = halo needs segments"}, {"--memory.kind=halo"});
+  expect_mistake("", {"--memory.sinks: memory.sinks = 9 is more than segment.length = 8"}, with("--memory.sinks=9"));
+  expect_mistake("", {"--eval.segments: segments of 16 tokens, but segment.length = 8"}, with("--eval.segments=2x16"));
+  expect_mistake("", {"--data.length: a sequence of 2,147,483,648 tokens with memory.kind = halo"},
+                 with("--data.length=2G"));
+  EXPECT_NO_THROW(load_config("", {"memory.kind=halo", "segment.length=8", "memory.sinks=8", "memory.window=100"}));
 }
 
 TEST(Nearest, CountsInsertionsDeletionsReplacementsAndSwaps) {
