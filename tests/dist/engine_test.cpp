@@ -103,6 +103,24 @@ const Case kCases[] = {
        c.data.micro_batch = 2;
        c.data.length = 21;
      }},
+    {"rmt, wide, three threads",
+     [](Config& c) {
+       wide(c);
+       c.device.threads = 3;
+     }},
+    {"armt, wide, two threads",
+     [](Config& c) {
+       armt(c);
+       wide(c);
+       c.device.threads = 2;
+     }},
+    {"armt, segments of one token, one memory token",
+     [](Config& c) {
+       armt(c);
+       c.segment.length = 1;
+       c.memory.tokens = 1;
+       c.data.length = 6;
+     }},
     {"halo, the segment before", [](Config& c) { c.memory = {.kind = MemoryKind::Halo}; }},
     {"halo, window longer than a segment, sinks, recompute from every second state",
      [](Config& c) {
@@ -125,24 +143,6 @@ const Case kCases[] = {
        c.memory = {.kind = MemoryKind::Halo, .window = 130, .sinks = 4};
        wide(c);
        c.device.threads = 2;
-     }},
-    {"rmt, wide, three threads",
-     [](Config& c) {
-       wide(c);
-       c.device.threads = 3;
-     }},
-    {"armt, wide, two threads",
-     [](Config& c) {
-       armt(c);
-       wide(c);
-       c.device.threads = 2;
-     }},
-    {"armt, segments of one token, one memory token",
-     [](Config& c) {
-       armt(c);
-       c.segment.length = 1;
-       c.memory.tokens = 1;
-       c.data.length = 6;
      }},
 };
 
