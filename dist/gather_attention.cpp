@@ -56,23 +56,27 @@ View<> GatherAttention::gather(Queue& queue, ConstView<> mine) {
   return all;
 }
 
+std::vector<KeySpan> GatherAttention::with_all_keys(Queue& queue, std::span<const KeySpan> spans) {
+  std::vector<KeySpan> all(spans.begin(), spans.end());
+  KeySpan& own = all.back();
+  own.k = gather(queue, own.k);
+  own.v = gather(queue, own.v);
+  own.rows = layout_;
+  for (KeySpan& span : all) span.dk = span.dv = {};
+  return all;
+}
+
 void GatherAttention::forward(Queue& queue, View<> o, View<> lse, ConstView<> q, const RowTable& rows,
                               std::span<const KeySpan> spans) {
-  check(spans.size() == 1, "strict attention over ranks takes one span of keys");
   const ArenaScope scope(buffers_);
-  const KeySpan all{
-      .k = gather(queue, spans[0].k), .v = gather(queue, spans[0].v), .dk = {}, .dv = {}, .rows = layout_};
-  LocalAttention::forward_part(queue, o, lse, Write::Overwrite, q, rows, {&all, 1});
+  LocalAttention::forward_part(queue, o, lse, Write::Overwrite, q, rows, with_all_keys(queue, spans));
 }
 
 void GatherAttention::backward(Queue& queue, View<> dq, ConstView<> d_o, ConstView<> o, ConstView<> lse, ConstView<> q,
                                const RowTable& rows, std::span<const KeySpan> spans) {
-  check(spans.size() == 1, "strict attention over ranks takes one span of keys");
   {
     const ArenaScope scope(buffers_);
-    const KeySpan all{
-        .k = gather(queue, spans[0].k), .v = gather(queue, spans[0].v), .dk = {}, .dv = {}, .rows = layout_};
-    LocalAttention::backward_part(queue, dq, Write::Overwrite, d_o, o, lse, q, rows, {&all, 1});
+    LocalAttention::backward_part(queue, dq, Write::Overwrite, d_o, o, lse, q, rows, with_all_keys(queue, spans));
   }
   const ArenaScope scope(buffers_);
   const Shape one_wide{lse.dim(0), lse.dim(1), lse.dim(2), 1};

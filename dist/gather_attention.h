@@ -13,9 +13,8 @@ namespace memring::over_ranks {
 
 /// A query's sums run over keys in their order, those of a key over heads and queries in theirs, one after the other:
 /// LocalAttention's bits do not depend on which other rows a call holds. So forward takes own queries and all keys;
-/// backward the same for dq, and then own keys and all queries for dk and dv, which makes the scores once more.
-///
-/// A call has one span of keys.
+/// backward the same for dq, and then own keys and all queries for dk and dv, which makes the scores once more. Spans
+/// in front of the last, which are replicated, take part in both as they are.
 class GatherAttention final : public TokenAttention {
  public:
   explicit GatherAttention(Transport& token) : token_(token) {}
@@ -30,6 +29,8 @@ class GatherAttention final : public TokenAttention {
   /// The rows of all ranks, [batch, heads, rows, width] in the order of the layout, of `mine` [batch, heads, own,
   /// width].
   View<> gather(Queue&, ConstView<> mine);
+  /// The last span's keys become those of all ranks; no gradient is wanted.
+  std::vector<KeySpan> with_all_keys(Queue&, std::span<const KeySpan>);
 
   Transport& token_;
   RingPlan plan_{0, 1};

@@ -17,18 +17,18 @@ void expect_rules(Dependency dependency) {
     case Dependency::TopToInput:
     case Dependency::LayerLocal:
     case Dependency::Append:
-      return;
     case Dependency::Halo:
+      return;
     case Dependency::Affine:
       break;
   }
   static constexpr const char* kNames[] = {"None", "TopToInput", "LayerLocal", "Halo", "Affine", "Append"};
   throw Error(
       ExitCode::Usage,
-      fmt::format("a memory with dependency {} was asked for; schedules exist for None, TopToInput, LayerLocal and "
-                  "Append",
+      fmt::format("a memory with dependency {} was asked for; schedules exist for None, TopToInput, LayerLocal, Halo "
+                  "and Append",
                   kNames[static_cast<int>(dependency)]),
-      "Set memory.kind to none, rmt or armt.");
+      "Set memory.kind to none, rmt, armt, uio or halo.");
 }
 
 }  // namespace

@@ -166,6 +166,9 @@ void RingAttention::backward(Queue& queue, View<> dq, ConstView<> d_o, ConstView
     if (hop > 1) add_received(hop - 1);
   }
   if (plan_.ranks() > 1) add_received(plan_.ranks() - 1);
+  for (const KeySpan& span : spans)
+    for (const View<>& gradient : {span.dk, span.dv})
+      if (span.replicated && gradient) token_.all_reduce_sum(queue, gradient);
   for (int hop = std::max(plan_.ranks() - 2, 1); hop < plan_.ranks(); ++hop)
     wait(queue, sent[hop % 2], plan_.owner(token_.rank(), hop));
 }

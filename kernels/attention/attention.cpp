@@ -72,8 +72,10 @@ int64_t visible_pairs(std::span<const Row> rows, std::span<const Row> keys) {
   };
   int64_t pairs = 0;
   for (const Row& row : rows) {
-    if (row.from <= row.to) pairs += count(row.from, row.to);
-    if (row.order < row.from || row.to < row.order) pairs += count(row.order, row.order);
+    const int32_t from = std::max(row.from, kSinksEnd);
+    pairs += count(kFirstSink, std::min(row.to, kSinksEnd - 1));
+    if (from <= row.to) pairs += count(from, row.to);
+    if (!in_range(row, row.order)) pairs += count(row.order, row.order);
   }
   return pairs;
 }

@@ -13,15 +13,16 @@ namespace memring {
 /// Keys and values that queries may see, with one Row per key; a query's spans lie behind each other.
 /// Causal attention, RMT's memory blocks, UIO's memory keys, sliding windows and every ring split differ in rows only.
 struct KeySpan {
-  ConstView<> k, v;         ///< [batch, kv_heads, keys, head_dim], rotated already
-  View<> dk, dv;            ///< same shape; backward accumulates; empty when no gradient is wanted
-  RowTable rows;            ///< keys; only `order` decides visibility
-  bool replicated = false;  ///< on a token axis: the same keys on every rank, so their gradient is summed over ranks
+  ConstView<> k, v;  ///< [batch, kv_heads, keys, head_dim], rotated already
+  View<> dk, dv;     ///< same shape; backward accumulates; empty when no gradient is wanted
+  RowTable rows;     ///< keys; only `order` decides visibility
+  /// On a token axis: the same keys on every rank, in front of the last span. Backward then leaves in dk and dv, which
+  /// must be 0 before, the sum over the queries of all ranks.
+  bool replicated = false;
 };
 
-/// softmax(q kᵀ / sqrt(head_dim)) v over the keys that a query row sees: those with from <= order <= to, and itself
-/// (Vaswani et al. 2017; computed in blocks with a running maximum, Dao et al. 2022: no rows x keys matrix is ever
-/// stored).
+/// softmax(q kᵀ / sqrt(head_dim)) v over the keys that a query row sees, as `sees` says (Vaswani et al. 2017; computed
+/// in blocks with a running maximum, Dao et al. 2022: no rows x keys matrix is ever stored).
 ///
 /// Query head j reads key/value head j / (heads / kv_heads). A row that sees no key gets o = 0 and lse = -inf, and
 /// sends no gradient. All views have one type, fp32 or fp64; or bf16, and then lse is fp32, and o, dq, dk
@@ -57,10 +58,12 @@ class LocalAttention final : public AttentionExecutor {
                             const RowTable& rows, std::span<const KeySpan>);
 };
 
-/// Whether a query sees a key: the one visibility rule of the project.
-constexpr bool sees(const Row& query, const Row& key) {
-  return (query.from <= key.order && key.order <= query.to) || key.order == query.order;
+/// Whether an order lies in what a query sees; an attention sink is as late as can be for `from`.
+constexpr bool in_range(const Row& query, int32_t order) {
+  return (query.from <= order || order < kSinksEnd) && order <= query.to;
 }
+/// Whether a query sees a key: the one visibility rule of the project.
+constexpr bool sees(const Row& query, const Row& key) { return in_range(query, key.order) || key.order == query.order; }
 
 /// How many of all pairs of a query row and a key see each other: what the flops of attention are counted by.
 int64_t visible_pairs(std::span<const Row> rows, std::span<const Row> keys);

@@ -71,7 +71,8 @@ struct QueryBounds {
 
   bool see_all(const Bounds& key) const { return from.high <= key.low && key.high <= to.low; }
   bool may_see(const Bounds& key) const {
-    return (from.low <= key.high && key.low <= to.high) || (order.low <= key.high && key.low <= order.high);
+    const bool sinks = key.low < kSinksEnd;
+    return ((from.low <= key.high || sinks) && key.low <= to.high) || (order.low <= key.high && key.low <= order.high);
   }
   bool may_see(int32_t key) const { return may_see(Bounds{key, key}); }
 };
@@ -124,9 +125,8 @@ class QueryBlock {
       bounds_.order.take(row.order);
     }
     for (int64_t i = count_; i < padded_; ++i) {
-      rows_.from[i] = 1;
-      rows_.to[i] = 0;
-      rows_.order[i] = std::numeric_limits<int32_t>::min();
+      rows_.from[i] = 0;
+      rows_.to[i] = rows_.order[i] = kFirstSink - 1;
     }
   }
 

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/attention/loops.h"
 
+#include "base/orders.h"
 #include "kernels/common/simd_math.h"
 
 namespace memring::MEMRING_ISA {
@@ -95,10 +96,10 @@ void transpose(float* out, int64_t padded, const float* in, int64_t ld, int64_t 
 
 void mask(float* scores, int64_t keys, int64_t queries, const int32_t* key_order, const AttentionQueries& rows) {
   for (int64_t j = 0; j < keys; ++j, scores += queries) {
-    const int32_t key = key_order[j];
+    const int32_t key = key_order[j], latest = key < kSinksEnd ? std::numeric_limits<int32_t>::max() : key;
 #pragma omp simd
     for (int64_t i = 0; i < queries; ++i) {
-      const bool visible = ((rows.from[i] <= key) & (key <= rows.to[i])) | (key == rows.order[i]);
+      const bool visible = ((rows.from[i] <= latest) & (key <= rows.to[i])) | (key == rows.order[i]);
       scores[i] = visible ? scores[i] : -__builtin_inff();
     }
   }

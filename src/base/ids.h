@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/orders.h"
 #include "base/view.h"
 
 namespace memring {
@@ -27,12 +28,14 @@ enum class Dependency : uint8_t {
 /// Something crosses: the first segment's memory is not that of all.
 constexpr bool crosses_boundaries(Dependency d) { return d != Dependency::None; }
 /// A segment waits for the one before it.
-constexpr bool chains_segments(Dependency d) { return d == Dependency::TopToInput || d == Dependency::LayerLocal; }
+constexpr bool chains_segments(Dependency d) {
+  return d == Dependency::TopToInput || d == Dependency::LayerLocal || d == Dependency::Halo;
+}
 /// It waits layer by layer, so that a segment may be cut into cells of some layers: a wavefront.
-constexpr bool layer_by_layer(Dependency d) { return d == Dependency::LayerLocal; }
+constexpr bool layer_by_layer(Dependency d) { return d == Dependency::LayerLocal || d == Dependency::Halo; }
 
 /// The memory that a model has, and how memory rows attend: rmt's to each other, uio's (Prefix) to the text.
-enum class MemoryKind : uint8_t { None, Rmt, Armt, Uio };
+enum class MemoryKind : uint8_t { None, Rmt, Armt, Uio, Halo };
 enum class MemoryMask : uint8_t { Causal, Block, Prefix };
 
 /// Memory rows of a segment, in front of its text and behind it.
@@ -43,6 +46,7 @@ struct MemoryRows {
 constexpr MemoryRows memory_rows_of(MemoryKind kind, int64_t tokens) {
   switch (kind) {
     case MemoryKind::None:
+    case MemoryKind::Halo:
       break;
     case MemoryKind::Rmt:
       return {tokens, tokens};  // the same memory, to be read and to be written
@@ -75,7 +79,7 @@ struct Cell {
 
 /// A row of a segment's layout. `position` feeds RoPE; visibility comes from order alone: the row sees every key whose
 /// order k satisfies from <= k <= to, and itself (k == order). Orders are unique within a segment and count from its
-/// start, so order / run.block is also the canonical block that `run.deterministic = strict` computes by.
+/// start; keys of earlier segments have negative ones. No `from` leaves an attention sink behind (base/orders.h).
 struct Row {
   int32_t position = 0, order = 0, from = 0, to = 0;
   bool operator==(const Row&) const = default;

@@ -47,8 +47,10 @@ double step_flops(const Config& config) {
     }
   double flops = 0;
   for (int64_t s = 0; s < shape.segments(); ++s) {
-    const std::vector<Row> rows = model.memory->layout(Pass::Decode, static_cast<int32_t>(s), shape.text_of(s)).table();
-    const int64_t pairs = visible_pairs(rows, rows) + std::ssize(rows) * model.memory->keys_before(s);
+    const Layout layout = model.memory->layout(Pass::Decode, static_cast<int32_t>(s), shape.text_of(s));
+    const std::vector<Row> rows = layout.table();
+    const int64_t pairs = visible_pairs(rows, rows) + visible_pairs(rows, layout.past_table()) +
+                          std::ssize(rows) * model.memory->keys_before(s);
     int64_t layer = 12 * m.heads * m.head_dim * pairs;
     if (config.memory.kind == MemoryKind::Armt && crosses_boundaries(model.memory->dependency()))
       layer += associative_flops(config.memory, m.dim, s, std::ssize(rows));

@@ -52,11 +52,16 @@ constexpr Condition kLora{[](const Config& c) { return c.lora.rank > 0; }, "lora
 
 constexpr Condition kMemory{[](const Config& c) { return c.memory.kind != MemoryKind::None; },
                             "memory.kind other than none"};
+constexpr Condition kHalo{[](const Config& c) { return c.memory.kind == MemoryKind::Halo; }, "memory.kind = halo"};
 constexpr Condition kArmt{[](const Config& c) { return c.memory.kind == MemoryKind::Armt; }, "memory.kind = armt"};
 constexpr Condition kUio{[](const Config& c) { return c.memory.kind == MemoryKind::Uio; }, "memory.kind = uio"};
-constexpr Condition kChained{
-    [](const Config& c) { return c.memory.kind != MemoryKind::None && c.memory.kind != MemoryKind::Uio; },
+constexpr Condition kRecurrent{
+    [](const Config& c) { return c.memory.kind == MemoryKind::Rmt || c.memory.kind == MemoryKind::Armt; },
     "memory.kind = rmt or armt"};
+constexpr Condition kMemoryTokens{[](const Config& c) { return kRecurrent.holds(c) || kUio.holds(c); },
+                                  "memory.kind = rmt, armt or uio"};
+constexpr Condition kChained{[](const Config& c) { return kRecurrent.holds(c) || kHalo.holds(c); },
+                             "memory.kind = rmt, armt or halo"};
 constexpr Condition kKept{[](const Config& c) { return c.memory.reset == MemoryReset::Sequence; },
                           "memory.reset = sequence"};
 constexpr Condition kSegments{[](const Config& c) {

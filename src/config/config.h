@@ -79,6 +79,8 @@ struct MemoryConfig {
   MemoryMask mask = MemoryMask::Causal;
   double init_std = 1;       ///< of the memory tokens at the start
   int key_dim = 64, nu = 3;  // armt
+  int64_t window = 0;        // halo: tokens that a token sees; 0: back to the segment before
+  int sinks = 0;             // halo
   int lora_rank = 8;         // uio
   double lora_alpha = 16;
 };

@@ -120,11 +120,10 @@ std::vector<Option> model_options() {
           .when({kLora}),
 
       choice(
-          "memory.kind", memory<&MemoryConfig::kind>, {"halo"},
-          "Set memory.kind = rmt (recurrent memory tokens), armt (an associative memory in each layer), uio (each "
-          "segment compressed to keys and values of all later ones) or none.",
-          "What crosses a segment boundary: nothing, recurrent memory tokens (rmt), an associative memory in each layer "
-          "(armt), or compressed keys and values of all earlier segments (uio).",
+          "memory.kind", memory<&MemoryConfig::kind>,
+          "What crosses a segment boundary: nothing; recurrent memory tokens (rmt); an associative memory in each layer "
+          "(armt); compressed keys and values of all earlier segments (uio); or keys and values of the last tokens "
+          "(halo).",
           "rmt", kNumbers),
       choice("memory.reset", memory<&MemoryConfig::reset>,
              "Where the memory starts anew; segment is the control experiment.", "segment", kNumbers)
@@ -132,21 +131,31 @@ std::vector<Option> model_options() {
       integer("memory.tokens", memory<&MemoryConfig::tokens>, {0, 1 << 20},
               "Memory tokens; of uio: those that a segment is compressed to, a divisor of segment.length.", "16",
               kNumbers)
-          .when({kMemory}),
+          .when({kMemoryTokens}),
       choice("memory.mask", memory<&MemoryConfig::mask>,
              "Attention among rmt's memory rows: causal, or full inside the read and the write block.", "block",
              kNumbers)
-          .when({kChained}),
+          .when({kRecurrent}),
       integer("memory.key_dim", memory<&MemoryConfig::key_dim>, {1, 1 << 16},
               "Width of armt's keys; a layer's state has 2 nu key_dim rows of model.dim.", "32", kNumbers)
           .when({kArmt}),
       real("memory.init_std", memory<&MemoryConfig::init_std>, {0, 10, true, false},
            "Standard deviation of the memory tokens at the start.", "0.1", kNumbers)
-          .when({kChained}),
+          .when({kRecurrent}),
       integer("memory.nu", memory<&MemoryConfig::nu>, {1, 64}, "Order of armt's feature map: how sparse its keys are.",
               "2", kNumbers)
           .when({kArmt}),
-      integer("memory.lora_rank", memory<&MemoryConfig::lora_rank>, {1, 1 << 16}, "Rank of the updates of uio's encoder (q, v) and transfer head (k, v).", "16", kNumbers)
+      size(
+          "memory.window", memory<&MemoryConfig::window>, {0, 1 << 30},
+          "Tokens that a token sees with halo, itself among them (sliding window); 0 = those of its segment and of the "
+          "one before (Transformer-XL).",
+          "1024", kNumbers)
+          .when({kHalo}),
+      integer("memory.sinks", memory<&MemoryConfig::sinks>, {0, 1 << 20},
+              "Tokens at the start of a sequence that all see besides with halo (attention sinks).", "4", kNumbers)
+          .when({kHalo}),
+      integer("memory.lora_rank", memory<&MemoryConfig::lora_rank>, {1, 1 << 16},
+              "Rank of the updates of uio's encoder (q, v) and transfer head (k, v).", "16", kNumbers)
           .when({kUio}),
       real("memory.lora_alpha", memory<&MemoryConfig::lora_alpha>, above(0),
            "They are scaled by lora_alpha / lora_rank.", "32", kNumbers)

@@ -19,6 +19,8 @@
 namespace memring {
 namespace {
 
+constexpr int64_t kMost = std::numeric_limits<int32_t>::max();  // rows and segments are numbered with 32 bits
+
 /// Starts the message with the place of the first of `keys` that was set by hand.
 void demand(bool holds, const PlaceOf& place_of, std::initializer_list<std::string_view> keys,
             const std::string& message, const std::string& hint) {
@@ -99,19 +101,7 @@ void validate_lora(const LoraConfig& lora, const PlaceOf& place_of) {
       "Choose of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj and down_proj, with commas between them, or all.");
 }
 
-void validate_memory(const Config& c, const PlaceOf& place_of) {
-  const bool none = c.memory.kind == MemoryKind::None;
-  demand(none || c.segment.length > 0, place_of, {"memory.kind", "segment.length"},
-         fmt::format("memory.kind = {} needs segments, but segment.length = 0", word_of(c.memory.kind)),
-         "Set segment.length to the text tokens of a segment, for example 128, or memory.kind = none.");
-  demand(none || c.memory.tokens >= 1, place_of, {"memory.tokens", "memory.kind"},
-         fmt::format("memory.kind = {} needs memory tokens, but memory.tokens = 0", word_of(c.memory.kind)),
-         "Set memory.tokens to 1 or more, or memory.kind = none.");
-  demand(c.memory.kind != MemoryKind::Armt || c.memory.mask == MemoryMask::Causal, place_of,
-         {"memory.mask", "memory.kind"},
-         fmt::format("memory.mask = {}: armt's rows are causal", word_of(c.memory.mask)),
-         "Set memory.mask = causal, or memory.kind = rmt.");
-  if (c.memory.kind != MemoryKind::Uio) return;
+void validate_uio(const Config& c, const PlaceOf& place_of) {
   demand(c.segment.length % c.memory.tokens == 0, place_of, {"memory.tokens", "segment.length"},
          fmt::format("memory.tokens = {} does not divide segment.length = {}: uio compresses a segment by a whole number",
                      c.memory.tokens, c.segment.length),
@@ -123,6 +113,38 @@ void validate_memory(const Config& c, const PlaceOf& place_of) {
   demand(c.run.deterministic != Determinism::Strict, place_of, {"run.deterministic", "memory.kind"},
          "run.deterministic = strict: memories of uio are summed in the order of the mesh",
          "Set run.deterministic = mesh.");
+}
+
+void validate_memory(const Config& c, const PlaceOf& place_of) {
+  const bool none = c.memory.kind == MemoryKind::None;
+  demand(none || c.segment.length > 0, place_of, {"memory.kind", "segment.length"},
+         fmt::format("memory.kind = {} needs segments, but segment.length = 0", word_of(c.memory.kind)),
+         "Set segment.length to the text tokens of a segment, for example 128, or memory.kind = none.");
+  const bool tokens = counts("memory.tokens", c);
+  demand(!tokens || c.memory.tokens >= 1, place_of, {"memory.tokens", "memory.kind"},
+         fmt::format("memory.kind = {} needs memory tokens, but memory.tokens = 0", word_of(c.memory.kind)),
+         "Set memory.tokens to 1 or more, or memory.kind = none.");
+  demand(c.memory.kind != MemoryKind::Armt || c.memory.mask == MemoryMask::Causal, place_of,
+         {"memory.mask", "memory.kind"},
+         fmt::format("memory.mask = {}: armt's rows are causal", word_of(c.memory.mask)),
+         "Set memory.mask = causal, or memory.kind = rmt.");
+  if (c.memory.kind == MemoryKind::Uio) validate_uio(c, place_of);
+  if (c.memory.kind != MemoryKind::Halo) return;
+  demand(c.memory.sinks <= c.segment.length, place_of, {"memory.sinks", "segment.length"},
+         fmt::format("memory.sinks = {} is more than segment.length = {}: sinks are in the first segment",
+                     c.memory.sinks, c.segment.length),
+         "Set memory.sinks to a few tokens, 4 for example.");
+}
+
+void validate_halo_shape(const Config& c, const SequenceShape& shape, const PlaceOf& place_of) {
+  demand(shape.segment_length == c.segment.length, place_of, {"curriculum.stages", "eval.segments"},
+         fmt::format("segments of {} tokens, but segment.length = {}: halo's positions go on by segments of one length",
+                     shape.segment_length, c.segment.length),
+         "Set one segment length, and vary the number of segments.");
+  demand(shape.length <= kMost, place_of, {"data.length", "curriculum.stages", "eval.lengths", "eval.segments"},
+         fmt::format("a sequence of {} tokens with memory.kind = halo, whose positions go up to {}",
+                     grouped(shape.length), grouped(kMost)),
+         fmt::format("Set sequences of at most {} tokens.", kMost));
 }
 
 void validate_mesh(const MeshConfig& m, const PlaceOf& place_of) {
@@ -171,8 +193,6 @@ void validate_run(const Config& c, const PlaceOf& place_of) {
          "Set optimizer.min_lr to at most optimizer.lr.");
 }
 
-constexpr int64_t kMost = std::numeric_limits<int32_t>::max();  // rows and segments are numbered with 32 bits
-
 void validate_sizes(const Config& c, const PlaceOf& place_of) {
   const int64_t of_memory = memory_rows_of(c.memory.kind, c.memory.tokens).all();
   auto shapes = stages_of(c);
@@ -192,6 +212,7 @@ void validate_sizes(const Config& c, const PlaceOf& place_of) {
            fmt::format("a sequence of {} segments of {} tokens is longer than {} tokens", grouped(shape.segments()),
                        grouped(shape.segment_length), grouped(kMostTokens)),
            "Set fewer segments, or shorter ones: 7x64 is seven of 64 tokens.");
+    if (c.memory.kind == MemoryKind::Halo) validate_halo_shape(c, shape, place_of);
   }
 }
 
@@ -238,6 +259,9 @@ void validate_curriculum(const Config& c, const PlaceOf& place_of) {
 void validate_positions(const Config& c, const PlaceOf& place_of) {
   const PositionsConfig& p = c.positions;
   if (p.kind == PositionsKind::Plain) return;
+  demand(c.memory.kind != MemoryKind::Halo, place_of, {"positions.kind", "memory.kind"},
+         fmt::format("positions.kind = {} draws ids for each segment, but halo's go on over segments", word_of(p.kind)),
+         "Set positions.kind = plain, or another memory.kind.");
   const int64_t window = window_of(c), of_memory = memory_rows_of(c.memory.kind, c.memory.tokens).all();
   const char* sets_window = c.segment.length > 0 ? "segment.length" : "data.length";
   demand(p.target >= window, place_of, {"positions.target", "positions.kind"},

@@ -46,8 +46,13 @@ CellContext CellRunner::enter(const CellText& text, Cell cell, Arena& scratch) {
           .batch = text.batch,
           .layout = rows,
           .rows = axis_.numbers(),
+          .past = axis_.past(),
           .hidden = {},
           .d_hidden = {},
+          .k = {},
+          .v = {},
+          .dk = {},
+          .dv = {},
           .initial = false,
           .state_layer = sizes_.decoder_layers(cell).begin,
           .state_in = {},
@@ -100,15 +105,14 @@ void CellRunner::allocate_angles(int64_t bytes, RotaryScale scale) {
   angle_factor_ = scale.factor;
 }
 
-// Keys of earlier segments, and then rows in front of the text, have the first ids, so it begins behind them; rows
-// behind it go on from its last.
+// Rows in front of the text have the first ids, so it begins behind them; rows behind it go on from its last.
 std::vector<int32_t> CellRunner::positions(const CellText& text, const Cell& cell) const {
   const std::span<const Row> rows = axis_.rows().host();
   std::vector<int32_t> positions;
   positions.reserve(rows.size() * static_cast<size_t>(text.positions.empty() ? 1 : text.batch));
   if (text.positions.empty()) {
-    const int64_t before = cell.pass == Pass::Decode ? memory_.keys_before(cell.segment) : 0;
-    for (const Row& row : rows) positions.push_back(static_cast<int32_t>(before + row.position));
+    const auto begin = static_cast<int32_t>(memory_.first_position(cell.pass, cell.segment));
+    for (const Row& row : rows) positions.push_back(begin + row.position);
     return positions;
   }
   const Range own = axis_.layout().text_rows();
@@ -211,16 +215,17 @@ void CellRunner::forward(const CellText& text, Cell cell, CellSaved& saved, cons
   for (int64_t l = begin; l < end; ++l) {
     const bool is_last = l + 1 == layers;
     const View<> output = is_last ? saved.top.rows(0, top) : saved.layer(l + 1).input;
+    const ArenaScope scope(scratch);
     enter_layer(c, saved, l);
     c.hidden = saved.layer(l).input.reshaped({e.batch, e.rows, dim});
     memory_.before_layer(c);
     const Layer* const layer = memory_.layer(llama_, cell.pass, l);
     if (!layer) continue;
-    {
-      ArenaScope keys(scratch);
-      layer->forward(queue_, params_, axis_.attention(), layer_saved(saved, l), output, e, is_last ? last : all,
-                     memory_.keys(c), scratch);
-    }
+    layer->forward(queue_, params_, axis_.attention(), layer_saved(saved, l), output, e, is_last ? last : all,
+                   memory_.keys(c), scratch);
+    c.k = saved.layer(l).k;
+    c.v = saved.layer(l).v;
+    memory_.keep_keys(c);
     if (is_last && !saved.wanted.empty()) c.rows = saved.wanted;
     c.hidden = output.reshaped({e.batch, std::ssize(c.rows), dim});
     memory_.after_layer(c);
@@ -351,19 +356,24 @@ void CellRunner::backward(const CellText& text, Cell cell, Cell whole, const Cel
     const bool is_last = l + 1 == layers;
     const View<> d_output = is_last ? d_top : d_hidden;
     const View<> output = is_last ? saved.top.rows(0, d_output.dim(0)) : saved.layer(l + 1).input;
+    const ArenaScope scope(scratch);
     enter_layer(c, saved, l);
     c.hidden = output.reshaped({e.batch, std::ssize(c.rows), dim});
     c.d_hidden = d_output.reshaped({e.batch, std::ssize(c.rows), dim});
     memory_.after_layer_backward(c);
+    c.rows = numbers;
+    const auto keep_keys_backward = [&](View<> dk, View<> dv) {
+      c.dk = dk;
+      c.dv = dv;
+      memory_.keep_keys_backward(c);
+    };
     if (const Layer* const layer = memory_.layer(llama_, cell.pass, l)) {
-      ArenaScope keys(scratch);
       layer->backward(queue_, params_, axis_.attention(), layer_saved(saved, l), d_output, d_hidden, e,
-                      is_last ? last : all, memory_.keys(c), scratch);
+                      is_last ? last : all, memory_.keys(c), keep_keys_backward, scratch);
       memory_.keys_backward(c);
     } else {
       Elementwise::fill(queue_, d_hidden, 0);  // nothing but its hooks
     }
-    c.rows = numbers;
     c.hidden = saved.layer(l).input.reshaped({e.batch, e.rows, dim});
     c.d_hidden = d_hidden.reshaped({e.batch, e.rows, dim});
     memory_.before_layer_backward(c);

@@ -123,12 +123,11 @@ int64_t CellSizes::scratch(int64_t batch, const SequenceShape& shape, bool backw
   for (int table = 0; table < 2; ++table) angles.take(dtype_, {angle_tables(batch), e.rows / 2, shape_.head_dim / 2});
   if (const int64_t keys = layout(text, pass).back; pass == Pass::Encode)
     for (int table = 0; table < 2; ++table) angles.take(dtype_, {1, keys, shape_.head_dim / 2});
-  const int64_t keys =
-      pass == Pass::Decode ? memory_.key_scratch_bytes(dtype_, batch, shape.segments() - 1, backward) : 0;
+  const int64_t keys = pass == Pass::Decode ? memory_.keys_bytes(dtype_, e, shape.segments() - 1, backward) : 0;
   return angles.peak() +
          std::max({head.peak() + CrossEntropy::scratch_bytes(dtype_, batch * own, shape_.vocab),
-                   keys + Layer::scratch_bytes(shape_, lora_rank(), dtype_, e, backward),
-                   memory_.scratch_bytes(dtype_, e, backward)});
+                   keys + std::max(Layer::scratch_bytes(shape_, lora_rank(), dtype_, e, backward),
+                                   memory_.scratch_bytes(dtype_, e, backward))});
 }
 
 ProductCopies CellSizes::copies(int64_t batch, int64_t text, bool backward, bool logits) const {
@@ -169,11 +168,11 @@ SpaceBytes CellSizes::tables(int64_t batch, const SequenceShape& shape, bool dev
            (2 * angle_tables(batch) * here + (own_positions_ ? batch * text : 0)) * int64_t{sizeof(int32_t)};
   });
   const int64_t given = CellNumbers::bytes(numbers(batch, shape), device);
-  return {of_axis + of_rows + given, device ? given : 0};
+  return {of_axis + past_keys(text) * int64_t{sizeof(Row)} + of_rows + given, device ? given : 0};
 }
 
 SpaceBytes CellSizes::kept_tables(const SequenceShape& shape) const {
-  int64_t uploaded = keys_before(shape) * int64_t{sizeof(Row)};
+  int64_t uploaded = (keys_before(shape) + past_keys(shape.text_of(0))) * int64_t{sizeof(Row)};
   for (const Pass pass : passes_of(memory_.dependency()))
     uploaded += split_.uploaded_bytes(layout(shape.text_of(0), pass).rows());
   return {2 * uploaded, uploaded};  // as rows, and as the numbers that were uploaded

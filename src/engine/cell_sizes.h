@@ -99,6 +99,8 @@ class CellSizes {
   int64_t numbers(int64_t batch, const SequenceShape&, Pass) const;
   int64_t numbers_of(Range layers) const;
   int64_t most_state_numbers(const Extent&) const;  ///< of one sequence at the boundary of a cell
+  /// Of a segment with a past, which all but the first are.
+  int64_t past_keys(int64_t text) const { return memory_.layout(Pass::Decode, 1, text).past_keys(); }
   int64_t lora_rank() const { return std::max<int64_t>(shape_.lora.rank, memory_.lora_rank()); }  ///< the largest
   int64_t angle_tables(int64_t batch) const { return own_positions_ ? batch : 1; }
 

@@ -16,6 +16,7 @@ void TokenAxis::enter(const Queue& queue, const Layout& layout) {
   numbers_ = split.rows_of(token_.rank());
   store_.next_layout(queue);
   rows_ = store_.add(queue, rows_at(all, numbers_));
+  past_ = layout.past_keys() > 0 ? store_.add(queue, layout.past_table()) : RowTable();
   attention_->enter(queue, split, all);
 }
 

@@ -31,6 +31,7 @@ class TokenAxis final : public RowAxis {
   void enter(const Queue&, const Layout&);
   const Layout& layout() const { return layout_; }               ///< of that cell
   const RowTable& rows() const { return rows_; }                 ///< those that are here, in order
+  const RowTable& past() const { return past_; }                 ///< the layout's keys of earlier segments
   std::span<const int32_t> numbers() const { return numbers_; }  ///< theirs in the layout, ascending
   int64_t first_from(int64_t number) const;                      ///< the first row here with this number or more
   int64_t first_text() const { return first_from(layout_.front); }
@@ -48,7 +49,7 @@ class TokenAxis final : public RowAxis {
   std::unique_ptr<TokenAttention> attention_;
   Layout layout_;
   RowStore store_;
-  RowTable rows_;
+  RowTable rows_, past_;
   std::vector<int32_t> numbers_;
 };
 

@@ -30,6 +30,8 @@ std::unique_ptr<Memory> make_memory(const MemorySettings& settings, const Llama&
       return make_no_memory();
     case MemoryKind::Armt:
       return make_armt(settings, llama.shape(), params);
+    case MemoryKind::Halo:
+      return make_halo(settings, llama.shape());
     case MemoryKind::Rmt:
       return make_rmt(settings, llama.shape(), params);
     case MemoryKind::Uio:

@@ -43,10 +43,14 @@ struct EarlierSegments {
 // |-----------------------|---------------------------|----------------------|----------------------------------------|
 // | compose               | embeddings: writes memory | -                    | state_in: read                         |
 // | before_layer          | the layer's input         | -                    | state_in: read                         |
+// | keys                  | the layer's input         | -                    | state_in: read; backward: not there    |
+// | keep_keys             | -                         | -                    | state_in: read, state_out: written     |
 // | after_layer           | the layer's output        | -                    | state_in: read, state_out: written     |
 // | after_norm            | output of the final norm  | -                    | state_out: written                     |
 // | after_norm_backward   | as there                  | writes memory rows   | d_state_out: read                      |
 // | after_layer_backward  | the layer's output        | of it                | d_state_out: read, d_state_in: written |
+// | keep_keys_backward    | -                         | -                    | d_state_out: read, d_state_in: written |
+// | keys_backward         | -                         | -                    | d_state_in: accumulated                |
 // | before_layer_backward | the layer's input         | of it: accumulated   | d_state_in: accumulated                |
 // | compose_backward      | -                         | of the embeddings    | d_state_in: written                    |
 // clang-format on
@@ -62,7 +66,10 @@ struct CellContext {
   int64_t batch = 0;              ///< sequences
   Layout layout;                  ///< of the segment, on all ranks
   std::span<const int32_t> rows;  ///< which of its rows are on this rank, ascending
+  RowTable past;                  ///< the layout's keys of earlier segments
   View<> hidden, d_hidden;
+  ConstView<> k, v;          ///< keep_keys: those of the layer's rows, rotated, [batch, kv_heads, n, head_dim]
+  View<> dk, dv;             ///< keep_keys_backward: their gradient, to be added to
   bool initial = false;      ///< the state that enters is the mechanism's initial one
   int64_t state_layer = 0;   ///< the first layer of those whose states the views below hold
   ConstView<> state_in;      ///< empty: initial
@@ -85,18 +92,18 @@ class Memory {
   virtual Dependency dependency() const = 0;
   /// Numbers of a sequence's state at a boundary, of layer `layer` (RMT: at layer L only), in the accumulation type.
   virtual int64_t state_numbers(int64_t layer) const = 0;
+  /// Position id of a segment's first row; the others' follow it.
+  virtual int64_t first_position(Pass, int32_t /*segment*/) const { return 0; }
   /// Of a segment with `text` text rows. How many rows it has in front and behind is the same for every segment.
   virtual Layout layout(Pass, int32_t segment, int64_t text) const = 0;
-  /// How many keys of earlier segments a segment sees: they have the positions 0, 1, ..., and its own rows follow.
+  /// How many keys of all earlier segments a segment sees (EarlierSegments): they have the positions 0, 1, ...
   virtual int64_t keys_before(int64_t /*segment*/) const { return 0; }
   /// What the hooks of one layer keep (CellContext::saved), and the most that any hook takes from `scratch`. The extent
   /// is that of the rows here.
   virtual int64_t saved_bytes(DType, CellExtent) const { return 0; }
   virtual int64_t scratch_bytes(DType, CellExtent, bool /*backward*/) const { return 0; }
-  /// What keys() takes for so many sequences behind so many other segments.
-  virtual int64_t key_scratch_bytes(DType, int64_t /*batch*/, int64_t /*segments*/, bool /*backward*/) const {
-    return 0;
-  }
+  /// What keys() takes from `scratch` for as long as its layer works, behind so many other segments.
+  virtual int64_t keys_bytes(DType, CellExtent, int64_t /*segments*/, bool /*backward*/) const { return 0; }
   /// What the products of any hook need of their thread.
   virtual ProductCopies copies(CellExtent, bool /*backward*/) const { return {}; }
   /// The layer that a pass runs: null, and the hooks have it for themselves.
@@ -111,11 +118,13 @@ class Memory {
   /// Writes d_state_in, or sends the gradient to the parameters of the initial state.
   virtual void compose_backward(CellContext&) {}
 
-  /// Key spans in front of the segment's own (UIO's memories), in c.scratch; with dk and dv where c.earlier.d_states is
-  /// there. They stay until the layer's keys_backward.
+  /// Key spans in front of the segment's own (keys of earlier segments: uio's memories, halo's last ones), valid until the layer has worked with
+  /// them; in backward with room for their gradient, which keys_backward finds complete.
   virtual std::span<const KeySpan> keys(CellContext&) { return {}; }
-  /// Hands on what the layer's backward has added to their dk and dv.
   virtual void keys_backward(CellContext&) {}
+  /// The layer's own keys and values are there: what of them goes into the state.
+  virtual void keep_keys(CellContext&) {}
+  virtual void keep_keys_backward(CellContext&) {}
 
   // `hidden` is the layer's input, and then its output. before_layer may change it in place, also as the output of the
   // layer below: backward hooks find it changed, and read from `saved` what they need of it.
@@ -136,6 +145,8 @@ struct MemorySettings {
   int64_t tokens = 0;
   int64_t key_dim = 64, nu = 3;     ///< ARMT: width of keys before the feature map, and its order
   double init_std = 1;              ///< of the memory tokens
+  int64_t window = 0, sinks = 0;    ///< halo: tokens that a token sees, 0: back to the segment before; attention sinks
+  int64_t segment_length = 0;       ///< halo: text tokens of a segment
   bool reset_each_segment = false;  ///< the control experiment: the same layout, the initial state in every segment
   bool exact_sums = false;          ///< sums over the rows of a segment do not depend on which ranks hold them
   int64_t lora_rank = 8;            ///< UIO: of encoder and transfer head

@@ -87,6 +87,9 @@ class Uio final : public Memory {
     return {.text = text, .sees_earlier = !reset_};
   }
   int64_t keys_before(int64_t segment) const override { return reset_ ? 0 : segment * m_; }
+  int64_t first_position(Pass pass, int32_t segment) const override {
+    return pass == Pass::Decode ? keys_before(segment) : 0;
+  }
   const Layer* layer(const Llama& llama, Pass pass, int64_t layer) const override {
     if (pass == Pass::Decode) return &llama.layer(layer);
     // Nothing comes behind the last layer's memory rows as they enter it.
@@ -107,10 +110,10 @@ class Uio final : public Memory {
     TransferScratch::carve(arena, shape_, dtype, e.batch, m_, backward);
     return arena.peak() + LinearLayer::scratch_bytes(dtype, e.batch * m_, rank_);
   }
-  int64_t key_scratch_bytes(DType dtype, int64_t batch, int64_t segments, bool backward) const override {
+  int64_t keys_bytes(DType dtype, CellExtent e, int64_t segments, bool backward) const override {
     if (reset_) return 0;
     Arena arena;
-    for (int part = 0; part < (backward ? 4 : 2); ++part) take_keys(arena, dtype, batch, segments);
+    for (int part = 0; part < (backward ? 4 : 2); ++part) take_keys(arena, dtype, e.batch, segments);
     return arena.peak();
   }
   ProductCopies copies(CellExtent e, bool backward) const override {
@@ -178,7 +181,7 @@ class Uio final : public Memory {
         MoveRows::run(c.queue, k.at(b), numbers(s), Write::Overwrite, from.k, numbers(0));
         MoveRows::run(c.queue, v.at(b), numbers(s), Write::Overwrite, from.v, numbers(0));
       }
-    keys_ = {.k = k, .v = v, .dk = {}, .dv = {}, .rows = c.earlier.keys, .replicated = true};
+    keys_ = {.k = k, .v = v, .dk = {}, .dv = {}, .rows = c.earlier.keys};  // their gradients are summed over ranks when all are there
     if (!c.earlier.d_states.empty()) {
       keys_.dk = take();
       keys_.dv = take();

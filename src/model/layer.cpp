@@ -163,7 +163,7 @@ void Layer::forward(Queue& queue, const Params& params, AttentionExecutor& atten
 
 void Layer::backward(Queue& queue, const Params& params, AttentionExecutor& attention, const LayerSaved& saved,
                      View<> d_output, View<> d_input, CellExtent extent, const LayerRows& rows,
-                     std::span<const KeySpan> before, Arena& scratch) const {
+                     std::span<const KeySpan> before, const AddKeyGradients& add_key_gradients, Arena& scratch) const {
   mlp_backward(queue, params, saved, d_output, scratch);
   queue.poll();
 
@@ -184,6 +184,7 @@ void Layer::backward(Queue& queue, const Params& params, AttentionExecutor& atte
   }
   Elementwise::fill(queue, dk, 0);
   Elementwise::fill(queue, dv, 0);
+  add_key_gradients(dk, dv);
   const auto spans = with_own_keys(before, {.k = saved.k, .v = saved.v, .dk = dk, .dv = dv, .rows = rows.keys});
   attention.backward(queue, dq, d_o, saved.o, saved.lse, saved.q, rows.queries, spans);
   queue.poll();

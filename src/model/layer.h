@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <span>
 
 #include "base/arena.h"
@@ -58,6 +59,10 @@ struct LayerRows {
   Projections::Queries asking;  ///< which of the keys the queries are
 };
 
+/// Adds to the gradient of a layer's own keys and values [batch, kv_heads, rows, head_dim] what reaches them on other
+/// ways than its attention.
+using AddKeyGradients = std::function<void(View<> dk, View<> dv)>;
+
 class Layer {
  public:
   Layer(const ModelShape& shape, const LayerTensors& tensors) : shape_(shape), tensors_(tensors) {}
@@ -79,7 +84,8 @@ class Layer {
   /// d_output [m, dim]: gradient of the output in, spent. d_input [n, dim]: of the input out; d_output itself where
   /// each row asks. Parameter gradients are accumulated. Spends what is saved of gate and up: once only.
   void backward(Queue&, const Params&, AttentionExecutor&, const LayerSaved& saved, View<> d_output, View<> d_input,
-                CellExtent, const LayerRows&, std::span<const KeySpan> before, Arena& scratch) const;
+                CellExtent, const LayerRows&, std::span<const KeySpan> before, const AddKeyGradients&,
+                Arena& scratch) const;
 
  private:
   void mlp_forward(Queue&, const Params&, const LayerSaved&, View<> output, Arena& scratch) const;

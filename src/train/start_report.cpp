@@ -31,6 +31,9 @@ std::string memory_text(const MemoryConfig& m) {
   if (m.kind == MemoryKind::Rmt) return fmt::format("rmt ({} tokens, {})", m.tokens, word_of(m.mask));
   if (m.kind == MemoryKind::Uio) return fmt::format("uio ({} tokens a segment, rank {})", m.tokens, m.lora_rank);
   if (m.kind == MemoryKind::Armt) return fmt::format("armt ({} tokens, keys of {}, nu {})", m.tokens, m.key_dim, m.nu);
+  if (m.kind == MemoryKind::Halo)
+    return fmt::format("halo ({}{})", m.window > 0 ? fmt::format("window of {} tokens", m.window) : "a segment",
+                       m.sinks > 0 ? fmt::format(", {} sinks", m.sinks) : "");
   return std::string(word_of(m.kind));
 }
 

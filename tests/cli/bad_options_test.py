@@ -97,6 +97,13 @@ TOGETHER = [
     train("rmt without segments", "--memory.kind=rmt", 2, "needs segments, but segment.length = 0"),
     train("rmt without tokens", "--memory.kind=rmt --memory.tokens=0 --segment.length=8", 2, "needs memory tokens"),
     train("block mask of armt", "--memory.kind=armt --segment.length=8 --memory.mask=block", 2, "armt's rows are causal"),
+    train("halo without segments", "--memory.kind=halo", 2, "needs segments, but segment.length = 0"),
+    train("more sinks than a segment", "--memory.kind=halo --segment.length=8 --memory.sinks=9", 2, "sinks are in the first segment"),
+    train("halo with segments of two lengths", "--memory.kind=halo --segment.length=8 --curriculum.stages=2x4,2x8 "
+          "--curriculum.max_steps=9", 2, "halo's positions go on by segments of one length"),
+    train("halo with positions of its own", "--memory.kind=halo --segment.length=8 --positions.kind=pose --positions.target=16", 2,
+          "halo's go on over segments"),
+    train("window without halo", "--memory.kind=rmt --segment.length=8 --memory.window=9", 2, "memory.window has no effect"),
     train("scaling without factor", "--rope.scaling=yarn", 2, "rope.scaling = yarn needs rope.factor"),
     train("factor below 1", "--rope.scaling=linear --rope.factor=0.5", 2, "rope.factor = 0.5 would make the window shorter"),
     train("key of another scaling", "--rope.scaling=ntk --rope.factor=2 --rope.beta_fast=8", 2, "rope.beta_fast has no effect"),

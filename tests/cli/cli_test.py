@@ -52,14 +52,12 @@ MISTAKES = [
     override("misspelt key", "--model.layer=3", "--model.layer: unknown key 'model.layer'", "Did you mean 'model.layers'?"),
     override("key of another section", "--model.lr=1", "Did you mean 'optimizer.lr'?"),
     override("key without effect", "--memory.tokens=16", "--memory.tokens: memory.tokens has no effect in this run",
-             "it counts with memory.kind = rmt or armt", "Leave --memory.tokens out"),
+             "it counts with memory.kind = rmt, armt or uio", "Leave --memory.tokens out"),
     override("decay without an end", "--run.steps=0 --run.time=60", "--run.steps: optimizer.schedule = cosine decays until the run",
              "Set run.steps or run.tokens"),
     override("key of another command", "--eval.buckets=3", "memring train does not read eval.buckets", "Leave --eval.buckets out"),
     # What the design knows and this build lacks
-    override("uio", "--memory.kind=uio --segment.length=8", "this build does not have it yet; it has none, rmt, armt"),
     override("cuda", "--device.kind=cuda", "no CUDA backend"),
-    usage("uio fixture", ["verify", str(GOLDEN / "uio_full.h5")], "uio_full.h5", "this build does not have it yet"),
     # Ranks: one message whoever finds the mistake
     usage("mistake on two ranks", ["train", "base.ini", "--model.layer=3"], "unknown key 'model.layer'", ranks=2),
     usage("unknown benchmark", ["bench", "chekpoint"], "unknown benchmark 'chekpoint'", "Did you mean 'checkpoint'?"),

@@ -10,7 +10,7 @@ namespace memring {
 namespace {
 
 class PlannedMemory : public testing::TestWithParam<MemoryKind> {};
-INSTANTIATE_TEST_SUITE_P(All, PlannedMemory, testing::Values(MemoryKind::Rmt, MemoryKind::Armt),
+INSTANTIATE_TEST_SUITE_P(All, PlannedMemory, testing::Values(MemoryKind::Rmt, MemoryKind::Armt, MemoryKind::Halo),
                          [](const auto& memory) { return std::string(word_of(memory.param)); });
 
 TEST(Executor, ChoosesRecomputeWhenActivationsDoNotFit) {
@@ -80,8 +80,11 @@ TEST_P(PlannedMemory, FullBackPropagationKeepsOneStateASegment) {
     return engine.plan().total();
   };
   const int64_t keys = 2 * config.memory.nu * config.memory.key_dim;
-  const int64_t numbers = config.memory.kind == MemoryKind::Rmt ? config.memory.tokens * config.model.dim
-                                                                : config.model.layers * keys * (config.model.dim + 1);
+  const ModelConfig& m = config.model;
+  const int64_t numbers = config.memory.kind == MemoryKind::Rmt ? config.memory.tokens * m.dim
+                          : config.memory.kind == MemoryKind::Armt
+                              ? m.layers * keys * (m.dim + 1)
+                              : m.layers * 2 * m.kv_heads * config.segment.length * m.head_dim;
   const int64_t state = (numbers * 8 + 255) / 256 * 256;  // a slot
   EXPECT_EQ(planned(40) - planned(20), 20 * state);
   config.tbptt.boundaries = 10;

@@ -121,6 +121,29 @@ const Case kCases[] = {
        c.memory.tokens = 1;
        c.data.length = 6;
      }},
+    {"halo, the segment before", [](Config& c) { c.memory = {.kind = MemoryKind::Halo}; }},
+    {"halo, window longer than a segment, sinks, recompute from every second state",
+     [](Config& c) {
+       c.memory = {.kind = MemoryKind::Halo, .window = 12, .sinks = 2};
+       c.tbptt.recompute = RecomputeWhen::Always;
+       c.tbptt.boundaries = 2;
+     }},
+    {"halo, window shorter than a segment, cut, last segment of one token",
+     [](Config& c) {
+       c.memory = {.kind = MemoryKind::Halo, .window = 3};
+       c.tbptt = {.mode = TbpttMode::Window, .window = 2, .recompute = RecomputeWhen::Always};
+       c.data.batch = 7;
+       c.data.micro_batch = 2;
+       c.data.length = 21;
+     }},
+    {"halo, reset at each segment",
+     [](Config& c) { c.memory = {.kind = MemoryKind::Halo, .reset = MemoryReset::Segment, .sinks = 1}; }},
+    {"halo, wide, two threads",
+     [](Config& c) {
+       c.memory = {.kind = MemoryKind::Halo, .window = 130, .sinks = 4};
+       wide(c);
+       c.device.threads = 2;
+     }},
 };
 
 /// The cases take the meshes in turn.
@@ -199,7 +222,7 @@ class OwnTokens final : public TokenSource {
 };
 
 class Memories : public testing::TestWithParam<MemoryKind> {};
-INSTANTIATE_TEST_SUITE_P(All, Memories, testing::Values(MemoryKind::Rmt, MemoryKind::Armt),
+INSTANTIATE_TEST_SUITE_P(All, Memories, testing::Values(MemoryKind::Rmt, MemoryKind::Armt, MemoryKind::Halo),
                          [](const auto& memory) { return std::string(word_of(memory.param)); });
 
 TEST_P(Memories, GradientBeyondAWindowIsExactlyZeroAndWithinItIsNot) {
@@ -245,11 +268,18 @@ double dot(const std::vector<double>& x, const std::vector<double>& y) {
   return std::inner_product(x.begin(), x.end(), y.begin(), 0.0);
 }
 
+/// (ARMT remembers nothing at first.)
+class RandomCuts : public testing::TestWithParam<MemoryKind> {};
+INSTANTIATE_TEST_SUITE_P(All, RandomCuts, testing::Values(MemoryKind::Rmt, MemoryKind::Halo),
+                         [](const auto& memory) { return std::string(word_of(memory.param)); });
+
 // Every pattern of cuts of both sequences, each with its probability.
-TEST(Tbptt, MeanOverAllRandomCutsIsTheFullGradient) {
+TEST_P(RandomCuts, HaveTheFullGradientAsTheirMean) {
   constexpr int64_t kSegments = 4;
   constexpr int kPatterns = 1 << (kSegments - 1);
-  const Config config = unbiased_config(kSegments, world().size());
+  Config config = unbiased_config(kSegments, world().size());
+  config.memory.kind = GetParam();
+  config.memory.window = 5;  // longer than a segment
   const double cut = config.tbptt.cut;
   RepeatedGradient gradient(config, world());
   const std::vector<double> full = gradient(Tbptt::full().draw(0, 2, kSegments));

@@ -29,12 +29,13 @@ void expect_the_bits_of_the_cpu(Config config, const std::string& what) {
 }
 
 TEST(Twin, ComputesTheBitsOfTheReferences) {
-  for (const MemoryKind kind : {MemoryKind::None, MemoryKind::Rmt, MemoryKind::Armt})
+  for (const MemoryKind kind : {MemoryKind::None, MemoryKind::Rmt, MemoryKind::Armt, MemoryKind::Halo})
     for (const RecomputeWhen when : {RecomputeWhen::Always, RecomputeWhen::Never}) {
       Config c = small_config();
       c.memory.kind = kind;
       c.memory.tokens = kind == MemoryKind::None ? 0 : 3;
       c.memory.key_dim = 8;
+      c.memory.sinks = 2;
       c.tbptt.recompute = when;
       expect_the_bits_of_the_cpu(c, fmt::format("{}, recompute {}", word_of(kind), word_of(when)));
       c.tbptt.mode = TbpttMode::Window;

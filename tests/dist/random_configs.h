@@ -37,7 +37,7 @@ inline Config random_config(Dice& dice) {
   c.model.vocab = dice.between(5, 40);
   c.model.tied = dice.between(0, 1) == 1;
   c.memory.kind = dice.one_of({MemoryKind::None, MemoryKind::Rmt, MemoryKind::Rmt, MemoryKind::Armt, MemoryKind::Armt,
-                               MemoryKind::Uio, MemoryKind::Uio});
+                               MemoryKind::Uio, MemoryKind::Uio, MemoryKind::Halo, MemoryKind::Halo});
   c.memory.reset = dice.between(0, 9) == 0 ? MemoryReset::Segment : MemoryReset::Sequence;
   c.memory.tokens = dice.between(1, 5);
   c.memory.mask =
@@ -49,6 +49,8 @@ inline Config random_config(Dice& dice) {
     c.segment.length = c.memory.tokens * dice.between(1, 4);
     c.memory.lora_rank = dice.between(1, 3);
   }
+  c.memory.window = dice.between(0, 12);
+  c.memory.sinks = std::min<int>(dice.between(0, 3), static_cast<int>(c.segment.length));
   c.data.length = dice.between(2, 40);
   c.data.batch = dice.between(1, 5);
   c.data.micro_batch = std::min<int64_t>(dice.between(0, 3), c.data.batch);

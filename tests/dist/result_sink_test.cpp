@@ -44,7 +44,7 @@ class Positions final : public ResultSink {
 using Logits = Workload::Logits;
 
 TEST(ResultSink, GetsEveryLossAndTheLogitsItAsksFor) {
-  for (const MemoryKind kind : {MemoryKind::None, MemoryKind::Rmt, MemoryKind::Armt})
+  for (const MemoryKind kind : {MemoryKind::None, MemoryKind::Rmt, MemoryKind::Armt, MemoryKind::Halo})
     for (const bool backward : {false, true})
       for (const int64_t micro_batch : {1, 3})
         for (const Logits wanted : {Logits::None, Logits::Counted, Logits::All}) {
@@ -98,7 +98,7 @@ class TwoTargets final : public RandomTokens {
 
 // Asking for all logits makes the last layer compute all rows.
 TEST(LastLayer, LeavesOutTheRowsThatNobodyReadsAndNothingElse) {
-  for (const MemoryKind kind : {MemoryKind::None, MemoryKind::Rmt, MemoryKind::Armt})
+  for (const MemoryKind kind : {MemoryKind::None, MemoryKind::Rmt, MemoryKind::Armt, MemoryKind::Halo})
     for (const RecomputeWhen recompute : {RecomputeWhen::Never, RecomputeWhen::Always})
       for (const int64_t micro_batch : {1, 3}) {
         SCOPED_TRACE(

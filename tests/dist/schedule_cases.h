@@ -114,6 +114,7 @@ inline std::vector<Case> small_cases() {
       {.ranks = 2, .streams = 2, .segments = 3, .policy = {.parts = 2}},
       {.dependency = Dependency::LayerLocal, .segments = 3, .policy = {.parts = 2}},
       {.dependency = Dependency::LayerLocal, .ranks = 1, .segments = 4, .policy = {.final_state = true}, .depth = 2},
+      {.dependency = Dependency::Halo, .ranks = 3, .segments = 5, .policy = {.boundaries = 2}, .depth = 2},
       {.dependency = Dependency::Append, .ranks = 1, .segments = 3},
       {.dependency = Dependency::Append, .ranks = 2, .streams = 2, .segments = 5, .policy = {.in_flight = 2}},
       {.dependency = Dependency::Append, .ranks = 3, .segments = 7, .policy = {.recompute = false, .parts = 2}},

@@ -70,6 +70,12 @@ TEST(Precedence, OfAWavefrontIsTheCellBelowAndTheSameOneOfTheSegmentBefore) {
   EXPECT_EQ(waits(c, Verb::Backward, 4, 1), "Hidden of Backward 4.2, Adjoint of Backward 5.1");
 }
 
+TEST(Precedence, OfAHaloIsThatOfAWavefront) {
+  const Case c{.dependency = Dependency::Halo, .ranks = 2, .segments = 6, .depth = 3};
+  EXPECT_EQ(waits(c, Verb::Forward, 3, 1), "Hidden of Forward 3.0, State of Forward 2.1");
+  EXPECT_EQ(waits(c, Verb::Backward, 4, 1), "Hidden of Backward 4.2, Adjoint of Backward 5.1");
+}
+
 TEST(Precedence, EndsAtAClosedBoundaryForTheAdjointAlone) {
   const Case c{.dependency = Dependency::TopToInput, .ranks = 1, .segments = 6, .window = 3};
   EXPECT_EQ(waits(c, Verb::Forward, 3), "Turn of Forward 2.0, State of Forward 2.0");

@@ -239,7 +239,7 @@ TEST(Schedule, WhatIsNotBuiltIsAUsageError) {
     }
     return ExitCode::Done;
   };
-  for (Dependency d : {Dependency::Halo, Dependency::Affine}) {
+  for (Dependency d : {Dependency::Affine}) {
     EXPECT_EQ(code(d, {1, 2, 1}), ExitCode::Usage);
   }
   EXPECT_EQ(code(Dependency::TopToInput, {3, 2, 1}), ExitCode::Done);

@@ -102,6 +102,12 @@ const Case kCases[] = {
        c.segment.length = 45;
        c.tbptt = {.mode = TbpttMode::Window, .window = 2, .recompute = RecomputeWhen::Always};
      }},
+    {"halo_recompute",
+     [](Config& c) {
+       c.memory = {.kind = MemoryKind::Halo, .window = 70, .sinks = 3};
+       c.segment.length = 45;
+       c.tbptt.recompute = RecomputeWhen::Always;
+     }},
     {"rmt_in_double",
      [](Config& c) {
        c.device.dtype = Precision::Fp64;
@@ -155,7 +161,7 @@ INSTANTIATE_TEST_SUITE_P(All, StrictCases, testing::ValuesIn(kCases),
 
 // Rounding to blocks and grids is all that strict changes: in double nearly nothing.
 TEST(Strict, ComputesWhatMeshComputes) {
-  for (const MemoryKind kind : {MemoryKind::None, MemoryKind::Rmt, MemoryKind::Armt}) {
+  for (const MemoryKind kind : {MemoryKind::None, MemoryKind::Rmt, MemoryKind::Armt, MemoryKind::Halo}) {
     Config config = small_config();
     config.memory.kind = kind;
     config.mesh = {.data = 0, .segment = 1, .token = 1};

@@ -9,8 +9,10 @@ STEPS = 10
 # 3 sequences of 3 segments, the last one short; rows of a segment that no block divides; a learning rate that forgets run.steps.
 STRICT = {"run__deterministic": "strict", "run__block": 16, "data__batch": 3, "data__micro_batch": 0, "data__length": 106,
           "segment__length": 45, "optimizer__schedule": "constant", "optimizer__decay": 0, "optimizer__warmup": 2}
-KINDS = {"rmt": {"memory__kind": "rmt"}, "armt": {"memory__kind": "armt", "memory__key_dim": 8}, "none": {"memory__kind": "none"}}
-MESHES = {"rmt": [(2, 1, 1), (1, 1, 2), (1, 3, 1), (1, 2, 2)], "armt": [(1, 2, 1), (1, 1, 3), (2, 1, 2)], "none": [(3, 1, 1), (1, 1, 4)]}
+KINDS = {"rmt": {"memory__kind": "rmt"}, "armt": {"memory__kind": "armt", "memory__key_dim": 8}, "none": {"memory__kind": "none"},
+         "halo": {"memory__kind": "halo", "memory__window": 60, "memory__sinks": 2}}
+MESHES = {"rmt": [(2, 1, 1), (1, 1, 2), (1, 3, 1), (1, 2, 2)], "armt": [(1, 2, 1), (1, 1, 3), (2, 1, 2)], "none": [(3, 1, 1), (1, 1, 4)],
+          "halo": [(1, 2, 2)]}
 
 
 class Strict(runs.RunTest):

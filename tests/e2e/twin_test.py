@@ -16,7 +16,8 @@ TWIN = {"program": pathlib.Path(os.environ["MEMRING_TWIN"]), "kind": "cuda"}
 REFERENCES = {"program": runs.MEMRING, "kind": "cpu"}
 MESHES = [(1, 1, 1), (2, 1, 1), (1, 2, 1), (1, 1, 2)]  # data x segment x token
 EVALUATED = [(1, 1, 1), (1, 2, 1)]
-MEMORIES = {"none": {}, "rmt": {"memory__tokens": 2}, "armt": {"memory__tokens": 2, "memory__key_dim": 4}}
+MEMORIES = {"none": {}, "rmt": {"memory__tokens": 2}, "armt": {"memory__tokens": 2, "memory__key_dim": 4},
+            "halo": {"memory__window": 20, "memory__sinks": 2}}
 HALF, STEPS = 2, 4
 
 

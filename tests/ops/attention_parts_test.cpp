@@ -82,7 +82,9 @@ Results<T> in_parts(Queue& queue, const Pattern& pattern, int64_t parts) {
   return r;
 }
 
-std::vector<Pattern> patterns() { return {causal(131), rmt_block(17, 90), window(150, 20), blind(70), future(9)}; }
+std::vector<Pattern> patterns() {
+  return {causal(131), rmt_block(17, 90), window(150, 20), sinks(150, 20, 4, 0, 0), blind(70), future(9)};
+}
 
 template <class T>
 void expect_close(const Results<T>& found, const Results<double>& expected, double tolerance) {

@@ -64,6 +64,20 @@ inline Pattern window(int n, int width) {
   return {"sliding window", rows, {rows}, [=](int i, int, int j) { return j <= i && j > i - width; }};
 }
 
+// a window that leaves the first rows in sight, of which `before` are in an earlier segment with the last keys there
+inline Pattern sinks(int n, int width, int sinks, int before, int past) {
+  const Rows keys = make_rows(before + past, [=](int j) {
+    return j < before ? Row{j, kFirstSink + j, 0, 0} : Row{j, j - before - past, 0, 0};
+  });
+  const Rows rows = make_rows(n, [=](int i) {
+    return i < sinks ? Row{i, kFirstSink + i, kFirstSink, kFirstSink + i} : Row{i, i, i - width + 1, i};
+  });
+  return {"sliding window with sinks", rows, {keys, rows}, [=](int i, int s, int j) {
+            if (s == 0) return i >= sinks && (j < before || j - before - past > i - width);
+            return j <= i && (j < sinks || j > i - width);
+          }};
+}
+
 // what comes, and not what was
 inline Pattern future(int n) {
   const Rows rows = make_rows(n, [=](int i) { return Row{i, i, i, n - 1}; });
@@ -95,8 +109,9 @@ inline Pattern shuffled(int n, int keys) {
 }
 
 inline std::vector<Pattern> every_pattern() {
-  return {causal(13),    causal(8 + 2 * 3), rmt_block(3, 8), uio_encoder(4, 12), uio_decoder(6, 7),
-          window(14, 5), future(7),         blind(9),        shuffled(11, 6)};
+  return {causal(13),        causal(8 + 2 * 3), rmt_block(3, 8),       uio_encoder(4, 12),
+          uio_decoder(6, 7), window(14, 5),     sinks(14, 5, 3, 0, 0), sinks(9, 6, 0, 2, 4),
+          future(7),         blind(9),          shuffled(11, 6)};
 }
 
 }  // namespace memring::test

@@ -168,6 +168,8 @@ std::vector<Case> every_case() {
   cases.push_back({uio_decoder(150, 131), {1, 4, 1, 12}});
   cases.push_back({window(401, 37), {1, 1, 1, 16}});
   cases.push_back({window(290, 200), {1, 1, 1, 24}});
+  cases.push_back({sinks(401, 37, 5, 0, 0), {1, 2, 1, 16}});
+  cases.push_back({sinks(300, 290, 0, 3, 270), {1, 1, 1, 24}});
   cases.push_back({future(290), {1, 1, 1, 16}});
   cases.push_back({blind(140), {1, 2, 2, 16}});
   cases.push_back({shuffled(211, 300), {1, 2, 1, 16}});

@@ -65,17 +65,10 @@ TEST(ConfigMistakes, WrongTypesAndRangesNameValueExpectationAndExample) {
     expect_mistake(fmt::format("[lora]\nrank = 4\ntargets = {}\n", targets),
                    {"runs.ini:3: lora.targets = '", "names other layers than a decoder has", "gate_proj"});
   EXPECT_NO_THROW(load_config("", {"lora.rank=4", "lora.targets=q_proj, down_proj"}));
-  expect_mistake("[memory]\nkind = rtm\n", {"expected none, rmt, armt", "Did you mean 'rmt'?"});
+  expect_mistake("[memory]\nkind = rtm\n", {"expected none, rmt, armt, uio, halo", "Did you mean 'rmt'?"});
   expect_mistake("[tbptt]\nrecompute = no\n", {"auto, always, never"});
   expect_mistake("[memory]\nmask = full\n", {"causal, block"});
   expect_mistake("[memory]\nreset = never\n", {"sequence, segment"});
-}
-
-TEST(ConfigMistakes, KnownNamesThatThisBuildLacksSaySo) {
-  for (const char* kind : {"uio", "halo"})
-    expect_mistake(std::string("[memory]\nkind = ") + kind + "\n[segment]\nlength = 8\n",
-                   {std::string("runs.ini:2: memory.kind = ") + kind +
-                    ": this build does not have it yet; it has none, rmt, armt"});
 }
 
 TEST(ConfigMistakes, CombinationsThatCannotWorkNameTheirKeysAndPlace) {
@@ -87,6 +80,10 @@ TEST(ConfigMistakes, CombinationsThatCannotWorkNameTheirKeysAndPlace) {
   expect_mistake("[memory]\nkind = rmt\n", {"runs.ini:2: memory.kind = rmt needs segments, but segment.length = 0"});
   expect_mistake("[memory]\nkind = rmt\ntokens = 0\n[segment]\nlength = 8\n",
                  {"runs.ini:3: memory.kind = rmt needs memory tokens"});
+  expect_mistake("[memory]\nkind = uio\ntokens = 3\n[segment]\nlength = 8\n",
+                 {"runs.ini:3: memory.tokens = 3 does not divide segment.length = 8"});
+  expect_mistake("[memory]\nkind = uio\ntokens = 2\n[segment]\nlength = 8\n[run]\ndeterministic = strict\n",
+                 {"memories of uio are summed in the order of the mesh"});
   expect_mistake("[mesh]\nsegment = 0\n",
                  {"runs.ini:2: mesh.data = 0, mesh.segment = 0, mesh.token = 1: only one axis"});
   expect_mistake("[run]\nsteps = 0\n", {"runs.ini:2", "would never end"});
@@ -120,6 +117,21 @@ TEST(ConfigMistakes, SegmentsWithMoreRowsThanCanBeNumberedAreRefused) {
                  {"--memory.kind=rmt", "--segment.length=16", "--curriculum.stages=1x2147483639,1000000000",
                   "--curriculum.max_steps=100"});
   expect_mistake("", {"out of range"}, {"--data.length=9223372036854775807"});
+}
+
+TEST(ConfigMistakes, HalosPositionsAndSinksFitItsSegments) {
+  const std::vector<std::string> halo = {"--memory.kind=halo", "--segment.length=8"};
+  const auto with = [&](const std::string& key) {
+    std::vector<std::string> all = halo;
+    all.push_back(key);
+    return all;
+  };
+  expect_mistake("", {"--memory.kind: memory.kind = halo needs segments"}, {"--memory.kind=halo"});
+  expect_mistake("", {"--memory.sinks: memory.sinks = 9 is more than segment.length = 8"}, with("--memory.sinks=9"));
+  expect_mistake("", {"--eval.segments: segments of 16 tokens, but segment.length = 8"}, with("--eval.segments=2x16"));
+  expect_mistake("", {"--data.length: a sequence of 2,147,483,648 tokens with memory.kind = halo"},
+                 with("--data.length=2G"));
+  EXPECT_NO_THROW(load_config("", {"memory.kind=halo", "segment.length=8", "memory.sinks=8", "memory.window=100"}));
 }
 
 TEST(Nearest, CountsInsertionsDeletionsReplacementsAndSwaps) {

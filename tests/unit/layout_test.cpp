@@ -50,5 +50,19 @@ TEST(Layout, RowsMaySeeKeysOfEarlierSegments) {
   EXPECT_FALSE(sees(Layout{.text = 3}.row(2), {.order = Layout::kEarlier}));
 }
 
+TEST(Layout, AWindowReachesOverTheSegmentsStartAsFarAsThereAreKeysAndSinksHaveOrdersOfTheirOwn) {
+  const Layout first{.text = 4, .window = 3, .sinks = 1};
+  EXPECT_EQ(first.row(0), (Row{0, kFirstSink, kFirstSink, kFirstSink}));
+  EXPECT_EQ(first.row(1), (Row{1, 1, 0, 1}));
+  EXPECT_EQ(first.row(3), (Row{3, 3, 1, 3}));
+  EXPECT_TRUE(first.past_table().empty());
+  const Layout later{.text = 4, .window = 6, .past_sinks = 1, .past = 5, .first = -3};
+  EXPECT_EQ(later.row(0), (Row{0, 0, -3, 0}));
+  EXPECT_EQ(later.row(3), (Row{3, 3, -2, 3}));
+  std::vector<int32_t> orders;
+  for (const Row& key : later.past_table()) orders.push_back(key.order);
+  EXPECT_EQ(orders, (std::vector<int32_t>{kFirstSink, -5, -4, -3, -2, -1}));
+}
+
 }  // namespace
 }  // namespace memring

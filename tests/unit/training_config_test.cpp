@@ -39,6 +39,7 @@ TEST(TrainingConfig, NamesTheKeysOfAFileThatHaveNoEffect) {
   EXPECT_EQ(without_effect(rmt), "");
   EXPECT_EQ(without_effect(rmt, {"--memory.reset=segment"}), "tbptt.mode tbptt.window") << "the control experiment";
   EXPECT_EQ(without_effect(rmt, {"--memory.kind=none"}), "memory.tokens tbptt.mode tbptt.window");
+  EXPECT_EQ(without_effect(rmt, {"--memory.kind=halo", "--memory.sinks=2"}), "memory.tokens");
   EXPECT_EQ(without_effect(rmt, {"--data.length=16"}), "tbptt.mode tbptt.window") << "one segment";
   // The rate falls under curriculum.after too, whatever the schedule.
   const std::string falls = "[optimizer]\nschedule = constant\ndecay = 0\nmin_lr = 1e-4\n[segment]\nlength = 16\n";
@@ -55,9 +56,10 @@ TEST(TrainingConfig, RefusesADeviceThatThisBuildCannotHave) {
 
 TEST(TrainingConfig, RefusesAKeyOfTheCommandLineThatHasNoEffectAndNamesWhatItCountsWith) {
   const std::vector<std::pair<std::string, std::string>> table = {
-      {"memory.tokens=16", "memory.kind = rmt or armt"},
-      {"memory.tokens=8", "memory.kind = rmt or armt"},  // the default too
+      {"memory.tokens=16", "memory.kind = rmt, armt or uio"},
+      {"memory.tokens=8", "memory.kind = rmt, armt or uio"},  // the default too
       {"memory.nu=2", "memory.kind = armt"},
+      {"memory.window=64", "memory.kind = halo"},
       {"memory.lora_alpha=2", "memory.kind = uio"},
       {"lora.alpha=2", "lora.rank above 0"},
       {"tbptt.window=2", "tbptt.mode = window"},
