@@ -144,6 +144,27 @@ const Case kCases[] = {
        wide(c);
        c.device.threads = 2;
      }},
+    {"uio, a random memory, last segment of one token, streams",
+     [](Config& c) {
+       uio(c);
+       c.tbptt.mode = TbpttMode::Unbiased;
+       c.data.batch = 3;
+       c.data.micro_batch = 2;
+       c.data.length = 33;
+     }},
+    {"uio, wide, two threads, recompute",
+     [](Config& c) {
+       uio(c);
+       wide(c);
+       c.memory.tokens = 10;
+       c.tbptt = {.mode = TbpttMode::Window, .window = 1, .recompute = RecomputeWhen::Always};
+       c.device.threads = 2;
+     }},
+    {"uio, reset at each segment",
+     [](Config& c) {
+       uio(c);
+       c.memory.reset = MemoryReset::Segment;
+     }},
 };
 
 /// The cases take the meshes in turn.

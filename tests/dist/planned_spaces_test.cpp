@@ -59,12 +59,14 @@ void expect_planned(const MemoryPlan& plan, const Taken& taken) {
 
 std::vector<Config> small_configs() {
   std::vector<Config> configs;
-  for (const MemoryKind kind : {MemoryKind::None, MemoryKind::Rmt, MemoryKind::Armt})
+  for (const MemoryKind kind :
+       {MemoryKind::None, MemoryKind::Rmt, MemoryKind::Armt, MemoryKind::Uio, MemoryKind::Halo})
     for (const MeshConfig& mesh : meshes(world().size())) {
       Config config = small_config();
-      if (kind == MemoryKind::Armt) armt(config);
       config.memory.kind = kind;
-      config.memory.tokens = kind == MemoryKind::None ? 0 : 3;
+      if (kind == MemoryKind::None) config.memory.tokens = 0;
+      if (kind == MemoryKind::Armt) armt(config);
+      if (kind == MemoryKind::Uio) uio(config);
       config.mesh = mesh;
       configs.push_back(config);
     }
