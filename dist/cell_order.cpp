@@ -81,9 +81,10 @@ void CellOrder::consider(int32_t place, const CellRun& run) {
   StreamInFlight& stream = streams_[place];
   int64_t ready = stream.of(run).end;
   for (const Wait& wait : rules_->waits_of(run)) {
-    const int32_t count = rules_->number(wait.run) + 1;
-    for (int32_t i = 0; i < wait.count; ++i) {
-      Sweep& before = stream.of(wait.at(i));
+    const int32_t count = rules_->number(wait.run) + 1, first = wait.run.segment;
+    Sweeps& sweeps = stream.of(wait.run.verb, wait.run.pass);
+    for (int32_t s = first; s < first + wait.count; ++s) {
+      Sweep& before = sweeps[s];
       if (before.done < count) return before.waiting.push_back(run);
       if (before.done == count) ready = std::max(ready, before.end);
     }

@@ -109,8 +109,8 @@ Verb Precedence::rows_from(Pass pass, int32_t segment) const {
                                               : Verb::Forward;
 }
 
-Waits Precedence::waits_of(const CellRun& run) const {
-  if (appends()) return append_waits(run);
+// Of all dependencies but Append.
+Waits Precedence::neighbour_waits(const CellRun& run) const {
   Waits waits;
   const auto wait_for = [&](Verb verb, int32_t segment, int32_t level, Takes takes) {
     waits.add({{verb, run.pass, segment, level}, takes});

@@ -72,7 +72,7 @@ class Precedence {
   Precedence(Dependency, Extent, const std::vector<bool>& closed, int32_t ranks, Policy);
 
   /// The runs of the same stream that this one comes after. Pure.
-  Waits waits_of(const CellRun&) const;
+  Waits waits_of(const CellRun& run) const { return appends() ? append_waits(run) : neighbour_waits(run); }
   /// The run of a neighbouring segment that takes what this one writes there, a state or an adjoint, if any does.
   std::optional<CellRun> reader_of(const CellRun& writer, Takes) const;
   /// The run of the same segment that takes the state which this one has taken, if any does: so it is kept.
@@ -145,6 +145,7 @@ class Precedence {
   void add_turns(Waits&, const CellRun&) const;
   void add_append_turns(Waits&, const CellRun&) const;
   Waits append_waits(const CellRun&) const;
+  Waits neighbour_waits(const CellRun&) const;
   int64_t append_chain(const CellRun&) const;
   CellRun run_before_rebuild(const Window&, Pass, int32_t segment) const;
   CellRun last_run(Verb verb, Pass pass, int32_t segment) const { return run(verb, pass, segment, depth() - 1); }
