@@ -58,7 +58,7 @@ Weights load(Communicator& world, const CheckpointSummary& checkpoint, const Con
                       .state = {},
                       .progress = progress};
   load_checkpoint(world, checkpoint.path, data);
-  load_frozen(world, checkpoint.info, config, params, params.weights(), progress);
+  load_frozen(world, checkpoint.info, config.model, params, params.weights(), progress);
   return loaded;
 }
 
@@ -121,7 +121,8 @@ int write_merged(Session& session, const CheckpointSummary& checkpoint, const Co
                             .progress = &session.progress()};
   make_run_directory(out);
   keep_configuration(plain);
-  CheckpointWriter writer(session.world(), checkpoint_directory(out), {}, data);
+  const Queue queue;
+  CheckpointWriter writer(queue, session.world(), checkpoint_directory(out), {}, data);
   writer.save(data, info);
   writer.finish();
   write_progress(out, train_state(data.state));

@@ -171,11 +171,16 @@ SpaceBytes CellSizes::tables(int64_t batch, const SequenceShape& shape, bool dev
   return {of_axis + past_keys(text) * int64_t{sizeof(Row)} + of_rows + given, device ? given : 0};
 }
 
-SpaceBytes CellSizes::kept_tables(const SequenceShape& shape) const {
-  int64_t uploaded = (keys_before(shape) + past_keys(shape.text_of(0))) * int64_t{sizeof(Row)};
-  for (const Pass pass : passes_of(memory_.dependency()))
-    uploaded += split_.uploaded_bytes(layout(shape.text_of(0), pass).rows());
-  return {2 * uploaded, uploaded};  // as rows, and as the numbers that were uploaded
+// As rows, and as the numbers that were uploaded.
+SpaceBytes CellSizes::kept_tables(int64_t text) const {
+  int64_t uploaded = past_keys(text) * int64_t{sizeof(Row)};
+  for (const Pass pass : passes_of(memory_.dependency())) uploaded += split_.uploaded_bytes(layout(text, pass).rows());
+  return {2 * uploaded, uploaded};
+}
+
+SpaceBytes CellSizes::earlier_keys(int64_t keys, bool device) {
+  const int64_t bytes = keys * int64_t{sizeof(Row)};
+  return {device ? 2 * bytes : bytes, device ? bytes : 0};
 }
 
 int64_t CellSizes::numbers(int64_t batch, const SequenceShape& shape) const {

@@ -71,8 +71,10 @@ class CellSizes {
   /// What the host knows of the rows and tokens of a cell: at the most, while a layout is entered; and what a device is
   /// given of it for each cell anew.
   SpaceBytes tables(int64_t batch, const SequenceShape&, bool device) const;
-  /// What a device keeps of the layouts of a sequence, and the host beside it.
-  SpaceBytes kept_tables(const SequenceShape&) const;
+  /// What a device keeps of each layout that was entered, and the host beside it.
+  SpaceBytes kept_tables(int64_t text) const;
+  /// The table of so many keys of earlier segments.
+  static SpaceBytes earlier_keys(int64_t keys, bool device);
   /// Numbers that a cell is given by the host (CellNumbers), at the most.
   int64_t numbers(int64_t batch, const SequenceShape&) const;
 

@@ -98,7 +98,7 @@ ExecutionPlan Choice::outline(MeshCoord at) const {
   policy.backward = in_.workload.backward;
   policy.final_state = in_.workload.final_state;
   policy.recompute = recompute_;
-  policy.boundaries = in_.recompute.boundaries;
+  policy.boundaries = plan.dependency == Dependency::Append ? 0 : in_.recompute.boundaries;
   policy.in_flight = streams_in_flight(in_);
   // With one stream its next window takes the place of the second.
   policy.windows = wavefront(in_) && plan.streams == 1 ? 2 : 1;
@@ -115,6 +115,7 @@ RankSizes Choice::sizes(int token) const {
   const ExecutionPlan any = outline({});
   RankSizes most;
   std::set<int64_t> layouts;  // by their text
+  int64_t keys = 0;
   for (const SequenceShape& shape : in_.workload.shapes) {
     const int64_t text = shape.text_of(0), own = cell.own_text_rows(text, Pass::Decode);
     SlotBytes& slots = most.slots.emplace_back();
@@ -140,9 +141,11 @@ RankSizes Choice::sizes(int token) const {
         std::max(most.results, cell.results(any.extent(1), micro_batch_, shape,
                                             in_.workload.logits != Workload::Logits::None, in_.workload.final_state));
     layouts.insert({text, shape.text_of(shape.segments() - 1)});
+    keys = std::max(keys, cell.keys_before(shape));
   }
   for (const int64_t text : layouts)
-    if (on_device()) most.tables = most.tables + cell.kept_tables(shape);
+    if (on_device()) most.tables = most.tables + cell.kept_tables(text);
+  most.tables = most.tables + CellSizes::earlier_keys(keys, on_device());
   most.products = most.copies.bytes(in_.numerics.products, in_.numerics.threads) + terms();
   return most;
 }

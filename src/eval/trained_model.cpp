@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "config/shapes.h"
+#include "model/tensor_names.h"
 #include "train/curriculum.h"
 #include "train/frozen_weights.h"
 #include "train/run_directory.h"
@@ -43,6 +44,7 @@ std::string OtherScaling::text() const {
 TrainedModel::TrainedModel(const Config& config, const CheckpointChoice& choice, const Workload& workload,
                            Session& session)
     : engine_config_(config),
+      trained_(config.model),
       shape_(model_shape(config)),
       memory_(memory_settings(config)),
       has_control_(config.eval.control && config.memory.kind != MemoryKind::None &&
@@ -61,6 +63,7 @@ void TrainedModel::start(Arena weights) {
   if (reset_) memory.reset_each_segment = true;
   engine_.reset();  // before the next one takes its memory
   model_.emplace(shape_, memory);
+  train_named(model_->params, trained_.train);
   const Numerics computed = numerics(engine_config_, session_.node());
   const int64_t loaded = computed.queue.backend == Backend::Cuda ? model_->params.layout().size : 0;
   engine_.emplace(engine_config_, *model_, mesh_, session_.node(), workload_,
@@ -83,7 +86,7 @@ CheckpointSummary TrainedModel::load(const CheckpointChoice& choice, const std::
   auto found = choice.path.empty() ? load_newest(session_.world(), choice.folder, data, warnings_)
                                    : load_checkpoint(session_.world(), choice.path, data);
   if (found) {
-    load_frozen(session_.world(), found->info, config_, params, all.view(), data.progress);
+    load_frozen(session_.world(), found->info, trained_, params, all.view(), data.progress);
     all.store(engine_->queue());
     return std::move(*found);
   }

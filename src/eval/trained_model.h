@@ -55,6 +55,7 @@ class TrainedModel {
   CheckpointSummary load(const CheckpointChoice&, const std::string& run);
 
   const EngineConfig engine_config_;
+  const ModelConfig trained_;  ///< what of it, and upon which weights
   const ModelShape shape_;
   const MemorySettings memory_;  ///< as in training
   const bool has_control_;

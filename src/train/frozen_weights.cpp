@@ -52,22 +52,22 @@ std::vector<FlatEntry> load_base(Communicator& world, const CheckpointInfo& adap
   return load_base(world, matched.source.info, there.model.from, std::move(missing), weights, progress);
 }
 
-void load_frozen(Communicator& world, const CheckpointInfo& adapter, const Config& config, const Params& params,
+void load_frozen(Communicator& world, const CheckpointInfo& adapter, const ModelConfig& config, const Params& params,
                  View<> weights, Progress* progress) {
   FlatBuffer frozen = frozen_of(params);
   if (!frozen.entries.empty())
-    expect_frozen(load_base(world, adapter, config.model.from, std::move(frozen), weights, progress), params, config);
+    expect_frozen(load_base(world, adapter, config.from, std::move(frozen), weights, progress), params, config);
 }
 
-void expect_frozen(const std::vector<FlatEntry>& fresh, const Params& params, const Config& config) {
+void expect_frozen(const std::vector<FlatEntry>& fresh, const Params& params, const ModelConfig& config) {
   std::vector<FlatEntry> lacking;
   for (const FlatEntry& entry : frozen_of(params).entries)
     if (std::any_of(fresh.begin(), fresh.end(), [&](const FlatEntry& other) { return other.name == entry.name; }))
       lacking.push_back(entry);
   if (lacking.empty()) return;
   throw Error(ExitCode::Usage,
-              fmt::format("model.train = {} freezes what model.from = {} does not have: {}", config.model.train,
-                          config.model.from, names_of(lacking, 8)),
+              fmt::format("model.train = {} freezes what model.from = {} does not have: {}", config.train,
+                          config.from, names_of(lacking, 8)),
               "Add these names to model.train, so that they learn.");
 }
 

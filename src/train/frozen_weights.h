@@ -22,9 +22,10 @@ std::vector<FlatEntry> load_base(Communicator&, const CheckpointInfo& adapter, c
                                  FlatBuffer missing, View<> weights, Progress*);
 
 /// The same for all that the model leaves frozen, which the base must have. Collective.
-void load_frozen(Communicator&, const CheckpointInfo& adapter, const Config&, const Params&, View<> weights, Progress*);
+void load_frozen(Communicator&, const CheckpointInfo& adapter, const ModelConfig&, const Params&, View<> weights,
+                 Progress*);
 
 /// Throws Error(Usage) where some of what stays `fresh` is frozen: no checkpoint of the run would tell its values.
-void expect_frozen(const std::vector<FlatEntry>& fresh, const Params&, const Config&);
+void expect_frozen(const std::vector<FlatEntry>& fresh, const Params&, const ModelConfig&);
 
 }  // namespace memring

@@ -123,7 +123,7 @@ Resumed Saver::resume(const Config& config) {
   if (params_.trained_layout().size < params_.layout().size) {
     const HostCopy all(queue_, params_.weights());
     all.fetch(queue_);
-    load_frozen(world_, saved, config, params_, all.view(), data_.progress);
+    load_frozen(world_, saved, config.model, params_, all.view(), data_.progress);
     all.store(queue_);
   }
   last_saved_ = resumed_ = found->step;
@@ -149,7 +149,7 @@ void Saver::start_from_weights(const Config& config, Resumed& resumed) {
   all.fetch(queue_);  // what is not there stays as it was initialised
   const Matched matched =
       load_named(world_, config.model.from, params_.layout(), all.view(), resumed.warnings, data_.progress);
-  expect_frozen(matched.fresh, params_, config);
+  expect_frozen(matched.fresh, params_, config.model);
   all.store(queue_);
   const std::string& path = matched.source.path;
   info_.source = {path, matched.source.digest};
