@@ -64,9 +64,7 @@ enum class Pass : uint8_t { Decode, Encode };
 
 inline constexpr std::array<Pass, 2> kPasses = {Pass::Decode, Pass::Encode};
 /// Those that go over a segment: where later segments see what a segment was compressed to, it is encoded as well.
-constexpr std::span<const Pass> passes_of(Dependency d) {
-  return {kPasses.data(), d == Dependency::Append ? 2U : 1U};
-}
+constexpr std::span<const Pass> passes_of(Dependency d) { return {kPasses.data(), d == Dependency::Append ? 2U : 1U}; }
 
 /// A piece of work: layers [layer, layer + layers) of one segment of one stream. Layer -1 is compose and embed; layer L
 /// (the number of decoder layers) is final norm, head and loss.

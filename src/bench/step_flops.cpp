@@ -14,8 +14,8 @@ int64_t associative_flops(const MemoryConfig& m, int64_t dim, int64_t segment, i
   return read + 6 * m.tokens * dim * (m.key_dim + dim + (1 + past) * keys);
 }
 
-/// What UIO's encoder adds for one segment: all layers but the last over text and memory rows, the transfer head in each,
-/// and the low-rank updates of both. `products`: of all layers with their weights, for a row.
+/// What UIO's encoder adds for one segment: all layers but the last over text and memory rows, the transfer head in
+/// each, and the low-rank updates of both. `products`: of all layers with their weights, for a row.
 int64_t encoder_flops(const MemoryConfig& c, const ModelShape& m, const Memory& memory, int64_t products,
                       int64_t text) {
   const std::vector<Row> rows = memory.layout(Pass::Encode, 0, text).table();

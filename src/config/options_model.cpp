@@ -119,12 +119,12 @@ std::vector<Option> model_options() {
            "q_proj,k_proj,v_proj,o_proj", kNumbers)
           .when({kLora}),
 
-      choice(
-          "memory.kind", memory<&MemoryConfig::kind>,
-          "What crosses a segment boundary: nothing; recurrent memory tokens (rmt); an associative memory in each layer "
-          "(armt); compressed keys and values of all earlier segments (uio); or keys and values of the last tokens "
-          "(halo).",
-          "rmt", kNumbers),
+      choice("memory.kind", memory<&MemoryConfig::kind>,
+             "What crosses a segment boundary: nothing; recurrent memory tokens (rmt); an associative memory in each "
+             "layer "
+             "(armt); compressed keys and values of all earlier segments (uio); or keys and values of the last tokens "
+             "(halo).",
+             "rmt", kNumbers),
       choice("memory.reset", memory<&MemoryConfig::reset>,
              "Where the memory starts anew; segment is the control experiment.", "segment", kNumbers)
           .when({kMemory, kSegments}),
@@ -164,11 +164,12 @@ std::vector<Option> model_options() {
       size("segment.length", segment<&SegmentConfig::length>, count_from(0),
            "Text tokens of a segment; 0 = the whole sequence (memory.kind = none only).", "512", kNumbers),
 
-      choice("tbptt.mode", tbptt<&TbpttConfig::mode>,
-             "Gradient through time: exact; cut every tbptt.window segments; or cut at random and re-weighted, so that "
-             "its mean is exact. With uio: to all memories; to those of the tbptt.window segments before; or to a random "
-             "tbptt.window of all, re-weighted.",
-             "window", kNumbers)
+      choice(
+          "tbptt.mode", tbptt<&TbpttConfig::mode>,
+          "Gradient through time: exact; cut every tbptt.window segments; or cut at random and re-weighted, so that "
+          "its mean is exact. With uio: to all memories; to those of the tbptt.window segments before; or to a random "
+          "tbptt.window of all, re-weighted.",
+          "window", kNumbers)
           .when({kMemory, kKept, kSegments}),
       integer("tbptt.window", tbptt<&TbpttConfig::window>, at_least(1),
               "Segments between two cuts of the gradient; with uio memories that it reaches.", "4", kNumbers)

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <initializer_list>
@@ -102,14 +103,23 @@ void validate_lora(const LoraConfig& lora, const PlaceOf& place_of) {
 }
 
 void validate_uio(const Config& c, const PlaceOf& place_of) {
-  demand(c.segment.length % c.memory.tokens == 0, place_of, {"memory.tokens", "segment.length"},
-         fmt::format("memory.tokens = {} does not divide segment.length = {}: uio compresses a segment by a whole number",
-                     c.memory.tokens, c.segment.length),
-         "Set memory.tokens to a divisor of segment.length.");
+  demand(
+      c.segment.length % c.memory.tokens == 0, place_of, {"memory.tokens", "segment.length"},
+      fmt::format("memory.tokens = {} does not divide segment.length = {}: uio compresses a segment by a whole number",
+                  c.memory.tokens, c.segment.length),
+      "Set memory.tokens to a divisor of segment.length.");
   demand(c.positions.kind == PositionsKind::Plain, place_of, {"positions.kind", "memory.kind"},
          fmt::format("positions.kind = {} with memory.kind = uio, whose memories have positions of their own",
                      word_of(c.positions.kind)),
          "Set positions.kind = plain.");
+  const auto targets = c.lora.rank > 0 ? parse_lora_targets(c.lora.targets) : std::nullopt;
+  const bool taken = targets && std::any_of(targets->begin(), targets->end(), [](LoraTarget target) {
+                       return target == LoraTarget::Q || target == LoraTarget::K || target == LoraTarget::V;
+                     });
+  demand(
+      !taken, place_of, {"lora.targets", "memory.kind"},
+      fmt::format("lora.targets = {}: uio has updates of its own on q_proj, k_proj and v_proj", shown(c.lora.targets)),
+      "Choose others, for example o_proj,gate_proj,up_proj,down_proj.");
   demand(c.run.deterministic != Determinism::Strict, place_of, {"run.deterministic", "memory.kind"},
          "run.deterministic = strict: memories of uio are summed in the order of the mesh",
          "Set run.deterministic = mesh.");

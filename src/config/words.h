@@ -77,9 +77,11 @@ constexpr auto words(LoraTarget) {
 }
 
 constexpr auto words(MemoryKind) {
-  return std::to_array<Word<MemoryKind>>(
-      {{MemoryKind::None, "none"}, {MemoryKind::Rmt, "rmt"}, {MemoryKind::Armt, "armt"}, {MemoryKind::Uio, "uio"},
-       {MemoryKind::Halo, "halo"}});
+  return std::to_array<Word<MemoryKind>>({{MemoryKind::None, "none"},
+                                          {MemoryKind::Rmt, "rmt"},
+                                          {MemoryKind::Armt, "armt"},
+                                          {MemoryKind::Uio, "uio"},
+                                          {MemoryKind::Halo, "halo"}});
 }
 
 /// memory.reset: where a memory starts anew.

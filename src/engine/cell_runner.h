@@ -25,10 +25,10 @@ struct CellText {
 
 /// What a cell has to do with other segments' memories; sequences first.
 struct CellStates {
-  ConstView<> in;   ///< [batch, state_numbers(cell)]; empty: the initial state
-  View<> out;       ///< the same; empty: nobody reads it
+  ConstView<> in;  ///< [batch, state_numbers(cell)]; empty: the initial state
+  View<> out;      ///< the same; empty: nobody reads it
   EarlierSegments earlier{};
-  View<> told{};    ///< CellContext::told
+  View<> told{};  ///< CellContext::told
 };
 
 /// The rows that the head sees: text rows, of those behind the last layer.
@@ -105,7 +105,7 @@ class CellRunner {
   View<double> diagnostics_;
   std::vector<Row> queries_;
   RowStore earlier_store_;
-  RowTable earlier_keys_;  ///< the most that there are: all alike
+  RowTable earlier_keys_;                 ///< the most that there are: all alike
   std::vector<int32_t> angle_positions_;  // those that the tables are for
   Arena angles_;
   int64_t tables_begin_ = 0;  // behind the frequencies

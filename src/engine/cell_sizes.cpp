@@ -124,10 +124,9 @@ int64_t CellSizes::scratch(int64_t batch, const SequenceShape& shape, bool backw
   if (const int64_t keys = layout(text, pass).back; pass == Pass::Encode)
     for (int table = 0; table < 2; ++table) angles.take(dtype_, {1, keys, shape_.head_dim / 2});
   const int64_t keys = pass == Pass::Decode ? memory_.keys_bytes(dtype_, e, shape.segments() - 1, backward) : 0;
-  return angles.peak() +
-         std::max({head.peak() + CrossEntropy::scratch_bytes(dtype_, batch * own, shape_.vocab),
-                   keys + std::max(Layer::scratch_bytes(shape_, lora_rank(), dtype_, e, backward),
-                                   memory_.scratch_bytes(dtype_, e, backward))});
+  return angles.peak() + std::max({head.peak() + CrossEntropy::scratch_bytes(dtype_, batch * own, shape_.vocab),
+                                   keys + std::max(Layer::scratch_bytes(shape_, lora_rank(), dtype_, e, backward),
+                                                   memory_.scratch_bytes(dtype_, e, backward))});
 }
 
 ProductCopies CellSizes::copies(int64_t batch, int64_t text, bool backward, bool logits) const {
@@ -142,9 +141,8 @@ ProductCopies CellSizes::copies(int64_t batch, int64_t text, bool backward, bool
 }
 
 int64_t CellSizes::ring(int64_t batch, int64_t text, bool backward) const {
-  return most([&](Pass pass) {
-    return split_.buffer_bytes(shape_, dtype_, batch, layout(text, pass).rows(), backward);
-  });
+  return most(
+      [&](Pass pass) { return split_.buffer_bytes(shape_, dtype_, batch, layout(text, pass).rows(), backward); });
 }
 
 int64_t CellSizes::angles(int64_t batch, int64_t text) const {

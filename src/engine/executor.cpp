@@ -199,7 +199,8 @@ int64_t Executor::final_state_numbers(const SequenceShape& shape) const {
 View<> Executor::told_view(const Action& a, Range sequences, const ResultSink* sink) {
   if (!sink || !workload_.final_state || a.verb != Verb::Forward || a.cell.pass != Pass::Encode) return {};
   const ModelShape& m = llama_.shape();
-  return scratch_.take(dtype_, {sequences.size(), m.layers, memory_.layout(Pass::Encode, 0, shape_.text_of(0)).back, m.dim});
+  return scratch_.take(dtype_,
+                       {sequences.size(), m.layers, memory_.layout(Pass::Encode, 0, shape_.text_of(0)).back, m.dim});
 }
 
 /// By layer, and then by segment.
@@ -246,7 +247,8 @@ void Executor::compute(const Action& a, const TokenSource& batch, const Boundary
   CellSaved passing;
   CellSaved* saved = &passing;
   if (a.saved == kNoSlot) {
-    passing = sizes_.carve_passing(scratch_, sequences.size(), text.text, a.cell.pass, hidden_view(a.hidden, sequences, text.text, a.cell.pass));
+    passing = sizes_.carve_passing(scratch_, sequences.size(), text.text, a.cell.pass,
+                                   hidden_view(a.hidden, sequences, text.text, a.cell.pass));
   } else {
     Slot& rows = slot(SlotKind::Saved, a.saved);
     Arena block(rows.memory);
@@ -482,7 +484,8 @@ void Executor::exchange(const Action& a) {
   const View<> mine = all.rows(part.begin, part.size());
   if (mine.size() == 0) return;
   Transport& segment = mesh_.segment_transport();
-  s.transfers[a.peer] = s.arriving ? segment.receive(queue_, mine, a.peer, a.tag) : segment.send(queue_, mine, a.peer, a.tag);
+  s.transfers[a.peer] =
+      s.arriving ? segment.receive(queue_, mine, a.peer, a.tag) : segment.send(queue_, mine, a.peer, a.tag);
 }
 
 }  // namespace memring

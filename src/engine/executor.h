@@ -71,7 +71,7 @@ class Executor {
     View<uint8_t> memory;
     std::map<int32_t, Transfer> transfers;  ///< the messages in flight into or out of it, by peer
     bool arriving = false;                  ///< into it
-    std::optional<CellSaved> saved;  ///< of kind Saved, while filled
+    std::optional<CellSaved> saved;         ///< of kind Saved, while filled
   };
 
   Schedule& schedule(int64_t segments);  ///< with the boundaries that are closed in every step

@@ -43,8 +43,8 @@ struct BoundaryWeights {
 };
 
 /// For each memory of a sequence the last segment at which a reservoir holds it; one more than there are: to the end.
-/// A memory is offered behind its segment's loss: the first `places` are taken, and then draws[segment], uniform in 0 ..
-/// segment, says whose place it takes, if anybody's (Vitter 1985, algorithm R).
+/// A memory is offered behind its segment's loss: the first `places` are taken, and then draws[segment], uniform in 0
+/// .. segment, says whose place it takes, if anybody's (Vitter 1985, algorithm R).
 std::vector<int32_t> last_alive(int64_t places, std::span<const int32_t> draws);
 
 /// full: 1 everywhere. window K: 0 where the segment number is a multiple of K, else 1. unbiased: 0 with probability
@@ -53,8 +53,8 @@ std::vector<int32_t> last_alive(int64_t places, std::span<const int32_t> draws);
 /// 2017, "Unbiasing truncated backpropagation through time").
 ///
 /// Of memories that segments append: nearest K: a loss reaches those of the K segments before it. reservoir S: a random
-/// S of all before it (last_alive), with the weight max(1, n / S) for n of them, which again makes the expected gradient
-/// the full one (Li et al. 2024, "UIO-LLMs: Unbiased Incremental Optimization for Long-Context LLMs").
+/// S of all before it (last_alive), with the weight max(1, n / S) for n of them, which again makes the expected
+/// gradient the full one (Li et al. 2024, "UIO-LLMs: Unbiased Incremental Optimization for Long-Context LLMs").
 class Tbptt {
  public:
   static Tbptt full() { return {}; }

@@ -41,7 +41,9 @@ class Halo final : public Memory {
 
   // Backward finds the keys that forward has seen, beside room for their gradient.
   int64_t saved_bytes(DType dtype, CellExtent e) const override { return pair_bytes(dtype, e.batch, kept()); }
-  int64_t keys_bytes(DType dtype, CellExtent e, int64_t, bool) const override { return pair_bytes(dtype, e.batch, kept()); }
+  int64_t keys_bytes(DType dtype, CellExtent e, int64_t, bool) const override {
+    return pair_bytes(dtype, e.batch, kept());
+  }
   int64_t scratch_bytes(DType dtype, CellExtent e, bool /*backward*/) const override {
     const int64_t most = std::max(sinks_, std::min(past_, segment_length_));  // that a segment gives to the state
     return kept() == 0 ? 0 : pair_bytes(dtype, e.batch, most);

@@ -27,7 +27,7 @@ struct PartRows {
 
 /// What a cell sees of the segments before its own, and what its loss sends them (Dependency::Append).
 struct EarlierSegments {
-  std::span<const ConstView<>> states;    ///< [batch, numbers] of each segment
+  std::span<const ConstView<>> states;  ///< [batch, numbers] of each segment
   /// Their adjoints, [1 or 2, batch, numbers] each, accumulated; none: forward. The first is the gradient of what the
   /// state's own projection makes; the second, where there is one, is what goes on into the segment, weighted.
   std::span<const View<>> d_states;
@@ -118,8 +118,8 @@ class Memory {
   /// Writes d_state_in, or sends the gradient to the parameters of the initial state.
   virtual void compose_backward(CellContext&) {}
 
-  /// Key spans in front of the segment's own (keys of earlier segments: uio's memories, halo's last ones), valid until the layer has worked with
-  /// them; in backward with room for their gradient, which keys_backward finds complete.
+  /// Key spans in front of the segment's own (keys of earlier segments: uio's memories, halo's last ones), valid until
+  /// the layer has worked with them; in backward with room for their gradient, which keys_backward finds complete.
   virtual std::span<const KeySpan> keys(CellContext&) { return {}; }
   virtual void keys_backward(CellContext&) {}
   /// The layer's own keys and values are there: what of them goes into the state.

@@ -1,8 +1,8 @@
 // UIO: memories of segments as keys and values of all later ones (Li et al. 2024, "UIO-LLMs: Unbiased Incremental
-// Optimization for Long-Context LLMs"). A segment is encoded by itself, as [ text n | m times the memory token ], by the
-// decoder's own layers with a low-rank update of q and v; of each layer's input the memory rows, normed, are its memory
-// there. The transfer head, the layer's k and v with an update of their own, makes them keys and values, which stand in
-// front of every later segment's. Conventions: tests/golden/README.md.
+// Optimization for Long-Context LLMs"). A segment is encoded by itself, as [ text n | m times the memory token ], by
+// the decoder's own layers with a low-rank update of q and v; of each layer's input the memory rows, normed, are its
+// memory there. The transfer head, the layer's k and v with an update of their own, makes them keys and values, which
+// stand in front of every later segment's. Conventions: tests/golden/README.md.
 //
 // Keys and values are made once, where the segment is encoded, and rotated there: they have the same positions for all
 // who see them. So what all losses send to them is summed before the transfer head takes it, twice where not all of it
@@ -72,9 +72,9 @@ class Uio final : public Memory {
       encoder.v = with_update(params, fmt::format("memory.encoder.layers.{}.v_proj", l), encoder.v, kv);
       encoder_.emplace_back(shape_, encoder);
       const LayerTensors& base = llama.layer(l).tensors();
-      transfer_.push_back(
-          {base.input_norm, with_update(params, fmt::format("memory.transfer.layers.{}.k_proj", l), base.k, kv),
-           with_update(params, fmt::format("memory.transfer.layers.{}.v_proj", l), base.v, kv)});
+      transfer_.push_back({base.input_norm,
+                           with_update(params, fmt::format("memory.transfer.layers.{}.k_proj", l), base.k, kv),
+                           with_update(params, fmt::format("memory.transfer.layers.{}.v_proj", l), base.v, kv)});
     }
   }
 
@@ -158,16 +158,18 @@ class Uio final : public Memory {
     norm(c, s, vectors);
     const Transfer& head = transfer(c);
     take_gradients(c, s, c.d_state_out.at(0));
-    LinearLayer::weight_gradients(c.queue, head.k.gradients(c.params), s.k, s.normed, head.k.weights(c.params), c.scratch);
-    LinearLayer::weight_gradients(c.queue, head.v.gradients(c.params), s.v, s.normed, head.v.weights(c.params), c.scratch);
+    LinearLayer::weight_gradients(c.queue, head.k.gradients(c.params), s.k, s.normed, head.k.weights(c.params),
+                                  c.scratch);
+    LinearLayer::weight_gradients(c.queue, head.v.gradients(c.params), s.v, s.normed, head.v.weights(c.params),
+                                  c.scratch);
     if (c.d_state_out.dim(0) > 1) take_gradients(c, s, c.d_state_out.at(1));
     LinearLayer::input_gradient(c.queue, s.d_normed, Write::Overwrite, s.k, head.k.weights(c.params), c.scratch);
     LinearLayer::input_gradient(c.queue, s.d_normed, Write::Accumulate, s.v, head.v.weights(c.params), c.scratch);
     RmsNorm::backward(c.queue, s.d_vectors, Write::Overwrite, c.params.grad(head.norm), s.d_normed,
                       vectors.reshaped({c.batch * m_, shape_.dim}), c.params.weight(head.norm), s.inv_rms);
     const PartRows rows = c.part(c.layout.back_rows());
-    MoveRows::run(c.queue, c.d_hidden, rows.here, Write::Accumulate,
-                  s.d_vectors.reshaped({c.batch, m_, shape_.dim}), rows.number);
+    MoveRows::run(c.queue, c.d_hidden, rows.here, Write::Accumulate, s.d_vectors.reshaped({c.batch, m_, shape_.dim}),
+                  rows.number);
   }
 
   std::span<const KeySpan> keys(CellContext& c) override {
@@ -181,7 +183,11 @@ class Uio final : public Memory {
         MoveRows::run(c.queue, k.at(b), numbers(s), Write::Overwrite, from.k, numbers(0));
         MoveRows::run(c.queue, v.at(b), numbers(s), Write::Overwrite, from.v, numbers(0));
       }
-    keys_ = {.k = k, .v = v, .dk = {}, .dv = {}, .rows = c.earlier.keys};  // their gradients are summed over ranks when all are there
+    keys_ = {.k = k,
+             .v = v,
+             .dk = {},
+             .dv = {},
+             .rows = c.earlier.keys};  // their gradients are summed over ranks when all are there
     if (!c.earlier.d_states.empty()) {
       keys_.dk = take();
       keys_.dv = take();
@@ -213,7 +219,8 @@ class Uio final : public Memory {
   };
 
   Projection with_update(Params& params, const std::string& name, const Projection& base, int64_t out) const {
-    // The down-projection as PEFT starts it (uniform within 1 / sqrt(in)), by its standard deviation; the update is zero.
+    // The down-projection as PEFT starts it (uniform within 1 / sqrt(in)), by its standard deviation; the update is
+    // zero.
     const double std = 1 / std::sqrt(3 * static_cast<double>(shape_.dim));
     Projection updated = base;
     updated.lora_a = params.declare(name + ".lora_A.weight", {rank_, shape_.dim}, {.std = std}, true);

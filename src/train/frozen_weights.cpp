@@ -66,8 +66,8 @@ void expect_frozen(const std::vector<FlatEntry>& fresh, const Params& params, co
       lacking.push_back(entry);
   if (lacking.empty()) return;
   throw Error(ExitCode::Usage,
-              fmt::format("model.train = {} freezes what model.from = {} does not have: {}", config.train,
-                          config.from, names_of(lacking, 8)),
+              fmt::format("model.train = {} freezes what model.from = {} does not have: {}", config.train, config.from,
+                          names_of(lacking, 8)),
               "Add these names to model.train, so that they learn.");
 }
 

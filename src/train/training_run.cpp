@@ -42,9 +42,9 @@ TrainingRun::TrainingRun(const Config& config, Communicator& ranks, const NodeSh
       mesh_(ranks, resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, ranks.size())),
       model_(model_of(config)),
       sync_(mesh_, model_.params.trained_layout().size, gradient_order(config.run)),
-      engine_(config, model_, mesh_, node, training_workload(config, std::move(shapes)),
-              bytes_beside_engine(model_.params.trained_layout(), numerics(config, node), shard(), ranks.size(), saves)) {
-}
+      engine_(
+          config, model_, mesh_, node, training_workload(config, std::move(shapes)),
+          bytes_beside_engine(model_.params.trained_layout(), numerics(config, node), shard(), ranks.size(), saves)) {}
 
 void TrainingRun::allocate() {
   engine_.allocate();

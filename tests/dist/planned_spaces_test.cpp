@@ -59,8 +59,7 @@ void expect_planned(const MemoryPlan& plan, const Taken& taken) {
 
 std::vector<Config> small_configs() {
   std::vector<Config> configs;
-  for (const MemoryKind kind :
-       {MemoryKind::None, MemoryKind::Rmt, MemoryKind::Armt, MemoryKind::Uio, MemoryKind::Halo})
+  for (const MemoryKind kind : {MemoryKind::None, MemoryKind::Rmt, MemoryKind::Armt, MemoryKind::Uio, MemoryKind::Halo})
     for (const MeshConfig& mesh : meshes(world().size())) {
       Config config = small_config();
       config.memory.kind = kind;

@@ -49,7 +49,8 @@ TEST(Uio, MeanOverAllReservoirsIsTheFullGradient) {
     // What is drawn before the last loss: behind that of segment 1, if one place is all there is, and 2.
     std::vector<std::vector<int32_t>> paths;
     for (int32_t first = 0; first < (places == 1 ? 2 : 1); ++first)
-      for (int32_t second = 0; second < 3; ++second) paths.push_back(last_alive(places, std::vector{0, first, second, 3}));
+      for (int32_t second = 0; second < 3; ++second)
+        paths.push_back(last_alive(places, std::vector{0, first, second, 3}));
     std::vector<double> mean(full.size());
     double largest_difference = 0;
     for (const auto& one : paths)
@@ -67,7 +68,8 @@ TEST(Uio, MeanOverAllReservoirsIsTheFullGradient) {
   }
 }
 
-/// Z[t][s]: what the loss of segment t sends through the memory of segment s, of all gradients in one row; both sequences.
+/// Z[t][s]: what the loss of segment t sends through the memory of segment s, of all gradients in one row; both
+/// sequences.
 std::vector<std::vector<std::vector<double>>> parts_of(RepeatedGradient& gradient, int64_t segments) {
   std::vector<std::vector<std::vector<double>>> parts(static_cast<size_t>(segments));
   const auto reaching = [&](int64_t memory, int64_t segment) {
@@ -76,13 +78,12 @@ std::vector<std::vector<std::vector<double>>> parts_of(RepeatedGradient& gradien
     return gradient(with_last(segments, std::move(last)));
   };
   for (int64_t t = 1; t < segments; ++t)
-    for (int64_t s = 0; s < t; ++s)
-      parts[static_cast<size_t>(t)].push_back(minus(reaching(s, t), reaching(s, t - 1)));
+    for (int64_t s = 0; s < t; ++s) parts[static_cast<size_t>(t)].push_back(minus(reaching(s, t), reaching(s, t - 1)));
   return parts;
 }
 
-// The full gradient is what no memory takes part in, and the sum of all parts (incremental = joint). Without its weight a
-// reservoir of S lets a share of min(1, S / n) of each through: the less, the smaller it is.
+// The full gradient is what no memory takes part in, and the sum of all parts (incremental = joint). Without its weight
+// a reservoir of S lets a share of min(1, S / n) of each through: the less, the smaller it is.
 TEST(Uio, GradientsAreSumsOverPairsOfSegments) {
   constexpr int64_t kSegments = 6;
   RepeatedGradient gradient(uio_config(kSegments), world());
@@ -122,11 +123,14 @@ TEST(Uio, WhatNoLossReachesIsExactlyZero) {
     const auto size = [&](const std::vector<double>& all) {
       return distance({all.begin() + entry.offset, all.begin() + entry.offset + entry.shape.elements()}, {});
     };
-    if (entry.name.starts_with("memory.encoder.layers.1.")) EXPECT_EQ(size(full), 0) << entry.name;
-    if (entry.name.starts_with("memory.encoder.") || entry.name == "memory.token")
+    if (entry.name.starts_with("memory.encoder.layers.1.")) {
+      EXPECT_EQ(size(full), 0) << entry.name;
+    }
+    if (entry.name.starts_with("memory.encoder.") || entry.name == "memory.token") {
       EXPECT_EQ(size(direct), 0) << entry.name;
-    else
+    } else {
       EXPECT_GT(size(direct), 0) << entry.name;
+    }
   }
 }
 

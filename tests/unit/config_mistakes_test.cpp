@@ -84,6 +84,8 @@ TEST(ConfigMistakes, CombinationsThatCannotWorkNameTheirKeysAndPlace) {
                  {"runs.ini:3: memory.tokens = 3 does not divide segment.length = 8"});
   expect_mistake("[memory]\nkind = uio\ntokens = 2\n[segment]\nlength = 8\n[run]\ndeterministic = strict\n",
                  {"memories of uio are summed in the order of the mesh"});
+  expect_mistake("[memory]\nkind = uio\ntokens = 2\n[segment]\nlength = 8\n[lora]\nrank = 2\n",
+                 {"lora.targets = q_proj,v_proj: uio has updates of its own"});
   expect_mistake("[mesh]\nsegment = 0\n",
                  {"runs.ini:2: mesh.data = 0, mesh.segment = 0, mesh.token = 1: only one axis"});
   expect_mistake("[run]\nsteps = 0\n", {"runs.ini:2", "would never end"});

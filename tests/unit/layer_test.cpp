@@ -99,7 +99,7 @@ Result run(const Params& params, const LayerTensors& tensors, const std::vector<
   layer.forward(queue, params, attention, saved, tensor(output), kExtent, rows, {}, scratch);
   const bool each = asking.empty();
   layer.backward(queue, params, attention, saved, tensor(d_output), each ? tensor(d_output) : tensor(d_input), kExtent,
-                 rows, {}, scratch);
+                 rows, {}, {}, scratch);
   EXPECT_EQ(scratch.used(), 0);
   return {output, each ? d_output : d_input};
 }
