@@ -32,13 +32,12 @@ GradientSync::GradientSync(Mesh& mesh, int64_t parameters, Order order, int64_t 
 }
 
 SpaceBytes GradientSync::bytes_beside_device(int64_t parameters, DType dtype, int ranks, int64_t bucket) {
-  Arena norm, staged;
-  norm.take(DType::F64, {1});
+  Arena staged;
   const int times = ranks == 1            ? 0
                     : parameters < bucket ? 1
                                           : 2;  // one bucket's message is as large as that of weights
   for (int time = 0; time < times; ++time) staged.take(dtype, {parameters});
-  return {norm.peak() + staged.peak(), norm.peak()};
+  return SquaredNormReader::bytes_beside_device() + SpaceBytes{staged.peak(), 0};
 }
 
 Range GradientSync::shard() const {

@@ -37,6 +37,12 @@ std::vector<double> SquaredNorm::of_blocks(Queue& queue, ConstView<> x, int64_t 
   return sums;
 }
 
+SpaceBytes SquaredNormReader::bytes_beside_device() {
+  Arena sum;
+  sum.take(DType::F64, {1});
+  return {sum.peak(), sum.peak()};
+}
+
 double SquaredNormReader::read(Queue& queue, ConstView<> x) {
   if (!queue.device()) return SquaredNorm::of(queue, x);
   if (arena_.measuring()) {

@@ -20,6 +20,7 @@ struct SquaredNorm {
 /// The same as `of`, wherever x is: the host waits for a device. What it takes there, it takes at the first call.
 class SquaredNormReader {
  public:
+  static SpaceBytes bytes_beside_device();  ///< with one
   double read(Queue&, ConstView<> x);
 
  private:

@@ -184,7 +184,7 @@ void Layer::backward(Queue& queue, const Params& params, AttentionExecutor& atte
   }
   Elementwise::fill(queue, dk, 0);
   Elementwise::fill(queue, dv, 0);
-  add_key_gradients(dk, dv);
+  if (add_key_gradients) add_key_gradients(dk, dv);
   const auto spans = with_own_keys(before, {.k = saved.k, .v = saved.v, .dk = dk, .dv = dv, .rows = rows.keys});
   attention.backward(queue, dq, d_o, saved.o, saved.lse, saved.q, rows.queries, spans);
   queue.poll();

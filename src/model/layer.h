@@ -60,7 +60,7 @@ struct LayerRows {
 };
 
 /// Adds to the gradient of a layer's own keys and values [batch, kv_heads, rows, head_dim] what reaches them on other
-/// ways than its attention.
+/// ways than its attention; empty: nothing does.
 using AddKeyGradients = std::function<void(View<> dk, View<> dv)>;
 
 class Layer {

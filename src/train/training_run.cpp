@@ -4,6 +4,7 @@
 #include "checkpoint/checkpoint.h"
 #include "dist/mesh_arithmetic.h"
 #include "kernels/elementwise/elementwise.h"
+#include "kernels/norm/norm.h"
 
 namespace memring {
 
@@ -22,6 +23,7 @@ SpaceBytes bytes_beside_engine(const FlatBuffer& layout, const Numerics& numeric
   SpaceBytes bytes = SpaceBytes::of_tensors(Optimizer::bytes(numerics.dtype, shard.size()), device);
   if (device) bytes = bytes + GradientSync::bytes_beside_device(layout.size, numerics.dtype, ranks);
   if (saves == TrainingRun::Saves::None) return bytes;
+  if (device) bytes = bytes + SquaredNormReader::bytes_beside_device();  // whether what is saved is finite
   bytes.host += CheckpointWriter::buffer_bytes(saved);
   return bytes;
 }
