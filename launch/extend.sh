@@ -9,7 +9,7 @@
 #   --jobs N            so many runs side by side, each on one core (default: as many as there are cores)
 #   --out DIR           runs, table and picture go there (default runs/extend); a run that is complete is not repeated
 # Methods: plain (the model as it is), none (trained on as it was), linear, ntk, yarn (rope.scaling), pose, cream (positions.kind
-# with linear). The text is the C++ standard library that came with the compiler; what is experimental in it is held out.
+# with yarn). The text is the C++ standard library that came with the compiler; what is experimental in it is held out.
 # Exit: 0 done, 1 a run failed (its log says why), 2 usage or missing packages.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -37,7 +37,7 @@ headers=$(g++ -x c++ -E -v /dev/null 2>&1 | sed -n '/^#include </,/^End/s/^ //p'
 settings() {
   case $1 in
     linear | ntk | yarn) echo "--rope.scaling=$1 --rope.factor=8" ;;
-    pose | cream) echo "--rope.scaling=linear --rope.factor=8 --positions.kind=$1 --positions.target=1024" ;;
+    pose | cream) echo "--rope.scaling=yarn --rope.factor=8 --positions.kind=$1 --positions.target=1024" ;;
   esac
 }
 
