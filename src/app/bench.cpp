@@ -15,7 +15,7 @@ namespace memring {
 namespace {
 
 int list_benchmarks() {
-  for (const Benchmark& benchmark : benchmarks()) fmt::print("{:<12}{}\n", benchmark.name, benchmark.summary);
+  for (const Benchmark& benchmark : benchmarks()) fmt::print("{:<14}{}\n", benchmark.name, benchmark.summary);
   return 0;
 }
 
