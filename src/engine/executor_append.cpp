@@ -1,0 +1,94 @@
+// What the executor does where segments append what later ones see (Dependency::Append): memories and adjoints that are
+// held over many cells.
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <utility>
+
+#include "engine/executor.h"
+#include "kernels/elementwise/elementwise.h"
+
+namespace memring {
+
+View<> Executor::appended_adjoint(int32_t index, Range sequences, const Cell& cell) {
+  return slot(SlotKind::Adjoint, index)
+      .memory.reinterpreted(dtype_, {sizes_.adjoints(), sequences.size(), sizes_.state_numbers(cell)});
+}
+
+/// Memories and adjoints that are here for later cells are not named in those cells' actions.
+void Executor::hold(const Action& a) {
+  if (memory_.dependency() != Dependency::Append || a.cell.pass != Pass::Encode) return;
+  if (a.kind != SlotKind::State && a.kind != SlotKind::Adjoint) return;
+  const std::pair segment{a.cell.stream, a.cell.segment};
+  auto& held = a.kind == SlotKind::Adjoint ? adjoints_ : memories_;
+  if (a.verb == Verb::Free) {
+    if (const auto found = held.find(segment); found != held.end() && found->second == a.slot) held.erase(found);
+  } else if (a.verb == Verb::Forward) {
+    if (a.out != kNoSlot) memories_[segment] = a.out;
+  } else if (a.verb == Verb::Clear || (a.verb == Verb::Wait && a.kind == SlotKind::State)) {
+    held[segment] = a.slot;
+  }
+}
+
+EarlierSegments Executor::earlier_segments(const Action& a, Range sequences, const BoundaryWeights& weights) {
+  EarlierSegments earlier;
+  if (memory_.dependency() != Dependency::Append || a.cell.pass != Pass::Decode) return earlier;
+  const Cell whole = plan_.extent(shape_.segments()).whole(a.cell);
+  const int64_t segments = a.cell.segment;
+  earlier_.clear();
+  d_earlier_.clear();
+  for (int32_t s = 0; s < segments; ++s) {
+    earlier_.push_back(state_view(SlotKind::State, memories_.at({a.cell.stream, s}), sequences, whole));
+    if (a.verb == Verb::Backward)
+      d_earlier_.push_back(appended_adjoint(adjoints_.at({a.cell.stream, s}), sequences, whole));
+  }
+  earlier.states = earlier_;
+  earlier.d_states = d_earlier_;
+  if (sizes_.adjoints() == 1 || d_earlier_.empty()) return earlier;
+  alive_ = std::make_unique<bool[]>(static_cast<size_t>(sequences.size() * segments));
+  for (int64_t b = 0; b < sequences.size(); ++b)
+    for (int64_t s = 0; s < segments; ++s)
+      alive_[static_cast<size_t>(b * segments + s)] = weights.alive(sequences.begin + b, segments, s);
+  earlier.alive = {alive_.get(), static_cast<size_t>(sequences.size() * segments)};
+  earlier.weight = weights.weight_of_alive(segments);
+  return earlier;
+}
+
+// What the ranks of a token axis have added to the adjoints of the segments that no other decode of this rank sees.
+void Executor::complete_adjoints(const Action& a, Range sequences) {
+  if (mesh_.shape().token == 1) return;
+  for (int32_t s = std::max(0, a.cell.segment - mesh_.shape().segment); s < a.cell.segment; ++s)
+    axis_.sum(queue_, appended_adjoint(adjoints_.at({a.cell.stream, s}), sequences,
+                                       plan_.extent(shape_.segments()).whole(a.cell)));
+}
+
+void Executor::add(const Action& a) {
+  const Range sequences = sequences_of(a.cell.stream);
+  const View<> sum = appended_adjoint(a.out, sequences, a.cell);
+  Elementwise::add(queue_, sum, sum, appended_adjoint(a.in, sequences, a.cell));
+}
+
+int64_t Executor::final_state_numbers(const SequenceShape& shape) const {
+  if (memory_.dependency() != Dependency::Append) return sizes_.state_numbers();
+  return llama_.shape().layers * sizes_.keys_before(shape) * llama_.shape().dim;
+}
+
+/// Room for what a segment is remembered as, where a sink wants the state: [batch, layers, back, dim].
+View<> Executor::told_view(const Action& a, Range sequences, const ResultSink* sink) {
+  if (!sink || !workload_.final_state || a.verb != Verb::Forward || a.cell.pass != Pass::Encode) return {};
+  const ModelShape& m = llama_.shape();
+  return scratch_.take(dtype_,
+                       {sequences.size(), m.layers, memory_.layout(Pass::Encode, 0, shape_.text_of(0)).back, m.dim});
+}
+
+/// By layer, and then by segment.
+void Executor::deliver_told(const Cell& cell, Range sequences, View<> told, ResultSink* sink) {
+  if (!told || mesh_.coord().token != 0) return;
+  const ConstView<> here = on_host(told);
+  const int64_t numbers = told.dim(2) * told.dim(3);
+  for (int64_t b = 0; b < sequences.size(); ++b)
+    for (int64_t layer = 0; layer < told.dim(1); ++layer)
+      sink->final_state(sequences.begin + b, (layer * (shape_.segments() - 1) + cell.segment) * numbers,
+                        here.at(b).at(layer).reshaped({numbers}));
+}
+
+}  // namespace memring
