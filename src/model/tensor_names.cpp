@@ -71,7 +71,9 @@ void train_named(Params& params, const std::string& list) {
       throw Error(ExitCode::Usage,
                   fmt::format("model.train = {}: \"{}\" names no tensor of this model, which has {}", list, word,
                               names_of(tensors, tensors.size())),
-                  "Give all, memory, lora, or names of tensors in which * stands for any text.");
+                  word == "lora"     ? "Set lora.rank above 0."
+                  : word == "memory" ? "Set memory.kind: this run has none that learns."
+                                     : "Give all, memory, lora, or names of tensors in which * stands for any text.");
   }
   params.train([&](const std::string& name) {
     return std::any_of(patterns.begin(), patterns.end(),

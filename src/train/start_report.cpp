@@ -11,6 +11,10 @@ namespace memring {
 namespace {
 
 std::string tbptt_text(const TbpttConfig& config, const Tbptt& tbptt, int64_t segments) {
+  if (tbptt.selects_memories())
+    return config.mode == TbpttMode::Window
+               ? fmt::format(" (to the memories of the nearest {} segments)", config.window)
+               : fmt::format(" (to a random {} of at most {} memories, re-weighted)", config.window, segments - 1);
   if (config.mode == TbpttMode::Window) return fmt::format(" {}", config.window);
   if (config.mode == TbpttMode::Unbiased)
     return fmt::format(" (cut {}; relative variance of what reaches over 1 boundary {:.2g}, over all {} {:.2g})",
