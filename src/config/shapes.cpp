@@ -70,6 +70,7 @@ std::vector<SequenceShape> stages_of(const Config& config) {
 }
 
 int64_t window_of(const Config& config) {
+  if (config.memory.kind == MemoryKind::Halo) return stages_of(config).back().length;  // positions go on over segments
   return config.segment.length > 0 ? config.segment.length : config.data.length;
 }
 

@@ -13,10 +13,14 @@ namespace memring {
 namespace {
 
 /// Of the longest segment's text, memory rows left out, as in a window that was trained: its tokens, or the ids that it
-/// may have in their place.
-int64_t positions_of(const Workload& workload) {
+/// may have in their place; of a sequence where its segments' go on.
+int64_t positions_of(const Workload& workload, const Memory& memory) {
   int64_t positions = std::max<int64_t>(workload.positions, 1);
-  for (const SequenceShape& shape : workload.shapes) positions = std::max(positions, shape.text_of(0));
+  for (const SequenceShape& shape : workload.shapes) {
+    const auto last = static_cast<int32_t>(shape.segments() - 1);
+    positions =
+        std::max({positions, shape.text_of(0), memory.first_position(Pass::Decode, last) + shape.text_of(last)});
+  }
   return positions;
 }
 
@@ -65,8 +69,9 @@ void Executor::allocate() {
   const MemoryPlan& memory = plan_.memory;
   scratch_ = queue_.arena(memory.bytes_of(MemoryPurpose::Scratch));
   if (!queue_.device()) reserve_product_copies(queue_.products(), plan_.copies);
-  runner_.allocate_angles(memory.bytes_of(MemoryPurpose::Angles),
-                          rotary_scale(llama_.shape().rotary, llama_.shape().head_dim, positions_of(workload_)));
+  runner_.allocate_angles(
+      memory.bytes_of(MemoryPurpose::Angles),
+      rotary_scale(llama_.shape().rotary, llama_.shape().head_dim, positions_of(workload_, memory_)));
   axis_.allocate(queue_, memory.bytes_of(MemoryPurpose::Ring));
   int64_t slots = 0;
   for (const MemoryPurpose purpose :

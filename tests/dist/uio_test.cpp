@@ -51,7 +51,7 @@ TEST(Uio, MeanOverAllReservoirsIsTheFullGradient) {
     for (int32_t first = 0; first < (places == 1 ? 2 : 1); ++first)
       for (int32_t second = 0; second < 3; ++second)
         paths.push_back(last_alive(places, std::vector{0, first, second, 3}));
-    std::vector<double> mean(full.size());
+    std::vector<double> mean(full.size()), unweighted(full.size());
     double largest_difference = 0;
     for (const auto& one : paths)
       for (const auto& other : paths) {
@@ -60,11 +60,17 @@ TEST(Uio, MeanOverAllReservoirsIsTheFullGradient) {
         BoundaryWeights weights = with_last(kSegments, std::move(last));
         weights.reservoir = places;
         const std::vector<double> found = gradient(weights);
-        for (size_t i = 0; i < mean.size(); ++i) mean[i] += found[i] / static_cast<double>(paths.size() * paths.size());
+        weights.reservoir = 0;
+        const std::vector<double> as_drawn = gradient(weights);
+        for (size_t i = 0; i < mean.size(); ++i) {
+          mean[i] += found[i] / static_cast<double>(paths.size() * paths.size());
+          unweighted[i] += as_drawn[i] / static_cast<double>(paths.size() * paths.size());
+        }
         largest_difference = std::max(largest_difference, relative(found, full));
       }
     EXPECT_LE(relative(mean, full), 1e-12) << places;
     EXPECT_GT(largest_difference, 0.01) << "the draws change nothing here";
+    EXPECT_GT(relative(unweighted, full), 0.01) << "without weights the mean is another";
   }
 }
 
