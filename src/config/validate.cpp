@@ -103,11 +103,6 @@ void validate_lora(const LoraConfig& lora, const PlaceOf& place_of) {
 }
 
 void validate_uio(const Config& c, const PlaceOf& place_of) {
-  demand(
-      c.segment.length % c.memory.tokens == 0, place_of, {"memory.tokens", "segment.length"},
-      fmt::format("memory.tokens = {} does not divide segment.length = {}: uio compresses a segment by a whole number",
-                  c.memory.tokens, c.segment.length),
-      "Set memory.tokens to a divisor of segment.length.");
   demand(c.positions.kind == PositionsKind::Plain, place_of, {"positions.kind", "memory.kind"},
          fmt::format("positions.kind = {} with memory.kind = uio, whose memories have positions of their own",
                      word_of(c.positions.kind)),
@@ -144,6 +139,15 @@ void validate_memory(const Config& c, const PlaceOf& place_of) {
          fmt::format("memory.sinks = {} is more than segment.length = {}: sinks are in the first segment",
                      c.memory.sinks, c.segment.length),
          "Set memory.sinks to a few tokens, 4 for example.");
+}
+
+void validate_uio_shape(const Config& c, const SequenceShape& shape, const PlaceOf& place_of) {
+  demand(shape.segment_length % c.memory.tokens == 0, place_of,
+         {"memory.tokens", "segment.length", "curriculum.stages", "eval.segments"},
+         fmt::format(
+             "memory.tokens = {} does not divide segments of {} tokens: uio compresses a segment by a whole number",
+             c.memory.tokens, shape.segment_length),
+         "Set memory.tokens to a divisor of each segment length.");
 }
 
 void validate_halo_shape(const Config& c, const SequenceShape& shape, const PlaceOf& place_of) {
@@ -222,6 +226,7 @@ void validate_sizes(const Config& c, const PlaceOf& place_of) {
            fmt::format("a sequence of {} segments of {} tokens is longer than {} tokens", grouped(shape.segments()),
                        grouped(shape.segment_length), grouped(kMostTokens)),
            "Set fewer segments, or shorter ones: 7x64 is seven of 64 tokens.");
+    if (c.memory.kind == MemoryKind::Uio) validate_uio_shape(c, shape, place_of);
     if (c.memory.kind == MemoryKind::Halo) validate_halo_shape(c, shape, place_of);
   }
 }

@@ -81,7 +81,10 @@ TEST(ConfigMistakes, CombinationsThatCannotWorkNameTheirKeysAndPlace) {
   expect_mistake("[memory]\nkind = rmt\ntokens = 0\n[segment]\nlength = 8\n",
                  {"runs.ini:3: memory.kind = rmt needs memory tokens"});
   expect_mistake("[memory]\nkind = uio\ntokens = 3\n[segment]\nlength = 8\n",
-                 {"runs.ini:3: memory.tokens = 3 does not divide segment.length = 8"});
+                 {"runs.ini:3: memory.tokens = 3 does not divide segments of 8 tokens"});
+  expect_mistake(
+      "[memory]\nkind = uio\ntokens = 8\n[segment]\nlength = 8\n[curriculum]\nstages = 2x12,4\nmax_steps = 9\n",
+      {"does not divide segments of 12 tokens"});
   expect_mistake("[memory]\nkind = uio\ntokens = 2\n[segment]\nlength = 8\n[run]\ndeterministic = strict\n",
                  {"memories of uio are summed in the order of the mesh"});
   expect_mistake("[memory]\nkind = uio\ntokens = 2\n[segment]\nlength = 8\n[lora]\nrank = 2\n",
