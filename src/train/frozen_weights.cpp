@@ -22,11 +22,13 @@ std::string find_base(const WeightsSource& base, const std::string& from) {
       if (checkpoint.digest == base.digest) return checkpoint.path;
       others += fmt::format("{}{} (digest {})", others.empty() ? "" : ", ", checkpoint.path, checkpoint.digest);
     }
-  throw Error(ExitCode::Data,
-              fmt::format("this run was trained on the frozen weights of {} (digest {}), which are not there, nor at "
-                          "model.from = {}: {}",
-                          base.path, base.digest, from, others.empty() ? "no checkpoint was found" : "found " + others),
-              "Set model.from to where that checkpoint lies now.");
+  throw Error(
+      ExitCode::Data,
+      fmt::format("this run was trained on the frozen weights of {} (digest {}), which are not there, nor at "
+                  "model.from = {}: {}",
+                  base.path, base.digest, from, others.empty() ? "no checkpoint was found" : "found " + others),
+      "Set model.from to where that checkpoint lies now. (A run removes its own older ones, checkpoint.keep: as base "
+      "give a copy.)");
 }
 
 FlatBuffer frozen_of(const Params& params) {
