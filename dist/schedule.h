@@ -113,7 +113,7 @@ struct ScheduleNeeds {
 /// (Append: a memory goes to every rank that decodes a later segment, and parts of its adjoint come back.)
 ///
 /// A cell waits for the one below it and for the same one of the segment before. With one cell a segment that is
-/// TopToInput's chain: segments in turn. With a cell a layer, which LayerLocal allows, it is a wavefront: the cells of
+/// TopToInput's chain: segments in turn. With a cell a layer, as LayerLocal and Halo allow, it is a wavefront: cells of
 /// a diagonal, segment + layer, run at the same time, and backward the same way back.
 ///
 /// With Append a rank encodes its segments of a stream in turn (but for the last of all), while the others' memories
@@ -138,8 +138,8 @@ class Schedule {
  public:
   /// closed[s]: boundary s (between segments s-1 and s) carries the state's value and no gradient. One entry a segment,
   /// of which the first is ignored; empty: none is closed. Evaluation, None and Append have no use for it. Only
-  /// LayerLocal may be cut in depth, and Append keeps all memories (Policy::boundaries 0). Throws Error(Usage) for a
-  /// dependency whose schedule does not exist yet.
+  /// LayerLocal and Halo may be cut in depth; Append keeps all memories (Policy::boundaries 0). Throws Error(Usage) for
+  /// a dependency whose schedule does not exist yet.
   static Schedule derive(Dependency, Extent, std::vector<bool> closed, MeshShape, MeshCoord, Policy);
 
   /// Streams in flight x windows x cells of a segment, at the most: messages are told apart by the tags of their cells.

@@ -7,7 +7,6 @@
 #include "base/error.h"
 #include "base/profile.h"
 #include "kernels/elementwise/elementwise.h"
-#include "kernels/loss_sum/loss_sum.h"
 
 namespace memring {
 namespace {
@@ -167,41 +166,6 @@ CellText Executor::read_text(Range sequences, const TokenSource& batch, const Ce
   return text;
 }
 
-/// f(sequence of the stream, position in the segment, first row of [batch * own], rows, their targets) for each run of
-/// text that is here.
-template <class F>
-void Executor::for_pieces(const CellText& text, const F& f) const {
-  const std::array<Range, 2> pieces = sizes_.own_text(text.text, Pass::Decode);
-  int64_t first = 0;
-  for (int64_t b = 0; b < text.batch; ++b)
-    for (const Range& range : pieces) {
-      if (range.size() == 0) continue;
-      f(b, range.begin, first, range.size(),
-        text.targets.host.subspan(static_cast<size_t>(first), static_cast<size_t>(range.size())));
-      first += range.size();
-    }
-}
-
-ConstView<> Executor::on_host(ConstView<> numbers) {
-  if (!queue_.device()) return numbers;
-  sink_copy_.rewind(0);
-  const View<> copy = sink_copy_.take(numbers.dtype(), numbers.shape());
-  copy_now(queue_, copy, numbers);
-  return copy;
-}
-
-void Executor::deliver(Range sequences, int64_t segment, const CellText& text, ConstView<> nll, ResultSink* sink) {
-  LossSum::add(queue_, numbers_.rows(0, 1), nll);
-  const std::span<const int32_t> all = text.targets.host;
-  targets_ += static_cast<double>(all.size() - static_cast<size_t>(std::count(all.begin(), all.end(), kIgnoredTarget)));
-  tokens_ += static_cast<double>(nll.size());
-  if (!sink) return;
-  const ConstView<> here = on_host(nll);
-  for_pieces(text, [&](int64_t b, int64_t position, int64_t first, int64_t count, std::span<const int32_t> targets) {
-    sink->losses(sequences.begin + b, segment * shape_.segment_length + position, here.rows(first, count), targets);
-  });
-}
-
 void Executor::compute(const Action& a, const TokenSource& batch, const BoundaryWeights& weights, ResultSink* sink) {
   const Range sequences = sequences_of(a.cell.stream);
   const CellText text = read_text(sequences, batch, a.cell);
@@ -265,35 +229,6 @@ void Executor::backward(const Action& a, Range sequences, const CellText& text, 
   if (sizes_.has_head(a.cell)) deliver(sequences, a.cell.segment, text, nll, sink);
   if (memory_.dependency() == Dependency::Append && a.cell.pass == Pass::Decode && a.cell.layer == whole.layer)
     complete_adjoints(a, sequences);
-}
-
-// The head runs once per segment: in Backward where there is one, with its gradient; here where there is none.
-void Executor::deliver_head(const Cell& cell, Range sequences, const CellText& text, const CellSaved& saved,
-                            bool counted, ResultSink* sink) {
-  // (A rank of a token axis may hold no counted target of a segment that has some.)
-  const bool uncounted = workload_.logits == Workload::Logits::Counted && !counted && mesh_.shape().token == 1;
-  const bool with_logits = sink && workload_.logits != Workload::Logits::None && !uncounted;
-  if (plan_.policy.backward && !with_logits) return;
-  const HeadRows head = runner_.head_rows(text, saved);
-  if (!plan_.policy.backward) {
-    const View<> nll = scratch_.take(dtype_, {sequences.size() * text.own});
-    runner_.loss(text, head, saved, nll, scratch_);
-    deliver(sequences, cell.segment, text, nll, sink);
-  }
-  if (!with_logits) return;
-  const View<> computed = scratch_.take(dtype_, {sequences.size() * head.count, llama_.shape().vocab});
-  runner_.logits(text, head, saved, computed, scratch_);
-  const ConstView<> logits = on_host(computed);
-  const int64_t segment = cell.segment * shape_.segment_length;
-  if (!head.of_text) {
-    for_pieces(text, [&](int64_t b, int64_t position, int64_t first, int64_t count, std::span<const int32_t> targets) {
-      sink->logits(sequences.begin + b, segment + position, logits.rows(first, count), targets);
-    });
-    return;
-  }
-  for (int64_t i = 0; i < sequences.size() * head.count; ++i)
-    sink->logits(sequences.begin + i / head.count, segment + (*head.of_text)[static_cast<size_t>(i % head.count)],
-                 logits.rows(i, 1), head.targets.host.subspan(static_cast<size_t>(i), 1));
 }
 
 void Executor::run(const TokenSource& batch, const BoundaryWeights& weights, ResultSink* sink) {

@@ -53,7 +53,8 @@ EarlierSegments Executor::earlier_segments(const Action& a, Range sequences, con
   return earlier;
 }
 
-// What the ranks of a token axis have added to the adjoints of the segments that no other decode of this rank sees.
+// What the ranks of a token axis have added to the adjoints of the segments that no other decode of this rank sees
+// (Precedence::adjoints_completed_by).
 void Executor::complete_adjoints(const Action& a, Range sequences) {
   if (mesh_.shape().token == 1) return;
   for (int32_t s = std::max(0, a.cell.segment - mesh_.shape().segment); s < a.cell.segment; ++s)
@@ -65,30 +66,6 @@ void Executor::add(const Action& a) {
   const Range sequences = sequences_of(a.cell.stream);
   const View<> sum = appended_adjoint(a.out, sequences, a.cell);
   Elementwise::add(queue_, sum, sum, appended_adjoint(a.in, sequences, a.cell));
-}
-
-int64_t Executor::final_state_numbers(const SequenceShape& shape) const {
-  if (memory_.dependency() != Dependency::Append) return sizes_.state_numbers();
-  return llama_.shape().layers * sizes_.keys_before(shape) * llama_.shape().dim;
-}
-
-/// Room for what a segment is remembered as, where a sink wants the state: [batch, layers, back, dim].
-View<> Executor::told_view(const Action& a, Range sequences, const ResultSink* sink) {
-  if (!sink || !workload_.final_state || a.verb != Verb::Forward || a.cell.pass != Pass::Encode) return {};
-  const ModelShape& m = llama_.shape();
-  return scratch_.take(dtype_,
-                       {sequences.size(), m.layers, memory_.layout(Pass::Encode, 0, shape_.text_of(0)).back, m.dim});
-}
-
-/// By layer, and then by segment.
-void Executor::deliver_told(const Cell& cell, Range sequences, View<> told, ResultSink* sink) {
-  if (!told || mesh_.coord().token != 0) return;
-  const ConstView<> here = on_host(told);
-  const int64_t numbers = told.dim(2) * told.dim(3);
-  for (int64_t b = 0; b < sequences.size(); ++b)
-    for (int64_t layer = 0; layer < told.dim(1); ++layer)
-      sink->final_state(sequences.begin + b, (layer * (shape_.segments() - 1) + cell.segment) * numbers,
-                        here.at(b).at(layer).reshaped({numbers}));
 }
 
 }  // namespace memring

@@ -42,7 +42,7 @@ struct EarlierSegments {
 // | hook                  | hidden [batch, n, dim]    | d_hidden, same shape | states [batch, numbers]                |
 // |-----------------------|---------------------------|----------------------|----------------------------------------|
 // | compose               | embeddings: writes memory | -                    | state_in: read                         |
-// | before_layer          | the layer's input         | -                    | state_in: read                         |
+// | before_layer          | the layer's input         | -                    | state_in: read; uio's state_out        |
 // | keys                  | the layer's input         | -                    | state_in: read; backward: not there    |
 // | keep_keys             | -                         | -                    | state_in: read, state_out: written     |
 // | after_layer           | the layer's output        | -                    | state_in: read, state_out: written     |
@@ -51,7 +51,7 @@ struct EarlierSegments {
 // | after_layer_backward  | the layer's output        | of it                | d_state_out: read, d_state_in: written |
 // | keep_keys_backward    | -                         | -                    | d_state_out: read, d_state_in: written |
 // | keys_backward         | -                         | -                    | d_state_in: accumulated                |
-// | before_layer_backward | the layer's input         | of it: accumulated   | d_state_in: accumulated                |
+// | before_layer_backward | the layer's input         | of it: accumulated   | d_state_in: accumulated; uio's d_state_out: read |
 // | compose_backward      | -                         | of the embeddings    | d_state_in: written                    |
 // clang-format on
 
@@ -128,9 +128,9 @@ class Memory {
 
   // `hidden` is the layer's input, and then its output. before_layer may change it in place, also as the output of the
   // layer below: backward hooks find it changed, and read from `saved` what they need of it.
-  virtual void before_layer(CellContext&) {}  ///< ARMT reads
+  virtual void before_layer(CellContext&) {}  ///< ARMT reads, UIO appends
   virtual void before_layer_backward(CellContext&) {}
-  virtual void after_layer(CellContext&) {}  ///< ARMT writes, UIO keeps
+  virtual void after_layer(CellContext&) {}  ///< ARMT writes
   virtual void after_layer_backward(CellContext&) {}
 
   /// `hidden` is the output of the final norm: writes state_out.
