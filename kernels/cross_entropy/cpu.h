@@ -17,5 +17,9 @@ void cross_entropy_forward(Queue&, float* nll, const float* hidden, const float*
 void cross_entropy_forward_backward(Queue&, float* nll, float* d_hidden, View<> d_weight, const float* hidden,
                                     const float* weight, const int32_t* targets, CrossEntropyExtents, float* logits,
                                     int64_t first);
+// logits [2, cross_entropy_chunk(rows), vocab] is scratch
+void cross_entropy_distil(Queue&, float* loss, float* d_hidden, const float* hidden, const float* taught, double share,
+                          const float* weight, const int32_t* targets, CrossEntropyExtents, float* logits,
+                          int64_t first);
 
 }  // namespace memring::cpu

@@ -18,10 +18,10 @@
 namespace memring {
 namespace {
 
-/// logits of as many rows as exist at a time (the reference needs those of one)
-View<> take_logits(Arena& scratch, DType dtype, int64_t rows, int64_t vocab) {
-  return scratch.take(dtype,
-                      {dtype == DType::F64 ? std::min<int64_t>(rows, 1) : cpu::cross_entropy_chunk(rows), vocab});
+/// logits of as many rows as exist at a time (the reference needs those of one); of several models
+View<> take_logits(Arena& scratch, DType dtype, int64_t rows, int64_t vocab, int64_t models = 1) {
+  const int64_t at_a_time = dtype == DType::F64 ? std::min<int64_t>(rows, 1) : cpu::cross_entropy_chunk(rows);
+  return scratch.take(dtype, {models * at_a_time, vocab});
 }
 
 CrossEntropyExtents extents_of(ConstView<> nll, ConstView<> hidden, ConstView<> weight, const TokenIds& targets) {
@@ -71,6 +71,12 @@ int64_t CrossEntropy::scratch_bytes(DType dtype, int64_t rows, int64_t vocab) {
   return measure.peak();
 }
 
+int64_t CrossEntropy::distil_scratch_bytes(DType dtype, int64_t rows, int64_t vocab) {
+  Arena measure;
+  take_logits(measure, sums_type(dtype), rows, vocab, 2);
+  return measure.peak();
+}
+
 void CrossEntropy::forward(Queue& queue, View<> nll, ConstView<> hidden, ConstView<> weight, const TokenIds& targets,
                            Arena& scratch, int64_t first) {
   const CrossEntropyExtents e = extents_of(nll, hidden, weight, targets);
@@ -113,6 +119,34 @@ void CrossEntropy::forward_backward(Queue& queue, View<> nll, View<> d_hidden, V
     });
   cpu::cross_entropy_forward_backward(queue, nll.as<float>(), d_hidden.as<float>(), d_weight, hidden.as<float>(),
                                       weight.as<float>(), targets.host.data(), e, logits.as<float>(), first);
+}
+
+void CrossEntropy::distil(Queue& queue, View<> loss, View<> d_hidden, ConstView<> hidden, ConstView<> taught,
+                          double share, ConstView<> weight, const TokenIds& targets, Arena& scratch, int64_t first) {
+  const CrossEntropyExtents e = extents_of(loss, hidden, weight, targets);
+  const DType dtype = hidden.dtype();
+  expect(taught, dtype, {e.rows, e.dim}, "CrossEntropy taught");
+  expect(d_hidden, dtype, {e.rows, e.dim}, "CrossEntropy d_hidden");
+  if (e.rows > 0 && e.dim > 0) check(d_hidden.data() != hidden.data(), "CrossEntropy: d_hidden must not be hidden");
+  check(share >= 0 && share <= 1, fmt::format("CrossEntropy: a share of {} for the teacher", share));
+  if (!queue.device() && dtype == DType::BF16)
+    return wide<&CrossEntropy::distil>(queue, loss, d_hidden, hidden, taught, share, weight, targets, scratch, first);
+  const Timed timed(queue, "CrossEntropy distil", 3 * e.flops(), hidden, taught, weight, d_hidden);
+  if (queue.device())
+    return cross_entropy_cuda->distil(queue, loss, d_hidden, hidden, taught, share, weight, targets, scratch, first);
+  const ArenaScope scope(scratch);
+  const View<> logits = take_logits(scratch, dtype, e.rows, e.vocab, 2);
+  if (queue.reference(dtype))
+    return by_float_type(dtype, [&]<class T>() {
+      in_pieces(queue, e.rows, [&](int64_t begin, int64_t rows) {
+        const int64_t at = begin * e.dim;
+        reference::cross_entropy_distil(loss.as<T>() + begin, d_hidden.as<T>() + at, hidden.as<T>() + at,
+                                        taught.as<T>() + at, share, weight.as<T>(), targets.host.data() + begin,
+                                        {rows, e.dim, e.vocab}, logits.as<T>(), queue.products());
+      });
+    });
+  cpu::cross_entropy_distil(queue, loss.as<float>(), d_hidden.as<float>(), hidden.as<float>(), taught.as<float>(),
+                            share, weight.as<float>(), targets.host.data(), e, logits.as<float>(), first);
 }
 
 }  // namespace memring

@@ -30,6 +30,15 @@ struct CrossEntropy {
   // above.
   static void forward_backward(Queue&, View<> nll, View<> d_hidden, View<> d_weight, ConstView<> hidden,
                                ConstView<> weight, const TokenIds& targets, Arena& scratch, int64_t first = 0);
+
+  // Distillation (Hinton et al. 2015) by the same head, which stays: with p of the row `taught` and q of `hidden`, both
+  // [rows, dim],
+  //   loss = (1 - share) nll + share sum_j p_j log(p_j / q_j),   d_logits = q - (1 - share) onehot - share p
+  // and share in [0, 1]. Rows whose target is not counted count in neither part. d_hidden as above; needs
+  // distil_scratch_bytes.
+  static void distil(Queue&, View<> loss, View<> d_hidden, ConstView<> hidden, ConstView<> taught, double share,
+                     ConstView<> weight, const TokenIds& targets, Arena& scratch, int64_t first = 0);
+  static int64_t distil_scratch_bytes(DType, int64_t rows, int64_t vocab);
 };
 
 }  // namespace memring

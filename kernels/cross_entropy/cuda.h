@@ -9,6 +9,7 @@ namespace memring {
 struct CrossEntropyKernels {
   decltype(&CrossEntropy::forward) forward;
   decltype(&CrossEntropy::forward_backward) forward_backward;
+  decltype(&CrossEntropy::distil) distil;
 };
 /// Null in a program without such a backend, where no queue of it can exist.
 extern const CrossEntropyKernels* const cross_entropy_cuda;

@@ -52,8 +52,32 @@ void scale(float* x, float factor, int64_t count) {
   for (int64_t i = 0; i < count; ++i) x[i] *= factor;
 }
 
+TeacherSum teach(float* teacher, const float* student, int64_t count) {
+  const float largest = largest_of(teacher, count);
+  double total = 0, gap = 0;
+  for (int64_t begin = 0; begin < count; begin += kBlock) {
+    const int64_t end = count - begin < kBlock ? count : begin + kBlock;
+    float sum = 0, of_block = 0;
+#pragma omp simd reduction(+ : sum, of_block)
+    for (int64_t i = begin; i < end; ++i) {
+      const float e = simd_exp(teacher[i] - largest);
+      of_block += e * (teacher[i] - student[i]);
+      teacher[i] = e;
+      sum += e;
+    }
+    total += sum;
+    gap += of_block;
+  }
+  return {{largest, total}, gap};
+}
+
+void subtract(float* x, const float* y, float factor, int64_t count) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) x[i] -= factor * y[i];
+}
+
 }  // namespace
 
-const CrossEntropyLoops cross_entropy_loops{log_sum, exponentials, scale};
+const CrossEntropyLoops cross_entropy_loops{log_sum, exponentials, scale, teach, subtract};
 
 }  // namespace memring::MEMRING_ISA

@@ -49,6 +49,33 @@ void cross_entropy_forward_backward(T* nll, T* d_hidden, T* d_weight, const T* h
   }
 }
 
+// loss = (1 - share) nll + share KL(p || q);  d_hidden = (q - (1 - share) onehot(target) - share p) W
+template <class T>
+void cross_entropy_distil(T* loss, T* d_hidden, const T* hidden, const T* taught, double share, const T* weight,
+                          const int32_t* targets, CrossEntropyExtents e, T* logits, Products products) {
+  T* const teacher = logits + e.vocab;
+  const T s = static_cast<T>(share);
+  for (int64_t r = 0; r < e.rows; ++r, hidden += e.dim, taught += e.dim, d_hidden += e.dim) {
+    loss[r] = 0;
+    std::fill_n(d_hidden, e.dim, T(0));
+    if (targets[r] == kIgnoredTarget) continue;
+    linear_forward(logits, Write::Overwrite, hidden, weight, 1, e.dim, e.vocab, products);
+    linear_forward(teacher, Write::Overwrite, taught, weight, 1, e.dim, e.vocab, products);
+    const auto log_sum = [&](const T* x) {
+      const T largest = *std::max_element(x, x + e.vocab);
+      return largest + std::log(sum_of_exponentials(x, largest, e.vocab));
+    };
+    const T log_q = log_sum(logits), log_p = log_sum(teacher);
+    loss[r] = (1 - s) * (log_q - logits[targets[r]]);
+    for (int64_t j = 0; j < e.vocab; ++j) {
+      const T p = std::exp(teacher[j] - log_p), q = std::exp(logits[j] - log_q);
+      loss[r] += s * p * ((teacher[j] - log_p) - (logits[j] - log_q));
+      logits[j] = q - s * p - (j == targets[r] ? 1 - s : 0);
+    }
+    linear_input_gradient(d_hidden, Write::Overwrite, logits, weight, 1, e.dim, e.vocab, products);
+  }
+}
+
 template void cross_entropy_forward(float*, const float*, const float*, const int32_t*, CrossEntropyExtents, float*,
                                     Products);
 template void cross_entropy_forward(double*, const double*, const double*, const int32_t*, CrossEntropyExtents, double*,
@@ -57,5 +84,9 @@ template void cross_entropy_forward_backward(float*, float*, float*, const float
                                              CrossEntropyExtents, float*, Products);
 template void cross_entropy_forward_backward(double*, double*, double*, const double*, const double*, const int32_t*,
                                              CrossEntropyExtents, double*, Products);
+template void cross_entropy_distil(float*, float*, const float*, const float*, double, const float*, const int32_t*,
+                                   CrossEntropyExtents, float*, Products);
+template void cross_entropy_distil(double*, double*, const double*, const double*, double, const double*,
+                                   const int32_t*, CrossEntropyExtents, double*, Products);
 
 }  // namespace memring::reference

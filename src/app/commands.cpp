@@ -27,7 +27,7 @@ std::vector<Command> table() {
        run_train,
        {},
        {"run", "mesh", "device", "model", "rope", "lora", "memory", "segment", "tbptt", "data", "positions", "task",
-        "curriculum", "optimizer", "checkpoint", "log"}},
+        "curriculum", "objective", "optimizer", "checkpoint", "log"}},
       {"eval",
        "loss by position, or a memory task's accuracy by number of segments, with memory and with memory reset",
        "CONFIG.ini|RUN|CHECKPOINT [--json FILE] [--checkpoint NAME] [--section.key=value ...]",

@@ -96,6 +96,9 @@ constexpr Condition kDocuments{samples_of_documents,
 constexpr Condition kLongRecipe{[](const Config& c) { return c.positions.kind == PositionsKind::LongRecipe; },
                                 "positions.kind = longrecipe"};
 
+constexpr Condition kDistil{[](const Config& c) { return c.objective.kind == ObjectiveKind::Distil; },
+                            "objective.kind = distil"};
+
 constexpr Condition kNoStages{[](const Config& c) { return c.curriculum.stages.empty(); }, "no curriculum.stages"};
 constexpr Condition kStages{[](const Config& c) { return stages_of(c).size() > 1; },
                             "curriculum.stages of two or more"};

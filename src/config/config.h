@@ -138,6 +138,13 @@ struct CurriculumConfig {
   int64_t after = 0;        ///< the run ends so many steps after the last stage was learned; 0 = off
 };
 
+/// What training asks for. Evaluation counts a task's answers, and of a text all tokens.
+struct ObjectiveConfig {
+  ObjectiveKind kind = ObjectiveKind::Auto;
+  double kl = 0.9;     ///< distil: share of the divergence from the base; the rest is the loss of the text
+  int64_t window = 0;  ///< distil: tokens that the base sees, up to the end of a segment; 0 = two segments
+};
+
 struct OptimizerConfig {
   double lr = 1e-3, min_lr = 0;
   int64_t warmup = 0;  ///< steps
@@ -184,6 +191,7 @@ struct Config {
   PositionsConfig positions;
   TaskConfig task;
   CurriculumConfig curriculum;
+  ObjectiveConfig objective;
   OptimizerConfig optimizer;
   CheckpointConfig checkpoint;
   LogConfig log;

@@ -81,6 +81,6 @@ constexpr ValueRange count_from(double low) { return {low, kInt32Max}; }
 std::vector<Option> machine_options();   ///< run, mesh, device
 std::vector<Option> model_options();     ///< model, rope, memory, segment, tbptt
 std::vector<Option> data_options();      ///< data, positions, task, curriculum
-std::vector<Option> training_options();  ///< optimizer, checkpoint, log, eval
+std::vector<Option> training_options();  ///< objective, optimizer, checkpoint, log, eval
 
 }  // namespace memring::declare

@@ -1,10 +1,12 @@
-// Keys of the optimizer, and of what a run leaves and tells.
+// Keys of the objective and of the optimizer, and of what a run leaves and tells.
 // SPDX-License-Identifier: Apache-2.0
 #include "config/option_declarations.h"
 
 namespace memring::declare {
 namespace {
 
+template <auto Key>
+constexpr Getter objective = field_of<&Config::objective, Key>;
 template <auto Key>
 constexpr Getter optimizer = field_of<&Config::optimizer, Key>;
 template <auto Key>
@@ -18,6 +20,19 @@ constexpr Getter eval = field_of<&Config::eval, Key>;
 
 std::vector<Option> training_options() {
   return {
+      choice("objective.kind", objective<&ObjectiveConfig::kind>,
+             "What training asks for: each next token (lm); a memory task's answer alone; the first half of each "
+             "sequence once more, from memory (reconstruct); or the text beside the distribution that the frozen base "
+             "gives it from the raw tokens (distil). auto = answer of a task, else lm.",
+             "lm", kNumbers),
+      real("objective.kl", objective<&ObjectiveConfig::kl>, {0, 1},
+           "Share of the divergence KL(base || model) in the loss; the rest is the loss of the text.", "0.5", kNumbers)
+          .when({kDistil}),
+      size("objective.window", objective<&ObjectiveConfig::window>, count_from(0),
+           "Raw tokens that the base sees, up to the end of a segment; 0 = those of a segment and of the one before.",
+           "1024", kNumbers)
+          .when({kDistil}),
+
       real("optimizer.lr", optimizer<&OptimizerConfig::lr>, at_least(0), "Peak learning rate of AdamW.", "3e-4"),
       real("optimizer.min_lr", optimizer<&OptimizerConfig::min_lr>, at_least(0),
            "Learning rate at the end; at most lr.", "3e-5")

@@ -324,6 +324,41 @@ void validate_task(const Config& c, const PlaceOf& place_of) {
          "Set task.depth = -1 for keys anywhere, or for example 0.5.");
 }
 
+void validate_objective(const Config& c, const PlaceOf& place_of) {
+  const ObjectiveConfig& o = c.objective;
+  const bool text = c.data.kind == DataKind::Tokens;
+  demand(o.kind != ObjectiveKind::Answer || !text, place_of, {"objective.kind", "data.kind"},
+         "objective.kind = answer with data.kind = tokens: a token file does not say which tokens answer",
+         "Set objective.kind = lm, or a memory task as data.kind.");
+  if (o.kind == ObjectiveKind::Distil) {
+    const int64_t least = stages_of(c).back().text_of(0);
+    demand(o.window == 0 || o.window >= least, place_of, {"objective.window", "segment.length"},
+           fmt::format("objective.window = {} is shorter than a segment of {} tokens, all of which the base has to see",
+                       o.window, least),
+           "Set objective.window to several segments, or to 0.");
+  }
+  if (o.kind != ObjectiveKind::Reconstruct) return;
+  demand(text, place_of, {"objective.kind", "data.kind"},
+         fmt::format("objective.kind = reconstruct with data.kind = {}, which has an answer of its own",
+                     word_of(c.data.kind)),
+         "Set data.kind = tokens.");
+  demand(c.memory.kind != MemoryKind::None, place_of, {"objective.kind", "memory.kind"},
+         "objective.kind = reconstruct with memory.kind = none: nothing crosses from the text to its repetition",
+         "Set memory.kind = uio, rmt, armt or halo.");
+  demand(c.curriculum.shorter == 0, place_of, {"curriculum.shorter", "objective.kind"},
+         fmt::format("curriculum.shorter = {} draws any number of segments; objective.kind = reconstruct needs an even "
+                     "one",
+                     c.curriculum.shorter),
+         "Set curriculum.shorter = 0.");
+  for (const SequenceShape& stage : stages_of(c))
+    demand(stage.length % (2 * stage.segment_length) == 0, place_of,
+           {"data.length", "curriculum.stages", "objective.kind"},
+           fmt::format("objective.kind = reconstruct with sequences of {} tokens: half of them, in whole segments of "
+                       "{}, is read, and repeated in the other half",
+                       stage.length, stage.segment_length),
+           fmt::format("Set data.length to a multiple of {}.", 2 * stage.segment_length));
+}
+
 void validate_eval(const Config& c, const PlaceOf& place_of) {
   list_at("eval.segments", place_of, [&] { return parse_shapes(c.eval.segments, c.segment.length); });
   list_at("eval.lengths", place_of, [&] { return parse_lengths(c.eval.lengths, c.segment.length); });
@@ -355,6 +390,7 @@ void validate(const Config& c, const PlaceOf& place_of) {
   validate_mesh(c.mesh, place_of);
   validate_task(c, place_of);
   validate_curriculum(c, place_of);
+  validate_objective(c, place_of);
   validate_eval(c, place_of);
   validate_sizes(c, place_of);
   validate_run(c, place_of);

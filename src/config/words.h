@@ -136,6 +136,16 @@ constexpr auto words(CreamForm) {
   return std::to_array<Word<CreamForm>>({{CreamForm::Code, "code"}, {CreamForm::Renormalised, "renormalised"}});
 }
 
+/// objective.kind: what training asks of a sequence. Auto: the answer of a memory task, language modelling else.
+enum class ObjectiveKind : uint8_t { Auto, Lm, Answer, Reconstruct, Distil };
+constexpr auto words(ObjectiveKind) {
+  return std::to_array<Word<ObjectiveKind>>({{ObjectiveKind::Auto, "auto"},
+                                             {ObjectiveKind::Lm, "lm"},
+                                             {ObjectiveKind::Answer, "answer"},
+                                             {ObjectiveKind::Reconstruct, "reconstruct"},
+                                             {ObjectiveKind::Distil, "distil"}});
+}
+
 /// optimizer.schedule: the course of the learning rate.
 enum class RateSchedule : uint8_t { Cosine, Linear, Constant };
 constexpr auto words(RateSchedule) {

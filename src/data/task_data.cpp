@@ -41,14 +41,15 @@ struct Noise {
 class TaskSamples final : public TokenSource {
  public:
   TaskSamples(std::shared_ptr<const Task> task, Noise noise, const SequenceShape& shape, int64_t first, int64_t count,
-              uint64_t seed, bool held_out)
+              uint64_t seed, bool held_out, bool answer_only)
       : task_(std::move(task)),
         noise_(std::move(noise)),
         shape_(shape),
         first_(first),
         count_(count),
         seed_(seed),
-        held_out_(held_out) {}
+        held_out_(held_out),
+        answer_only_(answer_only) {}
 
   int64_t sequences() const override { return count_; }
   SequenceShape shape() const override { return shape_; }
@@ -63,7 +64,9 @@ class TaskSamples final : public TokenSource {
     noise_.write(random(sequence, 1), begin, tokens);
     task_->write(draws, shape_, begin, tokens);
 
-    const int64_t answer = std::clamp(task_->answer_begin(shape_) - begin, int64_t{0}, count);
+    if (!answer_only_) noise_.write(random(sequence, 1), begin + 1, targets);
+    const int64_t answer =
+        answer_only_ ? std::clamp(task_->answer_begin(shape_) - begin, int64_t{0}, count) : int64_t{0};
     std::fill(targets.begin(), targets.begin() + answer, kIgnoredTarget);
     task_->write(draws, shape_, begin + answer + 1, targets.subspan(static_cast<size_t>(answer)));
   }
@@ -79,15 +82,16 @@ class TaskSamples final : public TokenSource {
   SequenceShape shape_;
   int64_t first_, count_;
   uint64_t seed_;
-  bool held_out_;
+  bool held_out_, answer_only_;
 };
 
 }  // namespace
 
-TaskData::TaskData(const DataConfig& data, const TaskConfig& task, uint64_t seed)
+TaskData::TaskData(const DataConfig& data, const TaskConfig& task, uint64_t seed, ObjectiveKind objective)
     : kind_(data.kind),
       batch_(data.batch),
       seed_(seed),
+      answer_only_(objective == ObjectiveKind::Auto || objective == ObjectiveKind::Answer),
       training_(make_task(data.kind, task, false)),
       held_out_(make_task(data.kind, task, true)),
       noise_words_(task.noise) {
@@ -136,12 +140,12 @@ void TaskData::expect_room(int64_t vocab, std::span<const SequenceShape> shapes)
 
 std::unique_ptr<TokenSource> TaskData::at(int64_t step, const SequenceShape& shape) const {
   const Noise noise{text_, static_cast<int32_t>(training_->vocab()), noise_words_};
-  return std::make_unique<TaskSamples>(training_, noise, shape, step * batch_, batch_, seed_, false);
+  return std::make_unique<TaskSamples>(training_, noise, shape, step * batch_, batch_, seed_, false, answer_only_);
 }
 
 std::unique_ptr<TokenSource> TaskData::in_order(int64_t first, int64_t count, const SequenceShape& shape) const {
   const Noise noise{text_, static_cast<int32_t>(held_out_->vocab()), noise_words_};
-  return std::make_unique<TaskSamples>(held_out_, noise, shape, first, count, seed_, true);
+  return std::make_unique<TaskSamples>(held_out_, noise, shape, first, count, seed_, true, true);
 }
 
 std::string TaskData::digest() const { return text_ ? text_->digest() : ""; }
@@ -156,7 +160,7 @@ std::string TaskData::description() const {
 }
 
 TaskData open_task(const Config& config) {
-  TaskData task(config.data, config.task, config.run.seed);
+  TaskData task(config.data, config.task, config.run.seed, config.objective.kind);
   auto shapes = stages_of(config);
   for (const SequenceShape& shape : eval_shapes(config)) shapes.push_back(shape);
   task.expect_room(config.model.vocab, shapes);

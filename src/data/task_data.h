@@ -17,8 +17,9 @@ namespace memring {
 /// numbers.
 class TaskData final : public Dataset {
  public:
-  /// Throws Error(Data) when data.path names no usable token file.
-  TaskData(const DataConfig&, const TaskConfig&, uint64_t seed);
+  /// Training counts the answer alone, or with another objective all tokens. Throws Error(Data) when data.path names no
+  /// usable token file.
+  TaskData(const DataConfig&, const TaskConfig&, uint64_t seed, ObjectiveKind = ObjectiveKind::Auto);
   /// The same samples, and the same file where there is one, written as this task says.
   TaskData with(const TaskConfig&) const;
   /// Throws Error(Usage) when a model's vocabulary, or a sequence of one of these shapes, is too small for the task.
@@ -35,6 +36,7 @@ class TaskData final : public Dataset {
   DataKind kind_;
   int64_t batch_;
   uint64_t seed_;
+  bool answer_only_;  ///< in training
   std::shared_ptr<const Task> training_, held_out_;
   std::shared_ptr<const TokenFile> text_;  ///< noise; null: random words
   int32_t noise_words_;

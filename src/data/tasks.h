@@ -23,7 +23,7 @@ class Task {
   virtual int64_t vocab() const = 0;            ///< ids of its own are [0, vocab); noise follows
   virtual int64_t fewest_segments() const = 0;  ///< of a sequence
   virtual int64_t least_text() const = 0;       ///< tokens of a segment
-  /// Targets from this position on are counted: the answer.
+  /// Targets from this position on are the answer.
   virtual int64_t answer_begin(const SequenceShape&) const = 0;
   /// Throws Error(Usage) where a sequence of this shape would ask for more than the task has.
   virtual void expect_enough_for(const SequenceShape&) const {}

@@ -10,6 +10,10 @@
 
 namespace memring {
 
+/// In place of a token: the learned vector that asks for the text so far once more (objective.kind = reconstruct). It
+/// stands at the start of a segment, in the same one of all sequences.
+constexpr int32_t kRepeatToken = -1;
+
 class TokenSource {
  public:
   virtual ~TokenSource() = default;

@@ -2,6 +2,7 @@
 #include "engine/cell_runner.h"
 
 #include <algorithm>
+#include <array>
 #include <numeric>
 #include <utility>
 
@@ -24,13 +25,16 @@ void for_text_rows(const HeadRows& head, View<> dense, View<> all, const F& f) {
     f(dense.rows(b * head.count, head.count), all.at(b).rows(head.first, head.count));
 }
 
+constexpr std::array<int32_t, 1> kOnlyRow{0};
+
 }  // namespace
 
-CellRunner::CellRunner(Queue& queue, Model& model, TokenAxis& axis, const CellSizes& sizes, CellNumbers& ids)
+CellRunner::CellRunner(Queue& queue, const CellModel& model, TokenAxis& axis, const CellSizes& sizes, CellNumbers& ids)
     : queue_(queue),
       params_(model.params),
       llama_(model.llama),
-      memory_(*model.memory),
+      memory_(model.memory),
+      repeat_token_(model.repeat_token),
       axis_(axis),
       sizes_(sizes),
       ids_(ids) {}
@@ -191,6 +195,30 @@ std::vector<int32_t> CellRunner::wanted_rows(const CellText& text, const Layout&
   return wanted;
 }
 
+void CellRunner::embed(const CellText& text, View<> hidden) {
+  const int64_t first = axis_.first_text();
+  for (int64_t b = 0; b < text.batch; ++b)
+    Embedding::forward(queue_, hidden.at(b).rows(first, text.own), params_.weight(llama_.embedding()),
+                       text.tokens.part(b * text.own, text.own));
+  if (!text.repeats) return;
+  const std::array row{static_cast<int32_t>(first)};
+  MoveRows::run(queue_, hidden, row, Write::Overwrite, params_.weight(repeat_token_).reshaped({1, llama_.shape().dim}),
+                kOnlyRow);
+}
+
+void CellRunner::embed_backward(const CellText& text, View<> d_hidden) {
+  const int64_t first = axis_.first_text();
+  if (text.repeats) {
+    const std::array row{static_cast<int32_t>(first)};
+    if (const View<> d_repeat = params_.grad(repeat_token_); d_repeat)
+      MoveRows::sum(queue_, d_repeat.reshaped({1, llama_.shape().dim}), kOnlyRow, d_hidden, row);
+    for (int64_t b = 0; b < text.batch; ++b) Elementwise::fill(queue_, d_hidden.at(b).rows(first, 1), 0);
+  }
+  for (int64_t b = 0; b < text.batch; ++b)
+    Embedding::backward(queue_, params_.grad(llama_.embedding()), d_hidden.at(b).rows(first, text.own),
+                        text.tokens.part(b * text.own, text.own));
+}
+
 void CellRunner::forward(const CellText& text, Cell cell, CellSaved& saved, const CellStates& states, Arena& scratch) {
   const CellExtent e = sizes_.extent(text.batch, text.text, cell.pass);
   const int64_t dim = llama_.shape().dim, layers = llama_.shape().layers;
@@ -205,9 +233,7 @@ void CellRunner::forward(const CellText& text, Cell cell, CellSaved& saved, cons
   add_keys(c, saved.top.dtype(), states.earlier);
   if (CellSizes::embeds(cell)) {
     c.hidden = saved.layer(0).input.reshaped({e.batch, e.rows, dim});
-    for (int64_t b = 0; b < text.batch; ++b)
-      Embedding::forward(queue_, c.hidden.at(b).rows(axis_.first_text(), text.own), params_.weight(llama_.embedding()),
-                         text.tokens.part(b * text.own, text.own));
+    embed(text, c.hidden);
     memory_.compose(c);
   }
 
@@ -273,6 +299,15 @@ View<> CellRunner::text_rows(const CellText& text, const HeadRows& head, View<> 
   return dense;
 }
 
+ConstView<> CellRunner::taught_rows(const CellText& text, const HeadRows& head, Arena& scratch) {
+  if (!head.of_text) return text.taught.rows;
+  const int64_t dim = llama_.shape().dim;
+  const View<> some = scratch.take(text.taught.rows.dtype(), {text.batch, head.count, dim});
+  MoveRows::run(queue_, some, ascending(head.of_text->size()), Write::Overwrite,
+                text.taught.rows.reshaped({text.batch, text.own, dim}), *head.of_text);
+  return some.reshaped({text.batch * head.count, dim});
+}
+
 template <class F>
 void CellRunner::with_nll(const CellText& text, const HeadRows& head, View<> nll, Arena& scratch, const F& f) {
   if (!head.of_text) return f(nll);
@@ -310,6 +345,9 @@ void CellRunner::head_backward(const CellText& text, const CellSaved& saved, Cel
   const View<> normed = saved.normed.first({e.batch, e.rows, dim});
   const auto losses = [&](View<> d_text, ConstView<> rows) {
     with_nll(text, head, nll, scratch, [&](View<> of_head) {
+      if (text.taught.rows)
+        return CrossEntropy::distil(queue_, of_head, d_text, rows, taught_rows(text, head, scratch), text.taught.share,
+                                    params_.weight(llama_.head()), head.targets, scratch, head.first);
       CrossEntropy::forward_backward(queue_, of_head, d_text, params_.grad(llama_.head()), rows,
                                      params_.weight(llama_.head()), head.targets, scratch, head.first);
     });
@@ -383,10 +421,7 @@ void CellRunner::backward(const CellText& text, Cell cell, Cell whole, const Cel
   note(-1);
   c.cell.layer = -1;
   memory_.compose_backward(c);
-  const int64_t text_begin = axis_.first_text();
-  for (int64_t b = 0; b < e.batch; ++b)
-    Embedding::backward(queue_, params_.grad(llama_.embedding()), c.d_hidden.at(b).rows(text_begin, text.own),
-                        text.tokens.part(b * text.own, text.own));
+  embed_backward(text, c.d_hidden);
 }
 
 }  // namespace memring

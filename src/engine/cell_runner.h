@@ -11,15 +11,33 @@
 #include "engine/cell_numbers.h"
 #include "engine/cell_sizes.h"
 #include "engine/token_axis.h"
-#include "model/model.h"
+#include "memory/memory.h"
+#include "model/llama.h"
+#include "model/params.h"
 
 namespace memring {
+
+/// What cells are computed with.
+struct CellModel {
+  const Params& params;
+  const Llama& llama;
+  Memory& memory;
+  int repeat_token = -1;  ///< Model::repeat_token
+};
+
+/// What the text's distribution is drawn to by this share of the loss (CrossEntropy::distil).
+struct Taught {
+  ConstView<> rows;  ///< of the final norm, [batch * own, dim]; empty: nobody teaches
+  double share = 0;
+};
 
 /// The text of a cell: tokens and targets [batch, own], of no use to a cell that neither embeds nor has the head.
 struct CellText {
   int64_t batch = 0, text = 0, own = 0;  ///< sequences; text rows of the segment; those on this rank
   TokenIds tokens, targets;
   std::span<const int32_t> positions{};  ///< position ids of the segment's text [batch, text]; none: 0, 1, 2, ...
+  Taught taught{};                       ///< backward of a cell with the head
+  bool repeats = false;                  ///< the repeat token stands in place of the first text row, which is here
   bool every_row = false;                ///< logits of every row are wanted, and not only of those whose target counts
 };
 
@@ -42,7 +60,7 @@ struct HeadRows {
 
 class CellRunner {
  public:
-  CellRunner(Queue&, Model&, TokenAxis&, const CellSizes&, CellNumbers&);  ///< which must stay
+  CellRunner(Queue&, const CellModel&, TokenAxis&, const CellSizes&, CellNumbers&);  ///< all of which must stay
 
   /// Where to note the layer that is worked on.
   void note_in(Progress& progress) { progress_ = &progress; }
@@ -67,6 +85,9 @@ class CellRunner {
                 ConstView<> d_state_out, View<> d_state_in, const EarlierSegments&, View<> nll, Arena& scratch);
 
  private:
+  /// Token embeddings of the text rows, and of the repeat token.
+  void embed(const CellText&, View<> hidden);
+  void embed_backward(const CellText&, View<> d_hidden);
   /// The rows of which the last layer's output is wanted: those that the memory reads behind it, and those whose
   /// target counts in a sequence of the batch. Empty: all, as where these are more than half of them.
   std::vector<int32_t> wanted_rows(const CellText&, const Layout&) const;
@@ -91,6 +112,8 @@ class CellRunner {
   std::vector<int32_t> positions(const CellText&, const Cell&) const;
   RopeAngles angles(DType, const CellText&, const Cell&);
   void fill_table(View<> cos, View<> sin, std::span<const int32_t> positions);
+  /// What teaches the head's rows, [batch * count, dim].
+  ConstView<> taught_rows(const CellText&, const HeadRows&, Arena& scratch);
   /// The head's rows of `hidden` as one dense block: itself where there are no others, else a copy in scratch.
   View<> text_rows(const CellText&, const HeadRows&, View<> hidden, Arena& scratch);
 
@@ -98,6 +121,7 @@ class CellRunner {
   const Params& params_;
   const Llama& llama_;
   Memory& memory_;
+  const int repeat_token_;
   TokenAxis& axis_;
   const CellSizes& sizes_;
   Progress* progress_ = nullptr;

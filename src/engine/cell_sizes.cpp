@@ -77,13 +77,13 @@ int64_t CellSizes::slot(SlotKind kind, const Extent& extent, int64_t batch, int6
       return arena.peak();
     });
   Arena arena;
-  arena.take(dtype_, {kind == SlotKind::Adjoint ? adjoints_ : 1, batch, most_state_numbers(extent)});
+  arena.take(dtype_, {kind == SlotKind::Adjoint ? uses_.adjoints : 1, batch, most_state_numbers(extent)});
   return arena.peak();
 }
 
 int64_t CellSizes::message(const Extent& extent, int64_t batch) const {
   Arena arena;
-  arena.take(dtype_, {part_of(adjoints_ * batch * most_state_numbers(extent), split_.ranks, 0).size()});
+  arena.take(dtype_, {part_of(uses_.adjoints * batch * most_state_numbers(extent), split_.ranks, 0).size()});
   return arena.peak();
 }
 
@@ -93,7 +93,7 @@ int64_t CellSizes::collected(const Extent& extent, int64_t batch, int64_t text, 
   if (split_.ranks == 1) return 0;
   const int64_t rows = most([&](Pass pass) { return layout(text, pass).back; });
   Arena arena;
-  arena.take(dtype_, {batch * std::max(rows * shape_.dim, adjoints_ * most_state_numbers(extent))});
+  arena.take(dtype_, {batch * std::max(rows * shape_.dim, uses_.adjoints * most_state_numbers(extent))});
   return ring(batch, text, backward) + arena.peak();
 }
 
@@ -118,15 +118,18 @@ int64_t CellSizes::scratch(int64_t batch, const SequenceShape& shape, bool backw
     HeadScratch::carve(head, dtype_, e, own, dim);
   else if (own != e.rows)
     head.take(dtype_, {batch * own, dim});
-  head.take(dtype_, {batch * own});  // losses, where not all rows have one
+  head.take(dtype_, {batch * own});                         // losses, where not all rows have one
+  if (uses_.taught) head.take(dtype_, {batch * own, dim});  // and what teaches those that have
   Arena angles;
   for (int table = 0; table < 2; ++table) angles.take(dtype_, {angle_tables(batch), e.rows / 2, shape_.head_dim / 2});
   if (const int64_t keys = layout(text, pass).back; pass == Pass::Encode)
     for (int table = 0; table < 2; ++table) angles.take(dtype_, {1, keys, shape_.head_dim / 2});
   const int64_t keys = pass == Pass::Decode ? memory_.keys_bytes(dtype_, e, shape.segments() - 1, backward) : 0;
-  return angles.peak() + std::max({head.peak() + CrossEntropy::scratch_bytes(dtype_, batch * own, shape_.vocab),
-                                   keys + std::max(Layer::scratch_bytes(shape_, lora_rank(), dtype_, e, backward),
-                                                   memory_.scratch_bytes(dtype_, e, backward))});
+  const int64_t logits = uses_.taught ? CrossEntropy::distil_scratch_bytes(dtype_, batch * own, shape_.vocab)
+                                      : CrossEntropy::scratch_bytes(dtype_, batch * own, shape_.vocab);
+  return angles.peak() +
+         std::max({head.peak() + logits, keys + std::max(Layer::scratch_bytes(shape_, lora_rank(), dtype_, e, backward),
+                                                         memory_.scratch_bytes(dtype_, e, backward))});
 }
 
 ProductCopies CellSizes::copies(int64_t batch, int64_t text, bool backward, bool logits) const {
@@ -163,7 +166,7 @@ SpaceBytes CellSizes::tables(int64_t batch, const SequenceShape& shape, bool dev
   const int64_t of_rows = most([&](Pass pass) {
     const int64_t here = extent(1, text, pass).rows;
     return here * int64_t{sizeof(Row)} / 2 +
-           (2 * angle_tables(batch) * here + (own_positions_ ? batch * text : 0)) * int64_t{sizeof(int32_t)};
+           (2 * angle_tables(batch) * here + (uses_.own_positions ? batch * text : 0)) * int64_t{sizeof(int32_t)};
   });
   const int64_t given = CellNumbers::bytes(numbers(batch, shape), device);
   return {of_axis + past_keys(text) * int64_t{sizeof(Row)} + of_rows + given, device ? given : 0};

@@ -22,19 +22,19 @@ struct HeadScratch {
   static HeadScratch carve(Arena&, DType, CellExtent, int64_t text, int64_t dim);
 };
 
+/// What the cells of a workload have besides the text.
+struct CellUses {
+  bool own_positions = false;  ///< Workload's
+  int64_t adjoints = 1;        ///< of a state where segments append theirs (EarlierSegments::d_states)
+  bool taught = false;         ///< Workload::teaching
+};
+
 /// `text`: text rows of a segment, wherever they are; `batch`: sequences; without a pass, of the one that takes most.
 class CellSizes {
  public:
-  /// The memory must stay. own_positions: as Workload's. adjoints: of a state where segments append theirs
-  /// (EarlierSegments::d_states).
-  CellSizes(const ModelShape& shape, const Memory& memory, DType dtype, TokenSplit split, bool own_positions,
-            int64_t adjoints)
-      : shape_(shape),
-        memory_(memory),
-        dtype_(dtype),
-        split_(split),
-        own_positions_(own_positions),
-        adjoints_(adjoints) {}
+  /// The memory must stay.
+  CellSizes(const ModelShape& shape, const Memory& memory, DType dtype, TokenSplit split, CellUses uses)
+      : shape_(shape), memory_(memory), dtype_(dtype), split_(split), uses_(uses) {}
 
   /// The rows on this rank of any segment with so much text.
   CellExtent extent(int64_t batch, int64_t text, Pass pass) const {
@@ -85,7 +85,7 @@ class CellSizes {
   /// What a sink gets at once.
   int64_t results(const Extent&, int64_t batch, const SequenceShape&, bool logits, bool final_state) const;
 
-  int64_t adjoints() const { return adjoints_; }
+  int64_t adjoints() const { return uses_.adjoints; }
   /// Keys of earlier segments that a segment sees, at the most.
   int64_t keys_before(const SequenceShape& shape) const { return memory_.keys_before(shape.segments() - 1); }
   int64_t state_numbers() const;             ///< of one sequence at a boundary, all layers
@@ -104,14 +104,13 @@ class CellSizes {
   /// Of a segment with a past, which all but the first are.
   int64_t past_keys(int64_t text) const { return memory_.layout(Pass::Decode, 1, text).past_keys(); }
   int64_t lora_rank() const { return std::max<int64_t>(shape_.lora.rank, memory_.lora_rank()); }  ///< the largest
-  int64_t angle_tables(int64_t batch) const { return own_positions_ ? batch : 1; }
+  int64_t angle_tables(int64_t batch) const { return uses_.own_positions ? batch : 1; }
 
   ModelShape shape_;
   const Memory& memory_;
   DType dtype_;
   TokenSplit split_;
-  bool own_positions_;
-  int64_t adjoints_;
+  CellUses uses_;
 };
 
 }  // namespace memring

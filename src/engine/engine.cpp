@@ -147,12 +147,14 @@ MemorySettings memory_settings(const Config& config) {
           .reset_each_segment = m.reset == MemoryReset::Segment,
           .exact_sums = strict(config.run),
           .lora_rank = m.lora_rank,
-          .lora_alpha = m.lora_alpha};
+          .lora_alpha = m.lora_alpha,
+          .repeats = config.objective.kind == ObjectiveKind::Reconstruct};
 }
 
 Model model_of(const Config& config) {
   Model model(model_shape(config), memory_settings(config));
   train_named(model.params, config.model.train);
+  if (config.objective.kind == ObjectiveKind::Distil) expect_frozen_decoder(model.params, config.model.train);
   return model;
 }
 
@@ -211,6 +213,8 @@ Workload workload_of(const Config& config, int64_t batch, std::vector<SequenceSh
   w.shapes = std::move(shapes);
   w.micro_batch = strict(config.run) ? 1 : config.data.micro_batch;
   w.backward = backward;
+  if (const ObjectiveConfig& o = config.objective; backward && o.kind == ObjectiveKind::Distil)
+    w.teaching = {o.kl, o.window > 0 ? o.window : 2 * w.shapes.back().text_of(0)};
   return w;
 }
 

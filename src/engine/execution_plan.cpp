@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "engine/cell_sizes.h"
+#include "engine/teacher.h"
 
 namespace memring {
 namespace {
@@ -53,6 +54,7 @@ class Choice {
   ExecutionPlan outline(MeshCoord) const;  ///< without what it takes
   bool on_device() const { return in_.numerics.backend == Backend::Cuda; }
   RankSizes sizes(int token) const;
+  void add_teacher(RankSizes&, const CellSizes&, const TeacherSizes&) const;
   int64_t terms() const;
   const ScheduleNeeds& needs(const ExecutionPlan& outline, const SequenceShape&);
   RankSlots slots(const ExecutionPlan& outline);
@@ -110,8 +112,8 @@ ExecutionPlan Choice::outline(MeshCoord at) const {
 }
 
 RankSizes Choice::sizes(int token) const {
-  const CellSizes cell(in_.model, in_.memory, in_.dtype, {in_.mesh.token, token, in_.numerics.block},
-                       in_.workload.own_positions(), in_.tbptt.selects_memories() ? 2 : 1);
+  const TokenSplit split{in_.mesh.token, token, in_.numerics.block};
+  const CellSizes cell(in_.model, in_.memory, in_.dtype, split, cell_uses(in_.workload, in_.tbptt));
   const ExecutionPlan any = outline({});
   RankSizes most;
   std::set<int64_t> layouts;  // by their text
@@ -146,8 +148,35 @@ RankSizes Choice::sizes(int token) const {
   for (const int64_t text : layouts)
     if (on_device()) most.tables = most.tables + cell.kept_tables(text);
   most.tables = most.tables + CellSizes::earlier_keys(keys, on_device());
+  if (in_.workload.teaching.window > 0) add_teacher(most, cell, TeacherSizes(in_.model, in_.dtype, split));
   most.products = most.copies.bytes(in_.numerics.products, in_.numerics.threads) + terms();
   return most;
+}
+
+/// Who teaches reads before the cell does, and what it gives back stays while the cell works.
+void Choice::add_teacher(RankSizes& most, const CellSizes& cell, const TeacherSizes& teacher) const {
+  const int64_t raw = in_.workload.raw_tokens();
+  int64_t taught = 0, longest = 0;
+  std::set<int64_t> windows;
+  for (const SequenceShape& shape : in_.workload.shapes) {
+    longest = std::max(longest, shape.text_of(0));
+    taught = std::max(taught, teacher.taught_bytes(micro_batch_, cell.own_text_rows(shape.text_of(0), Pass::Decode)));
+    int64_t end = 0;
+    for (int64_t s = 0; s < shape.segments(); ++s) {
+      end += shape.text_of(s);
+      windows.insert(taught_window(end, in_.workload.teaching.window).size());
+    }
+  }
+  const CellSizes& cells = teacher.cells();
+  most.scratch = taught + std::max(most.scratch, teacher.scratch_bytes(micro_batch_, longest, raw));
+  most.angles += cells.angles(micro_batch_, raw);
+  most.ring = std::max(most.ring, cells.ring(micro_batch_, raw, false));
+  most.collected = std::max(most.collected, teacher.collected_bytes(micro_batch_, longest, raw));
+  most.tables = most.tables + cells.tables(micro_batch_, {raw, raw}, on_device());
+  if (on_device())
+    for (const int64_t text : windows) most.tables = most.tables + cells.kept_tables(text);
+  if (in_.dtype == DType::F32 && !on_device())
+    most.copies = most.copies | cells.copies(micro_batch_, raw, false, false);
 }
 
 /// Of exact sums: those of the gradient that takes most.
@@ -233,6 +262,10 @@ ExecutionPlan Choice::plan(MeshCoord at) {
 }
 
 }  // namespace
+
+CellUses cell_uses(const Workload& workload, const Tbptt& tbptt) {
+  return {workload.own_positions(), tbptt.selects_memories() ? 2 : 1, workload.teaching.window > 0};
+}
 
 const char* name_of(MemoryPurpose purpose) {
   static constexpr const char* kNames[] = {"parameters and gradients",

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <string>
 #include <vector>
@@ -28,10 +29,25 @@ struct Workload {
   /// (TokenSource::own_positions), and so a table of angles each; 0: one a token, the same for all.
   int64_t positions = 0;
   bool own_positions() const { return positions > 0; }
+  /// Who teaches beside the text (objective.kind = distil): the base, by `share` of the loss, from up to `window` raw
+  /// tokens; 0: nobody.
+  struct Teaching {
+    double share = 0;
+    int64_t window = 0;
+  } teaching{};
+  /// Those at the most; 0: nobody teaches.
+  int64_t raw_tokens() const {
+    int64_t longest = 0;
+    for (const SequenceShape& shape : shapes) longest = std::max(longest, shape.length);
+    return std::min(longest, teaching.window);
+  }
   /// Which logits to deliver (small vocabularies). Counted: at least those of counted targets; others may be left out,
   /// which saves their time.
   enum class Logits : uint8_t { None, Counted, All } logits = Logits::None;
 };
+
+struct CellUses;
+CellUses cell_uses(const Workload&, const Tbptt&);
 
 /// What backward has of the forward sweep: whether it recomputes, and from how many states (Policy::boundaries).
 struct Recompute {

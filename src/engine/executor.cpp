@@ -23,6 +23,16 @@ int64_t positions_of(const Workload& workload, const Memory& memory) {
   return positions;
 }
 
+/// Whether sequences of `own` tokens begin with it here; a token of the vocabulary stands there instead.
+bool take_repeat_tokens(std::span<int32_t> tokens, int64_t own) {
+  if (tokens.empty() || tokens[0] != kRepeatToken) return false;
+  for (size_t first = 0; first < tokens.size(); first += static_cast<size_t>(own)) {
+    check(tokens[first] == kRepeatToken, "one sequence of a batch repeats its text where another does not");
+    tokens[first] = 0;
+  }
+  return true;
+}
+
 }  // namespace
 
 Executor::Executor(Queue& queue, Model& model, Mesh& mesh, DType dtype, Workload workload, Tbptt tbptt,
@@ -37,9 +47,10 @@ Executor::Executor(Queue& queue, Model& model, Mesh& mesh, DType dtype, Workload
       tbptt_(tbptt),
       plan_(std::move(plan)),
       axis_(mesh.token_transport(), queue.block()),
-      sizes_(llama_.shape(), memory_, dtype, axis_.split(), workload_.own_positions(),
-             tbptt.selects_memories() ? 2 : 1),
-      runner_(queue, model, axis_, sizes_, ids_) {}
+      sizes_(llama_.shape(), memory_, dtype, axis_.split(), cell_uses(workload_, tbptt)),
+      runner_(queue, {params_, llama_, memory_, model.repeat_token}, axis_, sizes_, ids_) {
+  if (workload_.teaching.window > 0) teacher_.emplace(queue, params_, llama_, axis_, ids_, dtype);
+}
 
 Range Executor::sequences_of(int32_t stream) const {
   const Range all = plan_.sequences;
@@ -68,8 +79,9 @@ void Executor::allocate() {
   const MemoryPlan& memory = plan_.memory;
   scratch_ = queue_.arena(memory.bytes_of(MemoryPurpose::Scratch));
   if (!queue_.device()) reserve_product_copies(queue_.products(), plan_.copies);
+  const SequenceShape raw{workload_.raw_tokens(), workload_.raw_tokens()};
   runner_.allocate_angles(
-      memory.bytes_of(MemoryPurpose::Angles),
+      memory.bytes_of(MemoryPurpose::Angles) - (teacher_ ? teacher_->allocate(plan_.micro_batch, raw.length) : 0),
       rotary_scale(llama_.shape().rotary, llama_.shape().head_dim, positions_of(workload_, memory_)));
   axis_.allocate(queue_, memory.bytes_of(MemoryPurpose::Ring));
   int64_t slots = 0;
@@ -84,6 +96,7 @@ void Executor::allocate() {
                                                workload_.logits != Workload::Logits::None, workload_.final_state));
     keys = std::max(keys, sizes_.keys_before(shape));
   }
+  if (teacher_) numbers += teacher_->sizes().cells().numbers(plan_.micro_batch, raw);
   ids_.allocate(queue_, numbers);
   runner_.allocate_keys(keys);
   if (queue_.device()) sink_copy_ = queue_.staging(results);
@@ -139,6 +152,20 @@ std::span<const int32_t> Executor::read_positions(Range sequences, const TokenSo
   return positions_;
 }
 
+/// Those that are in two ranges of the text which begins at `begin`.
+void Executor::read_tokens(Range sequences, const TokenSource& batch, int64_t begin, const std::array<Range, 2>& own,
+                           std::span<int32_t> tokens, std::span<int32_t> targets) {
+  size_t count = 0;
+  for (int64_t b = 0; b < sequences.size(); ++b)
+    for (const Range& range : own) {
+      if (range.size() == 0) continue;
+      const auto size = static_cast<size_t>(range.size());
+      batch.read(sequences.begin + b, begin + range.begin, tokens.subspan(count, size), targets.subspan(count, size));
+      count += size;
+      queue_.poll();  // what is read for the first time is checked
+    }
+}
+
 CellText Executor::read_text(Range sequences, const TokenSource& batch, const Cell& cell) {
   const int32_t segment = cell.segment;
   CellText text{.batch = sequences.size(),
@@ -151,16 +178,9 @@ CellText Executor::read_text(Range sequences, const TokenSource& batch, const Ce
   ids_.next_cell(queue_);
   if (!CellSizes::embeds(cell) && !sizes_.has_head(cell)) return text;
   const std::span<int32_t> tokens = ids_.take(text.batch * text.own), targets = ids_.take(text.batch * text.own);
-  size_t count = 0;
-  for (int64_t b = 0; b < sequences.size(); ++b)
-    for (const Range& range : sizes_.own_text(text.text, cell.pass)) {
-      if (range.size() == 0) continue;
-      const auto size = static_cast<size_t>(range.size());
-      batch.read(sequences.begin + b, segment * shape_.segment_length + range.begin, tokens.subspan(count, size),
-                 targets.subspan(count, size));
-      count += size;
-      queue_.poll();  // what is read for the first time is checked
-    }
+  read_tokens(sequences, batch, segment * shape_.segment_length, sizes_.own_text(text.text, cell.pass), tokens,
+              targets);
+  text.repeats = take_repeat_tokens(tokens, text.own);
   text.tokens = ids_.ready(queue_, tokens);
   text.targets = ids_.ready(queue_, targets);
   return text;
@@ -170,7 +190,7 @@ void Executor::compute(const Action& a, const TokenSource& batch, const Boundary
   const Range sequences = sequences_of(a.cell.stream);
   const CellText text = read_text(sequences, batch, a.cell);
   ArenaScope scope(scratch_);
-  if (a.verb == Verb::Backward) return backward(a, sequences, text, weights, sink);
+  if (a.verb == Verb::Backward) return backward(a, sequences, batch, text, weights, sink);
 
   const bool counted = std::any_of(text.targets.host.begin(), text.targets.host.end(),
                                    [](int32_t target) { return target != kIgnoredTarget; });
@@ -213,14 +233,33 @@ void Executor::compute(const Action& a, const TokenSource& batch, const Boundary
       sink->final_state(sequences.begin + b, sizes_.numbers_below(a.cell), on_host(state_out.at(b)));
 }
 
-void Executor::backward(const Action& a, Range sequences, const CellText& text, const BoundaryWeights& weights,
-                        ResultSink* sink) {
+/// What the base makes of the raw text up to the end of the cell's segment.
+Taught Executor::teach(const Cell& cell, Range sequences, const TokenSource& batch, const CellText& text) {
+  const int64_t end = cell.segment * shape_.segment_length + text.text;
+  const Range window = taught_window(end, workload_.teaching.window);
+  const CellSizes& cells = teacher_->sizes().cells();
+  const std::array<Range, 2> own = cells.own_text(window.size(), Pass::Decode);
+  CellText raw{.batch = text.batch,
+               .text = window.size(),
+               .own = own[0].size() + own[1].size(),
+               .tokens = {},
+               .targets = {},
+               .every_row = true};
+  const std::span<int32_t> tokens = ids_.take(raw.batch * raw.own), targets = ids_.take(raw.batch * raw.own);
+  read_tokens(sequences, batch, window.begin, own, tokens, targets);
+  raw.tokens = ids_.ready(queue_, tokens);
+  return {teacher_->rows(raw, text.text, sizes_.own_text(text.text, Pass::Decode), scratch_), workload_.teaching.share};
+}
+
+void Executor::backward(const Action& a, Range sequences, const TokenSource& batch, CellText text,
+                        const BoundaryWeights& weights, ResultSink* sink) {
   const bool initial = a.cell.segment == 0 || !crosses_boundaries(memory_.dependency());
   const Cell whole = plan_.extent(shape_.segments()).whole(a.cell);
   const View<> nll = scratch_.take(dtype_, {sequences.size() * text.own});
   const View<> d_state_in = state_view(SlotKind::Adjoint, a.out, sequences, whole);
   const View<> d_state_out = a.cell.pass == Pass::Encode ? appended_adjoint(a.in, sequences, whole)
                                                          : state_view(SlotKind::Adjoint, a.in, sequences, whole);
+  if (teacher_ && sizes_.has_head(a.cell)) text.taught = teach(a.cell, sequences, batch, text);
   runner_.backward(text, a.cell, whole, *slot(SlotKind::Saved, a.saved).saved,
                    hidden_view(a.hidden, sequences, text.text, a.cell.pass), initial, d_state_out, d_state_in,
                    earlier_segments(a, sequences, weights), nll, scratch_);

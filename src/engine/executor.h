@@ -17,6 +17,8 @@
 #include "dist/progress.h"
 #include "engine/cell_runner.h"
 #include "engine/execution_plan.h"
+#include "engine/teacher.h"
+#include "model/model.h"
 
 namespace memring {
 
@@ -93,9 +95,12 @@ class Executor {
   bool finishes_cell(const Action&) const;
   /// Of the segment's text, until the next call; none where all sequences have the plain ones.
   std::span<const int32_t> read_positions(Range sequences, const TokenSource&, int32_t segment);
+  void read_tokens(Range sequences, const TokenSource&, int64_t begin, const std::array<Range, 2>& own,
+                   std::span<int32_t> tokens, std::span<int32_t> targets);
   CellText read_text(Range sequences, const TokenSource&, const Cell&);
   void compute(const Action&, const TokenSource&, const BoundaryWeights&, ResultSink*);
-  void backward(const Action&, Range sequences, const CellText&, const BoundaryWeights&, ResultSink*);
+  void backward(const Action&, Range sequences, const TokenSource&, CellText, const BoundaryWeights&, ResultSink*);
+  Taught teach(const Cell&, Range sequences, const TokenSource&, const CellText&);
   void deliver_head(const Cell&, Range sequences, const CellText&, const CellSaved&, bool counted, ResultSink*);
   template <class F>
   void for_pieces(const CellText&, const F&) const;
@@ -126,6 +131,7 @@ class Executor {
   std::vector<View<>> d_earlier_;
   std::unique_ptr<bool[]> alive_;
   CellNumbers ids_;
+  std::optional<Teacher> teacher_;
   std::vector<int32_t> positions_;
   // Of the batch: the sum of its losses and the memory's diagnostics, where they are made, and counts.
   Arena numbers_arena_, first_numbers_arena_;

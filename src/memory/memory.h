@@ -151,6 +151,7 @@ struct MemorySettings {
   bool exact_sums = false;          ///< sums over the rows of a segment do not depend on which ranks hold them
   int64_t lora_rank = 8;            ///< UIO: of encoder and transfer head
   double lora_alpha = 16;
+  bool repeats = false;  ///< sequences ask for their text once more (kRepeatToken), by one more vector
 };
 
 /// Declares the mechanism's parameters (names start with "memory."), behind the decoder's.

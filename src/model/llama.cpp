@@ -70,6 +70,18 @@ Llama::Llama(const ModelShape& shape, Params& params) : shape_(shape) {
   head_ = shape.tied ? embedding_ : params.declare("lm_head.weight", {shape.vocab, shape.dim}, normal, true);
 }
 
+Llama Llama::without_updates() const {
+  Llama base = *this;
+  base.shape_.lora = {};
+  base.layers_.clear();
+  for (const Layer& layer : layers_) {
+    LayerTensors tensors = layer.tensors();
+    for (const auto projection : kProjections) tensors.*projection = {.weight = (tensors.*projection).weight};
+    base.layers_.emplace_back(base.shape_, tensors);
+  }
+  return base;
+}
+
 Range Llama::trained(const Params& params, int64_t layer) const {
   const LayerTensors& t = layers_[static_cast<size_t>(layer)].tensors();
   Range range;

@@ -33,6 +33,9 @@ class Llama {
   /// Declares the decoder's tensors.
   Llama(const ModelShape&, Params&);
 
+  /// The same tensors without the updates that its layers have (LoRA).
+  Llama without_updates() const;
+
   const ModelShape& shape() const { return shape_; }
   const Layer& layer(int64_t index) const { return layers_[static_cast<size_t>(index)]; }
   /// Its trained tensors in the flat buffer; empty: all are frozen.

@@ -14,11 +14,16 @@ namespace memring {
 struct Model {
   /// Declares the decoder's tensors, then the memory's.
   Model(const ModelShape& shape, const MemorySettings& settings)
-      : llama(shape, params), memory(make_memory(settings, llama, params)) {}
+      : llama(shape, params), memory(make_memory(settings, llama, params)) {
+    // It starts as one more token would.
+    if (settings.repeats)
+      repeat_token = params.declare("memory.repeat_token", {shape.dim}, {.std = shape.embedding_std}, false);
+  }
 
   Params params;
   Llama llama;
   std::unique_ptr<Memory> memory;  ///< never null
+  int repeat_token = -1;           ///< [dim]; -1: nothing is repeated
 };
 
 }  // namespace memring

@@ -81,4 +81,17 @@ void train_named(Params& params, const std::string& list) {
   });
 }
 
+void expect_frozen_decoder(const Params& params, const std::string& list) {
+  std::vector<FlatEntry> learning = params.trained_layout().entries;
+  std::erase_if(learning, [](const FlatEntry& tensor) {
+    return is_lora(tensor.name) || matches(pattern_of("memory"), tensor.name);
+  });
+  if (learning.empty()) return;
+  throw Error(
+      ExitCode::Usage,
+      fmt::format("objective.kind = distil with model.train = {}: the base, which teaches, would itself learn: {}",
+                  list, names_of(learning, 4)),
+      "Set model.train = memory or lora, and model.from to the base.");
+}
+
 }  // namespace memring

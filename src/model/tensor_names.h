@@ -21,4 +21,7 @@ bool is_lora(const std::string& name);
 /// memory and lora are words for patterns of their own. Throws Error(Usage) for what names no tensor.
 void train_named(Params&, const std::string& list);
 
+/// Throws Error(Usage) where the list trains tensors of the decoder itself.
+void expect_frozen_decoder(const Params&, const std::string& list);
+
 }  // namespace memring

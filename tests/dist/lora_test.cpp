@@ -3,11 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
-#include <cmath>
-
-#include "engine_runs.h"
-#include "kernels/elementwise/elementwise.h"
-#include "ranks.h"
+#include "one_rank.h"
 
 namespace memring {
 namespace {
@@ -21,37 +17,6 @@ Config config_of(MemoryKind kind, const std::string& train = "lora") {
   return config;
 }
 
-/// One rank's engine, whose weights a test moves.
-class Alone {
- public:
-  explicit Alone(const Config& config)
-      : config_(config),
-        group_(world().split(world().rank(), 0, "alone")),
-        mesh_(group_, {1, 1, 1}),
-        model_(model_of(config)),
-        engine_(config, model_, mesh_, NodeShare{},
-                workload_of(config, config.data.batch, {sequence_shape(config)}, true)) {
-    engine_.allocate();
-    params().initialise(7, engine_.queue());
-  }
-  Params& params() { return engine_.params(); }
-  const Queue& queue() { return engine_.queue(); }
-  /// Gradients are those of the last call.
-  double nll() {
-    Elementwise::fill(engine_.queue(), params().grads(), 0);
-    const RandomTokens tokens(config_.data.batch, sequence_shape(config_), config_.model.vocab);
-    engine_.executor().run(tokens, engine_.executor().draw(0, tokens.shape()));
-    return engine_.executor().sums().nll;
-  }
-
- private:
-  Config config_;
-  Communicator group_;
-  Mesh mesh_;
-  Model model_;
-  Engine engine_;
-};
-
 class Lora : public testing::TestWithParam<MemoryKind> {};
 INSTANTIATE_TEST_SUITE_P(All, Lora, testing::Values(MemoryKind::None, MemoryKind::Rmt, MemoryKind::Armt),
                          [](const auto& memory) { return std::string(word_of(memory.param)); });
@@ -59,36 +24,11 @@ INSTANTIATE_TEST_SUITE_P(All, Lora, testing::Values(MemoryKind::None, MemoryKind
 // Of each update's two matrices in a random direction. (ARMT's gamma is a constant for the gradient, so its gradients
 // are not those of the loss.)
 TEST(LoraStep, GradientsMatchFiniteDifferences) {
-  constexpr double kStep = 1e-6;
   for (const MemoryKind kind : {MemoryKind::None, MemoryKind::Rmt}) {
-    Alone job(config_of(kind));
+    OneRank job(config_of(kind));
     make_memory_matter(job.params(), job.queue());
-    job.nll();
-    const HostCopy gradients(job.queue(), job.params().grads());
-    gradients.fetch(job.queue());
-    const double* const g = gradients.view().as<double>();
-    const std::vector<double> all(g, g + gradients.view().size());
     ASSERT_EQ(std::ssize(job.params().trained_layout().entries), 2 * 2 * 7);
-    for (const FlatEntry& entry : job.params().trained_layout().entries) {
-      const HostCopy weight(job.queue(), job.params().trained_weights().rows(entry.offset, entry.shape.elements()));
-      const Random random(11, Purpose::Test);
-      const auto moved_by = [&](double by) {
-        weight.fetch(job.queue());
-        for (int64_t i = 0; i < weight.view().size(); ++i)
-          weight.view().as<double>()[i] += by * random.normal(static_cast<uint32_t>(i));
-        weight.store(job.queue());
-      };
-      double expected = 0;
-      for (int64_t i = 0; i < entry.shape.elements(); ++i)
-        expected += all[static_cast<size_t>(entry.offset + i)] * random.normal(static_cast<uint32_t>(i));
-      moved_by(kStep);
-      const double above = job.nll();
-      moved_by(-2 * kStep);
-      const double below = job.nll();
-      moved_by(kStep);
-      EXPECT_NE(expected, 0) << entry.name;
-      EXPECT_NEAR((above - below) / (2 * kStep), expected, 1e-6 * (1 + std::abs(expected))) << entry.name;
-    }
+    expect_finite_differences(job);
   }
 }
 
@@ -108,10 +48,10 @@ TEST_P(Lora, EveryMeshEqualsOneRank) {
 
 TEST_P(Lora, ANewUpdateLeavesTheLossAsItIs) {
   Config config = config_of(GetParam());
-  Alone adapted(config);
+  OneRank adapted(config);
   config.lora.rank = 0;
   config.model.train = "all";
-  Alone base(config);
+  OneRank base(config);
   EXPECT_EQ(adapted.nll(), base.nll());
 }
 

@@ -145,6 +145,74 @@ TEST(CrossEntropy, AFrozenWeightChangesNothingElse) {
     });
 }
 
+template <class T>
+struct Distilled {
+  Tensor<T> loss, d_hidden;
+};
+template <class T>
+Distilled<T> distil(Queue& queue, const Tensor<T>& hidden, const Tensor<T>& taught, double share,
+                    const Tensor<T>& weight, const Tensor<int32_t>& targets) {
+  const int64_t rows = hidden.shape[0], vocab = weight.shape[0];
+  Distilled<T> r{random<T>({rows}, 5), random<T>(hidden.shape, 7)};
+  Scratch scratch(CrossEntropy::distil_scratch_bytes(dtype_of<T>(), rows, vocab));
+  CrossEntropy::distil(queue, r.loss, r.d_hidden, hidden, taught, share, weight, token_ids(targets), scratch);
+  EXPECT_EQ(scratch.used(), 0);
+  return r;
+}
+
+TEST(CrossEntropy, DistilAgreesWithTheDoubleReference) {
+  for (const Extents& e : kExtents)
+    for (const double share : {0.0, 0.9, 1.0}) {
+      if (e.vocab == 1) continue;  // its gradient is zero, of which roundings are no part
+      SCOPED_TRACE(fmt::format("rows {}, dim {}, vocab {}, share {}", e.rows, e.dim, e.vocab, share));
+      const auto hidden = random<float>({e.rows, e.dim}, 1), weight = random<float>({e.vocab, e.dim}, 2),
+                 taught = random<float>({e.rows, e.dim}, 3);
+      const auto targets = targets_for(e);
+      Queue oracle = reference_queue();
+      const auto expected = distil<double>(oracle, Tensor<double>(hidden), Tensor<double>(taught), share,
+                                           Tensor<double>(weight), targets);
+      on_queues(every_queue(), [&](Queue& queue) {
+        const auto found = distil<float>(queue, hidden, taught, share, weight, targets);
+        const double tolerance = queue.reference(DType::F32) || queue.device() ? 2e-5 : 3e-6;
+        expect_close(found.loss, expected.loss, tolerance, "loss");
+        expect_close(found.d_hidden, expected.d_hidden, tolerance, "d_hidden");
+      });
+    }
+}
+
+TEST(CrossEntropy, DistilsReferenceGradientMatchesFiniteDifferences) {
+  const Extents e{6, 5, 7};
+  const auto targets = targets_for(e);
+  const auto weight = random<double>({e.vocab, e.dim}, 2), taught = random<double>({e.rows, e.dim}, 3);
+  Queue queue = reference_queue();
+  for (const double share : {0.0, 0.6, 1.0}) {
+    const Differentiable loss{
+        [&](const Tensors& in) { return Tensors{distil(queue, in[0], taught, share, weight, targets).loss}; },
+        [&](const Tensors& in, const Tensors& d) {
+          auto r = distil(queue, in[0], taught, share, weight, targets);
+          for (int64_t i = 0; i < r.d_hidden.size(); ++i) r.d_hidden[i] *= d[0][i / e.dim];
+          return Tensors{r.d_hidden};
+        }};
+    expect_gradient(loss, {random<double>({e.rows, e.dim}, 1)});
+  }
+}
+
+// By its two ends: nothing of the teacher is the loss as it was, and who is the teacher has nothing to learn from it.
+TEST(CrossEntropy, DistilIsTheLossWithoutAShareAndZeroBesideOneself) {
+  const Extents e{35, 33, 129};
+  const auto hidden = random<float>({e.rows, e.dim}, 1), weight = random<float>({e.vocab, e.dim}, 2);
+  const auto targets = targets_for(e);
+  on_queues(every_queue(), [&](Queue& queue) {
+    const auto expected = run<float>(queue, hidden, weight, targets);
+    const auto alone = distil<float>(queue, hidden, random<float>(hidden.shape, 3), 0, weight, targets);
+    expect_close(alone.loss, Tensor<double>(expected.nll), 2e-5, "nll");
+    expect_close(alone.d_hidden, Tensor<double>(expected.d_hidden), 2e-5, "d_hidden");
+    const auto itself = distil<float>(queue, hidden, hidden, 1, weight, targets);
+    for (const float loss : itself.loss.data) EXPECT_NEAR(loss, 0, 1e-5);
+    for (const float d : itself.d_hidden.data) EXPECT_NEAR(d, 0, 1e-5);
+  });
+}
+
 TEST(CrossEntropy, NaNReachesTheLoss) {
   on_queues(every_queue(), [](Queue& queue) {
     auto hidden = random<float>({3, 8}, 1);

@@ -107,6 +107,18 @@ TEST(ConfigMistakes, CombinationsThatCannotWorkNameTheirKeysAndPlace) {
   EXPECT_NO_THROW(parse_config("[segment]\nlength = 8\n", "x"));              // kind none: independent segments
 }
 
+TEST(ConfigMistakes, ObjectivesThatTheDataCannotHave) {
+  expect_mistake("[objective]\nkind = answer\n", {"runs.ini:2", "a token file does not say which tokens answer"});
+  expect_mistake("[objective]\nkind = reconstruct\n", {"nothing crosses from the text to its repetition"});
+  const std::string rmt = "[memory]\nkind = rmt\n[segment]\nlength = 8\n[objective]\nkind = reconstruct\n";
+  expect_mistake(rmt + "[data]\nkind = memorize\nlength = 32\n", {"memorize, which has an answer of its own"});
+  expect_mistake(rmt + "[data]\nlength = 40\n", {"reconstruct with sequences of 40 tokens", "a multiple of 16"});
+  expect_mistake(rmt + "[curriculum]\nstages = 2,3,4\nmax_steps = 9\n", {"sequences of 24 tokens"});
+  expect_mistake(rmt + "[curriculum]\nstages = 2,4\nmax_steps = 9\nshorter = 0.5\n", {"any number of segments"});
+  expect_mistake("[objective]\nkind = distil\nwindow = 7\n[segment]\nlength = 8\n",
+                 {"runs.ini:3", "objective.window = 7 is shorter than a segment of 8 tokens"});
+}
+
 TEST(ConfigMistakes, SegmentsWithMoreRowsThanCanBeNumberedAreRefused) {
   EXPECT_EQ(load_config("", {"segment.length=2147483647"}).segment.length, 2147483647);
   expect_mistake("", {"is out of range", "0 to 2147483647"}, {"--segment.length=2147483648"});

@@ -105,6 +105,27 @@ TEST(Task, CountedTargetsAreTheNextTokens) {
     }
 }
 
+TEST(Task, EveryNextTokenCountsWhereLanguageModellingIsAskedFor) {
+  for (const DataKind kind : {DataKind::Memorize, DataKind::Copy, DataKind::Passkey}) {
+    DataConfig data;
+    data.kind = kind;
+    data.batch = 2;
+    const TaskData task(data, {}, 3, ObjectiveKind::Lm);
+    const SequenceShape shape{96, 16};
+    std::vector<int32_t> tokens(96), targets(96), answers(96);
+    const auto training = task.at(5, shape), answer = TaskData(data, {}, 3).at(5, shape);
+    training->read(1, 0, tokens, targets);
+    EXPECT_TRUE(std::equal(tokens.begin() + 1, tokens.end(), targets.begin())) << word_of(kind);
+    std::vector<int32_t> same(96);
+    answer->read(1, 0, same, answers);
+    EXPECT_EQ(same, tokens);
+    EXPECT_EQ(answers.back(), targets.back());
+    // Held-out samples are judged by their answers.
+    task.in_order(0, 1, shape)->read(0, 0, tokens, targets);
+    EXPECT_EQ(targets.front(), kIgnoredTarget);
+  }
+}
+
 TEST(Task, MemorizeAsksForThePlaceOfTheFactAtTheVeryBeginning) {
   std::map<int32_t, int> answers;
   for (const Sample& s : held_out(task_config("memorize", {"task.random_fact=1"}), 600, segments(7))) {

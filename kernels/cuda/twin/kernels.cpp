@@ -26,7 +26,8 @@ const AdamWKernels late_adamw{late<&AdamW::step>};
 const AssociativeKernels late_associative{late<&Associative::read>, late<&Associative::read_backward>,
                                           late<&Associative::write>, late<&Associative::write_backward>};
 const AttentionKernels late_attention{late<&LocalAttention::forward_part>, late<&LocalAttention::backward_part>};
-const CrossEntropyKernels late_cross_entropy{late<&CrossEntropy::forward>, late<&CrossEntropy::forward_backward>};
+const CrossEntropyKernels late_cross_entropy{late<&CrossEntropy::forward>, late<&CrossEntropy::forward_backward>,
+                                             late<&CrossEntropy::distil>};
 const DpfpKernels late_dpfp{late<&Dpfp::forward>, late<&Dpfp::backward>};
 const ElementwiseKernels late_elementwise{late<&Elementwise::copy>, late<&Elementwise::fill>, late<&Elementwise::scale>,
                                           late<&Elementwise::add>};
