@@ -12,6 +12,10 @@ namespace memring {
 void ExactSum::add(Queue& queue, View<> sums, ConstView<> terms) {
   expect(sums, DType::Exact, terms.shape(), "ExactSum sums");
   Exact* const to = sums.as<Exact>();
+  if (terms.dtype() == DType::Exact)
+    return parallel_flat(queue, terms.size(), [&, from = terms.as<Exact>()](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) to[i] += from[i];
+    });
   if (queue.reference(terms.dtype()))
     return by_float_type(terms.dtype(), [&]<class T>() {
       for (int64_t i = 0; i < terms.size(); ++i) to[i] += Exact(static_cast<double>(terms.as<T>()[i]));

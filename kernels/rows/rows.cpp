@@ -53,12 +53,20 @@ std::vector<int32_t> ascending(size_t count) {
 
 void MoveRows::run(Queue& queue, View<> to, std::span<const int32_t> to_rows, Write write, ConstView<> from,
                    std::span<const int32_t> from_rows) {
-  if (to.dtype() == DType::Exact || to.shape().rank() != 3 || from.shape().rank() < 2 || from.shape().rank() > 3)
+  const bool exact = to.dtype() == DType::Exact;
+  if ((exact && write != Write::Accumulate) || to.shape().rank() != 3 || from.shape().rank() < 2 ||
+      from.shape().rank() > 3)
     throw ShapeError(fmt::format("MoveRows: from {} to {}", from.text(), to.text()));
   const int64_t batch = batch_of(to, to_rows, from, from_rows), dim = to.dim(2);
   if (!queue.device() && either_bf16(to, from)) return wide<&MoveRows::run>(queue, to, to_rows, write, from, from_rows);
   const Timed timed(queue, "MoveRows", 0, to, from);
   if (queue.device()) return rows_cuda->run(queue, to, to_rows, write, from, from_rows);
+  if (exact) {
+    for (int64_t b = 0; b < batch; ++b)
+      for (size_t i = 0; i < to_rows.size(); ++i)
+        ExactSum::add(queue, to.at(b).at(to_rows[i]), (from.shape().rank() == 3 ? from.at(b) : from).at(from_rows[i]));
+    return;
+  }
   const int64_t step = to.dim(1) * dim, from_step = from.shape().rank() == 3 ? from.dim(1) * dim : 0;
   by_float_type(to.dtype(), [&]<class T>() {
     T* const y = to.as<T>();

@@ -17,7 +17,7 @@ std::vector<int32_t> ascending(size_t count);
 /// For each sequence, and i in ascending order: row to_rows[i] of `to` becomes, or has added, row from_rows[i] of
 /// `from`. Other rows of `to` stay. Lists are of one length; an empty one, and an empty batch, do nothing. Throws
 /// ShapeError for shapes and types that do not fit and for rows that are not there. All views fp32 or fp64, or fp32 and
-/// bf16, which are converted; a sum may be exact.
+/// bf16, which are converted; what is added to may be exact sums.
 struct MoveRows {
   // to [batch, any, dim] · from [batch, any, dim], or [any, dim]: the same for every sequence
   static void run(Queue&, View<> to, std::span<const int32_t> to_rows, Write, ConstView<> from,

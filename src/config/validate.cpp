@@ -115,9 +115,6 @@ void validate_uio(const Config& c, const PlaceOf& place_of) {
       !taken, place_of, {"lora.targets", "memory.kind"},
       fmt::format("lora.targets = {}: uio has updates of its own on q_proj, k_proj and v_proj", shown(c.lora.targets)),
       "Choose others, for example o_proj,gate_proj,up_proj,down_proj.");
-  demand(c.run.deterministic != Determinism::Strict, place_of, {"run.deterministic", "memory.kind"},
-         "run.deterministic = strict: memories of uio are summed in the order of the mesh",
-         "Set run.deterministic = mesh.");
 }
 
 void validate_memory(const Config& c, const PlaceOf& place_of) {

@@ -77,7 +77,9 @@ int64_t CellSizes::slot(SlotKind kind, const Extent& extent, int64_t batch, int6
       return arena.peak();
     });
   Arena arena;
-  arena.take(dtype_, {kind == SlotKind::Adjoint ? uses_.adjoints : 1, batch, most_state_numbers(extent)});
+  const bool appended = kind == SlotKind::Adjoint && memory_.dependency() == Dependency::Append;
+  arena.take(appended ? appended_type() : dtype_,
+             {kind == SlotKind::Adjoint ? uses_.adjoints : 1, batch, most_state_numbers(extent)});
   return arena.peak();
 }
 
@@ -122,6 +124,8 @@ int64_t CellSizes::scratch(int64_t batch, const SequenceShape& shape, bool backw
   if (uses_.taught) head.take(dtype_, {batch * own, dim});  // and what teaches those that have
   Arena angles;
   for (int table = 0; table < 2; ++table) angles.take(dtype_, {angle_tables(batch), e.rows / 2, shape_.head_dim / 2});
+  if (pass == Pass::Encode && backward && appended_type() != dtype_)  // what has been summed, rounded
+    angles.take(dtype_, {uses_.adjoints, batch, state_numbers()});
   if (const int64_t keys = layout(text, pass).back; pass == Pass::Encode)
     for (int table = 0; table < 2; ++table) angles.take(dtype_, {1, keys, shape_.head_dim / 2});
   const int64_t keys = pass == Pass::Decode ? memory_.keys_bytes(dtype_, e, shape.segments() - 1, backward) : 0;

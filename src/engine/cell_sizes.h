@@ -86,6 +86,8 @@ class CellSizes {
   int64_t results(const Extent&, int64_t batch, const SequenceShape&, bool logits, bool final_state) const;
 
   int64_t adjoints() const { return uses_.adjoints; }
+  /// Of adjoints that segments append: where products have canonical blocks (strict), sums in whatever order.
+  DType appended_type() const { return split_.block > 0 ? DType::Exact : dtype_; }
   /// Keys of earlier segments that a segment sees, at the most.
   int64_t keys_before(const SequenceShape& shape) const { return memory_.keys_before(shape.segments() - 1); }
   int64_t state_numbers() const;             ///< of one sequence at a boundary, all layers

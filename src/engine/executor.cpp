@@ -257,7 +257,7 @@ void Executor::backward(const Action& a, Range sequences, const TokenSource& bat
   const Cell whole = plan_.extent(shape_.segments()).whole(a.cell);
   const View<> nll = scratch_.take(dtype_, {sequences.size() * text.own});
   const View<> d_state_in = state_view(SlotKind::Adjoint, a.out, sequences, whole);
-  const View<> d_state_out = a.cell.pass == Pass::Encode ? appended_adjoint(a.in, sequences, whole)
+  const View<> d_state_out = a.cell.pass == Pass::Encode ? completed_adjoint(a.in, sequences, whole)
                                                          : state_view(SlotKind::Adjoint, a.in, sequences, whole);
   if (teacher_ && sizes_.has_head(a.cell)) text.taught = teach(a.cell, sequences, batch, text);
   runner_.backward(text, a.cell, whole, *slot(SlotKind::Saved, a.saved).saved,

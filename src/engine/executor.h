@@ -85,6 +85,8 @@ class Executor {
   View<> state_view(SlotKind, int32_t slot, Range sequences, const Cell&);
   /// The same of adjoints that segments append: [adjoints, batch, numbers].
   View<> appended_adjoint(int32_t slot, Range sequences, const Cell&);
+  /// What of it goes on into the segment, in the accumulation type.
+  View<> completed_adjoint(int32_t slot, Range sequences, const Cell&);
   void hold(const Action&);
   EarlierSegments earlier_segments(const Action&, Range sequences, const BoundaryWeights&);
   void complete_adjoints(const Action&, Range sequences);

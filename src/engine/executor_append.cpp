@@ -6,12 +6,21 @@
 
 #include "engine/executor.h"
 #include "kernels/elementwise/elementwise.h"
+#include "kernels/exact_sum/exact_sum.h"
 
 namespace memring {
 
 View<> Executor::appended_adjoint(int32_t index, Range sequences, const Cell& cell) {
   return slot(SlotKind::Adjoint, index)
-      .memory.reinterpreted(dtype_, {sizes_.adjoints(), sequences.size(), sizes_.state_numbers(cell)});
+      .memory.reinterpreted(sizes_.appended_type(), {sizes_.adjoints(), sequences.size(), sizes_.state_numbers(cell)});
+}
+
+View<> Executor::completed_adjoint(int32_t index, Range sequences, const Cell& cell) {
+  const View<> sums = appended_adjoint(index, sequences, cell);
+  if (sums.dtype() != DType::Exact) return sums;
+  const View<> rounded = scratch_.take(dtype_, sums.shape());
+  ExactSum::round(queue_, rounded, Write::Overwrite, sums);
+  return rounded;
 }
 
 /// Memories and adjoints that are here for later cells are not named in those cells' actions.
@@ -54,9 +63,9 @@ EarlierSegments Executor::earlier_segments(const Action& a, Range sequences, con
 }
 
 // What the ranks of a token axis have added to the adjoints of the segments that no other decode of this rank sees
-// (Precedence::adjoints_completed_by).
+// (Precedence::adjoints_completed_by). Where each has all rows (GatherAttention), there is nothing to be summed.
 void Executor::complete_adjoints(const Action& a, Range sequences) {
-  if (mesh_.shape().token == 1) return;
+  if (mesh_.shape().token == 1 || queue_.block() > 0) return;
   for (int32_t s = std::max(0, a.cell.segment - mesh_.shape().segment); s < a.cell.segment; ++s)
     axis_.sum(queue_, appended_adjoint(adjoints_.at({a.cell.stream, s}), sequences,
                                        plan_.extent(shape_.segments()).whole(a.cell)));

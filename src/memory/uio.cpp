@@ -59,6 +59,7 @@ class Uio final : public Memory {
  public:
   Uio(const MemorySettings& settings, const Llama& llama, Params& params)
       : reset_(settings.reset_each_segment),
+        exact_sums_(settings.exact_sums),
         shape_(llama.shape()),
         m_(settings.tokens),
         rank_(settings.lora_rank),
@@ -149,7 +150,8 @@ class Uio final : public Memory {
       if (c.told) Elementwise::copy(c.queue, c.told.at(b).at(c.cell.layer), of_sequence(s.normed, b));
     }
   }
-  // Parameters and memory rows get theirs on the rank that holds the row.
+  // Parameters and memory rows get theirs on the rank that holds the row; exact sums take all rows as one term, on the
+  // rank of the first.
   void before_layer_backward(CellContext& c) override {
     if (c.cell.pass != Pass::Encode) return;
     ArenaScope scope(c.scratch);
@@ -157,17 +159,20 @@ class Uio final : public Memory {
     const TransferScratch s = TransferScratch::carve(c.scratch, shape_, c.d_hidden.dtype(), c.batch, m_, true);
     norm(c, s, vectors);
     const Transfer& head = transfer(c);
+    const PartRows rows = c.part(c.layout.back_rows());
+    const bool sums = !exact_sums_ || (!rows.number.empty() && rows.number.front() == 0);
     take_gradients(c, s, c.d_state_out.at(0));
-    LinearLayer::weight_gradients(c.queue, head.k.gradients(c.params), s.k, s.normed, head.k.weights(c.params),
-                                  c.scratch);
-    LinearLayer::weight_gradients(c.queue, head.v.gradients(c.params), s.v, s.normed, head.v.weights(c.params),
-                                  c.scratch);
+    if (sums) {
+      LinearLayer::weight_gradients(c.queue, head.k.gradients(c.params), s.k, s.normed, head.k.weights(c.params),
+                                    c.scratch);
+      LinearLayer::weight_gradients(c.queue, head.v.gradients(c.params), s.v, s.normed, head.v.weights(c.params),
+                                    c.scratch);
+    }
     if (c.d_state_out.dim(0) > 1) take_gradients(c, s, c.d_state_out.at(1));
     LinearLayer::input_gradient(c.queue, s.d_normed, Write::Overwrite, s.k, head.k.weights(c.params), c.scratch);
     LinearLayer::input_gradient(c.queue, s.d_normed, Write::Accumulate, s.v, head.v.weights(c.params), c.scratch);
-    RmsNorm::backward(c.queue, s.d_vectors, Write::Overwrite, c.params.grad(head.norm), s.d_normed,
+    RmsNorm::backward(c.queue, s.d_vectors, Write::Overwrite, sums ? c.params.grad(head.norm) : View<>(), s.d_normed,
                       vectors.reshaped({c.batch * m_, shape_.dim}), c.params.weight(head.norm), s.inv_rms);
-    const PartRows rows = c.part(c.layout.back_rows());
     MoveRows::run(c.queue, c.d_hidden, rows.here, Write::Accumulate, s.d_vectors.reshaped({c.batch, m_, shape_.dim}),
                   rows.number);
   }
@@ -267,13 +272,15 @@ class Uio final : public Memory {
     RmsNorm::forward(c.queue, s.normed, s.inv_rms, vectors.reshaped({c.batch * m_, shape_.dim}),
                      c.params.weight(transfer(c).norm), shape_.norm_eps);
   }
-  /// d_states [batch, numbers]: what the head made gets of them, on this rank's rows; elsewhere zero.
+  /// d_states [batch, numbers]: what the head made gets of them, on this rank's rows; elsewhere zero, but where sums
+  /// are exact.
   void take_gradients(CellContext& c, const TransferScratch& s, ConstView<> d_states) const {
     for (int64_t b = 0; b < c.batch; ++b) {
       const auto [dk, dv] = of_layer(c, d_states.at(b));
       Rope::backward(c.queue, of_sequence(s.k, b), by_one(dk), c.key_angles.cos, c.key_angles.sin);
       Heads::merge(c.queue, of_sequence(s.v, b), by_one(dv));
     }
+    if (exact_sums_) return;
     std::vector<bool> here(static_cast<size_t>(m_));
     for (const int32_t i : c.part(c.layout.back_rows()).number) here[static_cast<size_t>(i)] = true;
     for (int64_t i = 0; i < m_; ++i)
@@ -292,7 +299,7 @@ class Uio final : public Memory {
       }
   }
 
-  bool reset_;
+  bool reset_, exact_sums_;
   ModelShape shape_;
   int64_t m_, rank_;
   double scale_;

@@ -54,7 +54,6 @@ TEST(Strict, RandomConfigurationsHaveTheBitsOfOneRank) {
   for (uint32_t trial = 0; trial < kTrials; ++trial) {
     Dice dice(trial);
     Config config = strict(random_config(dice));
-    if (config.memory.kind == MemoryKind::Uio) config.memory.kind = MemoryKind::Rmt;  // which strict refuses
     config.run.block = dice.one_of({1, 2, 4, 16, 256});
     SCOPED_TRACE(fmt::format("trial {} on {} ranks:\n{}", trial, world().size(), render_config(config)));
     ASSERT_NO_FATAL_FAILURE(expect_one_ranks_bits(config, {config.mesh}));
@@ -108,6 +107,17 @@ const Case kCases[] = {
        c.memory = {.kind = MemoryKind::Halo, .window = 70, .sinks = 3};
        c.segment.length = 45;
        c.tbptt.recompute = RecomputeWhen::Always;
+     }},
+    {"uio",
+     [](Config& c) {
+       c.memory = {.kind = MemoryKind::Uio, .tokens = 11, .lora_rank = 3};
+       c.segment.length = 44;
+     }},
+    {"uio_reservoir_recompute",
+     [](Config& c) {
+       c.memory = {.kind = MemoryKind::Uio, .tokens = 5, .lora_rank = 2};
+       c.segment.length = 25;
+       c.tbptt = {.mode = TbpttMode::Unbiased, .window = 2, .recompute = RecomputeWhen::Always};
      }},
     {"rmt_in_double",
      [](Config& c) {

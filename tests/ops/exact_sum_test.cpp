@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "kernels/elementwise/elementwise.h"
+#include "kernels/rows/rows.h"
 #include "op_test.h"
 
 namespace memring {
@@ -46,7 +47,7 @@ void expect_any_order(Queue& queue) {
     // In two groups, as on two ranks.
     std::vector<Exact> left = sums_of(queue, std::vector<Tensor<T>>(terms.begin(), terms.begin() + 2));
     const std::vector<Exact> right = sums_of(queue, std::vector<Tensor<T>>(terms.begin() + 2, terms.end()));
-    for (size_t i = 0; i < left.size(); ++i) left[i] += right[i];
+    ExactSum::add(queue, View<Exact>(left.data(), {length}), ConstView<Exact>(right.data(), {length}));
     EXPECT_EQ(left, sums) << length;
   }
 }
@@ -105,6 +106,23 @@ TEST(ExactSum, TheLargestTermsDoNotOverflow) {
   double expected = largest;
   for (int doubling = 0; doubling < 25; ++doubling, expected *= 2) sum += Exact(sum);
   EXPECT_EQ(sum.value(), expected);
+}
+
+TEST(ExactSum, TakesRowsThatAreMovedThere) {
+  on_queues(every_queue(), [](Queue& queue) {
+    const Tensor<float> from = random<float>({2, 3, 5}, 1);
+    std::vector<Exact> sums(2 * 4 * 5), expected(sums);
+    const View<Exact> to(sums.data(), {2, 4, 5});
+    const std::vector<int32_t> to_rows{3, 0, 3}, from_rows{1, 2, 0};
+    MoveRows::run(queue, to, to_rows, Write::Accumulate, from, from_rows);
+    for (int64_t b = 0; b < 2; ++b)
+      for (size_t i = 0; i < to_rows.size(); ++i)
+        for (int64_t j = 0; j < 5; ++j)
+          expected[static_cast<size_t>((b * 4 + to_rows[i]) * 5 + j)] +=
+              Exact(static_cast<double>(from[(b * 3 + from_rows[i]) * 5 + j]));
+    EXPECT_EQ(sums, expected);
+    EXPECT_THROW(MoveRows::run(queue, to, to_rows, Write::Overwrite, from, from_rows), ShapeError);
+  });
 }
 
 TEST(ExactSum, TakesPartInElementwiseOperators) {

@@ -85,8 +85,6 @@ TEST(ConfigMistakes, CombinationsThatCannotWorkNameTheirKeysAndPlace) {
   expect_mistake(
       "[memory]\nkind = uio\ntokens = 8\n[segment]\nlength = 8\n[curriculum]\nstages = 2x12,4\nmax_steps = 9\n",
       {"does not divide segments of 12 tokens"});
-  expect_mistake("[memory]\nkind = uio\ntokens = 2\n[segment]\nlength = 8\n[run]\ndeterministic = strict\n",
-                 {"memories of uio are summed in the order of the mesh"});
   expect_mistake("[memory]\nkind = uio\ntokens = 2\n[segment]\nlength = 8\n[lora]\nrank = 2\n",
                  {"lora.targets = q_proj,v_proj: uio has updates of its own"});
   expect_mistake("[mesh]\nsegment = 0\n",
