@@ -9,6 +9,7 @@
 #include "base/surroundings.h"
 #include "config/lora_targets.h"
 #include "config/number_list.h"
+#include "config/shapes.h"
 #include "kernels/exact_sum/exact_sum.h"
 #include "model/tensor_names.h"
 
@@ -67,18 +68,25 @@ Least least_of(Communicator& world, const MemoryLimit& mine, int64_t taken) {
   return {least->left, static_cast<int>(least - all.begin()), {least->name, least->total, least->available}};
 }
 
+/// What to make smaller, for a memory of this dependency.
+std::string smaller(Dependency dependency) {
+  const char* const of_memory = dependency == Dependency::Halo     ? "a smaller memory.window, "
+                                : dependency == Dependency::Append ? "fewer memory.tokens, "
+                                                                   : "tbptt.mode = window, ";
+  return fmt::format("Use a shorter segment.length, {}{}a smaller model, or more memory.", of_memory,
+                     dependency == Dependency::Append ? "" : "tbptt.boundaries, ");
+}
+
 /// `plan`: all that is taken by the rank that takes most; `needed`: of the memory that the limit is about.
 [[noreturn]] void refuse(const MemoryPlan& plan, int64_t needed, const Workload& workload, RecomputeWhen recompute,
-                         const MemoryLimit& limit) {
+                         const MemoryLimit& limit, Dependency dependency) {
   const auto mib = [](int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); };
-  throw Error(
-      ExitCode::Usage,
-      fmt::format("this run needs {:.1f} MiB on a rank, and {} allows {:.1f} MiB, {} bytes less: {} MiB", mib(needed),
-                  limit.name, mib(limit.available), needed - limit.available, plan.text()),
-      workload.micro_batch > 1 ? "Lower data.micro_batch, or set it to 0 (automatic)."
-      : recompute == RecomputeWhen::Never
-          ? "Set tbptt.recompute = auto."
-          : "Use a shorter segment.length, tbptt.boundaries, tbptt.mode = window, a smaller model, or more memory.");
+  throw Error(ExitCode::Usage,
+              fmt::format("this run needs {:.1f} MiB on a rank, and {} allows {:.1f} MiB, {} bytes less: {} MiB",
+                          mib(needed), limit.name, mib(limit.available), needed - limit.available, plan.text()),
+              workload.micro_batch > 1            ? "Lower data.micro_batch, or set it to 0 (automatic)."
+              : recompute == RecomputeWhen::Never ? "Set tbptt.recompute = auto."
+                                                  : smaller(dependency));
 }
 
 /// One a process, opened when it is first asked for: memory that engines leave to each other lies on it.
@@ -114,6 +122,13 @@ LoraShape lora_shape(const LoraConfig& c) {
           .targets = parse_lora_targets(c.targets).value_or(std::vector<LoraTarget>())};
 }
 
+int64_t longest_sequence(const Config& config) {
+  int64_t longest = 0;
+  for (const auto& shapes : {stages_of(config), eval_shapes(config)})
+    for (const SequenceShape& shape : shapes) longest = std::max(longest, shape.length);
+  return longest;
+}
+
 }  // namespace
 
 ModelShape model_shape(const Config& config) {
@@ -144,6 +159,7 @@ MemorySettings memory_settings(const Config& config) {
           .window = m.window,
           .sinks = m.sinks,
           .segment_length = config.segment.length,
+          .longest = longest_sequence(config),
           .reset_each_segment = m.reset == MemoryReset::Segment,
           .exact_sums = strict(config.run),
           .lora_rank = m.lora_rank,
@@ -258,7 +274,7 @@ Engine::Engine(const EngineConfig& config, Model& model, Mesh& mesh, const NodeS
   most_plan_ = with_others(plan.most_memory);
   if (plan.most_bytes > least.left) {
     if (mesh.world().rank() != least.rank) mesh.world().barrier();  // until the message has ended the job
-    refuse(most_plan_, plan.most_bytes + taken, workload_, config.tbptt.recompute, limit_);
+    refuse(most_plan_, plan.most_bytes + taken, workload_, config.tbptt.recompute, limit_, dependency());
   }
   executor_.emplace(queue_, model, mesh, numerics_.dtype, workload_, tbptt, std::move(plan));
   if (node.progress) executor_->note_in(*node.progress);

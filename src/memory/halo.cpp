@@ -4,6 +4,7 @@
 // that covers the sequence is full attention.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "kernels/elementwise/elementwise.h"
@@ -24,7 +25,7 @@ class Halo final : public Memory {
         window_(settings.window),
         segment_length_(settings.segment_length),
         sinks_(settings.sinks),
-        past_(window_ > 0 ? window_ - 1 : segment_length_) {}
+        past_(std::min(window_ > 0 ? window_ - 1 : segment_length_, most_past(settings))) {}
 
   Dependency dependency() const override { return kept() > 0 ? Dependency::Halo : Dependency::None; }
   int64_t state_numbers(int64_t layer) const override { return layer < shape_.layers ? 2 * tensor_numbers() : 0; }
@@ -141,6 +142,11 @@ class Halo final : public Memory {
     std::vector<Move> carried, own;
   };
 
+  /// Tokens, sinks apart, that stand before the last segment of the longest sequence.
+  static int64_t most_past(const MemorySettings& s) {
+    if (s.longest == 0) return std::numeric_limits<int64_t>::max();
+    return std::max<int64_t>(0, (s.longest - 1) / s.segment_length * s.segment_length - s.sinks);
+  }
   int64_t kept() const { return reset_ ? 0 : sinks_ + past_; }
   int64_t tensor_numbers() const { return shape_.kv_heads * kept() * shape_.head_dim; }
   Pair carve(Arena& arena, DType dtype, int64_t batch, int64_t rows) const {

@@ -147,6 +147,7 @@ struct MemorySettings {
   double init_std = 1;              ///< of the memory tokens
   int64_t window = 0, sinks = 0;    ///< halo: tokens that a token sees, 0: back to the segment before; attention sinks
   int64_t segment_length = 0;       ///< halo: text tokens of a segment
+  int64_t longest = 0;              ///< halo: tokens of the longest sequence; 0: not known
   bool reset_each_segment = false;  ///< the control experiment: the same layout, the initial state in every segment
   bool exact_sums = false;          ///< sums over the rows of a segment do not depend on which ranks hold them
   int64_t lora_rank = 8;            ///< UIO: of encoder and transfer head

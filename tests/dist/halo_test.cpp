@@ -47,6 +47,18 @@ TEST(Halo, IsFullAttentionWhereItsWindowCoversTheSequence) {
     }
 }
 
+TEST(Halo, KeepsNoMoreThanASequenceHas) {
+  const auto state_numbers = [](int64_t window, int sinks) {
+    const Model model = model_of(halo_config(window, sinks, 5));  // 37 tokens: 35 before the last segment
+    return model.memory->state_numbers(0) / (2 * model.llama.shape().kv_heads * model.llama.shape().head_dim);
+  };
+  EXPECT_EQ(state_numbers(20, 0), 19);
+  EXPECT_EQ(state_numbers(36, 0), 35);
+  EXPECT_EQ(state_numbers(1 << 20, 0), 35);
+  EXPECT_EQ(state_numbers(1 << 20, 3), 35);
+  EXPECT_EQ(state_numbers(0, 0), 5);
+}
+
 /// The weights that run() starts with.
 std::vector<double> initial_weights(Params& params) {
   Arena measure;
