@@ -133,7 +133,8 @@ Evaluation evaluate(const Config& config, const CheckpointChoice& choice, Sessio
   result.warnings = model.warnings();
   result.unfinished = model.unfinished();
   result.scaling = model.other_scaling();
-  result.text = {config.data.path, dataset->digest(), dataset->sequences() * result.length + dataset->tail() + 1,
+  const int64_t of_text = config.objective.kind == ObjectiveKind::Reconstruct ? result.length / 2 : result.length;
+  result.text = {config.data.path, dataset->digest(), dataset->sequences() * of_text + dataset->tail() + 1,
                  model.trained_on(*dataset)};
 
   result.as_trained = pass(model, *dataset, result, shape, config.eval.buckets, session);

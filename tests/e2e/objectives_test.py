@@ -1,0 +1,65 @@
+"""Objectives: what a text repeated from memory and a base that teaches lead to, and what the program says of them.
+
+SPDX-License-Identifier: Apache-2.0
+"""
+import json
+
+import runs
+
+# A text of two segments, which its memory has to hold; and the same length as sequences of a base.
+REPEATS = {"memory__kind": "uio", "memory__tokens": 8, "segment__length": 16, "data__length": 32, "data__batch": 16,
+           "objective__kind": "reconstruct", "optimizer__weight_decay": 0}
+
+
+class Objectives(runs.RunTest):
+    def evaluate(self, directory, *arguments):
+        path = self.folder / "eval.json"
+        text = self.succeed("eval", directory, "--json", path, *arguments).stdout
+        return json.loads(path.read_text()), text
+
+    def test_a_text_is_repeated_from_memory(self):
+        directory = self.folder / "run"
+        started = self.train(directory, run__steps=250, log__every=50, **REPEATS)
+        self.assertRegex(started.stdout, r"(?m)^data .* sequences of 16 tokens, .* each read and then repeated")
+        # 17 sequences: the last batch is filled up with empty ones.
+        found, _ = self.evaluate(directory, "--eval.sequences=17")
+        self.assertEqual(found["tokens"], 17 * 16)
+        halves = [sum(bucket["tokens"] for bucket in found["buckets"][i : i + 4]) for i in (0, 4)]
+        self.assertEqual(halves, [0, 17 * 16])
+        # What is asked for is in the memory, and nowhere else.
+        self.assertLess(found["loss"], found["reset"]["loss"] - 0.1)
+        everything, text = self.evaluate(directory)
+        self.assertEqual(everything["tokens"], 1250 * 16)
+        self.assertIn("all of them scored but the first", text)
+
+    def test_it_goes_on_with_the_same_bits_and_as_nothing_else(self):
+        straight, resumed = self.folder / "straight", self.folder / "resumed"
+        keys = {**REPEATS, "optimizer__schedule": "constant", "optimizer__decay": 0}
+        self.train(straight, run__steps=4, **keys)
+        self.train(resumed, run__steps=2, **keys)
+        self.train(resumed, run__steps=4, **keys)
+        self.assert_same_losses(straight, resumed)
+        self.assert_same_tensors(runs.checkpoints(straight)[-1], runs.checkpoints(resumed)[-1])
+        changed = self.train(resumed, run__steps=5, code=2, **{**keys, "objective__kind": "lm"})
+        self.assertIn("objective.kind", changed.stderr)
+
+    def test_the_base_teaches_what_a_memory_is_to_tell(self):
+        base = self.folder / "base"
+        self.train(base, run__steps=100, memory__kind="none", segment__length=0, data__length=64, data__batch=16)
+        keys = {"model__from": base, "model__train": "memory", "run__steps": 60, "memory__kind": "uio",
+                "memory__tokens": 8, "segment__length": 16, "data__length": 64, "data__batch": 16}
+        losses = {}
+        for kind in ("lm", "distil"):
+            directory = self.folder / kind
+            self.train(directory, objective__kind=kind, **keys)
+            losses[kind], _ = self.evaluate(directory)
+        # The loss of the text, whatever was trained for.
+        self.assertAlmostEqual(losses["distil"]["loss"], losses["lm"]["loss"], delta=0.1)
+        self.assertLess(losses["distil"]["loss"], losses["distil"]["reset"]["loss"])
+        self.assertLess(list(runs.losses(self.folder / "distil").values())[-1], 0.5 * losses["distil"]["loss"])
+        refused = self.train(self.folder / "all", code=2, objective__kind="distil", **{**keys, "model__train": "all"})
+        self.assertIn("the base, which teaches, would itself learn: model.embed_tokens.weight", refused.stderr)
+
+
+if __name__ == "__main__":
+    runs.main()
