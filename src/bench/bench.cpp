@@ -99,6 +99,42 @@ batch = 1
 length = 65536
 )";
 
+/// The small Llama that reads what it has compressed: one sequence of eight segments.
+constexpr std::string_view kSmallUio = R"([model]
+layers = 4
+dim = 256
+heads = 4
+ffn = 688
+vocab = 512
+[memory]
+kind = uio
+tokens = 32
+[segment]
+length = 512
+[data]
+batch = 1
+length = 4096
+)";
+
+/// Memories of 16 KiB a segment.
+constexpr std::string_view kLongUio = R"([model]
+layers = 2
+dim = 128
+heads = 2
+vocab = 64
+[memory]
+kind = uio
+tokens = 8
+[segment]
+length = 512
+[tbptt]
+window = 2
+recompute = always
+[data]
+batch = 1
+length = 16384
+)";
+
 /// One sequence as one segment, over the token axis.
 constexpr std::string_view kRing = R"([model]
 layers = 2
@@ -176,7 +212,11 @@ std::span<const Benchmark> benchmarks() {
        kSmallRmt, bench_rmt_step, true},
       {"adapter-step", "low-rank updates trained on a frozen small Llama beside training all of it", kSmallAdapter,
        bench_adapter_step, true},
+      {"uio-step", "a training step of the small Llama with compressed segments, all trained and on a frozen base",
+       kSmallUio, bench_uio_step, true},
       {"length", "cost per token and peak memory of one sequence as it grows 16-fold (64K to 1M tokens)", kLongRmt,
+       bench_length},
+      {"uio-length", "the same where segments append what all later ones see (16K to 256K tokens)", kLongUio,
        bench_length},
       {"scaling", "a step on all ranks against one of them alone, beside the machine's own scaling (needs mpirun)",
        kRing, bench_scaling},

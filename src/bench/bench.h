@@ -76,6 +76,7 @@ BenchResult bench_checkpoint(const Config&, const BenchOptions&, Session&);
 BenchResult bench_gemm(const Config&, const BenchOptions&, Session&);
 BenchResult bench_attention(const Config&, const BenchOptions&, Session&);
 BenchResult bench_ops(const Config&, const BenchOptions&, Session&);
+BenchResult bench_uio_step(const Config&, const BenchOptions&, Session&);
 BenchResult bench_length(const Config&, const BenchOptions&, Session&);
 BenchResult bench_ring(const Config&, const BenchOptions&, Session&);
 BenchResult bench_scaling(const Config&, const BenchOptions&, Session&);

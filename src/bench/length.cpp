@@ -1,9 +1,11 @@
-// memring bench length: cost per token and peak memory of one ever longer sequence: evaluation and window training stay
-// flat, full back-propagation grows by one boundary state a segment (DESIGN.md, section 3).
+// memring bench length | uio-length: cost per token and peak memory of one ever longer sequence: evaluation and window
+// training stay flat, full back-propagation grows by one boundary state a segment (DESIGN.md, section 3). Where
+// segments append what all later ones see, both grow by what is appended.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <optional>
 
 #include "base/error.h"
 #include "base/machine.h"
@@ -73,6 +75,18 @@ Cost cost_of(const Config& config, const Mode& mode, int64_t length, Session& se
           static_cast<double>(world.all_reduce_max(peak_memory() - before))};
 }
 
+bool exact(const Mode& mode) { return mode.tbptt == TbpttMode::Full; }
+
+/// How much of a state each segment adds to the peak. Of a chain, exact gradients keep that of each boundary.
+double states_kept(const Mode& mode) { return mode.backward && exact(mode) ? 1 : 0; }
+
+/// What segments append stays while later ones see it, with one adjoint, or two where not all of it goes on into the
+/// segment; and a layer at work has its keys and values of all of them side by side, and their gradients.
+double states_appended(const Mode& mode, int layers) {
+  const double adjoints = !mode.backward ? 0 : exact(mode) ? 1 : 2;
+  return 1 + adjoints + (mode.backward ? 2.0 : 1.0) / layers;
+}
+
 std::string text_of(int64_t tokens) {
   if (tokens % (1 << 20) == 0) return fmt::format("{}M", tokens >> 20);
   return tokens % (1 << 10) == 0 ? fmt::format("{}K", tokens >> 10) : fmt::format("{}", tokens);
@@ -95,9 +109,12 @@ class ModeCosts {
     slope_.push_back((costs[kCount - 1].peak - costs[0].peak) / static_cast<double>(segments));
   }
 
-  /// Full back-propagation keeps a state of `state_bytes` at each boundary; 0: nothing may grow.
-  void report(std::vector<Figure>& figures, const Mode& mode, int64_t length, double state_bytes) const {
+  /// `segment_bytes`: what each segment adds to the peak; 0: nothing may grow. `longer_costs_more`: a token's cost is a
+  /// constant and a multiple of the segments that it sees, so that two lengths tell that of a third.
+  void report(std::vector<Figure>& figures, const Mode& mode, int64_t length, double segment_bytes,
+              bool longer_costs_more) const {
     constexpr Budget kFlat{Budget::Kind::AtMost, 5};
+    const std::optional<Budget> dearer = longer_costs_more ? std::nullopt : std::optional(kFlat);
     const std::string shortest = text_of(length);
     for (size_t i = 0; i < kCount; ++i) {
       const std::string tokens = text_of(kTimes[i] * length);
@@ -105,19 +122,35 @@ class ModeCosts {
       figures.push_back({"  peak memory", "MiB", spread_of(peak_[i])});
       if (i == 0) continue;
       figures.push_back(
-          {fmt::format("  cost per token beyond that of {}", shortest), "%", spread_of(dearer_[i]), kFlat});
-      if (state_bytes == 0)
+          {fmt::format("  cost per token beyond that of {}", shortest), "%", spread_of(dearer_[i]), dearer});
+      if (segment_bytes == 0)
         figures.push_back(
             {fmt::format("  peak memory beyond that of {}", shortest), "%", spread_of(larger_[i]), kFlat});
     }
-    if (state_bytes == 0) return;
+    if (longer_costs_more)
+      figures.push_back(
+          {fmt::format("  cost per token of {} off the line through the others", text_of(kTimes[1] * length)), "%",
+           spread_of(off_the_line()), kFlat});
+    if (segment_bytes == 0) return;
     std::vector<double> off;
-    for (const double bytes : slope_) off.push_back(100 * std::abs(bytes / state_bytes - 1));
+    for (const double bytes : slope_) off.push_back(100 * std::abs(bytes / segment_bytes - 1));
     figures.push_back({"  growth by segment", "B", spread_of(slope_)});
-    figures.push_back({"  off one boundary state", "%", spread_of(off), kFlat});
+    figures.push_back(
+        {fmt::format("  off what a segment leaves, {:.0f} B", segment_bytes), "%", spread_of(off), kFlat});
   }
 
  private:
+  /// A token sees half of the segments on average.
+  std::vector<double> off_the_line() const {
+    const double share = static_cast<double>(kTimes[1] - kTimes[0]) / static_cast<double>(kTimes[2] - kTimes[0]);
+    std::vector<double> off;
+    for (size_t i = 0; i < cost_[0].size(); ++i) {
+      const double expected = cost_[0][i] + share * (cost_[2][i] - cost_[0][i]);
+      off.push_back(100 * std::abs(cost_[1][i] / expected - 1));
+    }
+    return off;
+  }
+
   static constexpr size_t kCount = std::size(kTimes);
   std::vector<double> cost_[kCount], peak_[kCount], dearer_[kCount], larger_[kCount], slope_;
 };
@@ -133,16 +166,19 @@ BenchResult bench_length(const Config& config, const BenchOptions& options, Sess
                                           config.model.layers, config.model.dim, word_of(config.memory.kind),
                                           config.memory.tokens, config.segment.length)},
                     {"pairs", fmt::format("{}", options.pairs)}};
-  const double state = [&] {
+  double state = 0;
+  bool appends = false;
+  {
     TrainingJob job(config, session);
     job.step();  // libraries choose their kernels
-    return static_cast<double>(job.engine().executor().state_numbers() * bytes_of(job.engine().numerics().dtype));
-  }();
+    state = static_cast<double>(job.engine().executor().state_numbers() * bytes_of(job.engine().numerics().dtype));
+    appends = job.engine().dependency() == Dependency::Append;
+  }
   for (const Mode& mode : kModes) {
     ModeCosts costs;
     for (int64_t pair = 0; pair < options.pairs; ++pair) costs.measure(config, mode, session);
-    const bool grows = mode.backward && mode.tbptt == TbpttMode::Full;
-    costs.report(result.figures, mode, config.data.length, grows ? state : 0);
+    costs.report(result.figures, mode, config.data.length,
+                 state * (appends ? states_appended(mode, config.model.layers) : states_kept(mode)), appends);
   }
   return result;
 }

@@ -25,7 +25,8 @@ class Bench(runs.RunTest):
 
     def test_without_a_name_the_benchmarks_are_listed(self):
         listed = self.succeed("bench").stdout
-        for name in ("gemm", "ops", "attention", "step", "rmt-step", "adapter-step", "scaling", "checkpoint", "loader", "length"):
+        for name in ("gemm", "ops", "attention", "step", "rmt-step", "uio-step", "adapter-step", "scaling", "checkpoint",
+                     "loader", "length", "uio-length"):
             self.assertRegex(listed, rf"(?m)^{name} +\S")
 
     def small(self, name, *arguments, ranks=None):
@@ -57,6 +58,18 @@ class Bench(runs.RunTest):
         for way in ("activations kept", "recomputed"):
             self.assertGreater(figures[f"{way}: planned memory of a rank"]["median"], 0)
             self.assertEqual(figures[f"{way}: measured beside the plan"]["at_most"], 12)
+
+    def test_compressed_segments_are_measured_by_step_and_by_length(self):
+        uio = ("--device.dtype=fp32", "--model.layers=2", "--segment.length=8", "--memory.tokens=2")
+        _, figures = self.small("uio-step", *uio)
+        self.assertEqual(figures["all trained: share of the GEMM ceiling"]["at_least"], 80)
+        self.assertLess(figures["memory trained: planned memory of a rank"]["median"],
+                        figures["all trained: planned memory of a rank"]["median"])
+        _, figures = self.small("uio-length", *uio)
+        off = [figure for name, figure in figures.items() if name.startswith("  cost per token of 128 off the line")]
+        self.assertEqual(off[0]["at_most"], 5)
+        # One state, its adjoint, and a layer's keys and values with their gradients: 2 tokens of 16 numbers.
+        self.assertIn("  off what a segment leaves, 1536 B", figures)
 
     def test_an_adapter_is_measured_beside_training_everything(self):
         _, figures = self.small("adapter-step", "--device.dtype=fp32", "--lora.rank=2")
