@@ -58,7 +58,7 @@ Weights load(Communicator& world, const CheckpointSummary& checkpoint, const Con
                       .state = {},
                       .progress = progress};
   load_checkpoint(world, checkpoint.path, data);
-  load_frozen(world, checkpoint.info, config.model, params, params.weights(), progress);
+  load_frozen(world, checkpoint, config.model, params, params.weights(), progress);
   return loaded;
 }
 
@@ -182,7 +182,8 @@ int run_convert(const CommandLine& line) {
       throw Error(ExitCode::Usage, fmt::format("memring convert was started on {} ranks", session.size()),
                   "Start it without mpirun: it works alone.");
     const CheckpointSummary checkpoint = find_checkpoint(line.arguments.at(0));
-    const Config config = parse_config(checkpoint.info.config, checkpoint.path);
+    Config config = parse_config(checkpoint.info.config, checkpoint.path);
+    if (line.given("base")) config.model.from = line.text("base");
     if (config.lora.rank == 0)
       throw Error(ExitCode::Usage, fmt::format("{} has no updates to convert (lora.rank = 0)", checkpoint.path),
                   "Give a run that was trained with lora.rank above 0, or one of its checkpoints.");

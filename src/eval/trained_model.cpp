@@ -86,7 +86,7 @@ CheckpointSummary TrainedModel::load(const CheckpointChoice& choice, const std::
   auto found = choice.path.empty() ? load_newest(session_.world(), choice.folder, data, warnings_)
                                    : load_checkpoint(session_.world(), choice.path, data);
   if (found) {
-    load_frozen(session_.world(), found->info, trained_, params, all.view(), data.progress);
+    load_frozen(session_.world(), *found, trained_, params, all.view(), data.progress);
     all.store(engine_->queue());
     return std::move(*found);
   }

@@ -25,11 +25,6 @@ namespace fs = std::filesystem;
 
 bool is_checkpoint(const std::string& path) { return exists_at(path + "/" + kManifestFile); }
 
-/// Of a run, or the folder itself.
-std::string checkpoints_in(const std::string& path) {
-  return exists_at(checkpoint_directory(path)) ? checkpoint_directory(path) : path;
-}
-
 /// The name of a file by which a model of another program is known; empty: there is none.
 std::string foreign_file(const std::string& path) {
   constexpr std::string_view kTensors = ".safetensors";
@@ -108,6 +103,10 @@ std::string newest_of(const NamedWeights& named) {
 
 }  // namespace
 
+std::string checkpoints_in(const std::string& path) {
+  return exists_at(checkpoint_directory(path)) ? checkpoint_directory(path) : path;
+}
+
 std::vector<CheckpointSummary> checkpoints_at(const std::string& path) {
   if (path.empty()) return {};
   if (is_checkpoint(path)) return {read_manifest(path)};
@@ -130,7 +129,7 @@ void require_weights(const Config& config, Communicator& world, const Params& pa
 }
 
 Matched load_named(Communicator& world, const std::string& from, const FlatBuffer& layout, View<> weights,
-                   std::vector<std::string>& warnings, Progress* progress) {
+                   std::vector<std::string>& warnings, std::vector<CheckpointSummary>& bases, Progress* progress) {
   NamedWeights named;
   on_rank_0(world, [&] { named = find_weights(from); });
   broadcast_text(world, named.path);
@@ -139,11 +138,9 @@ Matched load_named(Communicator& world, const std::string& from, const FlatBuffe
   auto matched = is_folder == 0 ? std::optional(load_weights(world, named.path, layout, weights, progress))
                                 : load_newest_weights(world, named.path, layout, weights, warnings, progress);
   if (!matched) throw nothing_at(from);
-  const CheckpointInfo& source = matched->source.info;
-  const Config there = parse_config(source.config, matched->source.path);
-  if (!matched->fresh.empty() && is_adapter(there))
-    matched->fresh =
-        load_base(world, source, there.model.from, {std::move(matched->fresh), layout.size}, weights, progress);
+  FlatBuffer missing{std::move(matched->fresh), layout.size};
+  bases = load_bases(world, matched->source, from, missing, weights, progress);
+  matched->fresh = std::move(missing.entries);
   return std::move(*matched);
 }
 
