@@ -189,6 +189,17 @@ std::vector<ChangedKey> changed_identity(const Config& then, const Config& now) 
   return changed;
 }
 
+std::vector<ChangedKey> changed_effects(const Config& then, const Config& now) {
+  std::vector<ChangedKey> changed = changed_identity(then, now);
+  for (ChangedKey& key : changed) {
+    const Option& option = *find_option(key.key);
+    if (!unmet_conditions(option, then).empty()) key.then.clear();
+    if (!unmet_conditions(option, now).empty()) key.now.clear();
+  }
+  std::erase_if(changed, [](const ChangedKey& key) { return key.then.empty() && key.now.empty(); });
+  return changed;
+}
+
 std::string render_config(const Config& config) {
   std::string text;
   std::string_view section;

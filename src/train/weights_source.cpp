@@ -11,7 +11,6 @@
 #include "checkpoint/agreement.h"
 #include "checkpoint/files.h"
 #include "checkpoint/manifest.h"
-#include "config/options.h"
 #include "config/shapes.h"
 #include "io/file.h"
 #include "model/tensor_names.h"
@@ -46,11 +45,7 @@ std::vector<std::string> differing_sections(const CheckpointInfo& source, const 
                                             const std::string& data_digest, const std::string& path) {
   refuse_newer_run(source.config, path);
   const Config there = parse_config(source.config, path);
-  auto changed = changed_identity(there, now);
-  const auto counts = [](const std::string& key, const Config& config) {
-    const Option* option = find_option(key);
-    return !option || unmet_conditions(*option, config).empty();
-  };
+  auto changed = changed_effects(there, now);
   if (data_line_in(source.identity) != data_line(data_digest))
     changed.push_back({"data.content", "another", "another"});
   std::vector<std::string> lines;
@@ -59,9 +54,9 @@ std::vector<std::string> differing_sections(const CheckpointInfo& source, const 
     for (const auto& [key, then, here] : changed) {
       std::vector<std::string> sides;
       if (then == here) sides.emplace_back("differs");
-      if (then != here && counts(key, there)) sides.push_back(then + " there");
-      if (then != here && counts(key, now)) sides.push_back(here + " here");
-      if (key.starts_with(section + ".") && !sides.empty())
+      if (then != here && !then.empty()) sides.push_back(then + " there");
+      if (then != here && !here.empty()) sides.push_back(here + " here");
+      if (key.starts_with(section + "."))
         text +=
             fmt::format("{}{} {}", text.empty() ? "" : "; ", key.substr(section.size() + 1), fmt::join(sides, ", "));
     }

@@ -72,6 +72,37 @@ class Adapters(adapters.AdapterTest):
                 self.assertNotIn("so fresh", said)
                 self.assertEqual(self.losses(still), found)
 
+    def test_a_run_that_goes_on_from_merged_weights_says_that_its_optimizer_is_new(self):
+        merged, told = self.folder / "merged", "optimizer: its state in this checkpoint is zero"
+        self.train(self.adapter, **self.keys)
+        self.assertNotIn(told, self.train(self.adapter, **{**self.keys, "run__steps": 7}).stdout)
+        self.succeed("convert", self.adapter, "--merge", "--out", merged)
+        for ranks, steps in ((None, 8), (2, 9)):
+            run = self.copy(merged, f"merged-{ranks}")
+            keys = {"optimizer__schedule": "constant", "optimizer__decay": 0, "run__steps": steps}
+            self.assertIn(told, self.train(run, ranks=ranks, **keys).stdout)
+            self.assertNotIn(told, self.train(run, ranks=ranks, **{**keys, "run__steps": steps + 1}).stdout)
+
+    def test_an_evaluation_with_other_settings_says_so(self):
+        self.train(self.adapter, **self.keys)
+        plain = self.evaluate(self.adapter)
+        for section in ("model", "lora", "memory", "segment"):
+            self.assertNotIn(section, plain)
+        table = self.succeed("eval", self.adapter, "--lora.alpha=12", "--segment.length=64", "--memory.mask=block",
+                             f"--eval.json={self.folder / 'eval.json'}").stdout
+        found = json.loads((self.folder / "eval.json").read_text())
+        for section, trained, evaluated in (("lora", "alpha 6", "alpha 12"), ("segment", "length 32", "length 64"),
+                                            ("memory", "mask causal", "mask block")):
+            self.assertIn(f"\n{section}: trained with {trained}, evaluated with {evaluated}\n", table)
+            self.assertEqual(found[section], {"trained": trained, "evaluated": evaluated})
+        uio = {"memory__kind": "uio", "memory__lora_rank": 2, "run__steps": 2}
+        self.train(self.folder / "uio", **uio)
+        table = self.succeed("eval", self.folder / "uio", "--memory.lora_alpha=8", "--memory.tokens=8").stdout
+        self.assertIn("\nmemory: trained with tokens 4, lora_alpha 16, evaluated with tokens 8, lora_alpha 8\n", table)
+        self.train(self.folder / "halo", memory__kind="halo", memory__window=20, run__steps=2)
+        table = self.succeed("eval", self.folder / "halo", "--memory.window=24").stdout
+        self.assertIn("\nmemory: trained with window 20, evaluated with window 24\n", table)
+
     def test_peft_reads_what_is_written(self):
         self.train(self.adapter, **self.keys)
         out = self.folder / "peft"
