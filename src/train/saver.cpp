@@ -55,6 +55,12 @@ std::vector<std::string> changed_settings(const Config& then, const Config& now,
   return lines;
 }
 
+/// On the host.
+bool all_zero(const View<>& numbers) {
+  const auto bytes = numbers.host_bytes();
+  return std::all_of(bytes.begin(), bytes.end(), [](std::byte byte) { return byte == std::byte{0}; });
+}
+
 }  // namespace
 
 Saver::Saver(const Config& config, const Dataset& dataset, Session& session, Mesh& mesh, Engine& engine,
@@ -142,6 +148,10 @@ Resumed Saver::resume(const Config& config) {
   resumed.differences = differences(saved, info_);
   for (std::string& line : changed_settings(then, config, saved, info_, resumed.state))
     resumed.differences.push_back(std::move(line));
+  if (world_.all_reduce_max(all_zero(m.view()) && all_zero(v.view()) ? 0 : 1) == 0 && found->step > 0)
+    resumed.differences.push_back(
+        "optimizer: its state in this checkpoint is zero, as memring convert writes it, so its moments begin anew here "
+        "(model.from in another run.dir begins anew with step 0 and its warm-up)");
   return resumed;
 }
 
