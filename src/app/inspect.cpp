@@ -137,6 +137,11 @@ Faults inspect_checkpoints(const std::string& folder) {
       }
     }
   }
+  for (const std::string& base : base_directories(folder)) {
+    fmt::print("{}: kept for the checkpoints that were trained on it\n", base);
+    const Faults found = print_faults(base, verify_checkpoint(base));
+    faults.insert(faults.end(), found.begin(), found.end());
+  }
   return faults;
 }
 

@@ -90,6 +90,14 @@ std::vector<std::pair<int64_t, std::string>> checkpoint_directories(const std::s
   return found;
 }
 
+std::vector<std::string> base_directories(const std::string& directory) {
+  std::vector<std::string> found;
+  for (const std::string& name : entries_of(directory))
+    if (name.starts_with(kBasePrefix) && !is_temporary_name(name)) found.push_back(directory + "/" + name);
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
 bool checkpoint_exists(const std::string& path) {
   std::error_code error;
   return fs::status(path, error).type() != fs::file_type::not_found;

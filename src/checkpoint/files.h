@@ -24,6 +24,9 @@ bool is_temporary_name(const std::string& name);
 /// directory is there and cannot be read, Error(Data) when it is a link to nothing.
 std::vector<std::pair<int64_t, std::string>> checkpoint_directories(const std::string& directory);
 
+/// What a run keeps besides for its own, whole: the bases of adapters.
+std::vector<std::string> base_directories(const std::string& directory);
+
 /// False when the folder is not there: a run that goes on prunes its checkpoints while others read them.
 bool checkpoint_exists(const std::string& path);
 

@@ -3,11 +3,16 @@ is not kept, found again by its digest, wherever it is told to lie.
 
 SPDX-License-Identifier: Apache-2.0
 """
+import os
 import pathlib
 import shutil
+import signal
+import subprocess
 import tempfile
+import unittest
 
 import adapters
+import faults
 import runs
 
 
@@ -100,6 +105,7 @@ class Bases(adapters.AdapterTest):
                 self.assertEqual(self.losses(self.adapter), expected, "its own")
                 self.damage(kept(self.adapter)[0] / name)
                 refused = self.evaluate(self.adapter, code=65)
+                self.assertIn(str(kept(self.adapter)[0] / name), self.succeed("inspect", self.adapter, code=65).stderr)
                 self.assertIn(f"{checkpoint}: ", refused)
                 self.assertIn(f"{kept(self.adapter)[0]}: ", refused)
                 self.assertNotIn("Remove", refused)
@@ -144,13 +150,58 @@ class Bases(adapters.AdapterTest):
         said = self.train(self.folder / "again", model__from=second, **still).stdout
         self.assertNotIn("so fresh", said)
 
-    def test_across_file_systems_a_run_keeps_a_copy(self):
+    def other_file_system(self):
+        """A folder there, gone with the test."""
         memory = pathlib.Path("/dev/shm")
         if not memory.is_dir() or memory.stat().st_dev == self.folder.stat().st_dev:
             self.skipTest("there is no second file system")
         folder = tempfile.TemporaryDirectory(prefix="memring-e2e-", dir=memory)
         self.addCleanup(folder.cleanup)
-        far, alone = pathlib.Path(folder.name) / "base", pathlib.Path(folder.name) / "alone"
+        return pathlib.Path(folder.name)
+
+    @unittest.skipUnless("MEMRING_FAIL_CALL" in os.environ, "libraries are not loaded before those of a sanitizer")
+    def test_killed_or_refused_at_every_call_of_keeping(self):
+        """Linked or copied, what has the name is whole; the next start keeps it where the one before could not."""
+        far = self.other_file_system() / "base"
+        shutil.copytree(self.base, far)
+        done = {"kill": 0, "EIO": 0}
+        for base in (self.base, far):
+            keys = {**self.keys, "model__from": base, "run__steps": 1}
+            trace = self.folder / f"{base.parent.name}.trace"
+
+            def start(run, **settings):
+                command = runs.command(*self.train_arguments(run, **keys))
+                return subprocess.run(faults.fault_on(command, **settings), capture_output=True, text=True, timeout=100, check=False)
+
+            start(self.folder / "traced", path="/base-", trace=trace)
+            calls = len(trace.read_text().splitlines())
+            shutil.rmtree(self.folder / "traced")
+            self.assertGreater(calls, 2)
+            for number in range(1, calls + 1):
+                for error in runs.amount([sorted(done)[number % 2]], sorted(done)):
+                    with self.subTest(base=base, number=number, error=error):
+                        run = self.folder / "run"
+                        result = start(run, path="/base-", at=number, error=error)
+                        if error == "kill":
+                            self.assertEqual(result.returncode, -signal.SIGKILL, result.stdout + result.stderr)
+                        else:
+                            self.assertIn(result.returncode, (0, 74), result.stdout + result.stderr)
+                        for path in kept(run):
+                            if ".tmp-" not in path.name:
+                                self.assert_intact(path)
+                        self.train(run, **{**keys, "run__steps": 2})
+                        self.assertEqual([path.name for path in kept(run)], [f"base-{self.digest(self.base)}"])
+                        self.assert_intact(run)
+                        shutil.rmtree(run)
+                        done[error] += 1
+        runs.record_fault("C1", "SIGKILL in a call of keeping an adapter's base, linked or copied", done["kill"],
+                          "whole or not there; kept by the next start")
+        runs.record_fault("C5", "a call of keeping an adapter's base fails: EIO", done["EIO"],
+                          "a warning, or exit 74 before a step; kept by the next start")
+
+    def test_across_file_systems_a_run_keeps_a_copy(self):
+        folder = self.other_file_system()
+        far, alone = folder / "base", folder / "alone"
         shutil.copytree(self.base, far)
         shutil.copytree(runs.checkpoints(self.base)[-1], alone)
         said = self.train(self.adapter, **{**self.keys, "model__from": far}).stdout
