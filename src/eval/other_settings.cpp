@@ -29,8 +29,9 @@ std::vector<OtherSettings> other_settings(const Config& trained, const Config& e
     OtherSettings other{section, "", ""};
     for (const auto& [key, then, now] : changed) {
       if (!key.starts_with(section + ".") || std::count(kNoMatter.begin(), kNoMatter.end(), key) > 0) continue;
+      const std::string name = key.substr(section.size() + 1);
       const auto add = [&](std::string& to, const std::string& value) {
-        if (!value.empty()) to += fmt::format("{}{} {}", to.empty() ? "" : ", ", key.substr(section.size() + 1), value);
+        if (!value.empty()) to += fmt::format("{}{} {}", to.empty() ? "" : ", ", name, value);
       };
       add(other.trained, then);
       add(other.evaluated, now);
