@@ -31,7 +31,7 @@ int run_eval(
     const CommandLine&);  ///< arguments: CONFIG.ini or run directory; checkpoint ("" = newest). --json is --eval.json
 int run_pack(const CommandLine&);     ///< arguments: files, folders or "-"; out, tokenizer
 int run_inspect(const CommandLine&);  ///< arguments: path; positions
-int run_convert(const CommandLine&);  ///< arguments: run directory or checkpoint; merge, out, to-peft
+int run_convert(const CommandLine&);  ///< arguments: run directory or checkpoint; merge, out, to-peft, base
 int run_verify(const CommandLine&);   ///< arguments: fixtures; loss-tolerance, state-tolerance, gradient-tolerance (0 =
                                       ///< by data type)
 int run_bench(const CommandLine&);    ///< arguments: name of a benchmark, or none; json, pairs

@@ -9,6 +9,8 @@
 #include "app/command.h"
 #include "app/with_session.h"
 #include "base/error.h"
+#include "base/parallel.h"
+#include "base/threads.h"
 #include "checkpoint/checkpoint.h"
 #include "config/config.h"
 #include "engine/engine.h"
@@ -58,20 +60,29 @@ Weights load(Communicator& world, const CheckpointSummary& checkpoint, const Con
                       .state = {},
                       .progress = progress};
   load_checkpoint(world, checkpoint.path, data);
-  load_frozen(world, checkpoint.info, config.model, params, params.weights(), progress);
+  load_frozen(world, checkpoint, config.model, params, params.weights(), progress);
   return loaded;
 }
 
-/// W + scale B A, summed in double and rounded once.
-void merge(View<> merged, const LinearLayer::Weights& w) {
-  const int64_t in = w.weight.dim(1), rank = w.lora_a ? w.lora_a.dim(0) : 0;
+/// W + scale B A, summed in double and rounded once; a thread has whole rows.
+void merge(View<> merged, const LinearLayer::Weights& w, int threads) {
+  const int64_t out = w.weight.dim(0), in = w.weight.dim(1), rank = w.lora_a ? w.lora_a.dim(0) : 0;
   by_float_type(merged.dtype(), [&]<class T>() {
     const T *a = rank ? w.lora_a.as<T>() : nullptr, *b = rank ? w.lora_b.as<T>() : nullptr;
-    for (int64_t i = 0; i < merged.size(); ++i) {
-      double update = 0;
-      for (int64_t r = 0; r < rank; ++r) update += double{b[i / in * rank + r]} * double{a[r * in + i % in]};
-      merged.as<T>()[i] = static_cast<T>(double{w.weight.as<T>()[i]} + w.lora_scale * update);
-    }
+    const T* weight = w.weight.as<T>();
+    T* to = merged.as<T>();
+    parallel_ranges(threads, out, [&](int64_t begin, int64_t end, int) {
+      std::vector<double> update(static_cast<size_t>(in));
+      for (int64_t row = begin; row < end; ++row) {
+        std::fill(update.begin(), update.end(), 0.0);
+        for (int64_t r = 0; r < rank; ++r)
+          for (int64_t i = 0; i < in; ++i)
+            update[static_cast<size_t>(i)] += double{b[row * rank + r]} * double{a[r * in + i]};
+        for (int64_t i = 0; i < in; ++i)
+          to[row * in + i] =
+              static_cast<T>(double{weight[row * in + i]} + w.lora_scale * update[static_cast<size_t>(i)]);
+      }
+    });
   });
 }
 
@@ -98,11 +109,12 @@ int write_merged(Session& session, const CheckpointSummary& checkpoint, const Co
     const auto bytes = from.weight(static_cast<int>(same - there.begin())).host_bytes();
     std::copy(bytes.begin(), bytes.end(), to.weight(static_cast<int>(tensor)).host_bytes().begin());
   }
+  const int threads = thread_count(0, session.node().cores).threads;
   for (int64_t layer = 0; layer < adapted.model.llama.shape().layers; ++layer) {
     const LayerTensors &updated = adapted.model.llama.layer(layer).tensors(),
                        &folded = merged.model.llama.layer(layer).tensors();
     for (const auto part : kProjections) {
-      merge(to.weight((folded.*part).weight), (updated.*part).weights(from));
+      merge(to.weight((folded.*part).weight), (updated.*part).weights(from), threads);
       advance(&session.progress());
     }
   }
@@ -182,7 +194,8 @@ int run_convert(const CommandLine& line) {
       throw Error(ExitCode::Usage, fmt::format("memring convert was started on {} ranks", session.size()),
                   "Start it without mpirun: it works alone.");
     const CheckpointSummary checkpoint = find_checkpoint(line.arguments.at(0));
-    const Config config = parse_config(checkpoint.info.config, checkpoint.path);
+    Config config = parse_config(checkpoint.info.config, checkpoint.path);
+    if (line.given("base")) config.model.from = line.text("base");
     if (config.lora.rank == 0)
       throw Error(ExitCode::Usage, fmt::format("{} has no updates to convert (lora.rank = 0)", checkpoint.path),
                   "Give a run that was trained with lora.rank above 0, or one of its checkpoints.");

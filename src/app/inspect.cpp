@@ -19,6 +19,7 @@
 #include "io/fixture.h"
 #include "io/hdf5.h"
 #include "train/frozen_weights.h"
+#include "train/kept_bases.h"
 #include "train/run_directory.h"
 #include "train/soundness.h"
 #include "train/train_state.h"
@@ -96,8 +97,10 @@ Faults inspect_checkpoint(const CheckpointSummary& checkpoint, bool full) {
              info.threads, info.mesh, info.isa, info.dtype);
   if (!info.source.path.empty()) {
     const bool adapter = is_adapter(parse_config(info.config, checkpoint.path));
-    fmt::print("{:<16} {} (digest {}){}\n", adapter ? "base" : "started from", info.source.path, info.source.digest,
-               adapter ? ", which holds the frozen rest of the model" : "");
+    const std::string kept = kept_base(folder_of(checkpoint.path), info.source.digest);
+    fmt::print("{:<16} {} (digest {}){}{}\n", adapter ? "base" : "started from", info.source.path, info.source.digest,
+               adapter ? ", which holds the frozen rest of the model" : "",
+               checkpoint_exists(kept) ? fmt::format(", kept as {}", kept) : "");
   }
   if (full) {
     for (const FlatEntry& entry : checkpoint.layout.entries) fmt::print("    {} {}\n", entry.name, entry.shape.text());
@@ -133,6 +136,11 @@ Faults inspect_checkpoints(const std::string& folder) {
         again = again || !there;
       }
     }
+  }
+  for (const std::string& base : base_directories(folder)) {
+    fmt::print("{}: kept for the checkpoints that were trained on it\n", base);
+    const Faults found = print_faults(base, verify_checkpoint(base));
+    faults.insert(faults.end(), found.begin(), found.end());
   }
   return faults;
 }

@@ -62,13 +62,15 @@ std::optional<int64_t> step_of_name(const std::string& name) {
   return step;
 }
 
-std::string temporary_name(int64_t step) {
-  return fmt::format("{}{}{}-{}", checkpoint_name(step), kTemporary, ::getpid(), host_name());
+std::string temporary_of(const std::string& path) {
+  return fmt::format("{}{}{}-{}", path, kTemporary, ::getpid(), host_name());
 }
+
+std::string temporary_name(int64_t step) { return temporary_of(checkpoint_name(step)); }
 
 bool is_temporary_name(const std::string& name) {
   const size_t mark = name.find(kTemporary);
-  return mark != std::string::npos && step_of_name(name.substr(0, mark)).has_value();
+  return mark != std::string::npos && (step_of_name(name.substr(0, mark)) || name.starts_with(kBasePrefix));
 }
 
 std::vector<std::pair<int64_t, std::string>> checkpoint_directories(const std::string& directory) {
@@ -85,6 +87,14 @@ std::vector<std::pair<int64_t, std::string>> checkpoint_directories(const std::s
     if (folder) found.emplace_back(*step, path);
   }
   std::sort(found.rbegin(), found.rend());
+  return found;
+}
+
+std::vector<std::string> base_directories(const std::string& directory) {
+  std::vector<std::string> found;
+  for (const std::string& name : entries_of(directory))
+    if (name.starts_with(kBasePrefix) && !is_temporary_name(name)) found.push_back(directory + "/" + name);
+  std::sort(found.begin(), found.end());
   return found;
 }
 

@@ -16,11 +16,16 @@ namespace memring {
 std::string checkpoint_name(int64_t step);                     ///< "step-000000123"
 std::optional<int64_t> step_of_name(const std::string& name);  ///< of exactly such a name
 std::string temporary_name(int64_t step);                      ///< "step-000000123.tmp-<pid>-<host>"
+std::string temporary_of(const std::string& path);             ///< the same of another name in that directory
+constexpr const char* kBasePrefix = "base-";                   ///< of what a run keeps besides (train/kept_bases.h)
 bool is_temporary_name(const std::string& name);
 
 /// (step, path) of every directory with a checkpoint's name, newest first, whatever is in it. Error(Io) when the
 /// directory is there and cannot be read, Error(Data) when it is a link to nothing.
 std::vector<std::pair<int64_t, std::string>> checkpoint_directories(const std::string& directory);
+
+/// What a run keeps besides for its own, whole: the bases of adapters.
+std::vector<std::string> base_directories(const std::string& directory);
 
 /// False when the folder is not there: a run that goes on prunes its checkpoints while others read them.
 bool checkpoint_exists(const std::string& path);

@@ -221,7 +221,7 @@ std::string render_manifest(const Manifest& manifest) {
 }
 
 Manifest parse_manifest(const std::string& text, const std::string& path) {
-  const std::string hint = "Remove that checkpoint's directory if you do not need it for finding the cause.";
+  const std::string hint = "Restore it from a copy, or use another checkpoint of that run.";
   const size_t tail = ending(digest_of_text({})).size();
   const std::string body = text.substr(0, text.size() - std::min(tail, text.size()));
   const std::string digest = digest_of_text(body);

@@ -3,6 +3,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config/config.h"
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -13,6 +16,8 @@
 #include "base/device.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "config/lora_targets.h"
+#include "config/number_list.h"
 #include "config/options.h"
 #include "config/scanner.h"
 #include "config/validate.h"
@@ -109,6 +114,28 @@ void refuse_device_without_backend(const Config& config, const Places& places) {
               "Set device.kind = cpu, or auto for the best that is there.");
 }
 
+/// What a list says, whatever stands between its words and, where that is nothing, in whatever order they come: two
+/// values that mean the same are equal. Other values as they are.
+std::string meaning_of(const Option& option, std::string value) {
+  if (option.kind != ValueKind::Text) return value;
+  std::vector<std::string> words;
+  if (option.key == "lora.targets") {
+    const auto targets = parse_lora_targets(value);
+    if (!targets) return value;
+    for (const LoraTarget target : *targets) words.emplace_back(word_of(target));
+  } else {
+    for_each_word(value, [&](std::string_view word) {
+      double number = 0;
+      words.push_back(read_number(word, number) ? fmt::format("{}", number) : std::string(word));
+    });
+  }
+  if (option.key == "lora.targets" || option.key == "model.train" || option.key == "positions.split") {
+    std::sort(words.begin(), words.end());
+    words.erase(std::unique(words.begin(), words.end()), words.end());
+  }
+  return fmt::format("{}", fmt::join(words, ","));
+}
+
 }  // namespace
 
 std::string read_config(const std::string& path) {
@@ -175,7 +202,7 @@ std::vector<ChangedKey> changed_keys(const Config& then, const Config& now) {
   std::vector<ChangedKey> changed;
   for (const Option& option : options())
     if (std::string before = value_text(option, then), after = value_text(option, now);
-        before != after && !option.of_one_start)
+        !option.of_one_start && before != after && meaning_of(option, before) != meaning_of(option, after))
       changed.push_back({std::string(option.key), std::move(before), std::move(after)});
   return changed;
 }
@@ -186,6 +213,17 @@ std::vector<ChangedKey> changed_identity(const Config& then, const Config& now) 
     const Option& option = *find_option(key.key);
     return !decides(option, then) || !decides(option, now);
   });
+  return changed;
+}
+
+std::vector<ChangedKey> changed_effects(const Config& then, const Config& now) {
+  std::vector<ChangedKey> changed = changed_identity(then, now);
+  for (ChangedKey& key : changed) {
+    const Option& option = *find_option(key.key);
+    if (!unmet_conditions(option, then).empty()) key.then.clear();
+    if (!unmet_conditions(option, now).empty()) key.now.clear();
+  }
+  std::erase_if(changed, [](const ChangedKey& key) { return key.then.empty() && key.now.empty(); });
   return changed;
 }
 

@@ -220,13 +220,16 @@ TrainingConfig load_training_config(const std::string& path, const std::vector<s
 /// "section.key = value" of each setting of a text whose key this program does not know.
 std::vector<std::string> unknown_settings(std::string_view text, const std::string& name);
 
-/// A key whose value differs between two configurations; one of a single start is no part of them.
+/// A key whose value differs between two configurations, by what it means (of a list the blanks do not count); one of
+/// a single start is no part of them.
 struct ChangedKey {
   std::string key, then, now;
 };
 std::vector<ChangedKey> changed_keys(const Config& then, const Config& now);
 /// Those of them that belong to the identity of both.
 std::vector<ChangedKey> changed_identity(const Config& then, const Config& now);
+/// Those of these that have an effect; the value of a side where the key has none is empty.
+std::vector<ChangedKey> changed_effects(const Config& then, const Config& now);
 
 /// Every key with its value as ini text that parse_config reads back to the same Config; without those of one start.
 std::string render_config(const Config&);

@@ -132,7 +132,7 @@ Evaluation evaluate(const Config& config, const CheckpointChoice& choice, Sessio
   result.step = model.checkpoint().step;
   result.warnings = model.warnings();
   result.unfinished = model.unfinished();
-  result.scaling = model.other_scaling();
+  result.other = model.other();
   const int64_t of_text = config.objective.kind == ObjectiveKind::Reconstruct ? result.length / 2 : result.length;
   result.text = {config.data.path, dataset->digest(), dataset->sequences() * of_text + dataset->tail() + 1,
                  model.trained_on(*dataset)};
@@ -158,7 +158,7 @@ std::string to_json(const Evaluation& e) {
       {"length", e.length},
       {"tail", e.tail}};
   if (!e.unfinished.empty()) json["unfinished"] = e.unfinished;
-  if (e.scaling) json["rope"] = {{"trained", e.scaling->trained}, {"evaluated", e.scaling->evaluated}};
+  add_to(json, e.other);
   json.update(json_of(e.as_trained));
   if (e.reset) json["reset"] = json_of(*e.reset);
   json["peak_memory_mib"] = e.peak_memory / (1 << 20);
@@ -166,11 +166,11 @@ std::string to_json(const Evaluation& e) {
 }
 
 std::string to_table(const Evaluation& e) {
-  std::string text = fmt::format("{}: step {}, {} sequence{} of {} tokens{}\n{}\n{}\n{:>24}  {:>10} {:>12}{}\n",
-                                 e.checkpoint, e.step, e.sequences, e.sequences == 1 ? "" : "s", e.length,
-                                 e.tail > 0 ? fmt::format(" and one of {}", e.tail) : "", text_line(e),
-                                 e.scaling ? e.scaling->text() + "\n" : "", "positions", "loss", "perplexity",
-                                 e.reset ? fmt::format("  {:>12} {:>8}", "memory reset", "gain") : "");
+  std::string text =
+      fmt::format("{}: step {}, {} sequence{} of {} tokens{}\n{}\n{}\n{:>24}  {:>10} {:>12}{}\n", e.checkpoint, e.step,
+                  e.sequences, e.sequences == 1 ? "" : "s", e.length,
+                  e.tail > 0 ? fmt::format(" and one of {}", e.tail) : "", text_line(e), to_text(e.other), "positions",
+                  "loss", "perplexity", e.reset ? fmt::format("  {:>12} {:>8}", "memory reset", "gain") : "");
   const auto line = [&](const std::string& name, std::optional<double> loss, std::optional<double> reset) {
     const auto gain = loss && reset ? std::optional(*reset - *loss) : std::nullopt;
     text += fmt::format("{:>24}  {:>10} {:>12}{}\n", name, number_text(loss, 4), number_text(perplexity(loss), 3),

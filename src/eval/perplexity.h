@@ -38,7 +38,7 @@ struct Evaluation {
   std::string checkpoint;
   std::vector<std::string> warnings;  ///< newer checkpoints that were passed over
   std::string unfinished;             ///< of the curriculum of its training; empty: nothing
-  std::optional<OtherScaling> scaling;
+  std::vector<OtherSettings> other;   ///< than in training
   int64_t step = 0, sequences = 0, length = 0;
   int64_t tail = 0;  ///< tokens of the last, shorter sequence; 0: there is none, or eval.sequences leaves it out
   EvaluatedText text;

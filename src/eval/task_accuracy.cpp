@@ -169,7 +169,7 @@ TaskAccuracy evaluate_task(const Config& config, const CheckpointChoice& choice,
                     "{} tokens; evaluate a length by itself for its own",
                     word_of(config.rope.scaling), grouped(*longest)));
   result.unfinished = model.unfinished();
-  result.scaling = model.other_scaling();
+  result.other = model.other();
 
   for (const SequenceShape& shape : shapes)
     for (const std::optional<double>& depth : depths_of(config)) {
@@ -207,7 +207,7 @@ std::string to_json(const TaskAccuracy& t) {
   nlohmann::ordered_json json = {{"schema", 1},    {"kind", t.kind}, {"checkpoint", t.checkpoint},
                                  {"step", t.step}, {"data", t.data}, {"samples", t.samples}};
   if (!t.unfinished.empty()) json["unfinished"] = t.unfinished;
-  if (t.scaling) json["rope"] = {{"trained", t.scaling->trained}, {"evaluated", t.scaling->evaluated}};
+  add_to(json, t.other);
   json["rows"] = std::move(rows);
   json["peak_memory_mib"] = t.peak_memory / (1 << 20);
   return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
@@ -215,8 +215,7 @@ std::string to_json(const TaskAccuracy& t) {
 
 std::string head_of(const TaskAccuracy& t) {
   return fmt::format("{}: step {}, {}, {} samples a row\n{}\n{}", t.checkpoint, t.step, t.data, t.samples,
-                     t.scaling ? t.scaling->text() + "\n" : "",
-                     line_of(t, [](const Column& column) { return column.head; }));
+                     to_text(t.other), line_of(t, [](const Column& column) { return column.head; }));
 }
 
 std::string newest_row(const TaskAccuracy& t) {

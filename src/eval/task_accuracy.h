@@ -47,8 +47,8 @@ struct TaskAccuracy {
   std::string kind, checkpoint, data;
   std::vector<std::string> warnings;  ///< newer checkpoints that were passed over
   int64_t step = 0, samples = 0;
-  std::string unfinished;  ///< of the curriculum of its training; empty: nothing
-  std::optional<OtherScaling> scaling;
+  std::string unfinished;            ///< of the curriculum of its training; empty: nothing
+  std::vector<OtherSettings> other;  ///< than in training
   std::vector<TaskRow> rows;
   double peak_memory = 0;  ///< bytes, of the largest rank
 };

@@ -31,15 +31,7 @@ class PaddedTokens final : public TokenSource {
   int64_t batch_;
 };
 
-std::string rotary_text(const Config& config) {
-  return fmt::format("{} (theta {})", settings_text(config, "rope"), config.model.rope_theta);
-}
-
 }  // namespace
-
-std::string OtherScaling::text() const {
-  return fmt::format("rope.scaling: trained with {}, evaluated with {}", trained, evaluated);
-}
 
 TrainedModel::TrainedModel(const Config& config, const CheckpointChoice& choice, const Workload& workload,
                            Session& session)
@@ -49,12 +41,12 @@ TrainedModel::TrainedModel(const Config& config, const CheckpointChoice& choice,
       memory_(memory_settings(config)),
       has_control_(config.eval.control && config.memory.kind != MemoryKind::None &&
                    config.memory.reset == MemoryReset::Sequence),
-      rotary_(rotary_text(config)),
       session_(session),
       workload_(workload),
       mesh_(session.world(), resolve_mesh(config.mesh.data, config.mesh.segment, config.mesh.token, session.size())) {
   start({});
   checkpoint_ = load(choice, config.run.dir);
+  other_ = other_settings(parse_config(checkpoint_.info.config, checkpoint_.path), config);
 }
 
 /// The engine of the model whose memory is reset, or not, and that has these weights where there are any.
@@ -86,7 +78,7 @@ CheckpointSummary TrainedModel::load(const CheckpointChoice& choice, const std::
   auto found = choice.path.empty() ? load_newest(session_.world(), choice.folder, data, warnings_)
                                    : load_checkpoint(session_.world(), choice.path, data);
   if (found) {
-    load_frozen(session_.world(), found->info, trained_, params, all.view(), data.progress);
+    load_frozen(session_.world(), *found, trained_, params, all.view(), data.progress);
     all.store(engine_->queue());
     return std::move(*found);
   }
@@ -100,12 +92,6 @@ std::string TrainedModel::unfinished() const {
   const Config config = parse_config(checkpoint_.info.config, "the checkpoint's configuration");
   return Curriculum(stages_of(config), config.curriculum, config.run.seed, kAnyLength)
       .unfinished(train_state(checkpoint_.state));
-}
-
-std::optional<OtherScaling> TrainedModel::other_scaling() const {
-  const Config then = parse_config(checkpoint_.info.config, "the checkpoint's configuration");
-  OtherScaling both{rotary_text(then), rotary_};
-  return both.trained == both.evaluated ? std::nullopt : std::optional(std::move(both));
 }
 
 void TrainedModel::reset_memory(bool each_segment) {

@@ -12,18 +12,13 @@
 #include "data/dataset.h"
 #include "dist/session.h"
 #include "engine/engine.h"
+#include "eval/other_settings.h"
 
 namespace memring {
 
 /// Which checkpoint to evaluate: the one of this path, or else the newest good one in a folder of checkpoints.
 struct CheckpointChoice {
   std::string folder, path;
-};
-
-/// Rotary frequencies of a model that is evaluated with others than it was trained with, in words.
-struct OtherScaling {
-  std::string trained, evaluated;
-  std::string text() const;
 };
 
 class TrainedModel {
@@ -47,8 +42,8 @@ class TrainedModel {
   bool trained_on(const Dataset&) const;
   /// What is missing where the curriculum of its training was not finished; empty where it was.
   std::string unfinished() const;
-  /// Where the evaluation has other rotary frequencies than the training.
-  std::optional<OtherScaling> other_scaling() const;
+  /// What the evaluation computes otherwise than the training.
+  const std::vector<OtherSettings>& other() const { return other_; }
 
  private:
   void start(Arena weights);
@@ -59,13 +54,13 @@ class TrainedModel {
   const ModelShape shape_;
   const MemorySettings memory_;  ///< as in training
   const bool has_control_;
-  const std::string rotary_;  ///< in words
   Session& session_;
   Workload workload_;
   Mesh mesh_;
   bool reset_ = false;
   std::optional<MemoryLimit> limit_;
   std::vector<std::string> warnings_;
+  std::vector<OtherSettings> other_;
   std::optional<Model> model_;
   std::optional<Engine> engine_;
   CheckpointSummary checkpoint_;

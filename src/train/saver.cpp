@@ -9,7 +9,7 @@
 #include "base/version.h"
 #include "checkpoint/agreement.h"
 #include "config/shapes.h"
-#include "train/frozen_weights.h"
+#include "train/kept_bases.h"
 #include "train/run_directory.h"
 #include "train/soundness.h"
 #include "train/weights_source.h"
@@ -53,6 +53,12 @@ std::vector<std::string> changed_settings(const Config& then, const Config& now,
                                 before, after,
                                 before > 0 ? fmt::format(", {:.3g} times as much", after / before) : ""));
   return lines;
+}
+
+/// On the host.
+bool all_zero(const View<>& numbers) {
+  const auto bytes = numbers.host_bytes();
+  return std::all_of(bytes.begin(), bytes.end(), [](std::byte byte) { return byte == std::byte{0}; });
 }
 
 }  // namespace
@@ -123,8 +129,9 @@ Resumed Saver::resume(const Config& config) {
   if (params_.trained_layout().size < params_.layout().size) {
     const HostCopy all(queue_, params_.weights());
     all.fetch(queue_);
-    load_frozen(world_, saved, config.model, params_, all.view(), data_.progress);
+    const Bases bases = load_frozen(world_, *found, config.model, params_, all.view(), data_.progress);
     all.store(queue_);
+    keep(bases, resumed);
   }
   last_saved_ = resumed_ = found->step;
   info_.source = saved.source;
@@ -141,16 +148,25 @@ Resumed Saver::resume(const Config& config) {
   resumed.differences = differences(saved, info_);
   for (std::string& line : changed_settings(then, config, saved, info_, resumed.state))
     resumed.differences.push_back(std::move(line));
+  if (world_.all_reduce_max(all_zero(m.view()) && all_zero(v.view()) ? 0 : 1) == 0 && found->step > 0)
+    resumed.differences.push_back(
+        "optimizer: its state in this checkpoint is zero, as memring convert writes it, so its moments begin anew here "
+        "(model.from in another run.dir begins anew with step 0 and its warm-up)");
   return resumed;
 }
 
 void Saver::start_from_weights(const Config& config, Resumed& resumed) {
   const HostCopy all(queue_, params_.weights());
   all.fetch(queue_);  // what is not there stays as it was initialised
+  Bases bases;
   const Matched matched =
-      load_named(world_, config.model.from, params_.layout(), all.view(), resumed.warnings, data_.progress);
+      load_named(world_, config.model.from, params_.layout(), all.view(), resumed.warnings, bases, data_.progress);
   expect_frozen(matched.fresh, params_, config.model);
   all.store(queue_);
+  if (params_.trained_layout().size < params_.layout().size) {
+    bases.insert(bases.begin(), matched.source);
+    keep(bases, resumed);
+  }
   const std::string& path = matched.source.path;
   info_.source = {path, matched.source.digest};
   resumed.weights = describe_weights(matched, config, dataset_.digest());
@@ -159,6 +175,24 @@ void Saver::start_from_weights(const Config& config, Resumed& resumed) {
   if (!matched.source.sound)
     resumed.warnings.push_back(fmt::format("checkpoint {}, whose weights this run starts with, is not sound ({})", path,
                                            describe_loss(train_state(matched.source.state))));
+}
+
+/// What this run's checkpoints are nothing without. That it has not been possible may be mended before the next start.
+void Saver::keep(const Bases& bases, Resumed& resumed) {
+  on_rank_0(world_, [&] {
+    for (const CheckpointSummary& base : bases) {
+      try {
+        if (std::string kept = keep_base(base, directory_, data_.progress); !kept.empty())
+          resumed.bases.push_back(std::move(kept));
+      } catch (const Error& error) {
+        if (error.code() != ExitCode::Io) throw;
+        resumed.warnings.push_back(fmt::format(
+            "the base {} could not be kept in this run, whose checkpoints need it ({}): see that it stays where it is, "
+            "or make that possible and start again",
+            base.path, error.what()));
+      }
+    }
+  });
 }
 
 /// What is odd about a newest checkpoint that is intact.

@@ -16,6 +16,7 @@
 #include "engine/engine.h"
 #include "kernels/norm/norm.h"
 #include "runlog/runlog.h"
+#include "train/frozen_weights.h"
 #include "train/optimizer.h"
 
 namespace memring {
@@ -29,6 +30,7 @@ struct Resumed {
   std::vector<std::string> warnings;  ///< of damaged checkpoints that were passed over, or of what is odd
   std::vector<std::string> aside;     ///< newer checkpoints that have been renamed; rank 0 only
   std::vector<std::string> weights;   ///< of a fresh run with model.from: what it starts with
+  std::vector<std::string> bases;     ///< of an adapter: those that are kept in its run from now on; rank 0 only
 };
 
 /// Every call is collective over the session's ranks; what it was made from must outlive it, but for the configuration.
@@ -57,6 +59,7 @@ class Saver {
 
  private:
   void start_from_weights(const Config&, Resumed&);
+  void keep(const Bases&, Resumed&);
   void warn_about(const CheckpointSummary& newest, std::vector<std::string>& warnings) const;
   void expect_same_folder() const;
   void save(const TrainState&);

@@ -42,6 +42,7 @@ void tell_where_it_goes_on(const Resumed& resumed, bool began_before, RunLog& lo
     log.note("anew       from the beginning: an earlier start left no checkpoint");
   for (size_t i = 0; i < resumed.weights.size(); ++i)
     log.note(fmt::format("{:<11}{}", i == 0 ? "weights" : "", resumed.weights[i]));
+  for (const auto& base : resumed.bases) log.note("base       " + base);
   for (const auto& path : resumed.aside) log.note(fmt::format("           set aside as {}", path));
   if (!log.set_aside().empty())
     log.note(fmt::format("           records of an earlier start are kept in {}", log.set_aside()));

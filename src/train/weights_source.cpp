@@ -11,7 +11,6 @@
 #include "checkpoint/agreement.h"
 #include "checkpoint/files.h"
 #include "checkpoint/manifest.h"
-#include "config/options.h"
 #include "config/shapes.h"
 #include "io/file.h"
 #include "model/tensor_names.h"
@@ -24,11 +23,6 @@ namespace {
 namespace fs = std::filesystem;
 
 bool is_checkpoint(const std::string& path) { return exists_at(path + "/" + kManifestFile); }
-
-/// Of a run, or the folder itself.
-std::string checkpoints_in(const std::string& path) {
-  return exists_at(checkpoint_directory(path)) ? checkpoint_directory(path) : path;
-}
 
 /// The name of a file by which a model of another program is known; empty: there is none.
 std::string foreign_file(const std::string& path) {
@@ -51,11 +45,7 @@ std::vector<std::string> differing_sections(const CheckpointInfo& source, const 
                                             const std::string& data_digest, const std::string& path) {
   refuse_newer_run(source.config, path);
   const Config there = parse_config(source.config, path);
-  auto changed = changed_identity(there, now);
-  const auto counts = [](const std::string& key, const Config& config) {
-    const Option* option = find_option(key);
-    return !option || unmet_conditions(*option, config).empty();
-  };
+  auto changed = changed_effects(there, now);
   if (data_line_in(source.identity) != data_line(data_digest))
     changed.push_back({"data.content", "another", "another"});
   std::vector<std::string> lines;
@@ -64,9 +54,9 @@ std::vector<std::string> differing_sections(const CheckpointInfo& source, const 
     for (const auto& [key, then, here] : changed) {
       std::vector<std::string> sides;
       if (then == here) sides.emplace_back("differs");
-      if (then != here && counts(key, there)) sides.push_back(then + " there");
-      if (then != here && counts(key, now)) sides.push_back(here + " here");
-      if (key.starts_with(section + ".") && !sides.empty())
+      if (then != here && !then.empty()) sides.push_back(then + " there");
+      if (then != here && !here.empty()) sides.push_back(here + " here");
+      if (key.starts_with(section + "."))
         text +=
             fmt::format("{}{} {}", text.empty() ? "" : "; ", key.substr(section.size() + 1), fmt::join(sides, ", "));
     }
@@ -108,6 +98,10 @@ std::string newest_of(const NamedWeights& named) {
 
 }  // namespace
 
+std::string checkpoints_in(const std::string& path) {
+  return exists_at(checkpoint_directory(path)) ? checkpoint_directory(path) : path;
+}
+
 std::vector<CheckpointSummary> checkpoints_at(const std::string& path) {
   if (path.empty()) return {};
   if (is_checkpoint(path)) return {read_manifest(path)};
@@ -130,7 +124,7 @@ void require_weights(const Config& config, Communicator& world, const Params& pa
 }
 
 Matched load_named(Communicator& world, const std::string& from, const FlatBuffer& layout, View<> weights,
-                   std::vector<std::string>& warnings, Progress* progress) {
+                   std::vector<std::string>& warnings, std::vector<CheckpointSummary>& bases, Progress* progress) {
   NamedWeights named;
   on_rank_0(world, [&] { named = find_weights(from); });
   broadcast_text(world, named.path);
@@ -139,11 +133,9 @@ Matched load_named(Communicator& world, const std::string& from, const FlatBuffe
   auto matched = is_folder == 0 ? std::optional(load_weights(world, named.path, layout, weights, progress))
                                 : load_newest_weights(world, named.path, layout, weights, warnings, progress);
   if (!matched) throw nothing_at(from);
-  const CheckpointInfo& source = matched->source.info;
-  const Config there = parse_config(source.config, matched->source.path);
-  if (!matched->fresh.empty() && is_adapter(there))
-    matched->fresh =
-        load_base(world, source, there.model.from, {std::move(matched->fresh), layout.size}, weights, progress);
+  FlatBuffer missing{std::move(matched->fresh), layout.size};
+  bases = load_bases(world, matched->source, from, missing, weights, progress);
+  matched->fresh = std::move(missing.entries);
   return std::move(*matched);
 }
 

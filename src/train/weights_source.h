@@ -20,11 +20,14 @@ void require_weights(const Config&, Communicator&, const Params&);
 /// The checkpoint itself, or the good ones of a run or a folder, newest first; none where nothing is.
 std::vector<CheckpointSummary> checkpoints_at(const std::string& path);
 
+/// The folder of checkpoints of a run, or the folder itself.
+std::string checkpoints_in(const std::string& path);
+
 /// load_weights from the checkpoint that model.from names: its own, or, of a run or a folder of checkpoints, the newest
-/// good one; damaged ones are named in `warnings`. What an adapter does not hold comes from its base. Throws as
-/// require_weights. Collective.
+/// good one; damaged ones are named in `warnings`. What an adapter does not hold comes from its bases, which are added
+/// to `bases`. Throws as require_weights and load_bases. Collective.
 Matched load_named(Communicator&, const std::string& from, const FlatBuffer& layout, View<> weights,
-                   std::vector<std::string>& warnings, Progress*);
+                   std::vector<std::string>& warnings, std::vector<CheckpointSummary>& bases, Progress*);
 
 /// Where a run that started with `then`, named by `from_then`, is to go on with model.from = `from_now`: what differs,
 /// in words; empty where that holds the same checkpoint, by its digest, wherever it lies. A name that has not changed

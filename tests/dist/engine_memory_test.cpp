@@ -9,9 +9,17 @@
 namespace memring {
 namespace {
 
+constexpr auto kNameOf = [](const auto& memory) { return std::string(word_of(memory.param)); };
+
 class PlannedMemory : public testing::TestWithParam<MemoryKind> {};
-INSTANTIATE_TEST_SUITE_P(All, PlannedMemory, testing::Values(MemoryKind::Rmt, MemoryKind::Armt, MemoryKind::Halo),
-                         [](const auto& memory) { return std::string(word_of(memory.param)); });
+INSTANTIATE_TEST_SUITE_P(All, PlannedMemory,
+                         testing::Values(MemoryKind::Rmt, MemoryKind::Armt, MemoryKind::Uio, MemoryKind::Halo),
+                         kNameOf);
+
+/// Of one segment, read by the next.
+class PlannedStates : public testing::TestWithParam<MemoryKind> {};
+INSTANTIATE_TEST_SUITE_P(All, PlannedStates, testing::Values(MemoryKind::Rmt, MemoryKind::Armt, MemoryKind::Halo),
+                         kNameOf);
 
 TEST(Executor, ChoosesRecomputeWhenActivationsDoNotFit) {
   Communicator alone = world().split(world().rank(), 0, "alone");
@@ -47,6 +55,7 @@ TEST(Executor, ChoosesRecomputeWhenActivationsDoNotFit) {
 TEST_P(PlannedMemory, ProductsKeepTheCopiesThatArePlanned) {
   Communicator alone = world().split(world().rank(), 0, "alone");
   Config config = small_config();
+  if (GetParam() == MemoryKind::Uio) uio(config);
   config.memory.kind = GetParam();
   config.memory.key_dim = 4;
   config.device.dtype = Precision::Bf16;
@@ -65,7 +74,7 @@ TEST_P(PlannedMemory, ProductsKeepTheCopiesThatArePlanned) {
   EXPECT_EQ(product_copies(Products::Bf16), before | planned);
 }
 
-TEST_P(PlannedMemory, FullBackPropagationKeepsOneStateASegment) {
+TEST_P(PlannedStates, FullBackPropagationKeepsOneASegment) {
   Communicator alone = world().split(world().rank(), 0, "alone");
   Config config = small_config();
   config.memory.kind = GetParam();
@@ -91,6 +100,26 @@ TEST_P(PlannedMemory, FullBackPropagationKeepsOneStateASegment) {
   EXPECT_EQ(planned(40) - planned(20), 2 * state);
   config.tbptt = {.mode = TbpttMode::Window, .window = 4, .recompute = RecomputeWhen::Always};
   EXPECT_EQ(planned(40), planned(20));
+}
+
+// All of them are read by all later segments, and so each has a gradient that is summed until its encoding.
+TEST(Executor, KeepsEveryMemoryOfUioAndItsGradient) {
+  Communicator alone = world().split(world().rank(), 0, "alone");
+  Config config = small_config();
+  uio(config);
+  config.tbptt.recompute = RecomputeWhen::Always;
+  config.data.batch = 1;
+  Mesh mesh(alone, {1, 1, 1});
+  const auto planned = [&](int64_t segments, MemoryPurpose purpose) {
+    Model model = model_of(config);
+    const Engine engine(config, model, mesh, NodeShare{},
+                        workload_of(config, 1, {{segments * config.segment.length, config.segment.length}}, true));
+    return engine.plan().bytes_of(purpose);
+  };
+  const ModelConfig& m = config.model;
+  const int64_t memory = m.layers * 2 * m.kv_heads * config.memory.tokens * m.head_dim * 8;
+  for (const MemoryPurpose purpose : {MemoryPurpose::States, MemoryPurpose::Adjoints})
+    EXPECT_EQ(planned(40, purpose) - planned(20, purpose), 20 * memory) << name_of(purpose);
 }
 
 }  // namespace

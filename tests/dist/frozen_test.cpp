@@ -23,7 +23,11 @@ constexpr Case kCases[] = {{"RmtMemory", MemoryKind::Rmt, "memory"},
                            {"RmtLastLayer", MemoryKind::Rmt, "model.layers.1.*"},
                            {"RmtSomeOfEachLayer", MemoryKind::Rmt, "*.v_proj.*, *norm*, *.down_proj.weight"},
                            {"ArmtMemory", MemoryKind::Armt, "memory"},
-                           {"ArmtAllButMemory", MemoryKind::Armt, "model.*,lm_head.*"}};
+                           {"ArmtAllButMemory", MemoryKind::Armt, "model.*,lm_head.*"},
+                           {"UioMemory", MemoryKind::Uio, "memory"},
+                           {"UioEncoderAndLastLayer", MemoryKind::Uio, "memory.encoder.*,model.layers.1.*"},
+                           {"UioAllButMemory", MemoryKind::Uio, "model.*,lm_head.*"},
+                           {"HaloSomeOfEachLayer", MemoryKind::Halo, "*.v_proj.*, *norm*, *.down_proj.weight"}};
 
 class Frozen : public testing::TestWithParam<Case> {};
 INSTANTIATE_TEST_SUITE_P(Parts, Frozen, testing::ValuesIn(kCases), [](const auto& c) { return c.param.name; });
@@ -31,6 +35,8 @@ INSTANTIATE_TEST_SUITE_P(Parts, Frozen, testing::ValuesIn(kCases), [](const auto
 Config config_of(const Case& c) {
   Config config = small_config();
   if (c.kind == MemoryKind::Armt) armt(config);
+  if (c.kind == MemoryKind::Uio) uio(config);
+  config.memory.kind = c.kind;
   return config;
 }
 

@@ -43,14 +43,18 @@ class Positions final : public ResultSink {
 
 using Logits = Workload::Logits;
 
+constexpr MemoryKind kKinds[] = {MemoryKind::None, MemoryKind::Rmt, MemoryKind::Armt, MemoryKind::Uio,
+                                 MemoryKind::Halo};
+
 TEST(ResultSink, GetsEveryLossAndTheLogitsItAsksFor) {
-  for (const MemoryKind kind : {MemoryKind::None, MemoryKind::Rmt, MemoryKind::Armt, MemoryKind::Halo})
+  for (const MemoryKind kind : kKinds)
     for (const bool backward : {false, true})
       for (const int64_t micro_batch : {1, 3})
         for (const Logits wanted : {Logits::None, Logits::Counted, Logits::All}) {
           SCOPED_TRACE(fmt::format("memory {}, backward {}, micro batch {}, logits {}", word_of(kind), backward,
                                    micro_batch, static_cast<int>(wanted)));
           Config config = small_config();
+          if (kind == MemoryKind::Uio) uio(config);
           config.memory.kind = kind;
           config.data.micro_batch = micro_batch;
           config.mesh = {.data = 1, .segment = 1, .token = world().size()};
@@ -98,13 +102,13 @@ class TwoTargets final : public RandomTokens {
 
 // Asking for all logits makes the last layer compute all rows.
 TEST(LastLayer, LeavesOutTheRowsThatNobodyReadsAndNothingElse) {
-  for (const MemoryKind kind : {MemoryKind::None, MemoryKind::Rmt, MemoryKind::Armt, MemoryKind::Halo})
+  for (const MemoryKind kind : kKinds)
     for (const RecomputeWhen recompute : {RecomputeWhen::Never, RecomputeWhen::Always})
       for (const int64_t micro_batch : {1, 3}) {
         SCOPED_TRACE(
             fmt::format("memory {}, recompute {}, micro batch {}", word_of(kind), word_of(recompute), micro_batch));
         Config config = small_config();
-        config.memory.kind = kind;
+        config.memory.kind = kind;  // uio: 3 of 9 tokens
         config.memory.mask = MemoryMask::Block;
         config.tbptt.recompute = recompute;
         config.data.micro_batch = micro_batch;

@@ -90,7 +90,7 @@ std::vector<std::vector<std::vector<double>>> parts_of(RepeatedGradient& gradien
 
 // The full gradient is what no memory takes part in, and the sum of all parts (incremental = joint). Without its weight
 // a reservoir of S lets a share of min(1, S / n) of each through: the less, the smaller it is.
-TEST(Uio, GradientsAreSumsOverPairsOfSegments) {
+TEST(Uio, TheFullGradientIsTheDirectOneAndAPartForEachPairOfSegments) {
   constexpr int64_t kSegments = 6;
   RepeatedGradient gradient(uio_config(kSegments), world());
   const std::vector<double> full = gradient(Tbptt::full().draw(0, 2, kSegments)),

@@ -1,5 +1,6 @@
 """Adapters: LoRA and memory trained on a frozen base. Their checkpoints hold what was trained and name the base, they go
-on and are evaluated with that base and no other, and convert folds them in or writes them as PEFT reads them.
+on and are evaluated with that base and no other, and convert folds them in or writes them as PEFT reads them. What becomes
+of the base: adapter_bases_test.py.
 
 SPDX-License-Identifier: Apache-2.0
 """
@@ -7,10 +8,8 @@ import json
 import shutil
 import struct
 
+import adapters
 import runs
-
-LORA = {"lora__rank": 3, "lora__alpha": 6, "lora__targets": "all", "model__train": "lora,memory"}
-
 
 def safetensors(path):
     """name -> (dtype, shape, bytes): the format as its documentation says it."""
@@ -23,28 +22,7 @@ def safetensors(path):
     return {name: (t["dtype"], t["shape"], data[slice(*t["data_offsets"])]) for name, t in header.items()}
 
 
-class Adapters(runs.RunTest):
-    def setUp(self):
-        super().setUp()
-        self.base = self.folder / "base"
-        self.train(self.base, run__steps=8)
-        self.adapter = self.folder / "adapter"
-        self.keys = {**LORA, "model__from": self.base, "run__steps": 6, "optimizer__schedule": "constant",
-                     "optimizer__decay": 0}
-
-    def evaluate(self, run, *more, code=0):
-        result = self.succeed("eval", run, f"--data.path={self.tokens}", "--json", self.folder / "eval.json", *more, code=code)
-        return json.loads((self.folder / "eval.json").read_text()) if code == 0 else result.stderr
-
-    def losses(self, run, *more):
-        """Of each part of the window, and of all, with memory and with memory reset."""
-        found = self.evaluate(run, "--eval.sequences=16", *more)
-        return [bucket["loss"] for part in (found, found["reset"]) for bucket in part["buckets"]]
-
-    def digest(self, run):
-        lines = self.succeed("inspect", run).stdout.splitlines()
-        return next(line.split()[1] for line in lines if line.startswith("digest "))
-
+class Adapters(adapters.AdapterTest):
     def test_a_checkpoint_holds_what_was_trained_and_goes_on_with_its_base_alone(self):
         said = self.train(self.adapter, **self.keys, checkpoint__every=3).stdout
         self.assertRegex(said, r"model +[0-9]+ parameters, [0-9]+ trained")
@@ -64,27 +42,6 @@ class Adapters(runs.RunTest):
         for step, loss in runs.losses(self.adapter).items():
             self.assertAlmostEqual(runs.losses(two)[step], loss, delta=2e-5 * loss)
 
-    def test_another_base_or_none_is_refused(self):
-        self.train(self.adapter, **self.keys)
-        expected = self.losses(self.adapter)
-        other, moved = self.folder / "other", self.folder / "moved"
-        self.train(other, run__steps=8, run__seed=8)
-        result = self.train(self.adapter, code=2, **{**self.keys, "model__from": other, "run__steps": 8})
-        for digest in (self.digest(self.base), self.digest(other)):
-            self.assertIn(digest, result.stderr)
-        digest = self.digest(self.base)
-        self.base.rename(moved)
-        refused = self.evaluate(self.adapter, f"--model.from={other}", code=65)
-        for text in (digest, self.digest(other), "Set model.from to where that checkpoint lies now"):
-            self.assertIn(text, refused)
-        self.assertIn("no checkpoint was found", self.evaluate(self.adapter, code=65))
-        self.assertEqual(self.losses(self.adapter, f"--model.from={moved}"), expected)
-        result = self.train(self.adapter, code=65, **{**self.keys, "run__steps": 8})
-        self.assertIn(digest, result.stderr)
-        self.train(self.adapter, **{**self.keys, "run__steps": 8, "model__from": moved})
-        runs.record_fault("C6", "the frozen base of an adapter: another, moved, or gone", 4,
-                          "refused with the digests that were expected and found; found again by model.from")
-
     def test_what_is_frozen_must_be_there(self):
         result = self.train(self.adapter, code=2, **{**self.keys, "model__from": ""})
         self.assertIn("freezes the rest of the model, and model.from does not say", result.stderr)
@@ -95,17 +52,6 @@ class Adapters(runs.RunTest):
         self.assertEqual(result.stderr.count('"memry" names no tensor of this model'), 1, result.stderr)
         runs.record_fault("F4", "model.train that names nothing, or freezes what no checkpoint holds", 3,
                           "refused before a step, with the names that there are or lack")
-
-    def test_an_adapter_is_a_base_too(self):
-        self.train(self.adapter, **self.keys)
-        second = self.folder / "second"
-        self.train(second, run__steps=4, model__from=self.adapter, lora__rank=3, lora__alpha=6, lora__targets="all",
-                   model__train="memory")
-        whole = self.folder / "whole"
-        said = self.train(whole, run__steps=1, model__from=second, optimizer__lr=0, optimizer__warmup=0, lora__rank=3,
-                          lora__alpha=6, lora__targets="all").stdout
-        self.assertNotIn("so fresh", said)
-        self.assertEqual(self.losses(whole), self.losses(second))
 
     def test_merged_weights_give_the_same_losses(self):
         for dtype, tolerance in (("fp32", 1e-5), ("fp64", 1e-12)):
@@ -125,6 +71,37 @@ class Adapters(runs.RunTest):
                                   model__from=merged).stdout
                 self.assertNotIn("so fresh", said)
                 self.assertEqual(self.losses(still), found)
+
+    def test_a_run_that_goes_on_from_merged_weights_says_that_its_optimizer_is_new(self):
+        merged, told = self.folder / "merged", "optimizer: its state in this checkpoint is zero"
+        self.train(self.adapter, **self.keys)
+        self.assertNotIn(told, self.train(self.adapter, **{**self.keys, "run__steps": 7}).stdout)
+        self.succeed("convert", self.adapter, "--merge", "--out", merged)
+        for ranks, steps in ((None, 8), (2, 9)):
+            run = self.copy(merged, f"merged-{ranks}")
+            keys = {"optimizer__schedule": "constant", "optimizer__decay": 0, "run__steps": steps}
+            self.assertIn(told, self.train(run, ranks=ranks, **keys).stdout)
+            self.assertNotIn(told, self.train(run, ranks=ranks, **{**keys, "run__steps": steps + 1}).stdout)
+
+    def test_an_evaluation_with_other_settings_says_so(self):
+        self.train(self.adapter, **self.keys)
+        plain = self.evaluate(self.adapter)
+        for section in ("model", "lora", "memory", "segment"):
+            self.assertNotIn(section, plain)
+        table = self.succeed("eval", self.adapter, "--lora.alpha=12", "--segment.length=64", "--memory.mask=block",
+                             f"--eval.json={self.folder / 'eval.json'}").stdout
+        found = json.loads((self.folder / "eval.json").read_text())
+        for section, trained, evaluated in (("lora", "alpha 6", "alpha 12"), ("segment", "length 32", "length 64"),
+                                            ("memory", "mask causal", "mask block")):
+            self.assertIn(f"\n{section}: trained with {trained}, evaluated with {evaluated}\n", table)
+            self.assertEqual(found[section], {"trained": trained, "evaluated": evaluated})
+        uio = {"memory__kind": "uio", "memory__lora_rank": 2, "run__steps": 2}
+        self.train(self.folder / "uio", **uio)
+        table = self.succeed("eval", self.folder / "uio", "--memory.lora_alpha=8", "--memory.tokens=8").stdout
+        self.assertIn("\nmemory: trained with tokens 4, lora_alpha 16, evaluated with tokens 8, lora_alpha 8\n", table)
+        self.train(self.folder / "halo", memory__kind="halo", memory__window=20, run__steps=2)
+        table = self.succeed("eval", self.folder / "halo", "--memory.window=24").stdout
+        self.assertIn("\nmemory: trained with window 20, evaluated with window 24\n", table)
 
     def test_peft_reads_what_is_written(self):
         self.train(self.adapter, **self.keys)

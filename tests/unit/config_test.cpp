@@ -208,6 +208,22 @@ TEST(Config, IdentityHoldsWhatDecidesTheNumbersAndNothingElse) {
     EXPECT_NE(config_identity(load_config("", {other})), identity) << other;
 }
 
+TEST(Config, ListsAreComparedByWhatTheySay) {
+  const auto changed = [](const std::string& key, const std::string& then, const std::string& now) {
+    return !changed_identity(parse_config("", "x.ini", {key + "=" + then}),
+                             parse_config("", "x.ini", {key + "=" + now}))
+                .empty();
+  };
+  EXPECT_FALSE(changed("--lora.targets", "q_proj,v_proj", " v_proj  q_proj,q_proj"));
+  EXPECT_FALSE(changed("--lora.targets", "all", "down_proj,up_proj,gate_proj,o_proj,v_proj,k_proj,q_proj"));
+  EXPECT_TRUE(changed("--lora.targets", "q_proj,v_proj", "q_proj"));
+  EXPECT_FALSE(changed("--model.train", "memory,lora", "lora, memory"));
+  EXPECT_TRUE(changed("--model.train", "memory,lora", "memory"));
+  EXPECT_FALSE(changed("--rope.short_factor", "[1.0, 1.02]", "1 1.02"));
+  EXPECT_TRUE(changed("--rope.short_factor", "1,1.02", "1.02,1"));
+  EXPECT_FALSE(changed("--positions.split", "13,198", "198 13"));
+}
+
 TEST(Config, ABlockOfRowsBelongsToTheIdentityOfStrictAlone) {
   const auto identity = [](const char* kind, const char* block) {
     return config_identity(

@@ -25,8 +25,11 @@ struct Case {
   Queue::Options numerics{};
   Params params{};
   Llama llama{model, params};
-  std::unique_ptr<Memory> memory =
-      make_memory({.kind = kind, .tokens = 3, .key_dim = 4, .segment_length = 23}, llama, params);
+  std::unique_ptr<Memory> memory = make_memory({.kind = kind,
+                                                .tokens = kind == MemoryKind::Uio ? 1 : 3,  // a divisor of a segment's
+                                                .key_dim = 4,
+                                                .segment_length = 23},
+                                               llama, params);
 
   explicit Case(MemoryKind memory_kind) : kind(memory_kind) {}
 
@@ -43,7 +46,8 @@ struct Case {
 
 class ExecutionPlans : public testing::TestWithParam<MemoryKind> {};
 INSTANTIATE_TEST_SUITE_P(All, ExecutionPlans,
-                         testing::Values(MemoryKind::None, MemoryKind::Rmt, MemoryKind::Armt, MemoryKind::Halo));
+                         testing::Values(MemoryKind::None, MemoryKind::Rmt, MemoryKind::Armt, MemoryKind::Uio,
+                                         MemoryKind::Halo));
 
 TEST_P(ExecutionPlans, OfRank17Of64IsMadeWithoutRanks) {
   Case c(GetParam());
