@@ -7,7 +7,7 @@
 set -euo pipefail
 
 packages=(g++ cmake ninja-build ccache openmpi-bin libopenmpi-dev libhdf5-dev libdnnl-dev
-  libboost-program-options-dev libfmt-dev nlohmann-json3-dev libxxhash-dev libgtest-dev procps python3)
+  libboost-program-options-dev libboost-context-dev libfmt-dev nlohmann-json3-dev libxxhash-dev libgtest-dev procps python3)
 case ${1:-} in
   tests) packages+=(python3-h5py hdf5-tools) ;;
   plots) packages+=(python3-matplotlib) ;;

@@ -55,7 +55,7 @@ PRIVATE = {
     r"kernels/(?P<op>\w+)/cpu\.h": ["kernels/{op}/{op}.cpp", "kernels/{op}/cpu.cpp"],
     r"kernels/(?P<op>\w+)/ref\.h": ["kernels/{op}/{op}.cpp", "kernels/*/ref.cpp"],
     r"kernels/(?P<op>\w+)/cuda\.h": ["kernels/{op}/{op}.cpp", "kernels/{op}/cuda.cu", "kernels/cuda/*"],
-    r"kernels/cuda/twin/\w+\.h": ["kernels/cuda/twin/*"],
+    r"kernels/cuda/twin/\w+\.h": ["kernels/cuda/twin/*", "kernels/cuda/fiber/launch.h"],
     r"kernels/common/checks\.h": ["kernels/{folder}/{folder}.cpp", "kernels/common/checks.cpp"],
     r"kernels/common/wide\.h": ["kernels/{folder}/{folder}.cpp", "kernels/common/wide.cpp"],
     r"kernels/common/map_views\.h": ["kernels/common/wide.h", "kernels/cuda/twin/late.h"],
@@ -70,7 +70,8 @@ OPERATORS_HEADER = re.compile(r"kernels/(?!common/|cuda/)(?P<op>\w+)/(?!(?P=op)\
 NOT_FOR_DEVICES = re.compile(r"fmt/.*|base/error\.h")
 FOR_DEVICES = re.compile(r"kernels/\w+/cuda\.h|.*\.cuh?")
 # Values, which can be made where no rank is: they reach nothing that talks to ranks, itself or by way of a header.
-VALUES = ("src/engine/execution_plan.*", "src/engine/cell_sizes.*", "src/engine/token_split.*", "src/engine/tbptt.*",
+VALUES = ("src/engine/execution_plan.*", "src/engine/cell_sizes.*", "src/engine/teacher_sizes.*",
+          "src/engine/token_split.*", "src/engine/tbptt.*",
           "dist/mesh_arithmetic.*", "dist/ring_plan.*", "dist/schedule*", "dist/precedence.*", "dist/cell_order.*",
           "dist/rank_actions.*")
 TALKS = re.compile(r"mpi\.h|dist/(communicator|transport|mpi_\w+)\.h")

@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "engine/cell_sizes.h"
-#include "engine/teacher.h"
+#include "engine/teacher_sizes.h"
 
 namespace memring {
 namespace {

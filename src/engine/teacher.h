@@ -3,37 +3,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <array>
-#include <memory>
 
 #include "engine/cell_runner.h"
+#include "engine/teacher_sizes.h"
 
 namespace memring {
-
-/// What it takes on one rank of a token axis, for segments of `text` tokens that end a window of `raw` tokens.
-class TeacherSizes {
- public:
-  TeacherSizes(const ModelShape&, DType, TokenSplit);
-
-  const CellSizes& cells() const { return cells_; }  ///< of a segment that is the whole window
-  /// Of its rows that stay (Teacher::rows), and of what it gives back, bytes; own: of the text, on this rank.
-  int64_t taught_bytes(int64_t batch, int64_t own) const;
-  int64_t scratch_bytes(int64_t batch, int64_t text, int64_t raw) const;
-  /// What messages of the token axis pass through the host's memory (CellSizes::collected), in bytes.
-  int64_t collected_bytes(int64_t batch, int64_t text, int64_t raw) const;
-  Memory& memory() const { return *memory_; }  ///< none
-
- private:
-  DType dtype_;
-  int64_t dim_;
-  TokenSplit split_;
-  std::unique_ptr<Memory> memory_;
-  CellSizes cells_;
-};
-
-/// The tokens of a sequence that it reads for a segment which ends at `end`.
-inline Range taught_window(int64_t end, int64_t window) { return {std::max<int64_t>(0, end - window), end}; }
 
 class Teacher {
  public:

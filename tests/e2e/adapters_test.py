@@ -119,13 +119,38 @@ class Adapters(adapters.AdapterTest):
             kept = held["params/" + name.removeprefix("base_model.model.")]
             self.assertEqual((dtype, tuple(shape), values), ("F32", kept[1], kept[2]), name)
         self.assertEqual(written["base_model.model.model.layers.1.mlp.down_proj.lora_B.weight"][1], [32, 3])
+
+    def test_peft_computes_the_same_loss(self):
         try:
+            import h5py
             import peft
-            from safetensors.numpy import load_file
-        except ImportError:
-            return  # the reader above has looked
-        self.assertEqual(sorted(load_file(out / "adapter_model.safetensors")), sorted(written))
-        self.assertEqual(peft.PeftConfig.from_pretrained(str(out)).r, 3)
+            import torch
+            import transformers
+        except ImportError as missing:
+            self.skipTest(f"needs PEFT and transformers: {missing}")
+        plain = {"memory__kind": "none", "segment__length": 0}
+        base, adapter, out = self.folder / "plain", self.folder / "update", self.folder / "peft"
+        self.train(base, run__steps=8, **plain)
+        self.train(adapter, **{**self.keys, **plain, "model__from": base, "model__train": "lora", "optimizer__lr": 3e-2})
+        self.succeed("convert", adapter, "--to-peft", out)
+        model = transformers.LlamaForCausalLM(transformers.LlamaConfig(
+            vocab_size=256, hidden_size=32, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2,
+            rms_norm_eps=1e-5, rope_theta=10000.0, tie_word_embeddings=True, max_position_embeddings=128))
+        with h5py.File(runs.checkpoints(base)[-1] / "state.h5", "r") as file:
+            weights = {name: torch.from_numpy(file["params"][name][()]) for name in file["params"]}
+        missing, unexpected = model.load_state_dict(weights, strict=False)
+        self.assertEqual((set(missing) - {"lm_head.weight"}, unexpected), (set(), []))
+        adapted = peft.PeftModel.from_pretrained(model, str(out)).eval()
+        count, length = 8, 128
+        ids = torch.tensor(list(self.text.read_bytes()[: count * length + 1]))
+        with torch.no_grad():
+            logits = adapted(input_ids=ids[:-1].reshape(count, length)).logits.double()
+            with adapted.disable_adapter():
+                before = adapted(input_ids=ids[:-1].reshape(count, length)).logits.double()
+        of = [float(torch.nn.functional.cross_entropy(x.reshape(-1, 256), ids[1:])) for x in (logits, before)]
+        found = self.evaluate(adapter, "--eval.sequences=8")["loss"]
+        self.assertAlmostEqual(found, of[0], delta=2e-6 * found)
+        self.assertGreater(abs(of[1] - found), 1e-4)  # the update is what makes the loss
 
     def test_convert_says_what_it_cannot_do(self):
         for arguments, words in (((self.base, "--merge", "--out", self.folder / "x"), "has no updates to convert"),

@@ -48,6 +48,12 @@ class TwinDevice final : public Device {
     else
       return View<T>(host, view.shape());
   }
+  template <class T>
+  T* on_host(T* address) const {
+    return reinterpret_cast<T*>(const_cast<std::byte*>(address ? address_on_host(address) : nullptr));
+  }
+  /// A number for what work leaves to chance.
+  uint64_t draw() { return random_.below(drawn_++, uint64_t{1} << 62); }
   /// Does all that has been enqueued; throws what went wrong.
   void settle();
   /// Addresses outside its blocks are the host's own, as on devices that share its memory: for operators on plain

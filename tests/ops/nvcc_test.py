@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""The tables of kernels on devices (kernels/*/cuda.h) compile with nvcc, where there is one.
+"""The tables of kernels on devices (kernels/*/cuda.h) and the kernels (kernels/*/cuda.cu) compile with nvcc, where there is
+one, and nothing that a kernel holds in registers is spilled.
 
 What they include must stay free of what its front end does not take: fmt in C++20, for one. A build for CPUs needs no
 CUDA Toolkit.
-Usage: nvcc_headers_test.py ROOT HOST-COMPILER [unittest's arguments]
+Usage: nvcc_test.py ROOT HOST-COMPILER [unittest's arguments]
 SPDX-License-Identifier: Apache-2.0
 """
+import concurrent.futures
 import os
 import pathlib
 import re
@@ -34,7 +36,32 @@ def find_nvcc():
     return nvcc
 
 
-class NvccHeaders(unittest.TestCase):
+ARCHITECTURES = ("80", "90a", "100") if os.environ.get("MEMRING_LONG") == "1" else ("90a",)
+
+
+class Nvcc(unittest.TestCase):
+    def test_every_kernel_compiles_and_spills_nothing(self):
+        nvcc = find_nvcc()
+        sources = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("kernels/*/cuda.cu"))
+        self.assertTrue(sources, f"no kernels/*/cuda.cu in {ROOT}")
+
+        def compiled(source):
+            """What the compiler says of it."""
+            targets = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in ARCHITECTURES]
+            return subprocess.run(
+                [nvcc, "-std=c++20", *targets, "-ccbin", HOST_COMPILER, "--Werror=all-warnings",
+                 "-Xcompiler=-Wall,-Wextra,-Wshadow", f"-I{ROOT}", f"-I{ROOT / 'src'}", f"-I{ROOT / 'kernels/cuda/nvcc'}",
+                 "-Xptxas=-v", "-c", source, "-o", os.devnull],
+                cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            for source, result in zip(sources, pool.map(compiled, sources)):
+                with self.subTest(source=source):
+                    self.assertEqual(result.returncode, 0, result.stdout)
+                    spilled = re.findall(r"Compiling entry function '(\w+)'.*\n(?:.*\n)?.* ([0-9]+) bytes spill stores", result.stdout)
+                    self.assertTrue(spilled, result.stdout)
+                    self.assertEqual([name for name, count in spilled if count != "0"], [])
+
     def test_every_table_compiles(self):
         nvcc = find_nvcc()
         headers = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("kernels/*/cuda.h"))

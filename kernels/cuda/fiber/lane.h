@@ -1,0 +1,81 @@
+// What a kernel's thread does besides arithmetic, on fibers (kernels/cuda/nvcc/lane.h: on a GPU). Kernels are written
+// with these, once for both. Private to kernels/.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "base/bf16.h"
+#include "kernels/cuda/fiber/block.h"
+
+#define MEMRING_KERNEL       // runs on each thread of a grid
+#define MEMRING_LANE inline  // is called by threads
+
+namespace memring {
+
+inline int thread_index() { return fiber::thread_index(); }
+inline int block_threads() { return fiber::grid().threads; }
+inline int lane_index() { return thread_index() % kWarp; }
+inline int warp_index() { return thread_index() / kWarp; }
+inline int64_t block_x() { return fiber::block_index(0); }
+inline int64_t block_y() { return fiber::block_index(1); }
+inline int64_t blocks_x() { return fiber::grid().x; }
+
+/// The thread in the grid, and the threads of the grid: a kernel goes through any number of things in steps of these.
+inline int64_t grid_index() { return block_x() * block_threads() + thread_index(); }
+inline int64_t grid_threads() { return blocks_x() * block_threads(); }
+
+/// The block's shared memory: one struct a kernel, whose size its grid asks for.
+template <class T>
+T& block_memory() {
+  return *reinterpret_cast<T*>(fiber::block_memory());
+}
+
+/// All threads of the block; what they have written is seen behind it.
+inline void meet_block(fiber::Place place = fiber::Place::current()) { fiber::meet_block(place); }
+/// The same for a warp.
+inline void meet_warp(fiber::Place place = fiber::Place::current()) { fiber::meet_warp(place); }
+
+/// The value of lane `lane`, of that of the lanes whose number differs by these bits, and of the lane so many further
+/// on (itself, where there is none). All lanes of a warp take part.
+template <class T>
+T shuffle(T value, int lane, fiber::Place place = fiber::Place::current()) {
+  T found;
+  std::memcpy(&found, fiber::bring(&value, sizeof(T), place) + fiber::kMostBrought * static_cast<size_t>(lane),
+              sizeof(T));
+  return found;
+}
+template <class T>
+T shuffle_xor(T value, int bits, fiber::Place place = fiber::Place::current()) {
+  return memring::shuffle(value, lane_index() ^ bits, place);
+}
+template <class T>
+T shuffle_down(T value, int by, fiber::Place place = fiber::Place::current()) {
+  const int lane = lane_index() + by;
+  return memring::shuffle(value, lane < kWarp ? lane : lane_index(), place);
+}
+/// A bit of each lane.
+inline uint32_t ballot(bool mine, fiber::Place place = fiber::Place::current()) {
+  const std::byte* const all = fiber::bring(&mine, sizeof(mine), place);
+  uint32_t bits = 0;
+  for (int lane = 0; lane < kWarp; ++lane)
+    if (std::to_integer<int>(all[fiber::kMostBrought * static_cast<size_t>(lane)]) != 0) bits |= uint32_t{1} << lane;
+  return bits;
+}
+
+inline float exp_of(float x) { return std::exp(x); }
+inline double exp_of(double x) { return std::exp(x); }
+inline float inverse_root(float x) { return 1 / std::sqrt(x); }
+inline double inverse_root(double x) { return 1 / std::sqrt(x); }
+
+// Numbers as they are stored, and as they are computed with.
+inline float computed(float x) { return x; }
+inline double computed(double x) { return x; }
+inline float computed(Bf16 x) { return x.value(); }
+inline void store(float& to, float x) { to = x; }
+inline void store(double& to, double x) { to = x; }
+inline void store(Bf16& to, float x) { to = Bf16(x); }
+
+}  // namespace memring

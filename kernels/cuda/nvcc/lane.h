@@ -1,0 +1,67 @@
+// What a kernel's thread does besides arithmetic, on a GPU (kernels/cuda/fiber/lane.h: on the host, and what each of
+// these means). Private to kernels/.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include "base/bf16.h"
+#include "kernels/cuda/grid.h"
+
+#define MEMRING_KERNEL __global__
+#define MEMRING_LANE __device__ inline
+
+namespace memring {
+
+constexpr uint32_t kAllLanes = 0xffffffffu;
+
+MEMRING_LANE int thread_index() { return static_cast<int>(threadIdx.x); }
+MEMRING_LANE int block_threads() { return static_cast<int>(blockDim.x); }
+MEMRING_LANE int lane_index() { return thread_index() % kWarp; }
+MEMRING_LANE int warp_index() { return thread_index() / kWarp; }
+MEMRING_LANE int64_t block_x() { return blockIdx.x; }
+MEMRING_LANE int64_t block_y() { return blockIdx.y; }
+MEMRING_LANE int64_t blocks_x() { return gridDim.x; }
+
+MEMRING_LANE int64_t grid_index() { return block_x() * block_threads() + thread_index(); }
+MEMRING_LANE int64_t grid_threads() { return blocks_x() * block_threads(); }
+
+template <class T>
+MEMRING_LANE T& block_memory() {
+  extern __shared__ __align__(128) unsigned char memory[];
+  return *reinterpret_cast<T*>(memory);
+}
+
+MEMRING_LANE void meet_block() { __syncthreads(); }
+MEMRING_LANE void meet_warp() { __syncwarp(); }
+
+template <class T>
+MEMRING_LANE T shuffle(T value, int lane) {
+  return __shfl_sync(kAllLanes, value, lane);
+}
+template <class T>
+MEMRING_LANE T shuffle_xor(T value, int bits) {
+  return __shfl_xor_sync(kAllLanes, value, bits);
+}
+template <class T>
+MEMRING_LANE T shuffle_down(T value, int by) {
+  return __shfl_down_sync(kAllLanes, value, static_cast<unsigned>(by));
+}
+MEMRING_LANE uint32_t ballot(bool mine) { return __ballot_sync(kAllLanes, mine); }
+
+MEMRING_LANE float exp_of(float x) { return expf(x); }
+MEMRING_LANE double exp_of(double x) { return exp(x); }
+MEMRING_LANE float inverse_root(float x) { return 1 / sqrtf(x); }
+MEMRING_LANE double inverse_root(double x) { return 1 / sqrt(x); }
+
+MEMRING_LANE float computed(float x) { return x; }
+MEMRING_LANE double computed(double x) { return x; }
+MEMRING_LANE float computed(Bf16 x) { return __uint_as_float(static_cast<uint32_t>(x.bits) << 16); }
+MEMRING_LANE void store(float& to, float x) { to = x; }
+MEMRING_LANE void store(double& to, double x) { to = x; }
+MEMRING_LANE void store(Bf16& to, float x) {
+  const uint32_t bits = __float_as_uint(x);
+  to.bits = static_cast<uint16_t>((x == x ? bits + 0x7fffu + ((bits >> 16) & 1u) : bits | 0x400000u) >> 16);
+}
+
+}  // namespace memring
