@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Table and picture of launch/extend.sh: how far each way of stretching a window of 128 tokens carries, from the JSON that
-`memring eval` writes. A figure is the mean over seeds, with the least and the most of them.
+`memring eval` writes. A figure is the mean over seeds, with the least and the most of them where they differ.
 
 Usage: extend_report.py FOLDER: it holds runs (TASK-METHOD-SEED) with eval.json. Writes extend.md and extend.svg into it.
 SPDX-License-Identifier: Apache-2.0

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Tables and picture of launch/remote_fact.sh: what each memory and each kind of gradient learns of a remote fact. A
-figure is the mean over seeds, with the least and the most of them.
+figure is the mean over seeds, with the least and the most of them where they differ.
 
 Usage: remote_fact_report.py FOLDER: it holds runs (METHOD-SEED) with accuracy.json, config.ini and metrics.jsonl.
 Writes remote_fact.md and remote_fact.svg into it.
@@ -57,6 +57,10 @@ class Run:
         config.read(folder / "config.ini", "utf-8")
         self.config = config
 
+    def trained(self):
+        """A run of a few steps only makes what others start from."""
+        return len(self.losses) >= SMOOTH
+
     def learned(self):
         """The step at which the running loss was first low, or None."""
         return next((step for step, loss in enumerate(self.losses, 1) if step >= SMOOTH and loss < LEARNED), None)
@@ -83,6 +87,8 @@ def accuracies(runs):
 
 
 def when_learned(runs):
+    if not all(run.trained() for run in runs):
+        return ""
     steps = [run.learned() for run in runs]
     known = [step for step in steps if step]
     never = f"{len(steps) - len(known)} of {len(steps)} not in {max(len(run.losses) for run in runs):,}"
@@ -101,8 +107,8 @@ def by_name(names, first, more, runs, cells):
 
 def rate(runs):
     """Of the step that only a tenth of all were faster than: what else the machine does slows the others."""
-    rates = sorted(rate for run in runs for rate in run.rates)
-    return f"{rates[len(rates) * 9 // 10]:,.0f}"
+    rates = sorted(rate for run in runs if run.trained() for rate in run.rates)
+    return f"{rates[len(rates) * 9 // 10]:,.0f}" if rates else ""
 
 
 def report(runs):
@@ -124,15 +130,16 @@ def report(runs):
 
 
 def picture(runs, pyplot):
-    drawn, axes = pyplot.subplots(1, 2, figsize=(9, 3.6), sharey=True)
+    drawn, axes = pyplot.subplots(1, 2, figsize=(9, 5), sharey=True)
     for axis, names, title in ((axes[0], GRADIENTS, "UIO's encoder, 6 segments"),
                                (axes[1], CHAINS, "RMT from scratch, 5 segments")):
-        for number, name in enumerate(name for name in names if name in runs and name != "untrained"):
+        for number, name in enumerate(name for name in names if name in runs and runs[name][0].trained()):
             for run in runs[name]:
                 axis.plot(range(1, len(run.losses) + 1), run.losses, color=f"C{number}", linewidth=0.8,
                           label=names[name] if run is runs[name][0] else None)
         axis.set(xlabel="step", title=title, yscale="log", ylim=(1e-3, 10))
-        axis.legend(fontsize="x-small")
+        if axis.lines:
+            axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncol=2, fontsize="small")
     axes[0].set(ylabel=f"loss of the answer, mean of {SMOOTH} steps", xscale="log")
     return drawn
 

@@ -13,11 +13,11 @@ def metrics(run, kind):
 
 
 def figure(values, digits=0):
-    """The mean of several seeds, with the least and the most of them."""
+    """The mean of several seeds, with the least and the most of them where they differ."""
     if not values:
         return ""
-    least, most = min(values), max(values)
-    return f"{statistics.mean(values):.{digits}f} ({least:.{digits}f}-{most:.{digits}f})"
+    mean, least, most = (f"{value:.{digits}f}" for value in (statistics.mean(values), min(values), max(values)))
+    return mean if least == most else f"{mean} ({least}-{most})"
 
 
 def table(columns, rows):
@@ -35,6 +35,7 @@ def leave(folder, name, text, draw):
         print("no picture: matplotlib is not installed (Debian: python3-matplotlib)")
         return
     matplotlib.use("svg")
+    matplotlib.rcParams["path.simplify_threshold"] = 1  # of a pixel: a curve of a thousand steps is not a thousand points
     from matplotlib import pyplot
 
     drawn = draw(pyplot)
