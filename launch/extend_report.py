@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Table and picture of launch/extend.sh: how far each way of stretching a window of 128 tokens carries, from the JSON that
-`memring eval` writes. A figure is the mean over seeds, with the least and the most of them.
+`memring eval` writes. A figure is the mean over seeds, with the least and the most of them where they differ.
 
 Usage: extend_report.py FOLDER: it holds runs (TASK-METHOD-SEED) with eval.json. Writes extend.md and extend.svg into it.
 SPDX-License-Identifier: Apache-2.0
@@ -9,6 +9,8 @@ import json
 import pathlib
 import statistics
 import sys
+
+from reports import figure, leave, table
 
 METHODS = ["plain", "none", "linear", "ntk", "yarn", "pose", "cream"]
 THIRDS = {"first third": (0, 1 / 3), "middle third": (1 / 3, 2 / 3), "last third": (2 / 3, 1.001)}
@@ -23,22 +25,14 @@ def load(folder):
     return results
 
 
-def figure(values, digits):
-    if not values:
-        return ""
-    least, most = min(values), max(values)
-    return f"{statistics.mean(values):.{digits}f} ({least:.{digits}f}-{most:.{digits}f})"
-
-
 def exact(result, tokens, low=0.0, high=1.001):
     """Percent of the keys of a length that are all right, over depths in [low, high)."""
     chosen = [row["exact_match"] for row in result["rows"] if row["tokens"] == tokens and low <= row["depth"] < high]
     return 100 * statistics.mean(chosen)
 
 
-def table(title, columns, rows):
-    lines = [f"\n{title}\n", "| method | " + " | ".join(columns) + " |", "|---" * (1 + len(columns)) + "|"]
-    return lines + [f"| {name} | " + " | ".join(cells) + " |" for name, cells in rows]
+def by_method(title, columns, rows):
+    return [f"\n{title}\n"] + table(["method"] + columns, [[name] + cells for name, cells in rows])
 
 
 def passkey_tables(results):
@@ -46,13 +40,13 @@ def passkey_tables(results):
     lengths = sorted({row["tokens"] for row in some["rows"]})
     depths = sorted({row["depth"] for row in some["rows"]})
     methods = [method for method in METHODS if method in results]
-    yield from table("Keys found, percent, by tokens of the sample (mean over depths)", [f"{n:,}" for n in lengths],
-                     [(m, [figure([exact(r, n) for r in results[m]], 0) for n in lengths]) for m in methods])
-    yield from table(f"Keys found at {lengths[-1]:,} tokens, percent, by depth",
-                     [f"{depth:g}" for depth in depths] + list(THIRDS),
-                     [(m, [figure([exact(r, lengths[-1], d, d + 1e-9) for r in results[m]], 0) for d in depths] +
-                       [figure([exact(r, lengths[-1], *third) for r in results[m]], 0) for third in THIRDS.values()])
-                      for m in methods])
+    yield from by_method("Keys found, percent, by tokens of the sample (mean over depths)", [f"{n:,}" for n in lengths],
+                         [(m, [figure([exact(r, n) for r in results[m]]) for n in lengths]) for m in methods])
+    yield from by_method(f"Keys found at {lengths[-1]:,} tokens, percent, by depth",
+                         [f"{depth:g}" for depth in depths] + list(THIRDS),
+                         [(m, [figure([exact(r, lengths[-1], d, d + 1e-9) for r in results[m]]) for d in depths] +
+                           [figure([exact(r, lengths[-1], *third) for r in results[m]]) for third in THIRDS.values()])
+                          for m in methods])
 
 
 def text_table(results):
@@ -63,15 +57,11 @@ def text_table(results):
         if method in results:
             rows.append((method, [figure([r["buckets"][i]["loss"] for r in results[method]], 2)
                                   for i in range(len(buckets))]))
-    yield from table("Loss of held-out text, nats a byte, by position", [f"{b['from']}-{b['to'] - 1}" for b in buckets], rows)
+    yield from by_method("Loss of held-out text, nats a byte, by position",
+                         [f"{b['from']}-{b['to'] - 1}" for b in buckets], rows)
 
 
-def picture(results, path):
-    import matplotlib  # only the picture needs it
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot
-
+def picture(results, pyplot):
     drawn, axes = pyplot.subplots(1, 2, figsize=(9, 3.6))
     for number, method in enumerate(METHODS):
         if method in results.get("passkey", {}):
@@ -88,8 +78,7 @@ def picture(results, path):
                          marker="o", markersize=3, color=f"C{number}", label=method)
             axes[1].set(xlabel="position in the text, from", ylabel="loss, nats a byte")
     axes[0].legend(loc="center left", fontsize="small")
-    drawn.tight_layout()
-    drawn.savefig(path, metadata={"Date": None})
+    return drawn
 
 
 def main():
@@ -101,13 +90,7 @@ def main():
         sys.exit(f"no TASK-METHOD-SEED/eval.json in {folder}: launch/extend.sh leaves them there")
     lines = list(passkey_tables(results["passkey"])) if "passkey" in results else []
     lines += text_table(results["text"]) if "text" in results else []
-    text = "\n".join(lines) + "\n"
-    (folder / "extend.md").write_text(text, "utf-8")
-    print(text)
-    try:
-        picture(results, folder / "extend.svg")
-    except ImportError:
-        print("no picture: matplotlib is not installed (Debian: python3-matplotlib)")
+    leave(folder, "extend", "\n".join(lines) + "\n", lambda pyplot: picture(results, pyplot))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ import pathlib
 import statistics
 import sys
 
+import reports
+
 
 class Run:
     def __init__(self, folder):
@@ -20,8 +22,7 @@ class Run:
         self.rows = {row["segments"]: row for result in results for row in result["rows"]}
         self.unfinished = any("unfinished" in result for result in results)
         self.chance = chance(folder / "config.ini")
-        records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
-        end = [record for record in records if record["kind"] == "run_end"][-1]
+        end = reports.metrics(folder, "run_end")[-1]
         self.steps, self.minutes = end["step"], end["seconds"] / 60
 
 
@@ -44,26 +45,20 @@ def table(runs):
         chosen = [run for run in runs if run.task == task]
         lengths = sorted({segments for run in chosen for segments in run.rows})
         text = next(iter(chosen[0].rows.values()))["segment_tokens"]
-        lines += [f"\n{task}, segments of {text} tokens\n",
-                  "| seed | steps | training | " + " | ".join(f"{n:,}" for n in lengths) + " |",
-                  "|---" * (3 + len(lengths)) + "|"]
-        for run in sorted(chosen, key=lambda run: int(run.seed)):
-            lines.append(f"| {run.seed}{' (curriculum not finished)' if run.unfinished else ''} | {run.steps} | "
-                         f"{run.minutes:.1f} min | " + " | ".join(percent(run.rows.get(n)) for n in lengths) + " |")
+        rows = [[f"{run.seed}{' (curriculum not finished)' if run.unfinished else ''}", f"{run.steps}",
+                 f"{run.minutes:.1f} min"] + [percent(run.rows.get(n)) for n in lengths]
+                for run in sorted(chosen, key=lambda run: int(run.seed))]
         for name, choose in (("**worst**", min), ("median", statistics.median)):
             figures = [[100 * run.rows[n]["accuracy"] for run in chosen if n in run.rows] for n in lengths]
-            lines.append(f"| {name} | | | " + " | ".join(f"{choose(of_length):.1f}" for of_length in figures) + " |")
+            rows.append([name, "", ""] + [f"{choose(of_length):.1f}" for of_length in figures])
+        lines += [f"\n{task}, segments of {text} tokens\n"]
+        lines += reports.table(["seed", "steps", "training"] + [f"{n:,}" for n in lengths], rows)
         resets = [f"{100 * run.rows[lengths[0]]['reset']['accuracy']:.0f}" for run in chosen if "reset" in run.rows[lengths[0]]]
         lines.append(f"\nMemory reset at each segment, {lengths[0]} segments: {', '.join(resets)} %")
     return "\n".join(lines) + "\n"
 
 
-def picture(runs, path):
-    import matplotlib  # only the picture needs it
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot
-
+def picture(runs, pyplot):
     figure, axes = pyplot.subplots(figsize=(7, 4))
     colours = {task: f"C{i}" for i, task in enumerate(sorted({run.task for run in runs}))}
     for task, colour in colours.items():
@@ -79,8 +74,7 @@ def picture(runs, path):
     axes.set_xticks(ticks, [f"{segments:,}" for segments in ticks])
     axes.set(xlabel="segments", ylabel="accuracy, % (worst seed; shaded: to the best; dashed: chance)", ylim=(0, 102))
     axes.legend(loc="lower left")
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    return figure
 
 
 def main():
@@ -90,13 +84,7 @@ def main():
     runs = [Run(path.parent) for folder in folders for path in sorted(folder.glob("*/accuracy.json"))]
     if not runs:
         sys.exit(f"no */accuracy.json in {folders[0]}: memring eval RUN --json RUN/accuracy.json writes one")
-    text = table(runs)
-    (folders[0] / "tasks.md").write_text(text, "utf-8")
-    print(text)
-    try:
-        picture(runs, folders[0] / "tasks.svg")
-    except ImportError:
-        print("no picture: matplotlib is not installed (Debian: python3-matplotlib)")
+    reports.leave(folders[0], "tasks", table(runs), lambda pyplot: picture(runs, pyplot))
 
 
 if __name__ == "__main__":
