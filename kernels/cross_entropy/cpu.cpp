@@ -18,6 +18,14 @@ namespace {
 /// cache a whole training step takes twice as long. (Canonical blocks are no longer, and divide it.)
 constexpr int64_t kChunk = 512;
 
+/// Whether no target of the rows counts; then they are done.
+bool skip_uncounted(const int32_t* targets, int64_t rows, float* nll, float* d_hidden, int64_t dim) {
+  if (!std::all_of(targets, targets + rows, [](int32_t t) { return t == kIgnoredTarget; })) return false;
+  std::fill_n(nll, rows, 0.0f);
+  if (d_hidden) std::fill_n(d_hidden, rows * dim, 0.0f);
+  return true;
+}
+
 struct Head {
   Queue& queue;
   float *nll, *d_hidden;  ///< no gradients where d_hidden is null
@@ -32,11 +40,7 @@ struct Head {
     const int64_t dim = extent.dim, vocab = extent.vocab;
     const int32_t* const target = targets + begin;
     const float* const h = hidden + begin * dim;
-    if (std::all_of(target, target + rows, [](int32_t t) { return t == kIgnoredTarget; })) {
-      std::fill_n(nll + begin, rows, 0.0f);
-      if (d_hidden) std::fill_n(d_hidden + begin * dim, rows * dim, 0.0f);
-      return;
-    }
+    if (skip_uncounted(target, rows, nll + begin, d_hidden ? d_hidden + begin * dim : nullptr, dim)) return;
     row_product(queue, Transpose::Yes, rows, vocab, dim, h, weight, dim, Write::Overwrite, logits, first + begin);
     const CrossEntropyLoops& loops = MEMRING_LOOPS(queue, cross_entropy_loops);
     parallel_for(threads_for(queue, rows * vocab), rows, [&](int64_t r) {
@@ -108,6 +112,7 @@ void cross_entropy_distil(Queue& queue, float* loss, float* d_hidden, const floa
   float* const of_teacher = logits + cross_entropy_chunk(extent.rows) * vocab;
   const CrossEntropyLoops& loops = MEMRING_LOOPS(queue, cross_entropy_loops);
   in_chunks(queue, extent.rows, first, [&](int64_t begin, int64_t rows) {
+    if (skip_uncounted(targets + begin, rows, loss + begin, d_hidden + begin * dim, dim)) return;
     const auto logits_of = [&](const float* x, float* to) {
       row_product(queue, Transpose::Yes, rows, vocab, dim, x + begin * dim, weight, dim, Write::Overwrite, to,
                   first + begin);

@@ -15,14 +15,14 @@ struct LogSum {
 
 struct TeacherSum {
   LogSum teacher;
-  double gap;
+  double gap;  ///< the sum of exp(teacher - largest) (teacher - student)
 };
 
 struct CrossEntropyLoops {
   LogSum (*log_sum)(const float* logits, int64_t count);
   LogSum (*exponentials)(float* logits, int64_t count);  ///< logits become exp(logit - largest)
   void (*scale)(float* x, float factor, int64_t count);
-  /// As exponentials(teacher); `gap`: the sum of exp(teacher - largest) (teacher - student), which stays.
+  /// As exponentials(teacher); the student stays.
   TeacherSum (*teach)(float* teacher, const float* student, int64_t count);
   void (*subtract)(float* x, const float* y, float factor, int64_t count);  ///< x -= factor y
 };

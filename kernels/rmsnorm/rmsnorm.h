@@ -17,8 +17,8 @@ struct RmsNorm {
   static void forward(Queue&, View<> y, View<> inv_rms, ConstView<> x, ConstView<> gain, double eps);
 
   // dx is written or accumulated as `write` says (accumulate: the residual stream's gradient is already there), and may
-  // be dy when written; dgain is accumulated, blocks of 64 rows in ascending order: same bits for any thread count. It
-  // may be exact sums; or empty: the gain is frozen
+  // be dy when written; dgain is accumulated, rows in an order that their number alone decides: same bits for any
+  // thread count. It may be exact sums; or empty: the gain is frozen
   static void backward(Queue&, View<> dx, Write write, View<> dgain, ConstView<> dy, ConstView<> x, ConstView<> gain,
                        ConstView<> inv_rms);
 };

@@ -69,6 +69,12 @@ std::vector<SequenceShape> stages_of(const Config& config) {
   return stages;
 }
 
+int64_t longest_segment(const Config& config) {
+  int64_t longest = 0;
+  for (const SequenceShape& stage : stages_of(config)) longest = std::max(longest, stage.text_of(0));
+  return longest;
+}
+
 int64_t window_of(const Config& config) {
   if (config.memory.kind == MemoryKind::Halo) return stages_of(config).back().length;  // positions go on over segments
   return config.segment.length > 0 ? config.segment.length : config.data.length;

@@ -24,6 +24,9 @@ std::vector<double> parse_depths(std::string_view text);
 
 /// curriculum.stages, or without one the single shape of data.length and segment.length.
 std::vector<SequenceShape> stages_of(const Config&);
+
+/// Text tokens of the longest segment of all stages.
+int64_t longest_segment(const Config&);
 /// Text tokens of a segment: segment.length, or without it data.length. The window that positions.kind stretches.
 int64_t window_of(const Config&);
 /// Whether positions.kind chooses the tokens of a sample from a document: cream and pose, of a token file, where a

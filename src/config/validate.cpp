@@ -274,6 +274,10 @@ void validate_positions(const Config& c, const PlaceOf& place_of) {
   demand(c.memory.kind != MemoryKind::Halo, place_of, {"positions.kind", "memory.kind"},
          fmt::format("positions.kind = {} draws ids for each segment, but halo's go on over segments", word_of(p.kind)),
          "Set positions.kind = plain, or another memory.kind.");
+  demand(c.objective.kind != ObjectiveKind::Distil, place_of, {"positions.kind", "objective.kind"},
+         fmt::format("positions.kind = {} with objective.kind = distil: the base reads raw text by plain ids",
+                     word_of(p.kind)),
+         "Set positions.kind = plain, or another objective.kind.");
   const int64_t window = window_of(c), of_memory = memory_rows_of(c.memory.kind, c.memory.tokens).all();
   const char* sets_window = c.segment.length > 0 ? "segment.length" : "data.length";
   demand(p.target >= window, place_of, {"positions.target", "positions.kind"},
@@ -328,10 +332,10 @@ void validate_objective(const Config& c, const PlaceOf& place_of) {
          "objective.kind = answer with data.kind = tokens: a token file does not say which tokens answer",
          "Set objective.kind = lm, or a memory task as data.kind.");
   if (o.kind == ObjectiveKind::Distil) {
-    const int64_t least = stages_of(c).back().text_of(0);
+    const int64_t least = longest_segment(c);
     demand(o.window == 0 || o.window >= least, place_of, {"objective.window", "segment.length"},
            fmt::format("objective.window = {} is shorter than a segment of {} tokens, all of which the base has to see",
-                       o.window, least),
+                       o.window, grouped(least)),
            "Set objective.window to several segments, or to 0.");
   }
   if (o.kind != ObjectiveKind::Reconstruct) return;

@@ -23,6 +23,8 @@ class Dataset {
   /// Tokens of one more sequence that in_order() gives by itself and at() never does: what is left of a text behind the
   /// last whole one. 0: nothing.
   virtual int64_t tail() const { return 0; }
+  /// Of the text that batches come from; 0: there is none.
+  virtual int64_t tokens() const { return 0; }
   virtual int64_t fewest_segments() const = 0;  ///< that a sequence must have
   /// Names the content, whatever its path; empty where the configuration says all.
   virtual std::string digest() const = 0;

@@ -37,6 +37,7 @@ class Loader final : public Dataset {
   std::string description() const override;
   int64_t sequences() const override;  ///< N
   int64_t tail() const override { return file_->tokens() - 1 - sequences() * options_.length; }
+  int64_t tokens() const override { return file_->tokens(); }
   int64_t fewest_segments() const override { return 1; }
   std::shared_ptr<const TokenFile> file() const { return file_; }
   const Options& options() const { return options_; }

@@ -22,6 +22,7 @@ class PositionedData final : public Dataset {
   }
   int64_t sequences() const override { return text_->sequences(); }
   int64_t tail() const override { return text_->tail(); }
+  int64_t tokens() const override { return text_->tokens(); }
   int64_t fewest_segments() const override { return text_->fewest_segments(); }
   std::string digest() const override { return text_->digest(); }
   void expect_unchanged(const std::function<void()>& progress) const override { text_->expect_unchanged(progress); }

@@ -22,6 +22,7 @@ class RepeatedText final : public Dataset {
   std::unique_ptr<TokenSource> at(int64_t step, const SequenceShape&) const override;
   std::unique_ptr<TokenSource> in_order(int64_t first, int64_t count, const SequenceShape&) const override;
   int64_t sequences() const override { return text_->sequences(); }
+  int64_t tokens() const override { return text_->tokens(); }
   int64_t fewest_segments() const override { return 2 * text_->fewest_segments(); }
   std::string digest() const override { return text_->digest(); }
   void expect_unchanged(const std::function<void()>& progress) const override { text_->expect_unchanged(progress); }

@@ -62,8 +62,8 @@ class CellSizes {
 
   // Bytes.
   int64_t passing(int64_t batch, int64_t text) const;  ///< carve_passing
-  /// A slot for any cell of a segment, of which `extent` says how many there are. Adjoints are as large as states, or
-  /// `adjoints` times that.
+  /// A slot for any cell of a segment, of which `extent` says how many there are. Adjoints are as large as states, or,
+  /// where segments append, `adjoints` times that in appended_type().
   int64_t slot(SlotKind, const Extent&, int64_t batch, int64_t text) const;
   int64_t scratch(int64_t batch, const SequenceShape&, bool backward) const;  ///< what a CellRunner takes
   int64_t ring(int64_t batch, int64_t text, bool backward) const;             ///< message buffers of a token axis

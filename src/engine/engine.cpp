@@ -69,11 +69,12 @@ Least least_of(Communicator& world, const MemoryLimit& mine, int64_t taken) {
 }
 
 /// What to make smaller, for a memory of this dependency.
-std::string smaller(Dependency dependency) {
+std::string smaller(Dependency dependency, bool taught) {
   const char* const of_memory = dependency == Dependency::Halo     ? "a smaller memory.window, "
                                 : dependency == Dependency::Append ? "fewer memory.tokens, "
                                                                    : "tbptt.mode = window, ";
-  return fmt::format("Use a shorter segment.length, {}{}a smaller model, or more memory.", of_memory,
+  return fmt::format("Use a shorter segment.length, {}{}{}a smaller model, or more memory.",
+                     taught ? "a smaller objective.window, " : "", of_memory,
                      dependency == Dependency::Append ? "" : "tbptt.boundaries, ");
 }
 
@@ -86,7 +87,7 @@ std::string smaller(Dependency dependency) {
                           mib(needed), limit.name, mib(limit.available), needed - limit.available, plan.text()),
               workload.micro_batch > 1            ? "Lower data.micro_batch, or set it to 0 (automatic)."
               : recompute == RecomputeWhen::Never ? "Set tbptt.recompute = auto."
-                                                  : smaller(dependency));
+                                                  : smaller(dependency, workload.teaching.window > 0));
 }
 
 /// One a process, opened when it is first asked for: memory that engines leave to each other lies on it.
@@ -230,7 +231,7 @@ Workload workload_of(const Config& config, int64_t batch, std::vector<SequenceSh
   w.micro_batch = strict(config.run) ? 1 : config.data.micro_batch;
   w.backward = backward;
   if (const ObjectiveConfig& o = config.objective; backward && o.kind == ObjectiveKind::Distil)
-    w.teaching = {o.kl, o.window > 0 ? o.window : 2 * w.shapes.back().text_of(0)};
+    w.teaching = {o.kl, o.window > 0 ? o.window : 2 * longest_segment(config)};
   return w;
 }
 

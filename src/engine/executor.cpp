@@ -253,11 +253,11 @@ void Executor::backward(const Action& a, Range sequences, const TokenSource& bat
                         const BoundaryWeights& weights, ResultSink* sink) {
   const bool initial = a.cell.segment == 0 || !crosses_boundaries(memory_.dependency());
   const Cell whole = plan_.extent(shape_.segments()).whole(a.cell);
+  if (teacher_ && sizes_.has_head(a.cell)) text.taught = teach(a.cell, sequences, batch, text);
   const View<> nll = scratch_.take(dtype_, {sequences.size() * text.own});
   const View<> d_state_in = state_view(SlotKind::Adjoint, a.out, sequences, whole);
   const View<> d_state_out = a.cell.pass == Pass::Encode ? completed_adjoint(a.in, sequences, whole)
                                                          : state_view(SlotKind::Adjoint, a.in, sequences, whole);
-  if (teacher_ && sizes_.has_head(a.cell)) text.taught = teach(a.cell, sequences, batch, text);
   runner_.backward(text, a.cell, whole, *slot(SlotKind::Saved, a.saved).saved,
                    hidden_view(a.hidden, sequences, text.text, a.cell.pass), initial, d_state_out, d_state_in,
                    earlier_segments(a, sequences, weights), nll, scratch_);

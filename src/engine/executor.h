@@ -61,6 +61,7 @@ class Executor {
     progress_ = &progress;
     progress.layers = static_cast<int32_t>(llama_.shape().layers);
     runner_.note_in(progress);
+    if (teacher_) teacher_->note_in(progress);
     axis_.note_in(progress);
   }
   /// Where the gradients of decoder layers' own tensors go when the schedule reduces them; it must stay.

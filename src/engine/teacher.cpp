@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/teacher.h"
 
+#include "base/error.h"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/rows/rows.h"
 
@@ -8,7 +9,7 @@ namespace memring {
 
 Teacher::Teacher(Queue& queue, const Params& params, const Llama& llama, TokenAxis& axis, CellNumbers& ids, DType dtype)
     : queue_(queue),
-      base_(llama.without_updates()),
+      base_(llama.without_trained_updates(params)),
       axis_(axis),
       dtype_(dtype),
       sizes_(llama.shape(), dtype, axis.split()),
@@ -21,6 +22,7 @@ int64_t Teacher::allocate(int64_t batch, int64_t raw) {
 }
 
 View<> Teacher::rows(const CellText& raw, int64_t text, const std::array<Range, 2>& own, Arena& scratch) {
+  check(text <= raw.text, fmt::format("a teacher who sees {} tokens of a segment of {}", raw.text, text));
   const int64_t dim = base_.shape().dim, here = own[0].size() + own[1].size();
   const View<> taught = scratch.take(dtype_, {raw.batch * here, dim});
   const ArenaScope scope(scratch);

@@ -4,21 +4,12 @@
 #include "memory/mechanisms.h"
 
 namespace memring {
-namespace {
-
-ModelShape without_updates(ModelShape shape) {
-  shape.lora = {};
-  return shape;
-}
-
-}  // namespace
-
 TeacherSizes::TeacherSizes(const ModelShape& shape, DType dtype, TokenSplit split)
     : dtype_(dtype),
       dim_(shape.dim),
       split_(split),
       memory_(make_no_memory()),
-      cells_(without_updates(shape), *memory_, dtype, split, {}) {}
+      cells_(shape, *memory_, dtype, split, {}) {}
 
 int64_t TeacherSizes::taught_bytes(int64_t batch, int64_t own) const {
   Arena arena;

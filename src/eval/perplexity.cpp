@@ -95,7 +95,7 @@ std::string text_line(const Evaluation& e) {
   return fmt::format("{} (digest {}): {} tokens, {}{}", e.text.path, e.text.digest, grouped(e.text.tokens),
                      left > 0 ? fmt::format("{} of them left out (eval.sequences = {})",
                                             grouped(static_cast<int64_t>(left)), e.sequences)
-                              : "all of them scored but the first",
+                              : "all of them scored but one",
                      e.text.training ? "; the model was TRAINED on this text" : "");
 }
 
@@ -133,9 +133,7 @@ Evaluation evaluate(const Config& config, const CheckpointChoice& choice, Sessio
   result.warnings = model.warnings();
   result.unfinished = model.unfinished();
   result.other = model.other();
-  const int64_t of_text = config.objective.kind == ObjectiveKind::Reconstruct ? result.length / 2 : result.length;
-  result.text = {config.data.path, dataset->digest(), dataset->sequences() * of_text + dataset->tail() + 1,
-                 model.trained_on(*dataset)};
+  result.text = {config.data.path, dataset->digest(), dataset->tokens(), model.trained_on(*dataset)};
 
   result.as_trained = pass(model, *dataset, result, shape, config.eval.buckets, session);
   if (model.has_control()) {

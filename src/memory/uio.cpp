@@ -192,7 +192,7 @@ class Uio final : public Memory {
              .v = v,
              .dk = {},
              .dv = {},
-             .rows = c.earlier.keys};  // their gradients are summed over ranks when all are there
+             .rows = c.earlier.keys};  // their gradients are summed over ranks when all are there; exact ones are whole
     if (!c.earlier.d_states.empty()) {
       keys_.dk = take();
       keys_.dv = take();

@@ -70,14 +70,17 @@ Llama::Llama(const ModelShape& shape, Params& params) : shape_(shape) {
   head_ = shape.tied ? embedding_ : params.declare("lm_head.weight", {shape.vocab, shape.dim}, normal, true);
 }
 
-Llama Llama::without_updates() const {
+Llama Llama::without_trained_updates(const Params& params) const {
   Llama base = *this;
-  base.shape_.lora = {};
   base.layers_.clear();
   for (const Layer& layer : layers_) {
     LayerTensors tensors = layer.tensors();
-    for (const auto projection : kProjections) tensors.*projection = {.weight = (tensors.*projection).weight};
-    base.layers_.emplace_back(base.shape_, tensors);
+    for (const auto part : kProjections) {
+      Projection& projection = tensors.*part;
+      if (projection.lora_a >= 0 && (params.trained(projection.lora_a) || params.trained(projection.lora_b)))
+        projection = {.weight = projection.weight};
+    }
+    base.layers_.emplace_back(shape_, tensors);
   }
   return base;
 }

@@ -33,8 +33,8 @@ class Llama {
   /// Declares the decoder's tensors.
   Llama(const ModelShape&, Params&);
 
-  /// The same tensors without the updates that its layers have (LoRA).
-  Llama without_updates() const;
+  /// The same tensors without those updates of its layers (LoRA) that are trained.
+  Llama without_trained_updates(const Params&) const;
 
   const ModelShape& shape() const { return shape_; }
   const Layer& layer(int64_t index) const { return layers_[static_cast<size_t>(index)]; }

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
 #include <vector>
@@ -90,14 +91,18 @@ std::string kept_base(const std::string& directory, const std::string& digest) {
 std::string keep_base(const CheckpointSummary& base, const std::string& directory, Progress* progress) {
   const std::string kept = kept_base(directory, base.digest);
   const std::string temporary = temporary_of(kept);
-  std::error_code unknown;
-  if (fs::equivalent(kept + "/" + kStateFile, base.path + "/" + kStateFile, unknown)) return {};
+  const bool same = std::all_of(kFiles.begin(), kFiles.end(), [&](const char* name) {
+    std::error_code unknown;
+    return fs::equivalent(fs::path(kept) / name, fs::path(base.path) / name, unknown);
+  });
+  if (same) return {};
   try {
     const std::string how = keep_in(temporary, base, progress);
     if (!how.empty())
       if (const std::string replaced = publish(temporary, kept); !replaced.empty()) remove_quietly(replaced);
     remove_quietly(temporary);
-    return how.empty() ? how : fmt::format("{} kept as {} ({})", base.path, kept, how);
+    return how.empty() ? fmt::format("{} is of no run, and links to it are refused: it must stay there", base.path)
+                       : fmt::format("{} kept as {} ({})", base.path, kept, how);
   } catch (const std::exception& error) {
     remove_quietly(temporary);
     if (!checkpoint_exists(base.path))

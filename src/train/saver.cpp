@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/as_error.h"
 #include "base/version.h"
 #include "checkpoint/agreement.h"
 #include "config/shapes.h"
@@ -184,8 +185,9 @@ void Saver::keep(const Bases& bases, Resumed& resumed) {
       try {
         if (std::string kept = keep_base(base, directory_, data_.progress); !kept.empty())
           resumed.bases.push_back(std::move(kept));
-      } catch (const Error& error) {
-        if (error.code() != ExitCode::Io) throw;
+      } catch (const std::exception& caught) {
+        const Error error = as_error(caught);
+        if (error.code() != ExitCode::Io) throw error;
         resumed.warnings.push_back(fmt::format(
             "the base {} could not be kept in this run, whose checkpoints need it ({}): see that it stays where it is, "
             "or make that possible and start again",

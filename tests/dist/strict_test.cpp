@@ -113,6 +113,13 @@ const Case kCases[] = {
        c.memory = {.kind = MemoryKind::Uio, .tokens = 11, .lora_rank = 3};
        c.segment.length = 44;
      }},
+    {"uio_distil",
+     [](Config& c) {
+       c.memory = {.kind = MemoryKind::Uio, .tokens = 5, .lora_rank = 2};
+       c.segment.length = 25;
+       c.objective = {.kind = ObjectiveKind::Distil, .kl = 0.5};
+       c.model.train = "memory";
+     }},
     {"uio_reservoir_recompute",
      [](Config& c) {
        c.memory = {.kind = MemoryKind::Uio, .tokens = 5, .lora_rank = 2};

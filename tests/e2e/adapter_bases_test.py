@@ -126,6 +126,17 @@ class Bases(adapters.AdapterTest):
         runs.record_fault("C6", "the frozen base of an adapter: one byte of state.h5 or of the manifest, in one place or two", 8,
                           "taken from an intact copy of the same digest; without one exit 65 with what is in each place")
 
+    def test_a_kept_base_is_replaced_where_one_of_its_files_is_another(self):
+        self.train(self.adapter, **self.keys)
+        for name in ("state.h5", "manifest.json"):
+            with self.subTest(name):
+                file = kept(self.adapter)[0] / name
+                file.unlink()
+                file.write_text("something else")
+                run = self.copy(self.adapter, f"adapter-{name}")
+                self.assertIn(" kept as ", self.train(run, **{**self.keys, "run__steps": 8}).stdout)
+                self.assert_intact(kept(run)[0])
+
     def test_an_adapter_is_a_base_too(self):
         self.train(self.adapter, **self.keys)
         second, whole, moved = (self.folder / name for name in ("second", "whole", "moved"))

@@ -30,7 +30,7 @@ class Objectives(runs.RunTest):
         self.assertLess(found["loss"], found["reset"]["loss"] - 0.1)
         everything, text = self.evaluate(directory)
         self.assertEqual(everything["tokens"], 1250 * 16)
-        self.assertIn("all of them scored but the first", text)
+        self.assertIn("all of them scored but one", text)
 
     def test_it_goes_on_with_the_same_bits_and_as_nothing_else(self):
         straight, resumed = self.folder / "straight", self.folder / "resumed"
@@ -56,7 +56,12 @@ class Objectives(runs.RunTest):
         # The loss of the text, whatever was trained for.
         self.assertAlmostEqual(losses["distil"]["loss"], losses["lm"]["loss"], delta=0.1)
         self.assertLess(losses["distil"]["loss"], losses["distil"]["reset"]["loss"])
-        self.assertLess(list(runs.losses(self.folder / "distil").values())[-1], 0.5 * losses["distil"]["loss"])
+        # What is left of the divergence, which is all of this loss, where the memory tells what is out of sight.
+        steps = 200
+        self.train(self.folder / "divergence", **{**keys, "objective__kind": "distil", "objective__kl": 1,
+                                                  "objective__window": 64, "run__steps": steps})
+        divergence = list(runs.losses(self.folder / "divergence").values())
+        self.assertLess(sum(divergence[-20:]), 0.95 * sum(divergence[:20]))
         refused = self.train(self.folder / "all", code=2, objective__kind="distil", **{**keys, "model__train": "all"})
         self.assertIn("the base, which teaches, would itself learn: model.embed_tokens.weight", refused.stderr)
 

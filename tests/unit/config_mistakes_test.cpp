@@ -115,6 +115,9 @@ TEST(ConfigMistakes, ObjectivesThatTheDataCannotHave) {
   expect_mistake(rmt + "[curriculum]\nstages = 2,4\nmax_steps = 9\nshorter = 0.5\n", {"any number of segments"});
   expect_mistake("[objective]\nkind = distil\nwindow = 7\n[segment]\nlength = 8\n",
                  {"runs.ini:3", "objective.window = 7 is shorter than a segment of 8 tokens"});
+  expect_mistake(
+      "[objective]\nkind = distil\nwindow = 16\n[segment]\nlength = 8\n[curriculum]\nstages = 1x64,16\nmax_steps = 9\n",
+      {"objective.window = 16 is shorter than a segment of 64 tokens"});
 }
 
 TEST(ConfigMistakes, SegmentsWithMoreRowsThanCanBeNumberedAreRefused) {

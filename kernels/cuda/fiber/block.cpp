@@ -156,7 +156,9 @@ Block& now() {
 }  // namespace
 
 void run(const Grid& grid, uint64_t seed, const std::function<void()>& thread) {
-  check(grid.threads > 0 && grid.threads <= kMostThreads && grid.threads % kWarp == 0 && grid.x > 0 && grid.y > 0,
+  constexpr int64_t kMostX = (int64_t{1} << 31) - 1, kMostY = 65535;
+  check(grid.threads > 0 && grid.threads <= kMostThreads && grid.threads % kWarp == 0 && grid.x > 0 &&
+            grid.x <= kMostX && grid.y > 0 && grid.y <= kMostY,
         fmt::format("a grid of {} x {} blocks of {} threads", grid.x, grid.y, grid.threads));
   static thread_local boost::context::pooled_fixedsize_stack stacks(kStack);
   const int64_t blocks = grid.x * grid.y;

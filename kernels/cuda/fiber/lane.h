@@ -15,6 +15,10 @@
 
 namespace memring {
 
+/// Where in a kernel threads meet: lanes that meet at different places are an error. Functions that meet for their
+/// caller hand it on.
+using Place = fiber::Place;
+
 inline int thread_index() { return fiber::thread_index(); }
 inline int block_threads() { return fiber::grid().threads; }
 inline int lane_index() { return thread_index() % kWarp; }
@@ -34,30 +38,30 @@ T& block_memory() {
 }
 
 /// All threads of the block; what they have written is seen behind it.
-inline void meet_block(fiber::Place place = fiber::Place::current()) { fiber::meet_block(place); }
+inline void meet_block(Place place = Place::current()) { fiber::meet_block(place); }
 /// The same for a warp.
-inline void meet_warp(fiber::Place place = fiber::Place::current()) { fiber::meet_warp(place); }
+inline void meet_warp(Place place = Place::current()) { fiber::meet_warp(place); }
 
 /// The value of lane `lane`, of that of the lanes whose number differs by these bits, and of the lane so many further
 /// on (itself, where there is none). All lanes of a warp take part.
 template <class T>
-T shuffle(T value, int lane, fiber::Place place = fiber::Place::current()) {
+T shuffle(T value, int lane, Place place = Place::current()) {
   T found;
   std::memcpy(&found, fiber::bring(&value, sizeof(T), place) + fiber::kMostBrought * static_cast<size_t>(lane),
               sizeof(T));
   return found;
 }
 template <class T>
-T shuffle_xor(T value, int bits, fiber::Place place = fiber::Place::current()) {
+T shuffle_xor(T value, int bits, Place place = Place::current()) {
   return memring::shuffle(value, lane_index() ^ bits, place);
 }
 template <class T>
-T shuffle_down(T value, int by, fiber::Place place = fiber::Place::current()) {
+T shuffle_down(T value, int by, Place place = Place::current()) {
   const int lane = lane_index() + by;
   return memring::shuffle(value, lane < kWarp ? lane : lane_index(), place);
 }
 /// A bit of each lane.
-inline uint32_t ballot(bool mine, fiber::Place place = fiber::Place::current()) {
+inline uint32_t ballot(bool mine, Place place = Place::current()) {
   const std::byte* const all = fiber::bring(&mine, sizeof(mine), place);
   uint32_t bits = 0;
   for (int lane = 0; lane < kWarp; ++lane)

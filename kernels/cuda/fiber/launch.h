@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <tuple>
 #include <type_traits>
 
 #include "base/queue.h"
@@ -23,7 +24,8 @@ void launch(Queue& queue, const Grid& grid, A... arguments) {
         return argument;
     };
     const uint64_t seed = device.draw();
-    fiber::run(grid, seed, [&] { Kernel(here(arguments)...); });
+    std::apply([&](auto... there) { fiber::run(grid, seed, [&] { Kernel(there...); }); },
+               std::tuple(here(arguments)...));
   });
 }
 

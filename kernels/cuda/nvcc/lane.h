@@ -15,6 +15,11 @@ namespace memring {
 
 constexpr uint32_t kAllLanes = 0xffffffffu;
 
+/// Nothing here.
+struct Place {
+  MEMRING_LANE static Place current() { return {}; }
+};
+
 MEMRING_LANE int thread_index() { return static_cast<int>(threadIdx.x); }
 MEMRING_LANE int block_threads() { return static_cast<int>(blockDim.x); }
 MEMRING_LANE int lane_index() { return thread_index() % kWarp; }
@@ -32,22 +37,22 @@ MEMRING_LANE T& block_memory() {
   return *reinterpret_cast<T*>(memory);
 }
 
-MEMRING_LANE void meet_block() { __syncthreads(); }
-MEMRING_LANE void meet_warp() { __syncwarp(); }
+MEMRING_LANE void meet_block(Place = Place::current()) { __syncthreads(); }
+MEMRING_LANE void meet_warp(Place = Place::current()) { __syncwarp(); }
 
 template <class T>
-MEMRING_LANE T shuffle(T value, int lane) {
+MEMRING_LANE T shuffle(T value, int lane, Place = Place::current()) {
   return __shfl_sync(kAllLanes, value, lane);
 }
 template <class T>
-MEMRING_LANE T shuffle_xor(T value, int bits) {
+MEMRING_LANE T shuffle_xor(T value, int bits, Place = Place::current()) {
   return __shfl_xor_sync(kAllLanes, value, bits);
 }
 template <class T>
-MEMRING_LANE T shuffle_down(T value, int by) {
+MEMRING_LANE T shuffle_down(T value, int by, Place = Place::current()) {
   return __shfl_down_sync(kAllLanes, value, static_cast<unsigned>(by));
 }
-MEMRING_LANE uint32_t ballot(bool mine) { return __ballot_sync(kAllLanes, mine); }
+MEMRING_LANE uint32_t ballot(bool mine, Place = Place::current()) { return __ballot_sync(kAllLanes, mine); }
 
 MEMRING_LANE float exp_of(float x) { return expf(x); }
 MEMRING_LANE double exp_of(double x) { return exp(x); }
