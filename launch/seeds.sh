@@ -14,6 +14,10 @@ take_option() {
         exit 2
       fi
       first=${BASH_REMATCH[1]} last=${BASH_REMATCH[3]:-${BASH_REMATCH[1]}}
+      if ((first > last)); then
+        echo "launch: --seeds $2 ends before it begins; write $last-$first" >&2
+        exit 2
+      fi
       ;;
     --jobs) jobs=${2:?$script: --jobs needs a number} ;;
     --out) out=${2:?$script: --out needs a folder} ;;

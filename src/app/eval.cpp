@@ -1,6 +1,7 @@
 // memring eval: loss and perplexity by position, or accuracy on a memory task by number of segments, each with memory
 // and with the memory reset at every segment.
 // SPDX-License-Identifier: Apache-2.0
+#include <cmath>
 #include <filesystem>
 #include <optional>
 
@@ -150,11 +151,13 @@ int run_eval(const CommandLine& line) {
     const bool speaks = session.rank() == 0;
     if (speaks) expect_writable(config.eval.json);
     std::string json;
+    double nll = 0;
     if (config.data.kind == DataKind::Tokens) {
       const Evaluation result = evaluate(config, choice, session);
       if (speaks) warn(result);
       if (speaks) fmt::print("{}", to_table(result));
       json = to_json(result);
+      for (const PositionBucket& bucket : result.as_trained.buckets) nll += bucket.nll;
     } else {
       const TaskAccuracy result = evaluate_task(config, choice, session, [&](const TaskAccuracy& so_far) {
         if (!speaks) return;
@@ -165,9 +168,15 @@ int run_eval(const CommandLine& line) {
       });
       if (speaks) fmt::print("{}", heat_map(result));
       json = to_json(result);
+      for (const TaskRow& row : result.rows) nll += row.as_trained.nll;
     }
     if (speaks) write_result(config.eval.json, json);
-    return 0;
+    if (std::isfinite(nll)) return static_cast<int>(ExitCode::Done);
+    if (speaks)
+      fmt::print(stderr,
+                 "memring: the loss of this evaluation is no number\n  Look at what differs from training (rope.*), "
+                 "and whether the checkpoint is sound: memring inspect tells.\n");
+    return static_cast<int>(ExitCode::Numeric);
   });
 }
 

@@ -230,6 +230,7 @@ Workload workload_of(const Config& config, int64_t batch, std::vector<SequenceSh
   w.shapes = std::move(shapes);
   w.micro_batch = strict(config.run) ? 1 : config.data.micro_batch;
   w.backward = backward;
+  if (config.positions.kind != PositionsKind::Plain) w.trained_positions = config.positions.target;
   if (const ObjectiveConfig& o = config.objective; backward && o.kind == ObjectiveKind::Distil)
     w.teaching = {o.kl, o.window > 0 ? o.window : 2 * longest_segment(config)};
   return w;

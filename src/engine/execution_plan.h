@@ -29,6 +29,9 @@ struct Workload {
   /// (TokenSource::own_positions), and so a table of angles each; 0: one a token, the same for all.
   int64_t positions = 0;
   bool own_positions() const { return positions > 0; }
+  /// What training drew them for, also where they are plain now: frequencies that depend on a length (dynamic,
+  /// longrope) are those of at least so many.
+  int64_t trained_positions = 0;
   /// Who teaches beside the text (objective.kind = distil): the base, by `share` of the loss, from up to `window` raw
   /// tokens; 0: nobody.
   struct Teaching {

@@ -14,7 +14,7 @@ namespace {
 /// Of the longest segment's text, memory rows left out, as in a window that was trained: its tokens, or the ids that it
 /// may have in their place; of a sequence where its segments' go on.
 int64_t positions_of(const Workload& workload, const Memory& memory) {
-  int64_t positions = std::max<int64_t>(workload.positions, 1);
+  int64_t positions = std::max<int64_t>({workload.positions, workload.trained_positions, 1});
   for (const SequenceShape& shape : workload.shapes) {
     const auto last = static_cast<int32_t>(shape.segments() - 1);
     positions =

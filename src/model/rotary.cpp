@@ -23,7 +23,8 @@ double ntk_theta(double theta, double s, int64_t head_dim) {
 
 double dynamic_factor(const RotarySettings& r, int64_t length) {
   const double longest = static_cast<double>(std::max(length, r.original_length));
-  return r.factor * longest / static_cast<double>(r.original_length) - (r.factor - 1);
+  // s L / N - (s - 1), so that it is 1 at N whatever s.
+  return r.factor * (longest / static_cast<double>(r.original_length) - 1) + 1;
 }
 
 /// The share of each frequency that stays as it is, from 1 (many turns in the original window) to 0.

@@ -166,8 +166,9 @@ std::vector<std::string> describe_weights(const Matched& matched, const Config& 
 std::string doubtful_window(const Matched& matched, const Config& now) {
   const Config source = parse_config(matched.source.info.config, matched.source.path);
   const int64_t then = source.rope.original_length > 0 ? source.rope.original_length : window_of(source);
-  const bool own = now.positions.kind == PositionsKind::Plain && now.rope.original_length == window_of(now);
-  if (!own || then == now.rope.original_length || now.rope.scaling == source.rope.scaling) return {};
+  // Whoever gave it meant it; otherwise it is this run's window (config/validate.cpp).
+  const bool own = now.rope.original_length == window_of(now);
+  if (!own || then == now.rope.original_length) return {};
   return fmt::format(
       "rope.original_length = {} is the window of this run, but the weights of model.from were trained with {}: "
       "start anew with --rope.original_length={}, unless that is meant",

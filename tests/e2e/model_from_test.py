@@ -119,6 +119,12 @@ class ModelFrom(runs.RunTest):
             self.assertEqual(told in result.stderr + result.stdout, warns, result.stderr + result.stdout)
             self.assertIn(f"rope: scaling none there, yarn here; factor 4 here; original_length {length or 64} here",
                           result.stdout)
+        # With the same scaling, and with drawn ids in another window, as well.
+        again = self.train(self.folder / "again", run__steps=1, model__from=self.folder / "given", **{**keys, "segment__length": 128})
+        self.assertIn("is the window of this run, but the weights of model.from were trained with 32", again.stderr + again.stdout)
+        drawn = self.train(self.folder / "drawn", run__steps=1, model__from=self.source, positions__kind="pose",
+                           positions__target=512, **keys)
+        self.assertIn(told, drawn.stderr + drawn.stdout)
 
     def test_data_types_are_converted(self):
         wide, _ = self.still("wide", device__dtype="fp64")

@@ -43,6 +43,24 @@ class Rope(runs.RunTest):
         refused, _ = self.evaluated(directory, "--rope.scaling=yarn", code=2)
         self.assertIn("needs rope.factor", refused)
 
+    def test_frequencies_that_positions_were_drawn_for_are_those_of_an_evaluation(self):
+        directory = self.folder / "drawn"
+        factors = {"short": ",".join(["1"] * 8), "long": ",".join(str(1 + i) for i in range(8))}
+        self.train(directory, **self.keys(rope__scaling="longrope", rope__factor=8, rope__short_factor=factors["short"],
+                                          rope__long_factor=factors["long"], positions__kind="pose", positions__target=256))
+        _, found = self.evaluated(directory)
+        _, long = self.evaluated(directory, f"--rope.short_factor={factors['long']}")
+        self.assertEqual(found["loss"], long["loss"])
+
+    def test_an_evaluation_without_a_number_says_so(self):
+        directory = self.folder / "plain"
+        self.train(directory, **self.keys())
+        refused, _ = self.evaluated(directory, "--rope.scaling=yarn", "--rope.factor=2", "--rope.attention_factor=1e300", code=70)
+        self.assertIn("the loss of this evaluation is no number", refused)
+        _, whole = self.evaluated(directory, "--rope.scaling=dynamic", "--rope.factor=1e17")
+        _, plain = self.evaluated(directory)
+        self.assertEqual(whole["loss"], plain["loss"])  # no longer than the window: nothing is scaled
+
     def test_a_task_is_evaluated_with_another_scaling_too(self):
         directory = self.folder / "task"
         keys = self.keys(data__kind="copy", segment__length=16, model__vocab=256, task__symbols=8, task__noise=8,

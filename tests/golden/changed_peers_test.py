@@ -30,6 +30,7 @@ def attribute(entry, name, value):
 CHANGED = {
     "rope.h5": [
         (scaled("transformers/yarn_2/inv_freq", 20, 1 + 3e-12), "transformers/yarn_2 inv_freq"),
+        (scaled("transformers/yarn_2/inv_freq_single", 20, 1 + 3e-5), "transformers/yarn_2 inv_freq_single"),
         (scaled("cream/revised_yarn_f16_n4096/inv_freq", 3, float("nan")), "cream/revised_yarn_f16_n4096 inv_freq"),
         (attribute("transformers/yarn_attention_factor", "attention_factor", 1.2),
          "transformers/yarn_attention_factor attention_factor"),

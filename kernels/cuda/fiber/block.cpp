@@ -23,8 +23,8 @@ constexpr size_t kStack = 64 << 10;
 constexpr int kMostThreads = 1024;
 
 std::string text_of(const Place& place) {
-  const std::string_view file = place.file_name();
-  return fmt::format("{}:{}", file.substr(file.rfind('/') + 1), place.line());
+  const std::string_view file = place.file;
+  return fmt::format("{}:{}", file.substr(file.rfind('/') + 1), place.line);
 }
 
 /// Where threads wait for each other: those of a warp or of the block.
@@ -96,8 +96,7 @@ class Block {
 
   void meet(Meeting& meeting, const Place& place) {
     if (meeting.arrived == 0) meeting.place = place;
-    if (meeting.place.line() != place.line() || meeting.place.column() != place.column() ||
-        std::strcmp(meeting.place.file_name(), place.file_name()) != 0)
+    if (meeting.place.line != place.line || std::strcmp(meeting.place.file, place.file) != 0)
       throw Error(ExitCode::Internal, fmt::format("thread {} meets others at {}, who wait for it at {}", now_,
                                                   text_of(place), text_of(meeting.place)));
     if (++meeting.arrived == meeting.members) {

@@ -7,13 +7,20 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <source_location>
 
 #include "kernels/cuda/grid.h"
 
 namespace memring::fiber {
 
-using Place = std::source_location;
+/// Of a call in the source: a function's last argument, Place::current() by default. (Not std::source_location, which
+/// clang 14 does not have.)
+struct Place {
+  const char* file = "";
+  int line = 0;
+  static constexpr Place current(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+    return {file, line};
+  }
+};
 
 /// Runs `thread` once for each thread of the grid: blocks one after the other, in an order drawn from the seed; of a
 /// block's threads always one that is not waiting, drawn as well. A block's shared memory is NaN at its start. Throws
