@@ -100,6 +100,7 @@ int write_merged(Session& session, const CheckpointSummary& checkpoint, const Co
   plain.model.from = "";
   plain.model.train = ModelConfig{}.train;
   plain.lora = {};
+  if (plain.objective.kind == ObjectiveKind::Distil) plain.objective = {};  // whose base would learn now
   Weights merged(plain, checkpoint.stored);
   const Params &from = adapted.model.params, &to = merged.model.params;
   for (size_t tensor = 0; tensor < to.layout().entries.size(); ++tensor) {

@@ -29,7 +29,9 @@ std::vector<Option> training_options() {
            "Share of the divergence KL(base || model) in the loss; the rest is the loss of the text.", "0.5", kNumbers)
           .when({kDistil}),
       size("objective.window", objective<&ObjectiveConfig::window>, count_from(0),
-           "Raw tokens that the base sees, up to the end of a segment; 0 = those of a segment and of the one before.",
+           "Raw tokens that the base sees, up to the end of a segment, by this run's [rope]; 0 = those of a segment "
+           "and of "
+           "the one before.",
            "1024", kNumbers)
           .when({kDistil}),
 

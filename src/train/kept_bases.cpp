@@ -112,4 +112,17 @@ std::string keep_base(const CheckpointSummary& base, const std::string& director
   }
 }
 
+void forget_bases_but(const std::vector<CheckpointSummary>& needed, const std::string& directory) {
+  std::error_code unknown;  // what cannot be looked at stays
+  for (fs::directory_iterator entry(directory, unknown); !unknown && entry != fs::directory_iterator();
+       entry.increment(unknown))
+    if (entry->path().filename().string().starts_with("step-"))
+      return;  // set aside ones, too, are nothing without theirs
+  if (unknown) return;
+  for (const std::string& path : base_directories(directory))
+    if (std::none_of(needed.begin(), needed.end(),
+                     [&](const CheckpointSummary& base) { return kept_base(directory, base.digest) == path; }))
+      remove_quietly(path);
+}
+
 }  // namespace memring

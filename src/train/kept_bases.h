@@ -10,6 +10,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "checkpoint/checkpoint.h"
 
@@ -20,9 +21,13 @@ std::string kept_base(const std::string& directory, const std::string& digest);
 
 /// Keeps `base` for the checkpoints of `directory`, whole or not at all, in place of a damaged one: as hard links;
 /// where the system refuses them (another file system, another user's files) as a verified copy, if it lies in the
-/// directory of a run. Otherwise somebody has put it there to stay. Returns what was done, in words; empty: nothing.
+/// directory of a run. Otherwise somebody has put it there to stay. Returns what was done, or why nothing
+/// was, in words; empty: it is kept already.
 /// Throws Error(Data) where the base is there no more, and Error(Io) where it cannot be kept. For rank 0, under the
 /// run's lock.
 std::string keep_base(const CheckpointSummary& base, const std::string& directory, Progress*);
+
+/// Removes what is kept for no checkpoint, where `directory` holds none at all: all bases but these. Best effort.
+void forget_bases_but(const std::vector<CheckpointSummary>& needed, const std::string& directory);
 
 }  // namespace memring

@@ -167,6 +167,7 @@ void Saver::start_from_weights(const Config& config, Resumed& resumed) {
   if (params_.trained_layout().size < params_.layout().size) {
     bases.insert(bases.begin(), matched.source);
     keep(bases, resumed);
+    on_rank_0(world_, [&] { forget_bases_but(bases, directory_); });  // of a start that saved nothing
   }
   const std::string& path = matched.source.path;
   info_.source = {path, matched.source.digest};

@@ -112,6 +112,8 @@ StartFacts start_facts(const Config& config, Session& session, Mesh& mesh, Engin
                   fmt::format("{}, {} to {} tokens ({:.4g} windows), {}", word_of(p.kind), grouped(window_of(config)),
                               grouped(p.target), static_cast<double>(p.target) / static_cast<double>(window_of(config)),
                               samples_of_documents(config) ? "chosen from documents" : "as they come")});
+  if (config.objective.kind != ObjectiveKind::Auto)
+    lines.insert(lines.begin() + 5, {"objective", settings_text(config, "objective")});
   if (config.rope.scaling != RopeScaling::None)
     lines.insert(lines.begin() + 4, {"rope", settings_text(config, "rope")});
   return {std::move(lines), std::move(hosts)};

@@ -126,6 +126,17 @@ class Bases(adapters.AdapterTest):
         runs.record_fault("C6", "the frozen base of an adapter: one byte of state.h5 or of the manifest, in one place or two", 8,
                           "taken from an intact copy of the same digest; without one exit 65 with what is in each place")
 
+    def test_a_base_of_a_start_that_saved_nothing_does_not_stay(self):
+        self.train(self.adapter, **self.keys)
+        old = kept(self.adapter)[0]
+        for checkpoint in runs.checkpoints(self.adapter):
+            shutil.rmtree(checkpoint)
+        (self.adapter / "progress").unlink()
+        self.train(self.base, run__steps=12)
+        self.train(self.adapter, **self.keys)
+        self.assertEqual(len(kept(self.adapter)), 1)
+        self.assertNotEqual(kept(self.adapter)[0], old)
+
     def test_a_kept_base_is_replaced_where_one_of_its_files_is_another(self):
         self.train(self.adapter, **self.keys)
         for name in ("state.h5", "manifest.json"):
@@ -220,7 +231,8 @@ class Bases(adapters.AdapterTest):
         self.assert_intact(kept(self.adapter)[0])
         # A checkpoint in no run is there to stay: its gigabytes are not copied.
         other = self.folder / "other"
-        self.assertNotIn("base       ", self.train(other, **{**self.keys, "model__from": alone}).stdout)
+        self.assertIn(f"base       {alone} is of no run, and links to it are refused: it must stay there",
+                      self.train(other, **{**self.keys, "model__from": alone}).stdout)
         self.assertEqual(kept(other), [])
         shutil.rmtree(far)
         self.losses(self.adapter)

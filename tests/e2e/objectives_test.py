@@ -62,6 +62,11 @@ class Objectives(runs.RunTest):
                                                   "objective__window": 64, "run__steps": steps})
         divergence = list(runs.losses(self.folder / "divergence").values())
         self.assertLess(sum(divergence[-20:]), 0.95 * sum(divergence[:20]))
+        self.assertIn("objective  distil, kl 1, window 64", self.train(self.folder / "divergence", **{
+            **keys, "objective__kind": "distil", "objective__kl": 1, "objective__window": 64, "run__steps": steps}).stdout)
+        adapted = {**keys, "model__train": "memory,lora", "lora__rank": 2, "lora__targets": "o_proj", "objective__kind": "distil"}
+        self.train(self.folder / "adapted", **adapted)
+        self.succeed("convert", self.folder / "adapted", "--merge", "--out", self.folder / "merged")
         refused = self.train(self.folder / "all", code=2, objective__kind="distil", **{**keys, "model__train": "all"})
         self.assertIn("the base, which teaches, would itself learn: model.embed_tokens.weight", refused.stderr)
 

@@ -54,6 +54,13 @@ TEST(Soundness, AGradientOfZeroIsSoundWhereNothingIsLeftToLearnAndDeadElsewhere)
   nothing.sums.nll = 0;
   judge(state, nothing, kChance);
   EXPECT_TRUE(state.sound);
+  // Nothing that is trained is reached (one segment of a memory on a frozen base): the loss is the batch's noise.
+  TrainState untouched;
+  for (const double loss : {2.5, 2.7, 2.4, 2.9}) {
+    nothing.sums.nll = 10 * loss;
+    judge(untouched, nothing, kChance);
+    EXPECT_TRUE(untouched.sound) << loss;
+  }
 }
 
 TEST(Soundness, ATaskWhoseLossIsAboveGuessingIsMeasuredByItsOwnBest) {
