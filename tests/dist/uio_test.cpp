@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <numeric>
+#include <utility>
 
 #include "engine_runs.h"
 #include "ranks.h"
@@ -89,10 +90,20 @@ std::vector<std::vector<std::vector<double>>> parts_of(RepeatedGradient& gradien
 }
 
 // The full gradient is what no memory takes part in, and the sum of all parts (incremental = joint). Without its weight
-// a reservoir of S lets a share of min(1, S / n) of each through: the less, the smaller it is.
+// a reservoir of S lets a share of min(1, S / n) of each through: the less, the smaller it is. In the original's
+// algebra, with other random weights of this shape, 0.67, 0.44 and 0.16 of the gradient are missing for S = 1, 2 and 4.
 TEST(Uio, TheFullGradientIsTheDirectOneAndAPartForEachPairOfSegments) {
-  constexpr int64_t kSegments = 6;
-  RepeatedGradient gradient(uio_config(kSegments), world());
+  constexpr int64_t kSegments = 8;
+  Config config = uio_config(kSegments);
+  config.model.layers = 3;
+  config.model.dim = 32;
+  config.model.head_dim = 8;
+  config.model.ffn = 64;
+  config.model.train = "memory";
+  config.memory.lora_rank = 4;
+  config.segment.length = 8;
+  config.data.length = kSegments * config.segment.length;
+  RepeatedGradient gradient(config, world());
   const std::vector<double> full = gradient(Tbptt::full().draw(0, 2, kSegments)),
                             direct = gradient(with_last(kSegments, none_alive(kSegments)));
   const auto parts = parts_of(gradient, kSegments);
@@ -108,15 +119,16 @@ TEST(Uio, TheFullGradientIsTheDirectOneAndAPartForEachPairOfSegments) {
   EXPECT_LE(relative(gradient(Tbptt::nearest(2).draw(0, 2, kSegments)),
                      minus(full, sum([](size_t t, size_t s) { return t - s > 2 ? 1.0 : 0.0; }))),
             1e-12);
-  double before = 1;
-  for (const double places : {1, 2, 4}) {
-    const auto lost = [&](size_t t, size_t) { return 1 - std::min(1.0, places / static_cast<double>(t)); };
-    const double bias = distance(sum(lost), {}) / distance(through, {});
-    EXPECT_LT(bias, before);
-    before = bias;
+  for (const auto& [places, original] : {std::pair{1.0, 0.67}, {2.0, 0.44}, {4.0, 0.16}}) {
+    const double bias =
+        distance(
+            sum([&, places = places](size_t t, size_t) { return 1 - std::min(1.0, places / static_cast<double>(t)); }),
+            {}) /
+        distance(full, {});
+    EXPECT_GT(bias, 0.6 * original) << places;
+    EXPECT_LT(bias, 1.4 * original) << places;
     RecordProperty(fmt::format("bias_of_{}", places), fmt::format("{:.2f}", bias));
   }
-  EXPECT_GT(before, 0.01);
 }
 
 // Parameters behind a cut get exactly nothing: with no memory alive the encoder; and its last layer ever.
