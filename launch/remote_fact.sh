@@ -15,13 +15,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . launch/seeds.sh
 
 first=1 last=3 jobs=$(nproc) out=runs/remote_fact
-while (($#)); do
-  if ! take_option "$@"; then
-    echo "usage: launch/remote_fact.sh [--seeds FIRST-LAST] [--jobs N] [--out DIR]" >&2
-    exit 2
-  fi
-  shift 2
-done
+take_options "$@"
 launch/install_packages.sh plots
 launch/build.sh memring
 export memring=$PWD/build/cpu/bin/memring out

@@ -24,3 +24,14 @@ take_option() {
     *) return 1 ;;
   esac
 }
+
+# take_options "$@": for scripts that have no others.
+take_options() {
+  while (($#)); do
+    if ! take_option "$@"; then
+      echo "usage: launch/$(basename "$0") [--seeds FIRST-LAST] [--jobs N] [--out DIR]" >&2
+      exit 2
+    fi
+    shift 2
+  done
+}

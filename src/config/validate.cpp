@@ -7,11 +7,11 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <initializer_list>
 #include <limits>
 
 #include "base/error.h"
 #include "base/text.h"
+#include "config/demand.h"
 #include "config/lora_targets.h"
 #include "config/number_list.h"
 #include "config/options.h"
@@ -22,19 +22,6 @@ namespace {
 
 constexpr int64_t kMost = std::numeric_limits<int32_t>::max();  // rows and segments are numbered with 32 bits
 
-/// Starts the message with the place of the first of `keys` that was set by hand.
-void demand(bool holds, const PlaceOf& place_of, std::initializer_list<std::string_view> keys,
-            const std::string& message, const std::string& hint) {
-  if (holds) return;
-  std::string place;
-  for (std::string_view key : keys)
-    if (place.empty()) place = place_of(key);
-  throw Error(ExitCode::Usage, place.empty() ? message : place + ": " + message, hint);
-}
-
-/// A rule must not ask for another value of a key that has no effect: on the command line that would be refused.
-bool counts(std::string_view key, const Config& c) { return unmet_conditions(*find_option(key), c).empty(); }
-
 void validate_model(const ModelConfig& m, const PlaceOf& place_of) {
   demand(m.heads % m.kv_heads == 0, place_of, {"model.kv_heads", "model.heads"},
          fmt::format("model.heads = {} is not a multiple of model.kv_heads = {}", m.heads, m.kv_heads),
@@ -44,55 +31,6 @@ void validate_model(const ModelConfig& m, const PlaceOf& place_of) {
          fmt::format("model.head_dim = {} is odd; rotary embedding turns pairs (model.dim = {}, model.heads = {})",
                      m.head_dim, m.dim, m.heads),
          "Set model.head_dim to an even number, or choose model.dim and model.heads so that dim / heads is even.");
-}
-
-void validate_factors(std::string_view key, const std::string& text, const Config& c, const PlaceOf& place_of) {
-  const auto factors = parse_numbers<double>(text);
-  const auto usable = [](double factor) { return factor > 0 && std::isfinite(factor); };
-  const int64_t half = c.model.head_dim / 2;
-  demand(factors && std::all_of(factors->begin(), factors->end(), usable), place_of, {key},
-         fmt::format("{} = '{}' is no list of numbers above 0", key, shown(text)),
-         "Write the numbers with commas or spaces between them, for example 1,1.02,1.3.");
-  demand(std::ssize(*factors) == half, place_of, {key, "rope.scaling"},
-         fmt::format("{} has {} numbers, but model.head_dim / 2 = {} frequencies are to be divided", key,
-                     factors->size(), half),
-         "Give rope.short_factor and rope.long_factor a number for each pair of a head's dimensions.");
-}
-
-void validate_rope(const Config& c, const PlaceOf& place_of) {
-  const RopeConfig& r = c.rope;
-  if (r.scaling == RopeScaling::None) return;
-  const std::string_view scaling = word_of(r.scaling);
-  demand(r.factor >= 1, place_of, {"rope.factor", "rope.scaling"},
-         r.factor == 0
-             ? fmt::format("rope.scaling = {} needs rope.factor", scaling)
-             : fmt::format("rope.factor = {} would make the window shorter; 1 or more was expected", r.factor),
-         "Set rope.factor to how many times longer the window becomes, for example 8.");
-  const bool by_base = r.scaling == RopeScaling::Ntk || r.scaling == RopeScaling::Dynamic;
-  demand(!by_base || c.model.head_dim >= 4, place_of, {"rope.scaling"},
-         fmt::format("rope.scaling = {} with model.head_dim = 2: there is one frequency, and ntk keeps the highest",
-                     scaling),
-         "Set rope.scaling = linear, or wider heads (model.head_dim).");
-  demand(!counts("rope.original_length", c) || r.original_length > 1, place_of, {"rope.original_length"},
-         fmt::format("rope.original_length = {}; a window has 2 positions or more", r.original_length),
-         "Set rope.original_length to the window of the training before, for example 4096.");
-  if (counts("rope.beta_fast", c)) {
-    demand(r.beta_slow <= r.beta_fast, place_of, {"rope.beta_slow", "rope.beta_fast"},
-           fmt::format("rope.beta_slow = {} is more than rope.beta_fast = {}", r.beta_slow, r.beta_fast),
-           "Set rope.beta_slow to at most rope.beta_fast; 1 and 32 are usual.");
-    demand(c.model.rope_theta > 1, place_of, {"model.rope_theta"},
-           fmt::format("model.rope_theta = {} with rope.scaling = {}, whose blend needs frequencies that fall",
-                       c.model.rope_theta, scaling),
-           "Set model.rope_theta to more than 1; 10000 is usual.");
-  }
-  demand(!counts("rope.low_freq_factor", c) || r.low_freq_factor < r.high_freq_factor, place_of,
-         {"rope.low_freq_factor", "rope.high_freq_factor"},
-         fmt::format("rope.low_freq_factor = {} is not less than rope.high_freq_factor = {}", r.low_freq_factor,
-                     r.high_freq_factor),
-         "Set rope.low_freq_factor to less than rope.high_freq_factor; 1 and 4 are usual.");
-  if (r.scaling != RopeScaling::LongRope) return;
-  validate_factors("rope.short_factor", r.short_factor, c, place_of);
-  validate_factors("rope.long_factor", r.long_factor, c, place_of);
 }
 
 void validate_lora(const LoraConfig& lora, const PlaceOf& place_of) {
@@ -122,7 +60,7 @@ void validate_memory(const Config& c, const PlaceOf& place_of) {
   demand(none || c.segment.length > 0, place_of, {"memory.kind", "segment.length"},
          fmt::format("memory.kind = {} needs segments, but segment.length = 0", word_of(c.memory.kind)),
          "Set segment.length to the text tokens of a segment, for example 128, or memory.kind = none.");
-  const bool tokens = counts("memory.tokens", c);
+  const bool tokens = has_effect("memory.tokens", c);
   demand(!tokens || c.memory.tokens >= 1, place_of, {"memory.tokens", "memory.kind"},
          fmt::format("memory.kind = {} needs memory tokens, but memory.tokens = 0", word_of(c.memory.kind)),
          "Set memory.tokens to 1 or more, or memory.kind = none.");
@@ -198,7 +136,7 @@ void validate_run(const Config& c, const PlaceOf& place_of) {
          fmt::format("tbptt.boundaries = {} thins the states that recomputing starts from, but tbptt.recompute = never",
                      c.tbptt.boundaries),
          "Set tbptt.recompute = always, or leave tbptt.boundaries out.");
-  demand(!counts("optimizer.min_lr", c) || c.optimizer.min_lr <= c.optimizer.lr, place_of,
+  demand(!has_effect("optimizer.min_lr", c) || c.optimizer.min_lr <= c.optimizer.lr, place_of,
          {"optimizer.min_lr", "optimizer.lr"},
          fmt::format("optimizer.min_lr = {} is more than optimizer.lr = {}", c.optimizer.min_lr, c.optimizer.lr),
          "Set optimizer.min_lr to at most optimizer.lr.");
@@ -260,7 +198,7 @@ void validate_curriculum(const Config& c, const PlaceOf& place_of) {
          {"curriculum.stages"},
          fmt::format("curriculum.stages has {} stages, and nothing leads to the second", stages.size()),
          "Set curriculum.promote_loss, for example 0.02, or curriculum.max_steps, for example 1000.");
-  demand(!counts("curriculum.min_steps", c) || c.curriculum.max_steps == 0 ||
+  demand(!has_effect("curriculum.min_steps", c) || c.curriculum.max_steps == 0 ||
              c.curriculum.max_steps >= c.curriculum.min_steps,
          place_of, {"curriculum.max_steps", "curriculum.min_steps"},
          fmt::format("curriculum.max_steps = {} is less than curriculum.min_steps = {}", c.curriculum.max_steps,
@@ -379,7 +317,7 @@ void derive(Config& c, const PlaceOf& place_of) {
     m.head_dim = m.dim / m.heads;
   }
   if (const auto stages = stages_at(c, place_of); !stages.empty()) c.data.length = stages.back().length;
-  if (c.rope.original_length == 0 && counts("rope.original_length", c)) c.rope.original_length = window_of(c);
+  if (c.rope.original_length == 0 && has_effect("rope.original_length", c)) c.rope.original_length = window_of(c);
   if (m.ffn == 0) m.ffn = (8 * m.dim + 47) / 48 * 16;  // 8/3 dim, up to a multiple of 16: ceil(8 dim / (3 * 16)) * 16
 }
 
