@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "kernels/cuda/fiber/lane.h"
+#include "kernels/cuda/fiber/sanitizer.h"
 
 namespace memring {
 namespace {
@@ -66,6 +67,7 @@ TEST(Fiber, MemoryOfABlockIsNanUntilItIsWritten) {
   });
   for (size_t i = 0; i < sums.size(); ++i) EXPECT_EQ(sums[i], i < 64 ? 64 : 128);
   fiber::run(grid, 1, [&] {  // the same without the meeting
+    const fiber::Unwatched race;
     block_memory<Shared>().of[thread_index()] = 1;
     sum();
   });
@@ -76,6 +78,7 @@ TEST(Fiber, TheOrderOfThreadsFollowsFromTheSeed) {
   const auto order = [](uint64_t seed) {
     std::vector<int> threads;
     fiber::run({2, 1, 32, 0}, seed, [&] {
+      const fiber::Unwatched race;
       threads.push_back(thread_index());
       meet_block();
       threads.push_back(thread_index());

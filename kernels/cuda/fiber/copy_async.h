@@ -45,7 +45,7 @@ void copy_wait() {
   auto& copies = fiber::copies();
   auto copy = copies.open.begin();
   for (; copy != copies.open.end() && copy->group < copies.groups - Pending; ++copy) {
-    std::memcpy(copy->to, copy->from, copy->bytes);
+    if (copy->bytes > 0) std::memcpy(copy->to, copy->from, copy->bytes);
     std::memset(static_cast<std::byte*>(copy->to) + copy->bytes, 0, 16 - copy->bytes);
   }
   copies.open.erase(copies.open.begin(), copy);
