@@ -181,9 +181,12 @@ void run(const Grid& grid, uint64_t seed, const std::function<void()>& thread) {
         fmt::format("a grid of {} x {} blocks of {} threads", grid.x, grid.y, grid.threads));
   static thread_local Fibers fibers;
   const Unwatched scheduler;  // which takes memory from one block and gives it to the next
-  const struct Leave {
-    ~Leave() { block_now = nullptr; }
-  } leave;
+  const struct End {
+    ~End() {
+      block_now = nullptr;
+      fibers.join();
+    }
+  } end;
   const int64_t blocks = grid.x * grid.y;
   for (int64_t i = 0; i < blocks; ++i) {
     const auto number =
@@ -193,7 +196,6 @@ void run(const Grid& grid, uint64_t seed, const std::function<void()>& thread) {
     block_now = &block;
     block.run();
   }
-  fibers.join();
 }
 
 int thread_index() { return now().now().index; }
