@@ -1,5 +1,6 @@
-// Kernels with a fault each, on fibers: planted_faults.py looks whether it is found. Usage: planted_faults FAULT
-// Writes what came of it: "right", "NaN", "wrong" or an error. SPDX-License-Identifier: Apache-2.0
+// Kernels with a fault each, on fibers: planted_faults_test.py looks whether it is found. Usage: planted_faults FAULT
+// Writes what came of it: "right", "NaN", "wrong" or an error.
+// SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -13,6 +14,7 @@
 #include "kernels/cuda/fiber/mma.h"
 #include "kernels/cuda/reduce.h"
 #include "kernels/cuda/twin/device.h"
+#include "tests/device/hopper_product.h"
 
 namespace memring {
 namespace {
@@ -28,17 +30,20 @@ enum class Fault {
   TailReadsOneTooMany,
   TailWritesOneTooMany,
   BlocksShareANumber,
+  ProducerDoesNotWaitForAnEmptyStage,
 };
-const std::map<std::string, Fault> kFaults{{"none", Fault::None},
-                                           {"meeting_before_reading_is_missing", Fault::MeetingBeforeReadingIsMissing},
-                                           {"meeting_behind_reading_is_missing", Fault::MeetingBehindReadingIsMissing},
-                                           {"meeting_before_loading_is_missing", Fault::MeetingBeforeLoadingIsMissing},
-                                           {"waits_for_the_group_before", Fault::WaitsForTheGroupBefore},
-                                           {"sums_of_half_a_warp", Fault::SumsOfHalfAWarp},
-                                           {"lanes_part_at_a_shuffle", Fault::LanesPartAtAShuffle},
-                                           {"tail_reads_one_too_many", Fault::TailReadsOneTooMany},
-                                           {"tail_writes_one_too_many", Fault::TailWritesOneTooMany},
-                                           {"blocks_share_a_number", Fault::BlocksShareANumber}};
+const std::map<std::string, Fault> kFaults{
+    {"none", Fault::None},
+    {"meeting_before_reading_is_missing", Fault::MeetingBeforeReadingIsMissing},
+    {"meeting_behind_reading_is_missing", Fault::MeetingBehindReadingIsMissing},
+    {"meeting_before_loading_is_missing", Fault::MeetingBeforeLoadingIsMissing},
+    {"waits_for_the_group_before", Fault::WaitsForTheGroupBefore},
+    {"sums_of_half_a_warp", Fault::SumsOfHalfAWarp},
+    {"lanes_part_at_a_shuffle", Fault::LanesPartAtAShuffle},
+    {"tail_reads_one_too_many", Fault::TailReadsOneTooMany},
+    {"tail_writes_one_too_many", Fault::TailWritesOneTooMany},
+    {"blocks_share_a_number", Fault::BlocksShareANumber},
+    {"producer_does_not_wait_for_an_empty_stage", Fault::ProducerDoesNotWaitForAnEmptyStage}};
 
 constexpr int kThreads = 64, kTiles = 5;
 constexpr int kTile = 4 * kThreads;               // numbers: four a thread
@@ -88,6 +93,18 @@ void sum_tiles(Fault fault, float* sums, const float* in) {
   if (fault == Fault::TailWritesOneTooMany) sums[block * kThreads + t + 1] = sum;  // writes too much
 }
 
+std::string outcome_of_product() {
+  constexpr int kNumbersOfSum = 8 * kSum;
+  const std::vector<Bf16> a(kRows * kNumbersOfSum, Bf16(1)), b(64 * kNumbersOfSum, Bf16(1));
+  std::vector<float> c(kRows * 64);
+  const TensorMap of_a = tensor_map(a.data(), kNumbersOfSum, kRows, 1, kRows),
+                  of_b = tensor_map(b.data(), kNumbersOfSum, 64, 1, 64);
+  fiber::run(product_grid<64>(kRows, 64), 1,
+             [&] { hopper_product<64, false>(c.data(), of_a, of_b, kRows, 64, kNumbersOfSum); });
+  const bool right = std::all_of(c.begin(), c.end(), [](float x) { return x == kNumbersOfSum; });
+  return right ? "right" : std::any_of(c.begin(), c.end(), [](float x) { return std::isnan(x); }) ? "NaN" : "wrong";
+}
+
 std::string outcome(Fault fault) {
   constexpr int kBlocks = 2;
   TwinDevice device(1);
@@ -124,7 +141,8 @@ int main(int count, char** words) {
     return 2;
   }
   try {
-    std::puts(memring::outcome(fault->second).c_str());
+    const bool of_product = fault->second == memring::Fault::ProducerDoesNotWaitForAnEmptyStage;
+    std::puts((of_product ? memring::outcome_of_product() : memring::outcome(fault->second)).c_str());
   } catch (const memring::Error& error) {
     std::puts(error.what());
   }

@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <new>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -20,7 +21,7 @@ namespace memring::fiber {
 namespace {
 
 constexpr std::align_val_t kAlignment{1024};  // of a block's memory: what instructions ask for at most
-constexpr int kMostThreads = 1024;
+constexpr int kMostThreads = 1024, kWarpgroup = 128;
 
 std::string text_of(const Place& place) {
   const std::string_view file = place.file;
@@ -30,8 +31,9 @@ std::string text_of(const Place& place) {
 struct Thread {
   Fiber& fiber;
   int index;
-  Place place;  ///< where it waits
-  AsyncCopies copies;
+  Place place = {};  ///< where it waits
+  AsyncCopies copies = {};
+  AsyncProducts products = {};
 };
 
 /// Where threads wait for each other: those of a warp or of the block.
@@ -45,6 +47,22 @@ struct Meeting {
   std::array<char, 2> edges;
 };
 
+/// A barrier in the block's memory: what its current phase waits for.
+struct Barrier {
+  int arrivals = 0;  ///< of each phase
+  int missing = 0, bytes = 0;
+  int64_t phase = 0;
+  std::vector<Thread*> waiting;
+  std::array<char, 2> edges;  ///< addresses that stand for the phases, by parity
+};
+
+/// A copy under way. The address of it stands for its beginning.
+struct Transfer {
+  std::function<void()> copy;
+  Barrier& barrier;
+  int bytes;
+};
+
 struct Release {
   void operator()(std::byte* memory) const { ::operator delete(memory, kAlignment); }
 };
@@ -56,34 +74,37 @@ class Block {
       : grid_(grid),
         index_{x, y},
         random_(random),
+        copier_(fibers[static_cast<size_t>(grid.threads)]),
         memory_(static_cast<std::byte*>(::operator new(static_cast<size_t>(grid.bytes), kAlignment))),
-        warps_(static_cast<size_t>(grid.threads / kWarp)) {
+        warps_(static_cast<size_t>(grid.threads / kWarp)),
+        warpgroups_(static_cast<size_t>(grid.threads / kWarpgroup)) {
     std::memset(memory_.get(), 0xff, static_cast<size_t>(grid.bytes));  // NaN, whatever is read
     all_.members = grid.threads;
     for (Meeting& warp : warps_) warp.members = kWarp;
+    for (Meeting& warpgroup : warpgroups_) warpgroup.members = kWarpgroup;
     threads_.reserve(static_cast<size_t>(grid.threads));
     for (int i = 0; i < grid.threads; ++i) {
-      threads_.push_back({fibers[static_cast<size_t>(i)], i, {}, {}});
+      threads_.push_back({fibers[static_cast<size_t>(i)], i});
       ready_.push_back(&threads_.back());
       threads_.back().fiber.begin(thread);
     }
   }
   ~Block() {
+    copier_.abandon();
     for (Thread& thread : threads_) thread.fiber.abandon();
   }
   Block(const Block&) = delete;
   Block& operator=(const Block&) = delete;
 
   void run() {
-    while (!ready_.empty()) {
-      const auto chosen = static_cast<size_t>(random_.below(drawn_++, ready_.size()));
-      now_ = ready_[chosen];
-      ready_[chosen] = ready_.back();
-      ready_.pop_back();
-      now_->fiber.enter();
-    }
-    if (std::any_of(threads_.begin(), threads_.end(), [](const Thread& t) { return !t.fiber.done(); }))
-      refuse_deadlock();
+    do {
+      while (!ready_.empty()) {
+        now_ = drawn(ready_);
+        now_->fiber.enter();
+      }
+    } while (transfer_one());
+    if (!all_done()) refuse_deadlock();
+    if (!transfers_.empty()) throw Error(ExitCode::Internal, "all threads have left while a copy is under way");
   }
 
   Thread& now() { return *now_; }
@@ -92,6 +113,7 @@ class Block {
   std::byte* memory() { return memory_.get(); }
   Meeting& block() { return all_; }
   Meeting& warp() { return warps_[static_cast<size_t>(now_->index / kWarp)]; }
+  Meeting& warpgroup() { return warpgroups_.at(static_cast<size_t>(now_->index / kWarpgroup)); }
 
   void meet(Meeting& meeting, const Place& place) {
     const Unwatched scheduler;
@@ -102,14 +124,10 @@ class Block {
     if (++meeting.arrived == meeting.members) {
       meeting.arrived = 0;
       ++meeting.number;
-      ready_.insert(ready_.end(), meeting.waiting.begin(), meeting.waiting.end());
-      meeting.waiting.clear();
-      return;
+      wake(meeting.waiting);
+    } else {
+      wait(meeting.waiting, place);
     }
-    Thread& thread = *now_;
-    meeting.waiting.push_back(&thread);
-    thread.place = place;
-    thread.fiber.give_way();
   }
 
   /// A meeting behind which all that its members have done before is seen.
@@ -120,7 +138,80 @@ class Block {
     take_edge(&edge);
   }
 
+  void init(const void* address, int arrivals) {
+    Barrier& barrier = barriers_[address];
+    barrier = {arrivals, arrivals, 0, 0, {}, {}};
+  }
+  Barrier& barrier(const void* address, const Place& place) {
+    const auto found = barriers_.find(address);
+    if (found == barriers_.end()) refuse("uses a barrier that nobody has made", place);
+    return found->second;
+  }
+  void arrive(Barrier& barrier, int bytes, const Place& place) {
+    if (barrier.missing == 0) refuse("arrives at a barrier that waits for bytes alone", place);
+    give_edge(&barrier.edges[static_cast<size_t>(barrier.phase % 2)]);
+    const Unwatched scheduler;
+    barrier.bytes += bytes;
+    --barrier.missing;
+    end_phase_of(barrier);
+  }
+  void wait_for(Barrier& barrier, int parity, const Place& place) {
+    {
+      const Unwatched scheduler;
+      while (barrier.phase % 2 == parity) wait(barrier.waiting, place);
+    }
+    take_edge(&barrier.edges[static_cast<size_t>(parity)]);
+  }
+  void begin(std::function<void()> copy, Barrier& barrier, int bytes) {
+    const Unwatched scheduler;
+    transfers_.push_back(std::make_unique<Transfer>(Transfer{std::move(copy), barrier, bytes}));
+    give_edge(transfers_.back().get());
+  }
+
  private:
+  /// One of them at random, taken out.
+  template <class T>
+  T drawn(std::vector<T>& of) {
+    const auto chosen = static_cast<size_t>(random_.below(drawn_++, of.size()));
+    std::swap(of[chosen], of.back());
+    T found = std::move(of.back());
+    of.pop_back();
+    return found;
+  }
+  void wait(std::vector<Thread*>& among, const Place& place) {
+    Thread& thread = *now_;
+    among.push_back(&thread);
+    thread.place = place;
+    thread.fiber.give_way();
+  }
+  void wake(std::vector<Thread*>& waiting) {
+    ready_.insert(ready_.end(), waiting.begin(), waiting.end());
+    waiting.clear();
+  }
+  void end_phase_of(Barrier& barrier) {
+    if (barrier.missing > 0 || barrier.bytes != 0) return;
+    ++barrier.phase;
+    barrier.missing = barrier.arrivals;
+    wake(barrier.waiting);
+  }
+  bool all_done() const {
+    return std::all_of(threads_.begin(), threads_.end(), [](const Thread& t) { return t.fiber.done(); });
+  }
+  /// A copy under way happens, by a fiber of its own; false: there is none, or nobody is left.
+  bool transfer_one() {
+    if (transfers_.empty() || all_done()) return false;
+    const auto transfer = drawn(transfers_);
+    const std::function<void()> copy = [&] {
+      take_edge(transfer.get());
+      transfer->copy();
+      give_edge(&transfer->barrier.edges[static_cast<size_t>(transfer->barrier.phase % 2)]);
+    };
+    copier_.begin(copy);
+    copier_.enter();
+    transfer->barrier.bytes -= transfer->bytes;
+    end_phase_of(transfer->barrier);
+    return true;
+  }
   [[noreturn]] void refuse_deadlock() const {
     std::map<std::string, std::pair<int, int>> places;  // how many, and the first
     for (const Thread& thread : threads_) {
@@ -137,11 +228,14 @@ class Block {
   const std::array<int64_t, 2> index_;
   Random random_;
   uint32_t drawn_ = 0;
+  Fiber& copier_;
   std::unique_ptr<std::byte, Release> memory_;
   std::vector<Thread> threads_;
   std::vector<Thread*> ready_;
   Meeting all_;
-  std::vector<Meeting> warps_;
+  std::vector<Meeting> warps_, warpgroups_;
+  std::map<const void*, Barrier> barriers_;  // by address
+  std::vector<std::unique_ptr<Transfer>> transfers_;
   Thread* now_ = nullptr;
 };
 
@@ -192,7 +286,7 @@ void run(const Grid& grid, uint64_t seed, const std::function<void()>& thread) {
     const auto number =
         static_cast<int64_t>(permuted(static_cast<uint64_t>(i), static_cast<uint64_t>(blocks), seed, 0));
     Block block(grid, number % grid.x, number / grid.x, Random(seed, Purpose::Test, static_cast<uint64_t>(number), 0),
-                fibers.next(grid.threads), thread);
+                fibers.next(grid.threads + 1), thread);
     block_now = &block;
     block.run();
   }
@@ -203,8 +297,28 @@ int64_t block_index(int axis) { return now().index(axis); }
 const Grid& grid() { return now().grid(); }
 std::byte* block_memory() { return now().memory(); }
 AsyncCopies& copies() { return now().now().copies; }
+AsyncProducts& products() { return now().now().products; }
+
+void barrier_init(const void* barrier, int arrivals, Place place) {
+  if (arrivals < 1) refuse("makes a barrier of no arrivals", place);
+  now().init(barrier, arrivals);
+}
+void barrier_arrive(const void* barrier, int bytes, Place place) {
+  now().arrive(now().barrier(barrier, place), bytes, place);
+}
+void barrier_wait(const void* barrier, int parity, Place place) {
+  now().wait_for(now().barrier(barrier, place), parity, place);
+}
+void transfer(std::function<void()> copy, const void* barrier, int bytes, Place place) {
+  now().begin(std::move(copy), now().barrier(barrier, place), bytes);
+}
 
 void meet_block(Place place) { now().meet_and_see(now().block(), place); }
+void meet_warpgroup(Place place) {
+  Block& block = now();
+  if (thread_index() / kWarpgroup >= block.grid().threads / kWarpgroup) refuse("is in no warpgroup of 128", place);
+  block.meet(block.warpgroup(), place);
+}
 void meet_warp(Place place) { now().meet_and_see(now().warp(), place); }
 
 void bring(const Brought& mine, Place place) {

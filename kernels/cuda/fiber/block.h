@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,9 @@ std::byte* block_memory();
 /// All threads of the block, or of the warp, are here.
 void meet_block(Place);
 void meet_warp(Place);
+
+/// The 128 threads of four warps are here; as bring(), it says nothing of memory.
+void meet_warpgroup(Place);
 
 /// A meeting of the warp to which each lane brings something; until its next one a lane finds there what lane `lane`
 /// has brought. Unlike the others it says nothing of what lanes have written to memory.
@@ -79,6 +83,27 @@ struct AsyncCopies {
   int64_t groups = 0;
 };
 AsyncCopies& copies();  ///< of the thread that runs
+
+/// The same of a product (wgmma.h): what adds it to the values that its sums are to have.
+struct AsyncProduct {
+  float* sums;
+  std::shared_ptr<std::vector<float>> values;
+  std::function<void()> add;
+  int64_t group;
+};
+struct AsyncProducts {
+  std::vector<AsyncProduct> open;
+  int64_t groups = 0;
+  bool fenced = false;
+};
+AsyncProducts& products();  ///< of the thread that runs
+
+// Barriers, by their address in the block's memory (barrier.h).
+void barrier_init(const void* barrier, int arrivals, Place);
+void barrier_arrive(const void* barrier, int bytes_to_wait_for, Place);
+void barrier_wait(const void* barrier, int parity, Place);
+/// A copy that happens when no thread goes on without it; the barrier is then told of its bytes.
+void transfer(std::function<void()> copy, const void* barrier, int bytes, Place);
 
 /// Throws Error(Internal): what is wrong with what the thread that runs does there.
 [[noreturn]] void refuse(const std::string& what, Place);

@@ -9,8 +9,9 @@
 #include "base/bf16.h"
 #include "kernels/cuda/fiber/block.h"
 
-#define MEMRING_KERNEL       // runs on each thread of a grid
-#define MEMRING_LANE inline  // is called by threads
+#define MEMRING_KERNEL          // runs on each thread of a grid
+#define MEMRING_THREADS(count)  // behind MEMRING_KERNEL: of a block, which has a multiprocessor for itself
+#define MEMRING_LANE inline     // is called by threads
 
 namespace memring {
 

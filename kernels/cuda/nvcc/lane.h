@@ -9,6 +9,7 @@
 #include "kernels/cuda/grid.h"
 
 #define MEMRING_KERNEL __global__
+#define MEMRING_THREADS(count) __launch_bounds__(count, 1)
 #define MEMRING_LANE __device__ inline
 
 namespace memring {
@@ -33,7 +34,7 @@ MEMRING_LANE int64_t grid_threads() { return blocks_x() * block_threads(); }
 
 template <class T>
 MEMRING_LANE T& block_memory() {
-  extern __shared__ __align__(128) unsigned char memory[];
+  extern __shared__ __align__(1024) unsigned char memory[];
   return *reinterpret_cast<T*>(memory);
 }
 
