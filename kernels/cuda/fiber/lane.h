@@ -73,6 +73,8 @@ inline float exp_of(float x) { return std::exp(x); }
 inline double exp_of(double x) { return std::exp(x); }
 inline float inverse_root(float x) { return 1 / std::sqrt(x); }
 inline double inverse_root(double x) { return 1 / std::sqrt(x); }
+inline float log_of(float x) { return std::log(x); }
+inline double log_of(double x) { return std::log(x); }
 
 // Numbers as they are stored, and as they are computed with.
 inline float computed(float x) { return x; }

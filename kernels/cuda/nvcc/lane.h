@@ -58,6 +58,8 @@ MEMRING_LANE float exp_of(float x) { return expf(x); }
 MEMRING_LANE double exp_of(double x) { return exp(x); }
 MEMRING_LANE float inverse_root(float x) { return 1 / sqrtf(x); }
 MEMRING_LANE double inverse_root(double x) { return 1 / sqrt(x); }
+MEMRING_LANE float log_of(float x) { return logf(x); }
+MEMRING_LANE double log_of(double x) { return log(x); }
 
 MEMRING_LANE float computed(float x) { return x; }
 MEMRING_LANE double computed(double x) { return x; }

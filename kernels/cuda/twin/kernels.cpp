@@ -3,7 +3,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/adamw/cuda.h"
 #include "kernels/associative/cuda.h"
-#include "kernels/attention/cuda.h"
 #include "kernels/cross_entropy/cuda.h"
 #include "kernels/cuda/twin/late.h"
 #include "kernels/dpfp/cuda.h"
@@ -21,7 +20,6 @@ namespace {
 const AdamWKernels late_adamw{late<&AdamW::step>};
 const AssociativeKernels late_associative{late<&Associative::read>, late<&Associative::read_backward>,
                                           late<&Associative::write>, late<&Associative::write_backward>};
-const AttentionKernels late_attention{late<&LocalAttention::forward_part>, late<&LocalAttention::backward_part>};
 const CrossEntropyKernels late_cross_entropy{late<&CrossEntropy::forward>, late<&CrossEntropy::forward_backward>,
                                              late<&CrossEntropy::distil>};
 const DpfpKernels late_dpfp{late<&Dpfp::forward>, late<&Dpfp::backward>};
@@ -38,7 +36,6 @@ const MoveRowsKernels late_rows{late<&MoveRows::run>, late<&MoveRows::sum>};
 
 const AdamWKernels* const adamw_cuda = &late_adamw;
 const AssociativeKernels* const associative_cuda = &late_associative;
-const AttentionKernels* const attention_cuda = &late_attention;
 const CrossEntropyKernels* const cross_entropy_cuda = &late_cross_entropy;
 const DpfpKernels* const dpfp_cuda = &late_dpfp;
 const EmbeddingKernels* const embedding_cuda = &late_embedding;

@@ -1,6 +1,7 @@
 // The twin's kernels in place of those that a device has (kernels/*/cuda.cu): each operator's reference, called when
 // its stream comes to it, whose bits show whatever else is wrong.
 // SPDX-License-Identifier: Apache-2.0
+#include "kernels/attention/cuda.h"
 #include "kernels/cuda/twin/late.h"
 #include "kernels/elementwise/cuda.h"
 #include "kernels/heads/cuda.h"
@@ -11,6 +12,7 @@
 namespace memring {
 namespace {
 
+const AttentionKernels late_attention{late<&LocalAttention::forward_part>, late<&LocalAttention::backward_part>};
 const ElementwiseKernels late_elementwise{late<&Elementwise::copy>, late<&Elementwise::fill>, late<&Elementwise::scale>,
                                           late<&Elementwise::add>};
 const HeadsKernels late_heads{late<&Heads::split>, late<&Heads::merge>};
@@ -20,6 +22,7 @@ const SwiGluKernels late_swiglu{late<&SwiGlu::forward>, late<&SwiGlu::backward>}
 
 }  // namespace
 
+const AttentionKernels* const attention_cuda = &late_attention;
 const ElementwiseKernels* const elementwise_cuda = &late_elementwise;
 const HeadsKernels* const heads_cuda = &late_heads;
 const RmsNormKernels* const rmsnorm_cuda = &late_rmsnorm;
