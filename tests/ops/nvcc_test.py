@@ -62,17 +62,18 @@ class Nvcc(unittest.TestCase):
                     self.assertTrue(spilled, result.stdout)
                     self.assertEqual([name for name, count in spilled if count != "0"], [])
 
-    def test_every_table_compiles(self):
+    def test_every_table_and_word_compiles(self):
         nvcc = find_nvcc()
-        headers = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("kernels/*/cuda.h"))
+        headers = sorted(path.relative_to(ROOT).as_posix() for pattern in ("kernels/*/cuda.h", "kernels/cuda/nvcc/*.h")
+                         for path in ROOT.glob(pattern))
         self.assertTrue(headers, f"no kernels/*/cuda.h in {ROOT}")
         with tempfile.TemporaryDirectory() as folder:
             unit = pathlib.Path(folder, "headers.cu")
             unit.write_text("".join(f'#include "{header}"\n' for header in headers))
             result = subprocess.run(
                 [nvcc, "-std=c++20", "-arch=sm_80", "-ccbin", HOST_COMPILER, "--Werror=all-warnings",
-                 "-Xcompiler=-Wall,-Wextra,-Wshadow", f"-I{ROOT}", f"-I{ROOT / 'src'}", "-c", unit,
-                 "-o", unit.with_suffix(".o")],
+                 "-Xcompiler=-Wall,-Wextra,-Wshadow", f"-I{ROOT}", f"-I{ROOT / 'src'}", f"-I{ROOT / 'kernels/cuda/nvcc'}",
+                 "-c", unit, "-o", unit.with_suffix(".o")],
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         self.assertEqual(result.returncode, 0, result.stdout)
 

@@ -40,8 +40,9 @@ struct Meeting {
 struct Thread {
   boost::context::fiber fiber;   // of the thread while another runs
   boost::context::fiber caller;  // of the scheduler while this one runs
-  bool waits = false, left = false;
+  bool left = false;
   Place place;
+  AsyncCopies copies;
 };
 
 class Block {
@@ -91,6 +92,7 @@ class Block {
   int64_t index(int axis) const { return index_[static_cast<size_t>(axis)]; }
   const Grid& grid() const { return grid_; }
   std::byte* memory() { return memory_.data(); }
+  AsyncCopies& copies() { return at(now_).copies; }
   Meeting& block() { return all_; }
   Meeting& warp() { return warps_[static_cast<size_t>(now_ / kWarp)]; }
 
@@ -103,13 +105,11 @@ class Block {
       meeting.arrived = 0;
       ++meeting.number;
       ready_.insert(ready_.end(), meeting.waiting.begin(), meeting.waiting.end());
-      for (const int i : meeting.waiting) at(i).waits = false;
       meeting.waiting.clear();
       return;
     }
     Thread& thread = at(now_);
     meeting.waiting.push_back(now_);
-    thread.waits = true;
     thread.place = place;
     const int mine = now_;
     thread.caller = std::move(thread.caller).resume();
@@ -180,6 +180,7 @@ int thread_index() { return now().now(); }
 int64_t block_index(int axis) { return now().index(axis); }
 const Grid& grid() { return now().grid(); }
 std::byte* block_memory() { return now().memory(); }
+AsyncCopies& copies() { return now().copies(); }
 
 void meet_block(Place place) { now().meet(now().block(), place); }
 void meet_warp(Place place) { now().meet(now().warp(), place); }
@@ -192,6 +193,10 @@ const std::byte* bring(const void* mine, size_t size, Place place) {
   std::memcpy(brought.data() + kMostBrought * static_cast<size_t>(block.now() % kWarp), mine, size);
   block.meet(warp, place);
   return brought.data();
+}
+
+void refuse(const std::string& what, Place place) {
+  throw Error(ExitCode::Internal, fmt::format("thread {} at {}: {}", now().now(), text_of(place), what));
 }
 
 }  // namespace memring::fiber

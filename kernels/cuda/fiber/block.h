@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <string>
+#include <vector>
 
 #include "kernels/cuda/grid.h"
 
@@ -42,5 +44,21 @@ void meet_warp(Place);
 /// kMostBrought * i, until the lane's meeting after the next.
 constexpr size_t kMostBrought = 64;
 const std::byte* bring(const void* mine, size_t size, Place);
+
+/// A copy that a thread has begun and not waited for, and how many groups were committed before (copy_async.h).
+struct AsyncCopy {
+  void* to;
+  const void* from;
+  size_t bytes;
+  int64_t group;
+};
+struct AsyncCopies {
+  std::vector<AsyncCopy> open;
+  int64_t groups = 0;
+};
+AsyncCopies& copies();  ///< of the thread that runs
+
+/// Throws Error(Internal): what is wrong with what the thread that runs does there.
+[[noreturn]] void refuse(const std::string& what, Place);
 
 }  // namespace memring::fiber

@@ -56,6 +56,11 @@ MEMRING_LANE uint32_t ballot(bool mine, Place = Place::current()) { return __bal
 
 MEMRING_LANE float exp_of(float x) { return expf(x); }
 MEMRING_LANE double exp_of(double x) { return exp(x); }
+MEMRING_LANE float exp2_fast(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 MEMRING_LANE float inverse_root(float x) { return 1 / sqrtf(x); }
 MEMRING_LANE double inverse_root(double x) { return 1 / sqrt(x); }
 MEMRING_LANE float log_of(float x) { return logf(x); }
