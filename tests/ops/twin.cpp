@@ -1,5 +1,7 @@
 // Operators on the twin of a device: what a test's tensors hold, the device sees at its own addresses.
 // SPDX-License-Identifier: Apache-2.0
+#include <set>
+
 #include "kernels/cuda/twin/device.h"
 #include "op_test.h"
 
@@ -35,6 +37,15 @@ void settle() {
   } catch (const std::exception& error) {
     ADD_FAILURE() << "on the device: " << error.what();
   }
+}
+
+RowTable row_table(const std::vector<Row>& rows) {
+  if (opened().space == Space::Host) return rows;
+  std::vector<int32_t> numbers(static_cast<size_t>(RowTable::numbers(std::ssize(rows))));
+  write_numbers(numbers, rows);
+  static auto* const kept = new std::set<std::vector<int32_t>>;
+  const std::vector<int32_t>& on_device = *kept->insert(std::move(numbers)).first;
+  return {rows, {on_device.data(), {std::ssize(on_device)}, Space::Device}};
 }
 
 }  // namespace memring::test
