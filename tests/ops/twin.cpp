@@ -1,5 +1,6 @@
 // Operators on the twin of a device: what a test's tensors hold, the device sees at its own addresses.
 // SPDX-License-Identifier: Apache-2.0
+#include "kernels/common/workspace.h"
 #include "kernels/cuda/twin/device.h"
 #include "op_test.h"
 
@@ -8,6 +9,7 @@ namespace {
 
 struct Opened {
   std::unique_ptr<Device> device = open_device(0);
+  Arena workspace{*device, kWorkspaceBytes, Space::Device};
   Space space = Space::Host;
   TwinDevice& twin() const { return static_cast<TwinDevice&>(*device); }
   Opened() { twin().share_host_memory(); }
@@ -22,8 +24,10 @@ Opened& opened() {
 
 std::vector<Queue::Options> fast_queues() { return every_queue(); }
 std::vector<Queue::Options> every_queue() {
-  return {
-      {.backend = Backend::Cuda, .device = opened().device.get(), .stream = opened().device->stream(Priority::Normal)}};
+  return {{.backend = Backend::Cuda,
+           .device = opened().device.get(),
+           .stream = opened().device->stream(Priority::Normal),
+           .workspace = opened().workspace.rest()}};
 }
 
 Space space_of_tensors() { return opened().space; }
