@@ -13,7 +13,6 @@
 #include "kernels/loss_sum/cuda.h"
 #include "kernels/norm/cuda.h"
 #include "kernels/projections/cuda.h"
-#include "kernels/rows/cuda.h"
 
 namespace memring {
 namespace {
@@ -32,7 +31,6 @@ const LinearKernels late_linear{late<&Linear::forward>, late<&Linear::input_grad
 const LossSumKernels late_loss_sum{late<&LossSum::add>};
 const SquaredNormKernels late_norm{late<&SquaredNorm::add>};
 const ProjectionsKernels late_projections{late<&Projections::forward>, late<&Projections::backward>};
-const MoveRowsKernels late_rows{late<&MoveRows::run>, late<&MoveRows::sum>};
 
 }  // namespace
 
@@ -47,6 +45,5 @@ const LinearKernels* const linear_cuda = &late_linear;
 const LossSumKernels* const loss_sum_cuda = &late_loss_sum;
 const SquaredNormKernels* const norm_cuda = &late_norm;
 const ProjectionsKernels* const projections_cuda = &late_projections;
-const MoveRowsKernels* const rows_cuda = &late_rows;
 
 }  // namespace memring

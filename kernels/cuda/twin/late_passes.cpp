@@ -6,6 +6,7 @@
 #include "kernels/heads/cuda.h"
 #include "kernels/rmsnorm/cuda.h"
 #include "kernels/rope/cuda.h"
+#include "kernels/rows/cuda.h"
 #include "kernels/swiglu/cuda.h"
 
 namespace memring {
@@ -14,6 +15,7 @@ namespace {
 const ElementwiseKernels late_elementwise{late<&Elementwise::copy>, late<&Elementwise::fill>, late<&Elementwise::scale>,
                                           late<&Elementwise::add>};
 const HeadsKernels late_heads{late<&Heads::split>, late<&Heads::merge>};
+const MoveRowsKernels late_rows{late<&MoveRows::run>, late<&MoveRows::sum>};
 const RmsNormKernels late_rmsnorm{late<&RmsNorm::forward>, late<&RmsNorm::backward>};
 const RopeKernels late_rope{late<&Rope::table>, late<&Rope::forward>, late<&Rope::backward>};
 const SwiGluKernels late_swiglu{late<&SwiGlu::forward>, late<&SwiGlu::backward>};
@@ -22,6 +24,7 @@ const SwiGluKernels late_swiglu{late<&SwiGlu::forward>, late<&SwiGlu::backward>}
 
 const ElementwiseKernels* const elementwise_cuda = &late_elementwise;
 const HeadsKernels* const heads_cuda = &late_heads;
+const MoveRowsKernels* const rows_cuda = &late_rows;
 const RmsNormKernels* const rmsnorm_cuda = &late_rmsnorm;
 const RopeKernels* const rope_cuda = &late_rope;
 const SwiGluKernels* const swiglu_cuda = &late_swiglu;
