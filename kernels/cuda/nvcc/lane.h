@@ -59,6 +59,8 @@ MEMRING_LANE double exp_of(double x) { return exp(x); }
 MEMRING_LANE float inverse_root(float x) { return 1 / sqrtf(x); }
 MEMRING_LANE double inverse_root(double x) { return 1 / sqrt(x); }
 
+MEMRING_LANE int lowest_bit(uint32_t bits) { return __ffs(static_cast<int>(bits)) - 1; }
+
 MEMRING_LANE float computed(float x) { return x; }
 MEMRING_LANE double computed(double x) { return x; }
 MEMRING_LANE float computed(Bf16 x) { return __uint_as_float(static_cast<uint32_t>(x.bits) << 16); }

@@ -7,7 +7,6 @@
 #include "kernels/cross_entropy/cuda.h"
 #include "kernels/cuda/twin/late.h"
 #include "kernels/dpfp/cuda.h"
-#include "kernels/embedding/cuda.h"
 #include "kernels/gated_unit/cuda.h"
 #include "kernels/linear/cuda.h"
 #include "kernels/loss_sum/cuda.h"
@@ -24,7 +23,6 @@ const AttentionKernels late_attention{late<&LocalAttention::forward_part>, late<
 const CrossEntropyKernels late_cross_entropy{late<&CrossEntropy::forward>, late<&CrossEntropy::forward_backward>,
                                              late<&CrossEntropy::distil>};
 const DpfpKernels late_dpfp{late<&Dpfp::forward>, late<&Dpfp::backward>};
-const EmbeddingKernels late_embedding{late<&Embedding::forward>, late<&Embedding::backward>};
 const GatedUnitKernels late_gated_unit{late<&GatedUnit::products>, late<&GatedUnit::forward>,
                                        late<&GatedUnit::backward>};
 const LinearKernels late_linear{late<&Linear::forward>, late<&Linear::input_gradient>, late<&Linear::weight_gradient>};
@@ -39,7 +37,6 @@ const AssociativeKernels* const associative_cuda = &late_associative;
 const AttentionKernels* const attention_cuda = &late_attention;
 const CrossEntropyKernels* const cross_entropy_cuda = &late_cross_entropy;
 const DpfpKernels* const dpfp_cuda = &late_dpfp;
-const EmbeddingKernels* const embedding_cuda = &late_embedding;
 const GatedUnitKernels* const gated_unit_cuda = &late_gated_unit;
 const LinearKernels* const linear_cuda = &late_linear;
 const LossSumKernels* const loss_sum_cuda = &late_loss_sum;

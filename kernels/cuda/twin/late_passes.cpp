@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cuda/twin/late.h"
 #include "kernels/elementwise/cuda.h"
+#include "kernels/embedding/cuda.h"
 #include "kernels/heads/cuda.h"
 #include "kernels/rmsnorm/cuda.h"
 #include "kernels/rope/cuda.h"
@@ -14,6 +15,7 @@ namespace {
 
 const ElementwiseKernels late_elementwise{late<&Elementwise::copy>, late<&Elementwise::fill>, late<&Elementwise::scale>,
                                           late<&Elementwise::add>};
+const EmbeddingKernels late_embedding{late<&Embedding::forward>, late<&Embedding::backward>};
 const HeadsKernels late_heads{late<&Heads::split>, late<&Heads::merge>};
 const MoveRowsKernels late_rows{late<&MoveRows::run>, late<&MoveRows::sum>};
 const RmsNormKernels late_rmsnorm{late<&RmsNorm::forward>, late<&RmsNorm::backward>};
@@ -23,6 +25,7 @@ const SwiGluKernels late_swiglu{late<&SwiGlu::forward>, late<&SwiGlu::backward>}
 }  // namespace
 
 const ElementwiseKernels* const elementwise_cuda = &late_elementwise;
+const EmbeddingKernels* const embedding_cuda = &late_embedding;
 const HeadsKernels* const heads_cuda = &late_heads;
 const MoveRowsKernels* const rows_cuda = &late_rows;
 const RmsNormKernels* const rmsnorm_cuda = &late_rmsnorm;
