@@ -5,6 +5,7 @@
 #include "kernels/elementwise/cuda.h"
 #include "kernels/embedding/cuda.h"
 #include "kernels/heads/cuda.h"
+#include "kernels/loss_sum/cuda.h"
 #include "kernels/rmsnorm/cuda.h"
 #include "kernels/rope/cuda.h"
 #include "kernels/rows/cuda.h"
@@ -17,6 +18,7 @@ const ElementwiseKernels late_elementwise{late<&Elementwise::copy>, late<&Elemen
                                           late<&Elementwise::add>};
 const EmbeddingKernels late_embedding{late<&Embedding::forward>, late<&Embedding::backward>};
 const HeadsKernels late_heads{late<&Heads::split>, late<&Heads::merge>};
+const LossSumKernels late_loss_sum{late<&LossSum::add>};
 const MoveRowsKernels late_rows{late<&MoveRows::run>, late<&MoveRows::sum>};
 const RmsNormKernels late_rmsnorm{late<&RmsNorm::forward>, late<&RmsNorm::backward>};
 const RopeKernels late_rope{late<&Rope::table>, late<&Rope::forward>, late<&Rope::backward>};
@@ -27,6 +29,7 @@ const SwiGluKernels late_swiglu{late<&SwiGlu::forward>, late<&SwiGlu::backward>}
 const ElementwiseKernels* const elementwise_cuda = &late_elementwise;
 const EmbeddingKernels* const embedding_cuda = &late_embedding;
 const HeadsKernels* const heads_cuda = &late_heads;
+const LossSumKernels* const loss_sum_cuda = &late_loss_sum;
 const MoveRowsKernels* const rows_cuda = &late_rows;
 const RmsNormKernels* const rmsnorm_cuda = &late_rmsnorm;
 const RopeKernels* const rope_cuda = &late_rope;
