@@ -9,7 +9,6 @@
 #include "kernels/dpfp/cuda.h"
 #include "kernels/gated_unit/cuda.h"
 #include "kernels/linear/cuda.h"
-#include "kernels/norm/cuda.h"
 #include "kernels/projections/cuda.h"
 
 namespace memring {
@@ -25,7 +24,6 @@ const DpfpKernels late_dpfp{late<&Dpfp::forward>, late<&Dpfp::backward>};
 const GatedUnitKernels late_gated_unit{late<&GatedUnit::products>, late<&GatedUnit::forward>,
                                        late<&GatedUnit::backward>};
 const LinearKernels late_linear{late<&Linear::forward>, late<&Linear::input_gradient>, late<&Linear::weight_gradient>};
-const SquaredNormKernels late_norm{late<&SquaredNorm::add>};
 const ProjectionsKernels late_projections{late<&Projections::forward>, late<&Projections::backward>};
 
 }  // namespace
@@ -37,7 +35,6 @@ const CrossEntropyKernels* const cross_entropy_cuda = &late_cross_entropy;
 const DpfpKernels* const dpfp_cuda = &late_dpfp;
 const GatedUnitKernels* const gated_unit_cuda = &late_gated_unit;
 const LinearKernels* const linear_cuda = &late_linear;
-const SquaredNormKernels* const norm_cuda = &late_norm;
 const ProjectionsKernels* const projections_cuda = &late_projections;
 
 }  // namespace memring

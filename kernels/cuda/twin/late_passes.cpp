@@ -6,6 +6,7 @@
 #include "kernels/embedding/cuda.h"
 #include "kernels/heads/cuda.h"
 #include "kernels/loss_sum/cuda.h"
+#include "kernels/norm/cuda.h"
 #include "kernels/rmsnorm/cuda.h"
 #include "kernels/rope/cuda.h"
 #include "kernels/rows/cuda.h"
@@ -22,6 +23,7 @@ const LossSumKernels late_loss_sum{late<&LossSum::add>};
 const MoveRowsKernels late_rows{late<&MoveRows::run>, late<&MoveRows::sum>};
 const RmsNormKernels late_rmsnorm{late<&RmsNorm::forward>, late<&RmsNorm::backward>};
 const RopeKernels late_rope{late<&Rope::table>, late<&Rope::forward>, late<&Rope::backward>};
+const SquaredNormKernels late_norm{late<&SquaredNorm::add>};
 const SwiGluKernels late_swiglu{late<&SwiGlu::forward>, late<&SwiGlu::backward>};
 
 }  // namespace
@@ -33,6 +35,7 @@ const LossSumKernels* const loss_sum_cuda = &late_loss_sum;
 const MoveRowsKernels* const rows_cuda = &late_rows;
 const RmsNormKernels* const rmsnorm_cuda = &late_rmsnorm;
 const RopeKernels* const rope_cuda = &late_rope;
+const SquaredNormKernels* const norm_cuda = &late_norm;
 const SwiGluKernels* const swiglu_cuda = &late_swiglu;
 
 }  // namespace memring
