@@ -75,6 +75,8 @@ inline double exp_of(double x) { return std::exp(x); }
 inline float inverse_root(float x) { return 1 / std::sqrt(x); }
 inline double inverse_root(double x) { return 1 / std::sqrt(x); }
 
+inline float root(float x) { return std::sqrt(x); }
+inline double root(double x) { return std::sqrt(x); }
 /// The number of the lowest one, of some.
 inline int lowest_bit(uint32_t bits) { return std::countr_zero(bits); }
 

@@ -1,7 +1,6 @@
 // The twin's kernels of operators that have none of their own on a device yet: each one's reference, called when its
 // stream comes to it.
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/adamw/cuda.h"
 #include "kernels/associative/cuda.h"
 #include "kernels/attention/cuda.h"
 #include "kernels/cross_entropy/cuda.h"
@@ -14,7 +13,6 @@
 namespace memring {
 namespace {
 
-const AdamWKernels late_adamw{late<&AdamW::step>};
 const AssociativeKernels late_associative{late<&Associative::read>, late<&Associative::read_backward>,
                                           late<&Associative::write>, late<&Associative::write_backward>};
 const AttentionKernels late_attention{late<&LocalAttention::forward_part>, late<&LocalAttention::backward_part>};
@@ -28,7 +26,6 @@ const ProjectionsKernels late_projections{late<&Projections::forward>, late<&Pro
 
 }  // namespace
 
-const AdamWKernels* const adamw_cuda = &late_adamw;
 const AssociativeKernels* const associative_cuda = &late_associative;
 const AttentionKernels* const attention_cuda = &late_attention;
 const CrossEntropyKernels* const cross_entropy_cuda = &late_cross_entropy;

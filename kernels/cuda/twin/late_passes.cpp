@@ -1,6 +1,7 @@
 // The twin's kernels in place of those that a device has (kernels/*/cuda.cu): each operator's reference, called when
 // its stream comes to it, whose bits show whatever else is wrong.
 // SPDX-License-Identifier: Apache-2.0
+#include "kernels/adamw/cuda.h"
 #include "kernels/cuda/twin/late.h"
 #include "kernels/elementwise/cuda.h"
 #include "kernels/embedding/cuda.h"
@@ -15,6 +16,7 @@
 namespace memring {
 namespace {
 
+const AdamWKernels late_adamw{late<&AdamW::step>};
 const ElementwiseKernels late_elementwise{late<&Elementwise::copy>, late<&Elementwise::fill>, late<&Elementwise::scale>,
                                           late<&Elementwise::add>};
 const EmbeddingKernels late_embedding{late<&Embedding::forward>, late<&Embedding::backward>};
@@ -28,6 +30,7 @@ const SwiGluKernels late_swiglu{late<&SwiGlu::forward>, late<&SwiGlu::backward>}
 
 }  // namespace
 
+const AdamWKernels* const adamw_cuda = &late_adamw;
 const ElementwiseKernels* const elementwise_cuda = &late_elementwise;
 const EmbeddingKernels* const embedding_cuda = &late_embedding;
 const HeadsKernels* const heads_cuda = &late_heads;
