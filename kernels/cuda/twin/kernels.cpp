@@ -5,7 +5,6 @@
 #include "kernels/attention/cuda.h"
 #include "kernels/cross_entropy/cuda.h"
 #include "kernels/cuda/twin/late.h"
-#include "kernels/dpfp/cuda.h"
 #include "kernels/gated_unit/cuda.h"
 #include "kernels/linear/cuda.h"
 #include "kernels/projections/cuda.h"
@@ -18,7 +17,6 @@ const AssociativeKernels late_associative{late<&Associative::read>, late<&Associ
 const AttentionKernels late_attention{late<&LocalAttention::forward_part>, late<&LocalAttention::backward_part>};
 const CrossEntropyKernels late_cross_entropy{late<&CrossEntropy::forward>, late<&CrossEntropy::forward_backward>,
                                              late<&CrossEntropy::distil>};
-const DpfpKernels late_dpfp{late<&Dpfp::forward>, late<&Dpfp::backward>};
 const GatedUnitKernels late_gated_unit{late<&GatedUnit::products>, late<&GatedUnit::forward>,
                                        late<&GatedUnit::backward>};
 const LinearKernels late_linear{late<&Linear::forward>, late<&Linear::input_gradient>, late<&Linear::weight_gradient>};
@@ -29,7 +27,6 @@ const ProjectionsKernels late_projections{late<&Projections::forward>, late<&Pro
 const AssociativeKernels* const associative_cuda = &late_associative;
 const AttentionKernels* const attention_cuda = &late_attention;
 const CrossEntropyKernels* const cross_entropy_cuda = &late_cross_entropy;
-const DpfpKernels* const dpfp_cuda = &late_dpfp;
 const GatedUnitKernels* const gated_unit_cuda = &late_gated_unit;
 const LinearKernels* const linear_cuda = &late_linear;
 const ProjectionsKernels* const projections_cuda = &late_projections;

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/adamw/cuda.h"
 #include "kernels/cuda/twin/late.h"
+#include "kernels/dpfp/cuda.h"
 #include "kernels/elementwise/cuda.h"
 #include "kernels/embedding/cuda.h"
 #include "kernels/heads/cuda.h"
@@ -17,6 +18,7 @@ namespace memring {
 namespace {
 
 const AdamWKernels late_adamw{late<&AdamW::step>};
+const DpfpKernels late_dpfp{late<&Dpfp::forward>, late<&Dpfp::backward>};
 const ElementwiseKernels late_elementwise{late<&Elementwise::copy>, late<&Elementwise::fill>, late<&Elementwise::scale>,
                                           late<&Elementwise::add>};
 const EmbeddingKernels late_embedding{late<&Embedding::forward>, late<&Embedding::backward>};
@@ -31,6 +33,7 @@ const SwiGluKernels late_swiglu{late<&SwiGlu::forward>, late<&SwiGlu::backward>}
 }  // namespace
 
 const AdamWKernels* const adamw_cuda = &late_adamw;
+const DpfpKernels* const dpfp_cuda = &late_dpfp;
 const ElementwiseKernels* const elementwise_cuda = &late_elementwise;
 const EmbeddingKernels* const embedding_cuda = &late_embedding;
 const HeadsKernels* const heads_cuda = &late_heads;
