@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <set>
 
+#include "kernels/common/workspace.h"
 #include "kernels/cuda/twin/device.h"
 #include "op_test.h"
 
@@ -10,6 +11,7 @@ namespace {
 
 struct Opened {
   std::unique_ptr<Device> device = open_device(0);
+  Arena workspace{*device, kWorkspaceBytes, Space::Device};
   Space space = Space::Host;
   TwinDevice& twin() const { return static_cast<TwinDevice&>(*device); }
   Opened() { twin().share_host_memory(); }
@@ -24,8 +26,10 @@ Opened& opened() {
 
 std::vector<Queue::Options> fast_queues() { return every_queue(); }
 std::vector<Queue::Options> every_queue() {
-  return {
-      {.backend = Backend::Cuda, .device = opened().device.get(), .stream = opened().device->stream(Priority::Normal)}};
+  return {{.backend = Backend::Cuda,
+           .device = opened().device.get(),
+           .stream = opened().device->stream(Priority::Normal),
+           .workspace = opened().workspace.rest()}};
 }
 
 Space space_of_tensors() { return opened().space; }
