@@ -59,7 +59,7 @@ struct Mapped<RowTable> {
   RowTable with(F& f) {
     if (!kept.device()) return kept;
     const ConstView<int32_t> numbers = f(kept.device());
-    if (numbers.space() == Space::Device) return {kept.host(), numbers};
+    if (numbers.space() == Space::Device) return kept.with(f);
     const int32_t* next = numbers.as<int32_t>();
     rows.clear();
     for (int64_t i = 0; i < numbers.dim(0); ++i, next += 4) rows.push_back({next[0], next[1], next[2], next[3]});

@@ -1,19 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/common/row_table.h"
 
+#include <algorithm>
+
 #include "base/readback.h"
 
 namespace memring {
-namespace {
-
-constexpr int64_t kNumbers = 4;  // of a row
-
-}  // namespace
 
 void write_numbers(std::span<int32_t> numbers, std::span<const Row> rows) {
   auto next = numbers.begin();
   for (const Row& row : rows)
     for (const int32_t number : {row.position, row.order, row.from, row.to}) *next++ = number;
+  for (auto tile = rows; !tile.empty(); tile = tile.subspan(std::min(tile.size(), size_t{RowTable::kTile})))
+    for (const auto part : {&Row::order, &Row::from, &Row::to}) {
+      const auto [least, greatest] =
+          std::ranges::minmax(tile.first(std::min(tile.size(), size_t{RowTable::kTile})), {}, part);
+      *next++ = least.*part;
+      *next++ = greatest.*part;
+    }
 }
 
 void RowStore::next_layout(const Queue& queue) {
@@ -26,7 +30,7 @@ RowTable RowStore::add(const Queue& queue, std::vector<Row> rows) {
   Table& table = tables_.emplace_back();
   table.rows = std::move(rows);
   if (!queue.device()) return table.rows;
-  const Shape shape{std::ssize(table.rows), kNumbers};
+  const Shape shape{RowTable::numbers(std::ssize(table.rows))};
   const int64_t bytes = shape.elements() * bytes_of(DType::I32);
   table.staging = queue.staging(bytes);
   table.on_device = queue.arena(bytes);

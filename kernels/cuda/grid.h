@@ -23,4 +23,10 @@ inline Grid grid_for(int64_t count, int threads = 256) {
   return {blocks < 1 ? 1 : blocks > kMost ? kMost : blocks, 1, threads, 0};
 }
 
+/// Of a block that goes through a row of so many numbers.
+inline int threads_for_row(int64_t numbers) {
+  constexpr int64_t kMost = 1024;
+  return numbers >= kMost ? kMost : numbers <= kWarp ? kWarp : static_cast<int>((numbers + kWarp - 1) / kWarp * kWarp);
+}
+
 }  // namespace memring

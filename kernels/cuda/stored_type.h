@@ -15,6 +15,14 @@ void by_stored_type(DType dtype, const F& f) {
   refuse_view(std::string("a kernel was asked for numbers of type ") + name_of(dtype));
 }
 
+/// f.operator()<To, From>() with two of these: one and the same, or fp32 and bf16.
+template <class F>
+void by_stored_types(DType to, DType from, const F& f) {
+  if (to == DType::BF16 && from == DType::F32) return f.template operator()<Bf16, float>();
+  if (to == DType::F32 && from == DType::BF16) return f.template operator()<float, Bf16>();
+  by_stored_type(to, [&]<class T>() { f.template operator()<T, T>(); });
+}
+
 /// What is computed with numbers that are stored as T.
 template <class T>
 struct ComputedType {

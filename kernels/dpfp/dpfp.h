@@ -14,7 +14,7 @@ namespace memring {
 struct Dpfp {
   // phi [rows, 2 nu key_dim] · x [rows, key_dim]
   static void forward(Queue&, View<> phi, ConstView<> x, int64_t nu);
-  // dx [rows, key_dim] is written, and may be x
+  // dx [rows, key_dim] is written; it is not x
   static void backward(Queue&, View<> dx, ConstView<> d_phi, ConstView<> x, int64_t nu);
 };
 

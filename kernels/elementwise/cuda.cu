@@ -31,13 +31,9 @@ MEMRING_KERNEL void add_numbers(T* y, const T* a, const T* b, int64_t count) {
 }
 
 void copy(Queue& queue, View<> y, ConstView<> x) {
-  const Grid grid = grid_for(y.size());
-  if (y.dtype() == DType::BF16 && x.dtype() == DType::F32)
-    return launch<copy_numbers<Bf16, float>>(queue, grid, address<Bf16>(y), address<float>(x), y.size());
-  if (y.dtype() == DType::F32 && x.dtype() == DType::BF16)
-    return launch<copy_numbers<float, Bf16>>(queue, grid, address<float>(y), address<Bf16>(x), y.size());
-  by_stored_type(y.dtype(),
-                 [&]<class T>() { launch<copy_numbers<T, T>>(queue, grid, address<T>(y), address<T>(x), y.size()); });
+  by_stored_types(y.dtype(), x.dtype(), [&]<class To, class From>() {
+    launch<copy_numbers<To, From>>(queue, grid_for(y.size()), address<To>(y), address<From>(x), y.size());
+  });
 }
 
 void fill(Queue& queue, View<> y, double value) {

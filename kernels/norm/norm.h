@@ -7,7 +7,8 @@
 
 namespace memring {
 
-/// Sum of squares in double. Blocks of a fixed size are summed in ascending order: same bits for any thread count.
+/// Sum of squares in double: of blocks whose bounds follow from the size alone, and of those in ascending order. Same
+/// bits for any thread count.
 /// The global gradient norm is the square root of its sum over all ranks' shards.
 struct SquaredNorm {
   static double of(Queue&, ConstView<> x);  // x any shape, fp32 or fp64; 0 when empty; NaN and Inf pass through

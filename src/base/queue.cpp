@@ -3,6 +3,8 @@
 
 #include <cpuid.h>
 
+#include "base/error.h"
+
 namespace memring {
 
 Isa best_isa() {
@@ -25,6 +27,13 @@ Arena Queue::arena(int64_t bytes) const {
 }
 
 Arena Queue::staging(int64_t bytes) const { return device() ? Arena(*device(), bytes, Space::Pinned) : Arena(bytes); }
+
+View<uint8_t> Queue::workspace(int64_t bytes) const {
+  if (options_.workspace.size() < bytes)
+    check(false, fmt::format("an operator wants {} bytes of its queue's workspace, which has {}", bytes,
+                             options_.workspace.size()));
+  return options_.workspace.rows(0, bytes);
+}
 
 void Queue::finish(Event event) const {
   if (!device() || device()->done(event)) return;

@@ -35,8 +35,9 @@ class Queue {
     Products products = Products::F32;
     int threads = 1;
     int64_t block = 0;  ///< rows of a canonical block (run.deterministic = strict); 0: products take all rows at once
-    Device* device = nullptr;  ///< of Backend::Cuda
-    Stream stream{};           ///< on it
+    Device* device = nullptr;   ///< of Backend::Cuda
+    Stream stream{};            ///< on it
+    View<uint8_t> workspace{};  ///< of the device
   };
   Queue() : Queue(Options{}) {}
   explicit Queue(Options options) : options_(options) {}
@@ -78,6 +79,12 @@ class Queue {
   Arena arena(int64_t bytes) const;
   /// The same for what the host shares with them: it copies between the two (base/readback.h).
   Arena staging(int64_t bytes) const;
+
+  /// What an operator may write on a device while it runs, and leaves to the next one on this queue: what it finds
+  /// there is anybody's. Throws Error(Internal) where whoever made the queue has given less.
+  View<uint8_t> workspace(int64_t bytes) const;
+  /// Before the first step: kWorkspaceBytes (kernels/common/workspace.h) of the device.
+  void set_workspace(View<uint8_t> workspace) { options_.workspace = workspace; }
 
   /// Where operators note their time; null: nowhere.
   Profile* profile() const { return profile_; }

@@ -55,9 +55,9 @@ void CellNumbers::upload(const Queue& queue, View<int32_t> to, ConstView<int32_t
 
 RowTable CellNumbers::ready(const Queue& queue, std::span<const Row> rows) {
   if (!queue.device()) return rows;
-  const std::span<int32_t> numbers = take(4 * std::ssize(rows));
+  const std::span<int32_t> numbers = take(RowTable::numbers(std::ssize(rows)));
   write_numbers(numbers, rows);
-  return {rows, ready(queue, numbers).ids.reshaped({std::ssize(rows), 4})};
+  return {rows, ready(queue, numbers).ids};
 }
 
 }  // namespace memring

@@ -178,14 +178,14 @@ SpaceBytes CellSizes::tables(int64_t batch, const SequenceShape& shape, bool dev
 
 // As rows, and as the numbers that were uploaded.
 SpaceBytes CellSizes::kept_tables(int64_t text) const {
-  int64_t uploaded = past_keys(text) * int64_t{sizeof(Row)};
+  int64_t uploaded = RowTable::numbers(past_keys(text)) * int64_t{sizeof(int32_t)};
   for (const Pass pass : passes_of(memory_.dependency())) uploaded += split_.uploaded_bytes(layout(text, pass).rows());
   return {2 * uploaded, uploaded};
 }
 
 SpaceBytes CellSizes::earlier_keys(int64_t keys, bool device) {
-  const int64_t bytes = keys * int64_t{sizeof(Row)};
-  return {device ? 2 * bytes : bytes, device ? bytes : 0};
+  const int64_t rows = keys * int64_t{sizeof(Row)}, uploaded = RowTable::numbers(keys) * int64_t{sizeof(int32_t)};
+  return {device ? rows + uploaded : rows, device ? uploaded : 0};
 }
 
 int64_t CellSizes::numbers(int64_t batch, const SequenceShape& shape) const {
@@ -193,12 +193,13 @@ int64_t CellSizes::numbers(int64_t batch, const SequenceShape& shape) const {
 }
 
 int64_t CellSizes::numbers(int64_t batch, const SequenceShape& shape, Pass pass) const {
-  constexpr int64_t kLists = 3, kOfRow = 4;
+  constexpr int64_t kLists = 3;
   // Tokens, targets, those of the head; half of the rows ask at the most; position ids of the angles, and of keys that
   // are appended.
   const int64_t text = shape.text_of(0), rows = extent(1, text, pass).rows;
   const int64_t keys = pass == Pass::Encode ? layout(text, pass).back : 0;
-  return kLists * batch * own_text_rows(text, pass) + (rows + 1) / 2 * kOfRow + angle_tables(batch) * rows + keys;
+  return kLists * batch * own_text_rows(text, pass) + RowTable::numbers((rows + 1) / 2) + angle_tables(batch) * rows +
+         keys;
 }
 
 int64_t CellSizes::numbers_of(Range layers) const {

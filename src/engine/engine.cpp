@@ -10,6 +10,7 @@
 #include "config/lora_targets.h"
 #include "config/number_list.h"
 #include "config/shapes.h"
+#include "kernels/common/workspace.h"
 #include "kernels/exact_sum/exact_sum.h"
 #include "model/tensor_names.h"
 
@@ -286,6 +287,10 @@ void Engine::allocate(Arena weights) {
   weights_ = weights.measuring() ? queue_.arena(plan_.bytes_of(MemoryPurpose::Parameters)) : std::move(weights);
   weights_.rewind(0);
   model_.params.allocate(weights_, numerics_.dtype, gradients_);
+  if (queue_.device()) {
+    workspace_ = queue_.arena(kWorkspaceBytes);
+    queue_.set_workspace(workspace_.rest());
+  }
   executor_->allocate();
 }
 

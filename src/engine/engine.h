@@ -103,7 +103,7 @@ class Engine {
   SmallestLimit smallest_;
   MemoryPlan plan_;
   std::optional<Executor> executor_;
-  Arena weights_;
+  Arena weights_, workspace_;
 };
 
 /// The workload that a configuration describes, for batches of `batch` sequences of these shapes.

@@ -11,6 +11,7 @@
 
 #include "engine/cell_sizes.h"
 #include "engine/teacher_sizes.h"
+#include "kernels/common/workspace.h"
 
 namespace memring {
 namespace {
@@ -239,7 +240,7 @@ MemoryPlan Choice::memory(const ExecutionPlan& plan) {
   };
   for (size_t kind = 0; kind < kSlotKinds; ++kind) add(kSlotPurposes[kind], slots.bytes[kind], slots.counts[kind]);
   add(MemoryPurpose::Scratch, sizes.scratch);
-  memory.parts.push_back({.purpose = MemoryPurpose::Products, .host = sizes.products});
+  memory.parts.push_back({MemoryPurpose::Products, 1, sizes.products, on_device() ? kWorkspaceBytes : 0});
   add(MemoryPurpose::Angles, sizes.angles);
   memory.parts.push_back({MemoryPurpose::Tables, 1, sizes.tables.host, sizes.tables.device});
   add(MemoryPurpose::Ring, sizes.ring);

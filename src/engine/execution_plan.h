@@ -66,7 +66,7 @@ enum class MemoryPurpose : uint8_t {
   Saved,       ///< rows that forward keeps for backward
   Hidden,      ///< rows between the cells of a segment
   Scratch,     ///< of a cell under way
-  Products,    ///< copies of their operands, rounded or packed; terms of exact sums
+  Products,    ///< copies of their operands, rounded or packed; terms of exact sums; a device's workspace
   Angles,      ///< rotary
   Tables,      ///< token ids, and what the host knows of each row
   Ring,        ///< messages of a token axis

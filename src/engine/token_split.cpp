@@ -4,6 +4,7 @@
 #include "base/arena.h"
 #include "base/ids.h"
 #include "dist/token_attention_sizes.h"
+#include "kernels/common/row_table.h"
 
 namespace memring {
 
@@ -19,7 +20,7 @@ int64_t TokenSplit::table_bytes(int64_t rows) const {
 
 int64_t TokenSplit::uploaded_bytes(int64_t rows) const {
   Arena measure;
-  const auto table = [&](int64_t of_rows) { measure.take(DType::U8, {of_rows * int64_t{sizeof(Row)}}); };
+  const auto table = [&](int64_t of_rows) { measure.take<int32_t>({RowTable::numbers(of_rows)}); };
   table(count(rows));
   for (int other = 0; ranks > 1 && other < ranks; ++other) table(plan(rows).count(other));
   return measure.peak();

@@ -40,16 +40,32 @@ TEST(Dpfp, IsNeverNegativeAndOfDegreeTwo) {
   });
 }
 
-TEST(Dpfp, GradientMayTakeThePlaceOfItsInput) {
-  const Extents e{5, 9, 3};
-  on_queues(every_queue(), [&](Queue& queue) {
-    auto x = random<float>({e.rows, e.key_dim}, 1);
-    const auto d_phi = random<float>({e.rows, e.keys()}, 2);
-    Tensor<float> dx(x.shape);
-    Dpfp::backward(queue, dx, d_phi, x, e.nu);
-    Dpfp::backward(queue, x, d_phi, x, e.nu);
-    expect_same_bits(x, dx, "dx in x");
-  });
+template <class T>
+struct Results {
+  Tensor<T> phi, dx;
+};
+template <class T>
+Results<T> run(Queue& queue, const Extents& e) {
+  const auto x = random<T>({e.rows, e.key_dim}, 1), d_phi = random<T>({e.rows, e.keys()}, 2);
+  Results<T> r{Tensor<T>(d_phi.shape), Tensor<T>(x.shape)};
+  Dpfp::forward(queue, r.phi, x, e.nu);
+  Dpfp::backward(queue, r.dx, d_phi, x, e.nu);
+  return r;
+}
+
+TEST(Dpfp, AgreesWithTheDoubleReference) {
+  for (const Extents& e : {Extents{1, 1, 1}, {3, 4, 3}, {2, 1, 5}, {4, 3, 6}, {5, 33, 3}, {0, 4, 2}}) {
+    Queue oracle = reference_queue();
+    const auto expected = run<double>(oracle, e);
+    on_queues(every_queue(), [&](Queue& queue) {
+      const auto found = run<float>(queue, e);
+      expect_close(found.phi, expected.phi, 1e-6, "phi");
+      expect_close(found.dx, expected.dx, 1e-6, "dx");
+      const auto wide = run<double>(queue, e);
+      expect_close(wide.phi, expected.phi, 1e-14, "phi in fp64");
+      expect_close(wide.dx, expected.dx, 1e-14, "dx in fp64");
+    });
+  }
 }
 
 TEST(Dpfp, ReferenceGradientMatchesFiniteDifferences) {

@@ -46,6 +46,24 @@ TEST(Embedding, AgreesWithTheDoubleReference) {
   }
 }
 
+template <class T>
+void expect_bits_of_the_reference(Queue& queue, const Extents& e) {
+  Queue reference = reference_queue();
+  Tensor<T> expected;
+  {
+    const Entered entered(reference);
+    expected = run<T>(reference, e).d_table;
+  }
+  expect_same_bits(run<T>(queue, e).d_table, expected, "d_table");
+}
+
+TEST(Embedding, SumsTheRowsOfAnIdInAscendingOrder) {
+  on_queues(every_queue(), [](Queue& queue) {
+    expect_bits_of_the_reference<float>(queue, {300, 67, 5});
+    expect_bits_of_the_reference<double>(queue, {300, 33, 250});
+  });
+}
+
 TEST(Embedding, ReferenceGradientMatchesFiniteDifferences) {
   const Extents e{5, 7, 3};
   const auto ids = ids_for(e);

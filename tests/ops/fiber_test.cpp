@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "kernels/cuda/fiber/lane.h"
 #include "kernels/cuda/fiber/sanitizer.h"
+#include "kernels/cuda/refuse_launch.h"
 
 namespace memring {
 namespace {
@@ -127,6 +128,19 @@ TEST(Fiber, WhatAThreadThrowsEndsTheKernel) {
                        }),
             "five");
   EXPECT_EQ(failure_of({1, 1, 33, 0}, [] {}), "a grid of 1 x 1 blocks of 33 threads");
+}
+
+TEST(Fiber, ALaunchThatFailsOnAGpuNamesItsPlace) {
+  try {
+    refuse_launch("/somewhere/kernels/rows/cuda.cu", 7, {2, 3, 64, 5}, "no device");
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(),
+                 "kernels/rows/cuda.cu:7: a kernel of 2 x 3 blocks of 64 threads with 5 bytes each did not start: no "
+                 "device");
+    EXPECT_EQ(error.code(), ExitCode::Internal);
+    return;
+  }
+  FAIL();
 }
 
 }  // namespace

@@ -29,6 +29,10 @@ TEST(LossSum, AddsInDoubleAndInAscendingOrder) {
     EXPECT_EQ(sum_of<double>(queue, {-1e16, 1}, 1e16), 1) << "behind what was there";
     EXPECT_EQ(sum_of<float>(queue, {0x1p30f, 0x1p-20f}), 0x1p30 + 0x1p-20) << "fp32 would have lost the second";
     EXPECT_EQ(sum_of<float>(queue, {}, 3), 3);
+    std::vector<double> many = random<double>({2500}, 1).data;
+    double expected = 3;
+    for (double& loss : many) expected += loss /= 3;
+    EXPECT_EQ(sum_of(queue, many, 3), expected);
   });
 }
 

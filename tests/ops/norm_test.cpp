@@ -40,6 +40,11 @@ TEST(SquaredNorm, SameBitsForAnyThreadCount) {
   }
 }
 
+TEST(SquaredNorm, SameBitsEachTime) {
+  const auto x = random<float>({20001}, 1);
+  on_queues(every_queue(), [&](Queue& queue) { EXPECT_EQ(norm(queue, x), norm(queue, x)); });
+}
+
 TEST(SquaredNorm, NaNAndInfinityPassThroughAndLargeNumbersDoNotOverflow) {
   on_queues(every_queue(), [](Queue& queue) {
     auto x = random<float>({70001}, 1);

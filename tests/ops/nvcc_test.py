@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The tables of kernels on devices (kernels/*/cuda.h) and the kernels (kernels/*/cuda.cu) compile with nvcc, where there is
+"""The tables of kernels on devices (kernels/*/cuda.h) and the kernels (kernels/*/*.cu) compile with nvcc, where there is
 one, and nothing that a kernel holds in registers is spilled.
 
 What they include must stay free of what its front end does not take: fmt in C++20, for one. A build for CPUs needs no
@@ -42,14 +42,14 @@ ARCHITECTURES = ("80", "90a", "100") if os.environ.get("MEMRING_LONG") == "1" el
 class Nvcc(unittest.TestCase):
     def test_every_kernel_compiles_and_spills_nothing(self):
         nvcc = find_nvcc()
-        sources = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("kernels/*/cuda.cu"))
-        self.assertTrue(sources, f"no kernels/*/cuda.cu in {ROOT}")
+        sources = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("kernels/*/*.cu"))
+        self.assertTrue(sources, f"no kernels/*/*.cu in {ROOT}")
 
         def compiled(source):
             """What the compiler says of it."""
             targets = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in ARCHITECTURES]
             return subprocess.run(
-                [nvcc, "-std=c++20", *targets, "-ccbin", HOST_COMPILER, "--Werror=all-warnings",
+                [nvcc, "-std=c++20", "--expt-relaxed-constexpr", *targets, "-ccbin", HOST_COMPILER, "--Werror=all-warnings",
                  "-Xcompiler=-Wall,-Wextra,-Wshadow", f"-I{ROOT}", f"-I{ROOT / 'src'}", f"-I{ROOT / 'kernels/cuda/nvcc'}",
                  "-Xptxas=-v", "-c", source, "-o", os.devnull],
                 cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
@@ -77,6 +77,40 @@ class Nvcc(unittest.TestCase):
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         self.assertEqual(result.returncode, 0, result.stdout)
 
+    def test_a_launch_that_fails_is_refused_with_its_place(self):
+        nvcc = find_nvcc()
+        with tempfile.TemporaryDirectory() as folder:
+            unit = pathlib.Path(folder, "launch.cu")
+            unit.write_text(FAILING_LAUNCH)
+            built = subprocess.run(
+                [nvcc, "-std=c++20", "-arch=sm_80", "-ccbin", HOST_COMPILER, f"-I{ROOT}", f"-I{ROOT / 'src'}",
+                 f"-I{ROOT / 'kernels/cuda/nvcc'}", unit, "-o", unit.with_suffix("")],
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+            self.assertEqual(built.returncode, 0, built.stdout)
+            run = subprocess.run([unit.with_suffix("")], stdout=subprocess.PIPE, text=True, check=True)
+        line = FAILING_LAUNCH.splitlines().index("  launch<nothing>(queue, Grid{1, 1, 0, 0});") + 1
+        self.assertRegex(run.stdout, rf"launch\.cu:{line}: 0 threads: \w+")
+
+
+# No kernel has no threads: where there is no GPU it does not come to that.
+FAILING_LAUNCH = """
+#include <lane.h>
+#include <launch.h>
+#include <cstdio>
+#include <cstdlib>
+using namespace memring;
+cudaStream_t memring::stream_of(const Queue&) { return nullptr; }
+void memring::refuse_launch(const char* file, int line, const Grid& grid, const char* why) {
+  std::printf("%s:%d: %d threads: %s", file, line, grid.threads, why);
+  std::exit(0);
+}
+MEMRING_KERNEL void nothing() {}
+int main() {
+  alignas(Queue) unsigned char room[sizeof(Queue)];  // whose stream nobody asks for
+  Queue& queue = *reinterpret_cast<Queue*>(room);
+  launch<nothing>(queue, Grid{1, 1, 0, 0});
+}
+"""
 
 if __name__ == "__main__":
     unittest.main(argv=[sys.argv[0], *sys.argv[3:]])

@@ -92,11 +92,7 @@ struct Tensor {
 };
 
 /// Rows where the operators of the queue that runs now want them; these must stay.
-inline RowTable row_table(const std::vector<Row>& rows) {
-  if (space_of_tensors() == Space::Host) return rows;
-  const auto* numbers = reinterpret_cast<const int32_t*>(rows.data());  // none of no rows
-  return {rows, {numbers, {std::ssize(rows), 4}, Space::Device}};
-}
+RowTable row_table(const std::vector<Row>& rows);
 
 inline TokenIds token_ids(const Tensor<int32_t>& ids) { return {ids.view(), ids.data}; }
 

@@ -29,6 +29,22 @@ TEST(RowStore, HasRowsOnTheHostAndWhereOperatorsCompute) {
   });
 }
 
+// Tiles of 64 rows, the last of one; what is cut off a table leaves a tile's extremes as they were.
+TEST(RowTable, EachTileHasItsExtremes) {
+  std::vector<Row> rows;
+  for (int32_t i = 0; i < 65; ++i) rows.push_back({i, 100 - i, -i, 2 * i});
+  std::vector<int32_t> numbers(static_cast<size_t>(RowTable::numbers(65)));
+  EXPECT_EQ(numbers.size(), 65 * 4 + 2 * 6);
+  write_numbers(numbers, rows);
+  const RowTable table(rows, View<int32_t>(numbers.data(), {std::ssize(numbers)}));
+  const auto extremes = [](const RowTable& t) {
+    return std::vector<int32_t>(t.extremes().as<int32_t>(), t.extremes().as<int32_t>() + t.extremes().size());
+  };
+  EXPECT_EQ(extremes(table), (std::vector<int32_t>{37, 100, -63, 0, 0, 126, 36, 36, -64, -64, 128, 128}));
+  EXPECT_EQ(extremes(table.first(10)), (std::vector<int32_t>{37, 100, -63, 0, 0, 126}));
+  EXPECT_EQ(table.first(10).device().shape(), (Shape{10, 4}));
+}
+
 TEST(RowStore, ALayoutThatIsMetAgainIsUploadedOnce) {
   on_queues(every_queue(), [](Queue& queue) {
     RowStore store;

@@ -13,11 +13,20 @@ struct Case {
   std::vector<int32_t> to_rows, from_rows;
 };
 
+/// Pairs of rows in no order, which come again: more than a kernel takes at once.
+Case scattered(int64_t batch) {
+  Case c{batch, 50, 40, 3, {}, {}};
+  for (int32_t i = 0; i < 700; ++i) c.to_rows.push_back(i * 7 % 45), c.from_rows.push_back(i * i % 40);
+  return c;
+}
+
 const Case kCases[] = {{1, 3, 2, 5, {2, 0}, {0, 1}},
                        {3, 4, 4, 7, {1, 1, 3}, {0, 2, 2}},  // a row twice: both ways
                        {67, 9, 5, 33, {8, 0, 4}, {1, 4, 0}},
                        {2, 3, 3, 4, {}, {}},
-                       {0, 2, 2, 3, {1}, {0}}};
+                       {0, 2, 2, 3, {1}, {0}},
+                       {3, 9, 9, 40, {5, 6, 7, 8, 6, 7, 0}, {0, 1, 2, 3, 7, 8, 8}},  // ranges that overlap
+                       scattered(2)};
 
 /// Entry by entry, in the order of the contract.
 template <class T>

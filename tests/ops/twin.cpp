@@ -1,5 +1,8 @@
 // Operators on the twin of a device: what a test's tensors hold, the device sees at its own addresses.
 // SPDX-License-Identifier: Apache-2.0
+#include <set>
+
+#include "kernels/common/workspace.h"
 #include "kernels/cuda/twin/device.h"
 #include "op_test.h"
 
@@ -8,6 +11,7 @@ namespace {
 
 struct Opened {
   std::unique_ptr<Device> device = open_device(0);
+  Arena workspace{*device, kWorkspaceBytes, Space::Device};
   Space space = Space::Host;
   TwinDevice& twin() const { return static_cast<TwinDevice&>(*device); }
   Opened() { twin().share_host_memory(); }
@@ -22,8 +26,10 @@ Opened& opened() {
 
 std::vector<Queue::Options> fast_queues() { return every_queue(); }
 std::vector<Queue::Options> every_queue() {
-  return {
-      {.backend = Backend::Cuda, .device = opened().device.get(), .stream = opened().device->stream(Priority::Normal)}};
+  return {{.backend = Backend::Cuda,
+           .device = opened().device.get(),
+           .stream = opened().device->stream(Priority::Normal),
+           .workspace = opened().workspace.rest()}};
 }
 
 Space space_of_tensors() { return opened().space; }
@@ -35,6 +41,15 @@ void settle() {
   } catch (const std::exception& error) {
     ADD_FAILURE() << "on the device: " << error.what();
   }
+}
+
+RowTable row_table(const std::vector<Row>& rows) {
+  if (opened().space == Space::Host) return rows;
+  std::vector<int32_t> numbers(static_cast<size_t>(RowTable::numbers(std::ssize(rows))));
+  write_numbers(numbers, rows);
+  static auto* const kept = new std::set<std::vector<int32_t>>;
+  const std::vector<int32_t>& on_device = *kept->insert(std::move(numbers)).first;
+  return {rows, {on_device.data(), {std::ssize(on_device)}, Space::Device}};
 }
 
 }  // namespace memring::test

@@ -159,6 +159,16 @@ TEST(TwinDevice, HasGatedUnitsAndProjectionsInOnePiece) {
   EXPECT_EQ(pieces_of_work(device, one.queue), 1);
 }
 
+TEST(TwinDevice, AQueueHasTheWorkspaceThatItWasGiven) {
+  TwinDevice device(1);
+  OnDevice one(device);
+  EXPECT_EQ(message_of([&] { one.queue.workspace(8); }),
+            "an operator wants 8 bytes of its queue's workspace, which has 0");
+  const Arena memory = one.queue.arena(8);
+  one.queue.set_workspace(memory.rest());
+  EXPECT_EQ(one.queue.workspace(8).data(), memory.rest().data());
+}
+
 TEST(TwinDevice, AnOperatorTakesNothingFromTheHost) {
   TwinDevice device(1);
   OnDevice one(device);

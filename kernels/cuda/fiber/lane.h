@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -76,6 +77,13 @@ inline float exp2_fast(float x) {
 }
 inline float inverse_root(float x) { return 1 / std::sqrt(x); }
 inline double inverse_root(double x) { return 1 / std::sqrt(x); }
+inline float log_of(float x) { return std::log(x); }
+inline double log_of(double x) { return std::log(x); }
+
+inline float root(float x) { return std::sqrt(x); }
+inline double root(double x) { return std::sqrt(x); }
+/// The number of the lowest one, of some.
+inline int lowest_bit(uint32_t bits) { return std::countr_zero(bits); }
 
 // Numbers as they are stored, and as they are computed with.
 inline float computed(float x) { return x; }

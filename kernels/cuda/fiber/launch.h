@@ -12,14 +12,18 @@
 
 namespace memring {
 
-/// Runs Kernel(arguments...) on each thread of the grid; arguments are copied, and pointers are the device's.
+/// Runs Kernel(arguments...) on each thread of the grid; arguments are copied, and pointers are the device's. What has
+/// pointers in it has with(f), itself with f(pointer) in the place of each.
 template <auto Kernel, class... A>
 void launch(Queue& queue, const Grid& grid, A... arguments) {
   auto& device = static_cast<TwinDevice&>(*queue.device());  // there are no others in a program with these kernels
   device.enqueue(queue.stream(), [&device, grid, arguments...] {
-    const auto here = [&device](auto argument) {
+    const auto address = [&device](auto* pointer) { return device.on_host(pointer); };
+    const auto here = [&address](auto argument) {
       if constexpr (std::is_pointer_v<decltype(argument)>)
-        return device.on_host(argument);
+        return address(argument);
+      else if constexpr (requires { argument.with(address); })
+        return argument.with(address);
       else
         return argument;
     };

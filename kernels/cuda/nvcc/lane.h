@@ -64,6 +64,12 @@ MEMRING_LANE float exp2_fast(float x) {
 }
 MEMRING_LANE float inverse_root(float x) { return 1 / sqrtf(x); }
 MEMRING_LANE double inverse_root(double x) { return 1 / sqrt(x); }
+MEMRING_LANE float log_of(float x) { return logf(x); }
+MEMRING_LANE double log_of(double x) { return log(x); }
+
+MEMRING_LANE float root(float x) { return sqrtf(x); }
+MEMRING_LANE double root(double x) { return sqrt(x); }
+MEMRING_LANE int lowest_bit(uint32_t bits) { return __ffs(static_cast<int>(bits)) - 1; }
 
 MEMRING_LANE float computed(float x) { return x; }
 MEMRING_LANE double computed(double x) { return x; }

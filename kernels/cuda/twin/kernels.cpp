@@ -1,52 +1,31 @@
 // The twin's kernels of operators that have none of their own on a device yet: each one's reference, called when its
 // stream comes to it.
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/adamw/cuda.h"
 #include "kernels/associative/cuda.h"
-#include "kernels/attention/cuda.h"
 #include "kernels/cross_entropy/cuda.h"
 #include "kernels/cuda/twin/late.h"
-#include "kernels/dpfp/cuda.h"
-#include "kernels/embedding/cuda.h"
 #include "kernels/gated_unit/cuda.h"
 #include "kernels/linear/cuda.h"
-#include "kernels/loss_sum/cuda.h"
-#include "kernels/norm/cuda.h"
 #include "kernels/projections/cuda.h"
-#include "kernels/rows/cuda.h"
 
 namespace memring {
 namespace {
 
-const AdamWKernels late_adamw{late<&AdamW::step>};
 const AssociativeKernels late_associative{late<&Associative::read>, late<&Associative::read_backward>,
                                           late<&Associative::write>, late<&Associative::write_backward>};
-const AttentionKernels late_attention{late<&LocalAttention::forward_part>, late<&LocalAttention::backward_part>};
 const CrossEntropyKernels late_cross_entropy{late<&CrossEntropy::forward>, late<&CrossEntropy::forward_backward>,
                                              late<&CrossEntropy::distil>};
-const DpfpKernels late_dpfp{late<&Dpfp::forward>, late<&Dpfp::backward>};
-const EmbeddingKernels late_embedding{late<&Embedding::forward>, late<&Embedding::backward>};
 const GatedUnitKernels late_gated_unit{late<&GatedUnit::products>, late<&GatedUnit::forward>,
                                        late<&GatedUnit::backward>};
 const LinearKernels late_linear{late<&Linear::forward>, late<&Linear::input_gradient>, late<&Linear::weight_gradient>};
-const LossSumKernels late_loss_sum{late<&LossSum::add>};
-const SquaredNormKernels late_norm{late<&SquaredNorm::add>};
 const ProjectionsKernels late_projections{late<&Projections::forward>, late<&Projections::backward>};
-const MoveRowsKernels late_rows{late<&MoveRows::run>, late<&MoveRows::sum>};
 
 }  // namespace
 
-const AdamWKernels* const adamw_cuda = &late_adamw;
 const AssociativeKernels* const associative_cuda = &late_associative;
-const AttentionKernels* const attention_cuda = &late_attention;
 const CrossEntropyKernels* const cross_entropy_cuda = &late_cross_entropy;
-const DpfpKernels* const dpfp_cuda = &late_dpfp;
-const EmbeddingKernels* const embedding_cuda = &late_embedding;
 const GatedUnitKernels* const gated_unit_cuda = &late_gated_unit;
 const LinearKernels* const linear_cuda = &late_linear;
-const LossSumKernels* const loss_sum_cuda = &late_loss_sum;
-const SquaredNormKernels* const norm_cuda = &late_norm;
 const ProjectionsKernels* const projections_cuda = &late_projections;
-const MoveRowsKernels* const rows_cuda = &late_rows;
 
 }  // namespace memring
