@@ -12,6 +12,7 @@
 #include "kernels/cuda/fiber/block.h"
 
 #define MEMRING_KERNEL       // runs on each thread of a grid
+#define MEMRING_BLOCKS(threads, blocks)  // so many blocks of so many threads share a multiprocessor's registers
 #define MEMRING_LANE inline  // is called by threads
 
 namespace memring {
@@ -94,5 +95,8 @@ inline float computed(Bf16 x) { return x.value(); }
 inline void store(float& to, float x) { to = x; }
 inline void store(double& to, double x) { to = x; }
 inline void store(Bf16& to, float x) { to = Bf16(x); }
+
+/// Itself: what follows from it is computed where it stands, not before a loop, where it would take registers.
+inline int computed_here(int x) { return x; }
 
 }  // namespace memring

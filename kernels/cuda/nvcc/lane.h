@@ -9,6 +9,7 @@
 #include "kernels/cuda/grid.h"
 
 #define MEMRING_KERNEL __global__
+#define MEMRING_BLOCKS(threads, blocks) __launch_bounds__(threads, blocks)
 #define MEMRING_LANE __device__ inline
 
 namespace memring {
@@ -78,6 +79,11 @@ MEMRING_LANE void store(double& to, double x) { to = x; }
 MEMRING_LANE void store(Bf16& to, float x) {
   const uint32_t bits = __float_as_uint(x);
   to.bits = static_cast<uint16_t>((x == x ? bits + 0x7fffu + ((bits >> 16) & 1u) : bits | 0x400000u) >> 16);
+}
+
+MEMRING_LANE int computed_here(int x) {
+  asm volatile("" : "+r"(x));
+  return x;
 }
 
 }  // namespace memring
