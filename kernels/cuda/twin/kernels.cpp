@@ -9,7 +9,6 @@
 #include "kernels/dpfp/cuda.h"
 #include "kernels/embedding/cuda.h"
 #include "kernels/gated_unit/cuda.h"
-#include "kernels/linear/cuda.h"
 #include "kernels/loss_sum/cuda.h"
 #include "kernels/norm/cuda.h"
 #include "kernels/projections/cuda.h"
@@ -28,7 +27,6 @@ const DpfpKernels late_dpfp{late<&Dpfp::forward>, late<&Dpfp::backward>};
 const EmbeddingKernels late_embedding{late<&Embedding::forward>, late<&Embedding::backward>};
 const GatedUnitKernels late_gated_unit{late<&GatedUnit::products>, late<&GatedUnit::forward>,
                                        late<&GatedUnit::backward>};
-const LinearKernels late_linear{late<&Linear::forward>, late<&Linear::input_gradient>, late<&Linear::weight_gradient>};
 const LossSumKernels late_loss_sum{late<&LossSum::add>};
 const SquaredNormKernels late_norm{late<&SquaredNorm::add>};
 const ProjectionsKernels late_projections{late<&Projections::forward>, late<&Projections::backward>};
@@ -43,7 +41,6 @@ const CrossEntropyKernels* const cross_entropy_cuda = &late_cross_entropy;
 const DpfpKernels* const dpfp_cuda = &late_dpfp;
 const EmbeddingKernels* const embedding_cuda = &late_embedding;
 const GatedUnitKernels* const gated_unit_cuda = &late_gated_unit;
-const LinearKernels* const linear_cuda = &late_linear;
 const LossSumKernels* const loss_sum_cuda = &late_loss_sum;
 const SquaredNormKernels* const norm_cuda = &late_norm;
 const ProjectionsKernels* const projections_cuda = &late_projections;

@@ -4,6 +4,7 @@
 #include "kernels/cuda/twin/late.h"
 #include "kernels/elementwise/cuda.h"
 #include "kernels/heads/cuda.h"
+#include "kernels/linear/cuda.h"
 #include "kernels/rmsnorm/cuda.h"
 #include "kernels/rope/cuda.h"
 #include "kernels/swiglu/cuda.h"
@@ -14,6 +15,7 @@ namespace {
 const ElementwiseKernels late_elementwise{late<&Elementwise::copy>, late<&Elementwise::fill>, late<&Elementwise::scale>,
                                           late<&Elementwise::add>};
 const HeadsKernels late_heads{late<&Heads::split>, late<&Heads::merge>};
+const LinearKernels late_linear{late<&Linear::forward>, late<&Linear::input_gradient>, late<&Linear::weight_gradient>};
 const RmsNormKernels late_rmsnorm{late<&RmsNorm::forward>, late<&RmsNorm::backward>};
 const RopeKernels late_rope{late<&Rope::table>, late<&Rope::forward>, late<&Rope::backward>};
 const SwiGluKernels late_swiglu{late<&SwiGlu::forward>, late<&SwiGlu::backward>};
@@ -22,6 +24,7 @@ const SwiGluKernels late_swiglu{late<&SwiGlu::forward>, late<&SwiGlu::backward>}
 
 const ElementwiseKernels* const elementwise_cuda = &late_elementwise;
 const HeadsKernels* const heads_cuda = &late_heads;
+const LinearKernels* const linear_cuda = &late_linear;
 const RmsNormKernels* const rmsnorm_cuda = &late_rmsnorm;
 const RopeKernels* const rope_cuda = &late_rope;
 const SwiGluKernels* const swiglu_cuda = &late_swiglu;
