@@ -44,7 +44,8 @@ LIBRARIES = {
     r"(hdf5|H5\w+)\.h(pp)?": ["src/io/*", "src/app/doctor.cpp"],
     r"(.*/)?dnnl\w*\.h(pp)?": ["kernels/*", "src/app/doctor.cpp"],
     r"nccl\w*\.h": ["dist/nccl*"],
-    r"(cuda|cublas)\w*\.h(pp)?": ["kernels/cuda/*", "kernels/*/cuda.cu"],
+    r"cuda\w*\.h(pp)?": ["kernels/cuda/*", "kernels/*/cuda.cu"],
+    r"cublas\w*\.h(pp)?": ["kernels/cuda/gpu/cublaslt.h"],
     r"cudnn\w*(\.h|/.*)": ["kernels/cuda/*", "kernels/*/cuda.cu", "kernels/attention/cudnn.cpp"],
     r"boost/context/.*": ["kernels/cuda/*"],
 }
@@ -306,6 +307,7 @@ def self_test():
                                           '#include "base/error.h"\n#include <fmt/format.h>\n#include <nccl.h>\n',
         "src/base/error.h": licence + "#pragma once\n#include <fmt/format.h>\n",
         "kernels/cuda/fiber/runtime.cpp": licence + "#include <boost/context/fiber.hpp>\n#include <cublasLt.h>\n",
+        "kernels/cuda/gpu/cublaslt.h": licence + "#pragma once\n#include <cublasLt.h>\n",
         "dist/nccl_transport.cpp": licence + "#include <nccl.h>\n",
         "src/app/libraries.cpp": licence + "#include <nccl.h>\n#include <cuda_runtime.h>\n#include <cublasLt.h>\n"
                                            "#include <cudnn_frontend/cudnn.h>\n#include <boost/context/fiber.hpp>\n",
@@ -333,7 +335,8 @@ def self_test():
     expected = {"src/model/private.cpp:2", "src/model/private.cpp:3", "kernels/norm/operands.h:1",
                 "kernels/norm/cuda.cu:4", "kernels/norm/cuda.cu:5", "kernels/norm/cuda.cu:6", "src/app/libraries.cpp:2",
                 "src/app/libraries.cpp:3", "src/app/libraries.cpp:4", "src/app/libraries.cpp:5",
-                "src/app/libraries.cpp:6", "src/engine/execution_plan.cpp:2", "dist/ranks.h:3",
+                "src/app/libraries.cpp:6", "kernels/cuda/fiber/runtime.cpp:3",
+                "src/engine/execution_plan.cpp:2", "dist/ranks.h:3",
                 "dist/mesh_arithmetic.h:3", "kernels/linear/linear.cpp:3", "kernels/linear/linear.cpp:4",
                 "kernels/linear/ref.cpp:2", "kernels/linear/ref.cpp:3", "kernels/norm/by_way.h:4",
                 "src/base/with_fmt.h:4",
