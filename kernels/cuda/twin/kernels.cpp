@@ -8,10 +8,8 @@
 #include "kernels/cuda/twin/late.h"
 #include "kernels/dpfp/cuda.h"
 #include "kernels/embedding/cuda.h"
-#include "kernels/gated_unit/cuda.h"
 #include "kernels/loss_sum/cuda.h"
 #include "kernels/norm/cuda.h"
-#include "kernels/projections/cuda.h"
 #include "kernels/rows/cuda.h"
 
 namespace memring {
@@ -25,11 +23,8 @@ const CrossEntropyKernels late_cross_entropy{late<&CrossEntropy::forward>, late<
                                              late<&CrossEntropy::distil>};
 const DpfpKernels late_dpfp{late<&Dpfp::forward>, late<&Dpfp::backward>};
 const EmbeddingKernels late_embedding{late<&Embedding::forward>, late<&Embedding::backward>};
-const GatedUnitKernels late_gated_unit{late<&GatedUnit::products>, late<&GatedUnit::forward>,
-                                       late<&GatedUnit::backward>};
 const LossSumKernels late_loss_sum{late<&LossSum::add>};
 const SquaredNormKernels late_norm{late<&SquaredNorm::add>};
-const ProjectionsKernels late_projections{late<&Projections::forward>, late<&Projections::backward>};
 const MoveRowsKernels late_rows{late<&MoveRows::run>, late<&MoveRows::sum>};
 
 }  // namespace
@@ -40,10 +35,8 @@ const AttentionKernels* const attention_cuda = &late_attention;
 const CrossEntropyKernels* const cross_entropy_cuda = &late_cross_entropy;
 const DpfpKernels* const dpfp_cuda = &late_dpfp;
 const EmbeddingKernels* const embedding_cuda = &late_embedding;
-const GatedUnitKernels* const gated_unit_cuda = &late_gated_unit;
 const LossSumKernels* const loss_sum_cuda = &late_loss_sum;
 const SquaredNormKernels* const norm_cuda = &late_norm;
-const ProjectionsKernels* const projections_cuda = &late_projections;
 const MoveRowsKernels* const rows_cuda = &late_rows;
 
 }  // namespace memring
