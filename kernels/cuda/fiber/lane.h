@@ -82,4 +82,7 @@ inline void store(float& to, float x) { to = x; }
 inline void store(double& to, double x) { to = x; }
 inline void store(Bf16& to, float x) { to = Bf16(x); }
 
+inline float log_of(float x) { return std::log(x); }
+inline double log_of(double x) { return std::log(x); }
+
 }  // namespace memring

@@ -69,4 +69,7 @@ MEMRING_LANE void store(Bf16& to, float x) {
   to.bits = static_cast<uint16_t>((x == x ? bits + 0x7fffu + ((bits >> 16) & 1u) : bits | 0x400000u) >> 16);
 }
 
+MEMRING_LANE float log_of(float x) { return logf(x); }
+MEMRING_LANE double log_of(double x) { return log(x); }
+
 }  // namespace memring

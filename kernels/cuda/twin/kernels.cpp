@@ -4,7 +4,6 @@
 #include "kernels/adamw/cuda.h"
 #include "kernels/associative/cuda.h"
 #include "kernels/attention/cuda.h"
-#include "kernels/cross_entropy/cuda.h"
 #include "kernels/cuda/twin/late.h"
 #include "kernels/dpfp/cuda.h"
 #include "kernels/embedding/cuda.h"
@@ -19,8 +18,6 @@ const AdamWKernels late_adamw{late<&AdamW::step>};
 const AssociativeKernels late_associative{late<&Associative::read>, late<&Associative::read_backward>,
                                           late<&Associative::write>, late<&Associative::write_backward>};
 const AttentionKernels late_attention{late<&LocalAttention::forward_part>, late<&LocalAttention::backward_part>};
-const CrossEntropyKernels late_cross_entropy{late<&CrossEntropy::forward>, late<&CrossEntropy::forward_backward>,
-                                             late<&CrossEntropy::distil>};
 const DpfpKernels late_dpfp{late<&Dpfp::forward>, late<&Dpfp::backward>};
 const EmbeddingKernels late_embedding{late<&Embedding::forward>, late<&Embedding::backward>};
 const LossSumKernels late_loss_sum{late<&LossSum::add>};
@@ -32,7 +29,6 @@ const MoveRowsKernels late_rows{late<&MoveRows::run>, late<&MoveRows::sum>};
 const AdamWKernels* const adamw_cuda = &late_adamw;
 const AssociativeKernels* const associative_cuda = &late_associative;
 const AttentionKernels* const attention_cuda = &late_attention;
-const CrossEntropyKernels* const cross_entropy_cuda = &late_cross_entropy;
 const DpfpKernels* const dpfp_cuda = &late_dpfp;
 const EmbeddingKernels* const embedding_cuda = &late_embedding;
 const LossSumKernels* const loss_sum_cuda = &late_loss_sum;
