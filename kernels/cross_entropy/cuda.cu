@@ -113,13 +113,8 @@ MEMRING_KERNEL void cross_entropy_distil_rows(C* loss, T* d_logits, const C* log
     divergence += p * ((t[j] - log_p) - (x[j] - log_q));
     store(dx[j], q - share * p - (j == target ? 1 - share : 0));
   }
-  divergence = warp_sum(divergence);
-  if (lane_index() == 0) memory.sum[warp_index()] = divergence;
-  meet_block();
-  if (thread_index() != 0) return;
-  C total = 0;
-  for (int warp = 0; warp < block_threads() / kWarp; ++warp) total += memory.sum[warp];
-  loss[row] = (1 - share) * (log_q - wanted) + share * total;
+  divergence = block_sum(divergence, memory.sum);
+  if (thread_index() == 0) loss[row] = (1 - share) * (log_q - wanted) + share * divergence;
 }
 
 template <class C>

@@ -5,15 +5,11 @@
 #include <lane.h>
 #include <launch.h>
 
+#include "kernels/cuda/convert.h"
 #include "kernels/cuda/stored_type.h"
 
 namespace memring {
 namespace {
-
-template <class To, class From>
-MEMRING_KERNEL void copy_numbers(To* y, const From* x, int64_t count) {
-  for (int64_t i = grid_index(); i < count; i += grid_threads()) store(y[i], computed(x[i]));
-}
 
 template <class T>
 MEMRING_KERNEL void fill_numbers(T* y, Computed<T> value, int64_t count) {
@@ -28,16 +24,6 @@ MEMRING_KERNEL void scale_numbers(T* y, Computed<T> factor, int64_t count) {
 template <class T>
 MEMRING_KERNEL void add_numbers(T* y, const T* a, const T* b, int64_t count) {
   for (int64_t i = grid_index(); i < count; i += grid_threads()) store(y[i], computed(a[i]) + computed(b[i]));
-}
-
-void copy(Queue& queue, View<> y, ConstView<> x) {
-  const Grid grid = grid_for(y.size());
-  if (y.dtype() == DType::BF16 && x.dtype() == DType::F32)
-    return launch<copy_numbers<Bf16, float>>(queue, grid, address<Bf16>(y), address<float>(x), y.size());
-  if (y.dtype() == DType::F32 && x.dtype() == DType::BF16)
-    return launch<copy_numbers<float, Bf16>>(queue, grid, address<float>(y), address<Bf16>(x), y.size());
-  by_stored_type(y.dtype(),
-                 [&]<class T>() { launch<copy_numbers<T, T>>(queue, grid, address<T>(y), address<T>(x), y.size()); });
 }
 
 void fill(Queue& queue, View<> y, double value) {
@@ -58,7 +44,7 @@ void add(Queue& queue, View<> y, ConstView<> a, ConstView<> b) {
   });
 }
 
-const ElementwiseKernels kernels{copy, fill, scale, add};
+const ElementwiseKernels kernels{convert, fill, scale, add};
 
 }  // namespace
 

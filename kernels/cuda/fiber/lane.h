@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -84,5 +85,13 @@ inline void store(Bf16& to, float x) { to = Bf16(x); }
 
 inline float log_of(float x) { return std::log(x); }
 inline double log_of(double x) { return std::log(x); }
+
+/// Lowers a number to one that is smaller; NaN is not. Neither may be negative. Any order of threads gives the same.
+inline void lower(double& to, double value) {
+  const std::atomic_ref<double> there(to);
+  double before = there.load(std::memory_order_relaxed);
+  while (value < before && !there.compare_exchange_weak(before, value, std::memory_order_relaxed)) {
+  }
+}
 
 }  // namespace memring

@@ -72,4 +72,9 @@ MEMRING_LANE void store(Bf16& to, float x) {
 MEMRING_LANE float log_of(float x) { return logf(x); }
 MEMRING_LANE double log_of(double x) { return log(x); }
 
+// Bits of numbers that are not negative are in the order of the numbers.
+MEMRING_LANE void lower(double& to, double value) {
+  atomicMin(reinterpret_cast<unsigned long long*>(&to), static_cast<unsigned long long>(__double_as_longlong(value)));
+}
+
 }  // namespace memring

@@ -2,7 +2,6 @@
 // stream comes to it.
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/adamw/cuda.h"
-#include "kernels/associative/cuda.h"
 #include "kernels/attention/cuda.h"
 #include "kernels/cuda/twin/late.h"
 #include "kernels/dpfp/cuda.h"
@@ -15,8 +14,6 @@ namespace memring {
 namespace {
 
 const AdamWKernels late_adamw{late<&AdamW::step>};
-const AssociativeKernels late_associative{late<&Associative::read>, late<&Associative::read_backward>,
-                                          late<&Associative::write>, late<&Associative::write_backward>};
 const AttentionKernels late_attention{late<&LocalAttention::forward_part>, late<&LocalAttention::backward_part>};
 const DpfpKernels late_dpfp{late<&Dpfp::forward>, late<&Dpfp::backward>};
 const EmbeddingKernels late_embedding{late<&Embedding::forward>, late<&Embedding::backward>};
@@ -27,7 +24,6 @@ const MoveRowsKernels late_rows{late<&MoveRows::run>, late<&MoveRows::sum>};
 }  // namespace
 
 const AdamWKernels* const adamw_cuda = &late_adamw;
-const AssociativeKernels* const associative_cuda = &late_associative;
 const AttentionKernels* const attention_cuda = &late_attention;
 const DpfpKernels* const dpfp_cuda = &late_dpfp;
 const EmbeddingKernels* const embedding_cuda = &late_embedding;

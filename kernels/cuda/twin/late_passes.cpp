@@ -1,6 +1,7 @@
 // The twin's kernels in place of those that a device has (kernels/*/cuda.cu): each operator's reference, called when
 // its stream comes to it, whose bits show whatever else is wrong.
 // SPDX-License-Identifier: Apache-2.0
+#include "kernels/associative/cuda.h"
 #include "kernels/cross_entropy/cuda.h"
 #include "kernels/cuda/twin/late.h"
 #include "kernels/elementwise/cuda.h"
@@ -13,6 +14,8 @@
 namespace memring {
 namespace {
 
+const AssociativeKernels late_associative{late<&Associative::read>, late<&Associative::read_backward>,
+                                          late<&Associative::write>, late<&Associative::write_backward>};
 const CrossEntropyKernels late_cross_entropy{late<&CrossEntropy::forward>, late<&CrossEntropy::forward_backward>,
                                              late<&CrossEntropy::distil>};
 const ElementwiseKernels late_elementwise{late<&Elementwise::copy>, late<&Elementwise::fill>, late<&Elementwise::scale>,
@@ -25,6 +28,7 @@ const SwiGluKernels late_swiglu{late<&SwiGlu::forward>, late<&SwiGlu::backward>}
 
 }  // namespace
 
+const AssociativeKernels* const associative_cuda = &late_associative;
 const CrossEntropyKernels* const cross_entropy_cuda = &late_cross_entropy;
 const ElementwiseKernels* const elementwise_cuda = &late_elementwise;
 const HeadsKernels* const heads_cuda = &late_heads;
