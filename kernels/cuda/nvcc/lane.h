@@ -86,4 +86,9 @@ MEMRING_LANE int computed_here(int x) {
   return x;
 }
 
+// Bits of numbers that are not negative are in the order of the numbers.
+MEMRING_LANE void lower(double& to, double value) {
+  atomicMin(reinterpret_cast<unsigned long long*>(&to), static_cast<unsigned long long>(__double_as_longlong(value)));
+}
+
 }  // namespace memring
