@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "kernels/cuda/fiber/lane.h"
+#include "kernels/cuda/fiber/sanitizer.h"
 #include "kernels/cuda/refuse_launch.h"
 
 namespace memring {
@@ -67,6 +68,7 @@ TEST(Fiber, MemoryOfABlockIsNanUntilItIsWritten) {
   });
   for (size_t i = 0; i < sums.size(); ++i) EXPECT_EQ(sums[i], i < 64 ? 64 : 128);
   fiber::run(grid, 1, [&] {  // the same without the meeting
+    const fiber::Unwatched race;
     block_memory<Shared>().of[thread_index()] = 1;
     sum();
   });
@@ -77,6 +79,7 @@ TEST(Fiber, TheOrderOfThreadsFollowsFromTheSeed) {
   const auto order = [](uint64_t seed) {
     std::vector<int> threads;
     fiber::run({2, 1, 32, 0}, seed, [&] {
+      const fiber::Unwatched race;
       threads.push_back(thread_index());
       meet_block();
       threads.push_back(thread_index());

@@ -10,6 +10,11 @@
 namespace memring {
 namespace fiber {
 
+/// 16 bytes that are read or written at once. (ThreadSanitizer does not see a memset or memcpy of so few.)
+struct [[gnu::may_alias]] Wide {
+  uint64_t words[2];
+};
+
 /// What instructions take 16 bytes from: a multiple of 16, and the same in the block's memory.
 inline void expect_row(const void* address, Place place) {
   if (reinterpret_cast<uintptr_t>(address) % 16 != 0)
@@ -31,7 +36,7 @@ inline void copy_async(void* to, const void* from, int bytes = 16, Place place =
   fiber::expect_row_in_block(to, place);
   fiber::expect_row(from, place);
   if (bytes < 0 || bytes > 16) fiber::refuse("copies " + std::to_string(bytes) + " bytes", place);
-  std::memset(to, 0xff, 16);
+  *static_cast<fiber::Wide*>(to) = {~uint64_t{0}, ~uint64_t{0}};
   auto& copies = fiber::copies();
   copies.open.push_back({to, from, static_cast<size_t>(bytes), copies.groups});
 }
@@ -45,8 +50,9 @@ void copy_wait() {
   auto& copies = fiber::copies();
   auto copy = copies.open.begin();
   for (; copy != copies.open.end() && copy->group < copies.groups - Pending; ++copy) {
-    std::memcpy(copy->to, copy->from, copy->bytes);
-    std::memset(static_cast<std::byte*>(copy->to) + copy->bytes, 0, 16 - copy->bytes);
+    fiber::Wide arrived{};
+    if (copy->bytes > 0) std::memcpy(&arrived, copy->from, copy->bytes);
+    *static_cast<fiber::Wide*>(copy->to) = arrived;
   }
   copies.open.erase(copies.open.begin(), copy);
 }

@@ -6,14 +6,13 @@
 #include <atomic>
 #include <bit>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "base/bf16.h"
 #include "kernels/cuda/fiber/block.h"
 
 #define MEMRING_KERNEL                   // runs on each thread of a grid
-#define MEMRING_BLOCKS(threads, blocks)  // so many blocks of so many threads share a multiprocessor's registers
+#define MEMRING_BLOCKS(threads, blocks)  // behind it: so many blocks of so many threads share a multiprocessor
 #define MEMRING_LANE inline              // is called by threads
 
 namespace memring {
@@ -49,10 +48,8 @@ inline void meet_warp(Place place = Place::current()) { fiber::meet_warp(place);
 /// on (itself, where there is none). All lanes of a warp take part.
 template <class T>
 T shuffle(T value, int lane, Place place = Place::current()) {
-  T found;
-  std::memcpy(&found, fiber::bring(&value, sizeof(T), place) + fiber::kMostBrought * static_cast<size_t>(lane),
-              sizeof(T));
-  return found;
+  fiber::bring_value(value, place);
+  return fiber::brought_value<T>(lane);
 }
 template <class T>
 T shuffle_xor(T value, int bits, Place place = Place::current()) {
@@ -65,10 +62,10 @@ T shuffle_down(T value, int by, Place place = Place::current()) {
 }
 /// A bit of each lane.
 inline uint32_t ballot(bool mine, Place place = Place::current()) {
-  const std::byte* const all = fiber::bring(&mine, sizeof(mine), place);
+  fiber::bring_value(mine, place);
   uint32_t bits = 0;
   for (int lane = 0; lane < kWarp; ++lane)
-    if (std::to_integer<int>(all[fiber::kMostBrought * static_cast<size_t>(lane)]) != 0) bits |= uint32_t{1} << lane;
+    if (fiber::brought_value<bool>(lane)) bits |= uint32_t{1} << lane;
   return bits;
 }
 

@@ -21,19 +21,27 @@ inline uint32_t pack_bf16(float low, float high) { return bf16_bits(low) | bf16_
 
 namespace fiber {
 
-/// The row of eight 16-bit numbers that each lane has in the block's memory; of all lanes, 32 rows.
-struct BroughtRows {
-  const std::byte* rows;
-  uint32_t at(int matrix, int row, int column) const {
-    uint16_t bits;
-    std::memcpy(&bits, rows + kMostBrought * static_cast<size_t>(8 * matrix + row) + 2 * static_cast<size_t>(column),
-                sizeof(bits));
-    return bits;
+/// The row of eight 16-bit numbers that each lane has in the block's memory.
+using Row = std::array<uint16_t, 8>;
+inline void bring_row(const void* address, Place place) {
+  expect_row_in_block(address, place);
+  bring_value(*static_cast<const Wide*>(address), place);
+}
+
+/// The registers of a lane that hold its part of a and b.
+using Operands = std::array<uint32_t, 6>;
+/// The 16 numbers of a row of a or of a column of b, which the four lanes of a group hold in two registers each.
+inline std::array<float, 16> brought_numbers(int group, size_t first_register, size_t second_register) {
+  std::array<float, 16> numbers;
+  for (size_t t = 0; t < 4; ++t) {
+    const auto registers = brought_value<Operands>(4 * group + static_cast<int>(t));
+    for (const size_t half : {size_t{0}, size_t{1}}) {
+      const uint32_t pair = registers[half == 0 ? first_register : second_register];
+      numbers[8 * half + 2 * t] = __builtin_bit_cast(float, pair << 16);
+      numbers[8 * half + 2 * t + 1] = __builtin_bit_cast(float, pair & 0xffff0000u);
+    }
   }
-};
-inline BroughtRows bring_row(const void* row, Place place) {
-  expect_row_in_block(row, place);
-  return {bring(row, 16, place)};
+  return numbers;
 }
 
 }  // namespace fiber
@@ -42,42 +50,31 @@ inline BroughtRows bring_row(const void* row, Place place) {
 /// 8, 16 bytes at a multiple of 16. of[m] gets the numbers at row g, columns 2t and 2t + 1, of matrix m: a fragment of
 /// a.
 inline void load_matrices(uint32_t (&of)[4], const void* row, Place place = Place::current()) {
-  const auto brought = fiber::bring_row(row, place);
+  fiber::bring_row(row, place);
   const int g = lane_index() / 4, t = lane_index() % 4;
-  for (int m = 0; m < 4; ++m) of[m] = brought.at(m, g, 2 * t) | brought.at(m, g, 2 * t + 1) << 16;
+  for (int m = 0; m < 4; ++m) {
+    const auto numbers = fiber::brought_value<fiber::Row>(8 * m + g);
+    of[m] = numbers[static_cast<size_t>(2 * t)] | static_cast<uint32_t>(numbers[static_cast<size_t>(2 * t + 1)]) << 16;
+  }
 }
 /// The same of each matrix transposed: of[m] gets the numbers at rows 2t and 2t + 1 of column g.
 inline void load_transposed(uint32_t (&of)[4], const void* row, Place place = Place::current()) {
-  const auto brought = fiber::bring_row(row, place);
+  fiber::bring_row(row, place);
   const int g = lane_index() / 4, t = lane_index() % 4;
-  for (int m = 0; m < 4; ++m) of[m] = brought.at(m, 2 * t, g) | brought.at(m, 2 * t + 1, g) << 16;
+  const auto at = [g](int of_row) -> uint32_t {
+    return fiber::brought_value<fiber::Row>(of_row)[static_cast<size_t>(g)];
+  };
+  for (int m = 0; m < 4; ++m) of[m] = at(8 * m + 2 * t) | at(8 * m + 2 * t + 1) << 16;
 }
 
 /// sums += a b. Products are exact in fp32, and are added in ascending order of a's columns; a GPU's own order and
 /// rounding of the 16 is not told.
 inline void mma_bf16(float (&sums)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
                      Place place = Place::current()) {
-  const std::array<uint32_t, 6> mine{a[0], a[1], a[2], a[3], b0, b1};
-  const std::byte* const all = fiber::bring(mine.data(), sizeof(mine), place);
-  // The eight registers with the 16 numbers of a row of a (first = 0 or 1: the upper or lower half) or a column of b.
-  const auto numbers = [all](int group, int first, int step) {
-    std::array<float, 16> found;
-    for (int t = 0; t < 4; ++t)
-      for (int half = 0; half < 2; ++half) {
-        uint32_t pair;
-        std::memcpy(&pair,
-                    all + fiber::kMostBrought * static_cast<size_t>(4 * group + t) +
-                        sizeof(pair) * static_cast<size_t>(first + step * half),
-                    sizeof(pair));
-        const auto at = static_cast<size_t>(2 * t + 8 * half);
-        found[at] = __builtin_bit_cast(float, pair << 16);
-        found[at + 1] = __builtin_bit_cast(float, pair & 0xffff0000u);
-      }
-    return found;
-  };
+  fiber::bring_value(fiber::Operands{a[0], a[1], a[2], a[3], b0, b1}, place);
   const int g = lane_index() / 4, t = lane_index() % 4;
-  const std::array rows{numbers(g, 0, 2), numbers(g, 1, 2)};
-  const std::array columns{numbers(2 * t, 4, 1), numbers(2 * t + 1, 4, 1)};
+  const std::array rows{fiber::brought_numbers(g, 0, 2), fiber::brought_numbers(g, 1, 3)};
+  const std::array columns{fiber::brought_numbers(2 * t, 4, 5), fiber::brought_numbers(2 * t + 1, 4, 5)};
   for (size_t i = 0; i < 4; ++i)
     for (size_t k = 0; k < 16; ++k) sums[i] += rows[i / 2][k] * columns[i % 2][k];
 }

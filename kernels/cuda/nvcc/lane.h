@@ -34,7 +34,7 @@ MEMRING_LANE int64_t grid_threads() { return blocks_x() * block_threads(); }
 
 template <class T>
 MEMRING_LANE T& block_memory() {
-  extern __shared__ __align__(128) unsigned char memory[];
+  extern __shared__ __align__(1024) unsigned char memory[];
   return *reinterpret_cast<T*>(memory);
 }
 

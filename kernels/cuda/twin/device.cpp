@@ -2,6 +2,7 @@
 #include "kernels/cuda/twin/device.h"
 
 #include <fmt/format.h>
+#include <sanitizer/asan_interface.h>  // whose macros do nothing without AddressSanitizer
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -59,6 +60,7 @@ std::byte* TwinDevice::take(int64_t bytes, Space space) {
   close(file);
   if (device == MAP_FAILED || host == MAP_FAILED) throw out_of_memory(bytes);
   std::memset(host, 0xff, size);
+  ASAN_POISON_MEMORY_REGION(static_cast<std::byte*>(host) + bytes, size - static_cast<size_t>(bytes));
   blocks_[static_cast<std::byte*>(device)] = {static_cast<std::byte*>(host), size, bytes};
   return static_cast<std::byte*>(device);
 }
@@ -71,6 +73,7 @@ void TwinDevice::give(std::byte* block, Space space) noexcept {
   }
   const auto found = blocks_.find(block);
   if (found == blocks_.end()) return;
+  ASAN_UNPOISON_MEMORY_REGION(found->second.host, found->second.bytes);
   munmap(found->second.host, found->second.bytes);
   munmap(block, found->second.bytes);
   blocks_.erase(found);
