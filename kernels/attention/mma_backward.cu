@@ -297,7 +297,8 @@ void backward_part(Queue& queue, View<> dq, Write write, ConstView<> d_o, ConstV
                    const RowTable& rows, std::span<const KeySpan> all) {
   const AttentionExtents e = extents_of(q, all);
   if (q.size() == 0) return;
-  float* const delta = address<float>(View<>(queue.workspace(lse.size() * bytes_of(DType::F32))));
+  float* const delta =
+      address<float>(View<>(queue.workspace(LocalAttention::workspace_bytes(DType::BF16, lse.size()))));
   const auto call = [&](std::span<const KeySpan> spans, bool first) {
     return Backward{StoredOrSums<Bf16>(dq),
                     StoredOrSums<Bf16>(o),

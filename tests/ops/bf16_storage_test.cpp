@@ -153,7 +153,8 @@ TEST(Bf16Storage, OfAttention) {
   Both::compare("Attention", [](Queue& queue, Both& t) {
     std::vector<Row> rows;
     for (int32_t i = 0; i < 5; ++i) rows.push_back({i, i, 0, i});
-    const Shape queries{2, 4, 5, 8}, keys{2, 2, 5, 8};
+    // Of a head size whose weights no backend rounds.
+    const Shape queries{2, 4, 5, 7}, keys{2, 2, 5, 7};
     const View<> q = t.rows(queries), o = t.sums(queries), lse = t.sums({2, 4, 5});
     const KeySpan span{t.rows(keys), t.rows(keys), t.sums(keys), t.rows(keys), row_table(rows)};
     LocalAttention::forward_part(queue, o, lse, Write::Overwrite, q, row_table(rows), {&span, 1});
