@@ -3,7 +3,7 @@
 # Usage: cmake -DROOT=... -DOUT=... -P SourceDigest.cmake
 # SPDX-License-Identifier: Apache-2.0
 file(GLOB_RECURSE files RELATIVE ${ROOT} LIST_DIRECTORIES false ${ROOT}/src/* ${ROOT}/dist/* ${ROOT}/kernels/*)
-list(FILTER files INCLUDE REGEX "\\.(cpp|h)$")
+list(FILTER files INCLUDE REGEX "\\.(cpp|cu|h)$")
 list(SORT files)
 set(all "")
 foreach(file ${files})

@@ -9,6 +9,7 @@
 #include "kernels/associative/cpu.h"
 #include "kernels/associative/cuda.h"
 #include "kernels/associative/ref.h"
+#include "kernels/associative/scratch.h"
 #include "kernels/common/checks.h"
 #include "kernels/common/row_products.h"
 #include "kernels/common/wide.h"
@@ -87,13 +88,21 @@ void reference_read_backward(Queue& queue, View<> d_phi, View<> dA, View<> dz, C
 
 }  // namespace
 
-void Associative::read(Queue& queue, View<> y, View<> phi, ConstView<> A, ConstView<> z, View<double> smallest) {
+int64_t Associative::read_scratch_bytes(DType dtype, int64_t keys, int64_t dim) {
+  Arena arena;
+  AssociativeScratch::read(arena, dtype, {0, keys, dim, {}});
+  return arena.peak();
+}
+
+void Associative::read(Queue& queue, View<> y, View<> phi, ConstView<> A, ConstView<> z, View<double> smallest,
+                       Arena& scratch) {
   const AssociativeExtents e = extents_of(queue, phi, y, "Associative phi, y");
   expect_shape(smallest, {2}, "Associative smallest");
   expect_state(A, z, sums_type(y.dtype()), e, "Associative state");
-  if (!queue.device() && y.dtype() == DType::BF16) return wide<&Associative::read>(queue, y, phi, A, z, smallest);
+  if (!queue.device() && y.dtype() == DType::BF16)
+    return wide<&Associative::read>(queue, y, phi, A, z, smallest, scratch);
   const Timed timed(queue, "Associative read", flops(e, A ? 1 : 0), y, phi, A, z);
-  if (queue.device()) return associative_cuda->read(queue, y, phi, A, z, smallest);
+  if (queue.device()) return associative_cuda->read(queue, y, phi, A, z, smallest, scratch);
   if (queue.reference(y.dtype()))
     return by_float_type(y.dtype(), [&]<class T>() {
       reference::associative_read(y.as<T>(), phi.as<T>(), state_of<T>(A, z), smallest_of(smallest), e);
@@ -106,9 +115,9 @@ ProductCopies Associative::copies(int64_t rows, int64_t keys, int64_t dim, bool 
   return backward ? forward | ProductCopies::of(rows, keys, dim) : forward;
 }
 
-int64_t Associative::read_backward_scratch_bytes(DType dtype, int64_t rows) {
+int64_t Associative::read_backward_scratch_bytes(DType dtype, int64_t rows, int64_t keys, int64_t dim) {
   Arena arena;
-  arena.take(sums_type(dtype), {2, rows});
+  AssociativeScratch::read_backward(arena, dtype, {rows, keys, dim, {}});
   return arena.peak();
 }
 
@@ -125,16 +134,16 @@ void Associative::read_backward(Queue& queue, View<> d_phi, View<> dA, View<> dz
                     phi, A, z);
   if (queue.device()) return associative_cuda->read_backward(queue, d_phi, dA, dz, dy, phi, A, z, scratch);
   const ArenaScope scope(scratch);
-  const View<> row_scratch = scratch.take(dtype, {2, e.rows});
+  const View<> row_scratch = AssociativeScratch::read_backward(scratch, dtype, e).per_row;
   if (queue.reference(dtype))
     return by_float_type(dtype, [&]<class T>() { reference_read_backward<T>(queue, d_phi, dA, dz, dy, phi, A, z, e); });
   cpu::associative_read_backward(queue, d_phi.as<float>(), dA, dz, dy.as<float>(), phi.as<float>(),
                                  state_of<float>(A, z), row_scratch.as<float>(), e);
 }
 
-int64_t Associative::write_scratch_bytes(DType dtype, int64_t rows, int64_t dim) {
+int64_t Associative::write_scratch_bytes(DType dtype, int64_t rows, int64_t keys, int64_t dim) {
   Arena arena;
-  arena.take(sums_type(dtype), {rows, dim});
+  AssociativeScratch::write(arena, dtype, {rows, keys, dim, {}});
   return arena.peak();
 }
 
@@ -151,7 +160,7 @@ void Associative::write(Queue& queue, View<> new_A, View<> new_z, const Rows& ro
   const Timed timed(queue, "Associative write", flops(e, A ? 2 : 1), new_A, new_z, rows.k, rows.v, A, z);
   if (queue.device()) return associative_cuda->write(queue, new_A, new_z, rows, A, z, smallest, scratch);
   const ArenaScope scope(scratch);
-  const View<> delta = scratch.take(dtype, {e.rows, e.dim});
+  const View<> delta = AssociativeScratch::write(scratch, dtype, e).old;
   if (queue.reference(dtype))
     return by_float_type(dtype, [&]<class T>() {
       reference::associative_write(state_of<T>(new_A, new_z), rows_of<T>(rows), state_of<T>(A, z), delta.as<T>(),
@@ -161,10 +170,9 @@ void Associative::write(Queue& queue, View<> new_A, View<> new_z, const Rows& ro
                          delta.as<float>(), smallest_of(smallest), e);
 }
 
-int64_t Associative::write_backward_scratch_bytes(DType dtype, int64_t rows, int64_t dim) {
+int64_t Associative::write_backward_scratch_bytes(DType dtype, int64_t rows, int64_t keys, int64_t dim) {
   Arena arena;
-  arena.take(sums_type(dtype), {rows, dim});
-  arena.take(sums_type(dtype), {rows});
+  AssociativeScratch::write_backward(arena, dtype, {rows, keys, dim, {}});
   return arena.peak();
 }
 
@@ -185,14 +193,15 @@ void Associative::write_backward(Queue& queue, const RowGradients& d, View<> dA,
                     d_new_A, d_new_z, rows.k, rows.v, A, z);
   if (queue.device()) return associative_cuda->write_backward(queue, d, dA, dz, d_new_A, d_new_z, rows, A, z, scratch);
   const ArenaScope scope(scratch);
-  const View<> old = scratch.take(dtype, {e.rows, e.dim}), d_den = scratch.take(dtype, {e.rows});
+  const auto s = AssociativeScratch::write_backward(scratch, dtype, e);
   if (queue.reference(dtype))
     return by_float_type(dtype, [&]<class T>() {
       reference::associative_write_backward(rows_of<T>(d), state_of<T>(dA, dz), state_of<T>(d_new_A, d_new_z),
-                                            rows_of<T>(rows), state_of<T>(A, z), old.as<T>(), d_den.as<T>(), e);
+                                            rows_of<T>(rows), state_of<T>(A, z), s.old.as<T>(), s.per_row.as<T>(), e);
     });
   cpu::associative_write_backward(queue, rows_of<float>(d), state_of<float>(dA, dz), state_of<float>(d_new_A, d_new_z),
-                                  rows_of<float>(rows), state_of<float>(A, z), old.as<float>(), d_den.as<float>(), e);
+                                  rows_of<float>(rows), state_of<float>(A, z), s.old.as<float>(), s.per_row.as<float>(),
+                                  e);
 }
 
 }  // namespace memring

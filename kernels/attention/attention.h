@@ -56,6 +56,10 @@ class LocalAttention final : public AttentionExecutor {
   /// o and lse are those over all parts; Accumulate adds to dq, which may be empty: not wanted.
   static void backward_part(Queue&, View<> dq, Write, ConstView<> d_o, ConstView<> o, ConstView<> lse, ConstView<> q,
                             const RowTable& rows, std::span<const KeySpan>);
+  /// What backward_part asks a device's Queue::workspace for, with so many rows of all heads and sequences.
+  static int64_t workspace_bytes(DType dtype, int64_t rows) {
+    return dtype == DType::BF16 ? rows * bytes_of(DType::F32) : 0;
+  }
 };
 
 /// Whether an order lies in what a query sees; an attention sink is as late as can be for `from`.

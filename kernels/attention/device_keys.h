@@ -4,6 +4,8 @@
 
 #include <lane.h>
 
+#include <algorithm>
+
 #include "kernels/attention/attention.h"
 #include "kernels/attention/operands.h"
 #include "kernels/cuda/stored_type.h"
@@ -42,12 +44,38 @@ inline const Row* device_rows(const RowTable& table) {
   return table.size() == 0 ? nullptr : static_cast<const Row*>(static_cast<const void*>(table.device().data()));
 }
 
+inline const RowExtremes* device_tiles(const RowTable& table) {
+  return table.size() == 0 ? nullptr
+                           : static_cast<const RowExtremes*>(static_cast<const void*>(table.extremes().data()));
+}
+
+/// Query rows, and the table that describes them.
+template <class T>
+struct DeviceQueries {
+  const T* q = nullptr;
+  const Row* rows = nullptr;
+  const RowExtremes* tiles = nullptr;
+
+  DeviceQueries() = default;
+  DeviceQueries(ConstView<> queries, const RowTable& table)
+      : q(address<T>(queries)), rows(device_rows(table)), tiles(device_tiles(table)) {}
+  template <class F>
+  DeviceQueries with(const F& f) const {
+    DeviceQueries there;
+    there.q = f(q);
+    there.rows = f(rows);
+    there.tiles = f(tiles);
+    return there;
+  }
+};
+
 /// A KeySpan.
 template <class T>
 struct DeviceKeys {
   const T *k = nullptr, *v = nullptr;
   StoredOrSums<T> dk, dv;
   const Row* rows = nullptr;
+  const RowExtremes* tiles = nullptr;
   int64_t count = 0;
 
   DeviceKeys() = default;
@@ -57,6 +85,7 @@ struct DeviceKeys {
         dk(span.dk),
         dv(span.dv),
         rows(device_rows(span.rows)),
+        tiles(device_tiles(span.rows)),
         count(span.rows.size()) {}
   template <class F>
   DeviceKeys with(const F& f) const {
@@ -66,6 +95,7 @@ struct DeviceKeys {
     there.dk = dk.with(f);
     there.dv = dv.with(f);
     there.rows = f(rows);
+    there.tiles = f(tiles);
     return there;
   }
 };
@@ -87,5 +117,24 @@ struct DeviceSpans {
     return there;
   }
 };
+
+/// Of [batch, kv_heads, count, head_dim], what query head `matrix` of all sequences reads.
+template <class T>
+MEMRING_LANE const T* of_head(const T* all, const AttentionExtents& e, int64_t matrix, int64_t count) {
+  const int64_t b = matrix / e.heads, h = matrix % e.heads;
+  return all + (b * e.kv_heads + h / (e.heads / e.kv_heads)) * count * e.head_dim;
+}
+
+inline AttentionExtents extents_of(ConstView<> q, std::span<const KeySpan> spans) {
+  return {q.dim(0), q.dim(1), spans.empty() ? q.dim(1) : spans[0].k.dim(1), q.dim(2), q.dim(3)};
+}
+
+/// f(spans of a launch, whether it is the first)
+template <class F>
+void in_launches(std::span<const KeySpan> spans, const F& f) {
+  constexpr size_t kMost = DeviceSpans<float>::kMost;
+  for (size_t first = 0; first == 0 || first < spans.size(); first += kMost)
+    f(spans.subspan(first, std::min(kMost, spans.size() - first)), first == 0);
+}
 
 }  // namespace memring

@@ -6,7 +6,6 @@
 
 #include <launch.h>
 
-#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -84,13 +83,6 @@ struct Visible {
   bool here[kMine];
   uint32_t lanes[kMine], any;
 };
-
-/// A key head's part of a span.
-template <class T>
-MEMRING_LANE const T* of_head(const T* all, const AttentionExtents& e, int64_t matrix, int64_t count) {
-  const int64_t b = matrix / e.heads, h = matrix % e.heads;
-  return all + (b * e.kv_heads + h / (e.heads / e.kv_heads)) * count * e.head_dim;
-}
 
 template <class Sees>
 MEMRING_LANE Visible look(int mine, bool inside, const Sees& see) {
@@ -338,21 +330,9 @@ MEMRING_KERNEL void attention_dk_dv(Backward<T> a) {
   }
 }
 
-AttentionExtents extents_of(ConstView<> q, std::span<const KeySpan> spans) {
-  return {q.dim(0), q.dim(1), spans.empty() ? q.dim(1) : spans[0].k.dim(1), q.dim(2), q.dim(3)};
-}
-
 template <class T>
 Computed<T> scale_of(const AttentionExtents& e) {
   return 1 / std::sqrt(static_cast<Computed<T>>(e.head_dim));
-}
-
-/// f(spans of a launch, whether it is the first)
-template <class F>
-void in_launches(std::span<const KeySpan> spans, const F& f) {
-  constexpr size_t kMost = DeviceSpans<float>::kMost;
-  for (size_t first = 0; first == 0 || first < spans.size(); first += kMost)
-    f(spans.subspan(first, std::min(kMost, spans.size() - first)), first == 0);
 }
 
 }  // namespace

@@ -11,8 +11,6 @@
 #include "kernels/associative/associative.h"
 #include "kernels/attention/attention.h"
 #include "kernels/common/token_ids.h"
-#include "kernels/gated_unit/gated_unit.h"
-#include "kernels/projections/projections.h"
 
 namespace memring {
 
@@ -103,121 +101,6 @@ struct Mapped<Associative::RowGradients> {
   template <class F>
   Associative::RowGradients with(F& f) {
     return {f(kept.k), f(kept.v), f(kept.gate)};
-  }
-};
-
-template <>
-struct Mapped<LinearLayer::Weights> {
-  LinearLayer::Weights kept;
-  explicit Mapped(const LinearLayer::Weights& weights) : kept(weights) {}
-  template <class F>
-  LinearLayer::Weights with(F& f) {
-    return {f(kept.weight), f(kept.bias), f(kept.lora_a), f(kept.lora_b), kept.lora_scale};
-  }
-};
-
-template <>
-struct Mapped<LinearLayer::Gradients> {
-  LinearLayer::Gradients kept;
-  explicit Mapped(const LinearLayer::Gradients& gradients) : kept(gradients) {}
-  template <class F>
-  LinearLayer::Gradients with(F& f) {
-    return {f(kept.weight), f(kept.bias), f(kept.lora_a), f(kept.lora_b)};
-  }
-};
-
-template <>
-struct Mapped<GatedUnit::Parts> {
-  GatedUnit::Parts kept;
-  explicit Mapped(const GatedUnit::Parts& parts) : kept(parts) {}
-  template <class F>
-  GatedUnit::Parts with(F& f) {
-    return {f(kept.gate), f(kept.up)};
-  }
-};
-
-template <>
-struct Mapped<GatedUnit::Weights> {
-  Mapped<LinearLayer::Weights> gate, up;
-  explicit Mapped(const GatedUnit::Weights& weights) : gate(weights.gate), up(weights.up) {}
-  template <class F>
-  GatedUnit::Weights with(F& f) {
-    return {gate.with(f), up.with(f)};
-  }
-};
-
-template <>
-struct Mapped<GatedUnit::Gradients> {
-  Mapped<LinearLayer::Gradients> gate, up;
-  explicit Mapped(const GatedUnit::Gradients& gradients) : gate(gradients.gate), up(gradients.up) {}
-  template <class F>
-  GatedUnit::Gradients with(F& f) {
-    return {gate.with(f), up.with(f)};
-  }
-};
-
-template <>
-struct Mapped<RopeAngles> {
-  RopeAngles kept;
-  explicit Mapped(const RopeAngles& angles) : kept(angles) {}
-  template <class F>
-  RopeAngles with(F& f) {
-    return {f(kept.cos), f(kept.sin)};
-  }
-};
-
-template <>
-struct Mapped<Projections::Parts> {
-  Projections::Parts kept;
-  explicit Mapped(const Projections::Parts& parts) : kept(parts) {}
-  template <class F>
-  Projections::Parts with(F& f) {
-    return {f(kept.q), f(kept.k), f(kept.v)};
-  }
-};
-
-template <>
-struct Mapped<Projections::ConstParts> {
-  Projections::ConstParts kept;
-  explicit Mapped(const Projections::ConstParts& parts) : kept(parts) {}
-  template <class F>
-  Projections::ConstParts with(F& f) {
-    return {f(kept.q), f(kept.k), f(kept.v)};
-  }
-};
-
-template <>
-struct Mapped<Projections::Weights> {
-  Mapped<LinearLayer::Weights> q, k, v;
-  ConstView<> q_norm, k_norm;
-  double norm_eps;
-  explicit Mapped(const Projections::Weights& w)
-      : q(w.q), k(w.k), v(w.v), q_norm(w.q_norm), k_norm(w.k_norm), norm_eps(w.norm_eps) {}
-  template <class F>
-  Projections::Weights with(F& f) {
-    return {q.with(f), k.with(f), v.with(f), f(q_norm), f(k_norm), norm_eps};
-  }
-};
-
-template <>
-struct Mapped<Projections::Gradients> {
-  Mapped<LinearLayer::Gradients> q, k, v;
-  View<> q_norm, k_norm;
-  explicit Mapped(const Projections::Gradients& d) : q(d.q), k(d.k), v(d.v), q_norm(d.q_norm), k_norm(d.k_norm) {}
-  template <class F>
-  Projections::Gradients with(F& f) {
-    return {q.with(f), k.with(f), v.with(f), f(q_norm), f(k_norm)};
-  }
-};
-
-template <>
-struct Mapped<Projections::Queries> {
-  Mapped<std::span<const int32_t>> rows;
-  Mapped<RopeAngles> angles;
-  explicit Mapped(const Projections::Queries& queries) : rows(queries.rows), angles(queries.angles) {}
-  template <class F>
-  Projections::Queries with(F& f) {
-    return {rows.with(f), angles.with(f)};
   }
 };
 

@@ -13,11 +13,6 @@
 namespace memring::cpu {
 namespace {
 
-/// Each chunk reads the weights and adds to their gradient once, so it must be long enough for that to cost little
-/// beside its products: with 256 rows a vocabulary of 32,000 takes 9 % more, and with the few that would stay in the
-/// cache a whole training step takes twice as long. (Canonical blocks are no longer, and divide it.)
-constexpr int64_t kChunk = 512;
-
 /// Whether no target of the rows counts; then they are done.
 bool skip_uncounted(const int32_t* targets, int64_t rows, float* nll, float* d_hidden, int64_t dim) {
   if (!std::all_of(targets, targets + rows, [](int32_t t) { return t == kIgnoredTarget; })) return false;
@@ -69,7 +64,7 @@ template <class F>
 void in_chunks(Queue& queue, int64_t all, int64_t first, const F& chunk) {
   for (int64_t begin = 0, rows = 0; begin < all; begin += rows) {
     const int64_t number = begin + (queue.block() > 0 ? first : 0);
-    rows = std::min(kChunk - number % kChunk, all - begin);
+    rows = std::min(kCrossEntropyChunk - number % kCrossEntropyChunk, all - begin);
     chunk(begin, rows);
     queue.poll();
   }
@@ -90,8 +85,6 @@ float distil_row(const CrossEntropyLoops& loops, float* student, float* teacher,
 
 }  // namespace
 
-int64_t cross_entropy_chunk(int64_t rows) { return std::min(rows, kChunk); }
-
 void cross_entropy_forward(Queue& queue, float* nll, const float* hidden, const float* weight, const int32_t* targets,
                            CrossEntropyExtents extent, float* logits, int64_t first) {
   const Head head{queue, nll, nullptr, {}, hidden, weight, targets, extent, first};
@@ -109,7 +102,7 @@ void cross_entropy_distil(Queue& queue, float* loss, float* d_hidden, const floa
                           double share, const float* weight, const int32_t* targets, CrossEntropyExtents extent,
                           float* logits, int64_t first) {
   const int64_t dim = extent.dim, vocab = extent.vocab;
-  float* const of_teacher = logits + cross_entropy_chunk(extent.rows) * vocab;
+  float* const of_teacher = logits + cross_entropy_chunk(DType::F32, extent.rows) * vocab;
   const CrossEntropyLoops& loops = MEMRING_LOOPS(queue, cross_entropy_loops);
   in_chunks(queue, extent.rows, first, [&](int64_t begin, int64_t rows) {
     if (skip_uncounted(targets + begin, rows, loss + begin, d_hidden + begin * dim, dim)) return;

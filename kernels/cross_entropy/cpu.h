@@ -7,17 +7,14 @@
 
 namespace memring::cpu {
 
-/// Rows whose logits exist at a time, of so many.
-int64_t cross_entropy_chunk(int64_t rows);
-
-// logits [cross_entropy_chunk(rows), vocab] is scratch
+// logits: scratch of CrossEntropyLogits
 void cross_entropy_forward(Queue&, float* nll, const float* hidden, const float* weight, const int32_t* targets,
                            CrossEntropyExtents, float* logits, int64_t first);
 // d_weight [vocab, dim] of fp32 or exact sums, or empty
 void cross_entropy_forward_backward(Queue&, float* nll, float* d_hidden, View<> d_weight, const float* hidden,
                                     const float* weight, const int32_t* targets, CrossEntropyExtents, float* logits,
                                     int64_t first);
-// logits [2, cross_entropy_chunk(rows), vocab] is scratch
+// logits of both models
 void cross_entropy_distil(Queue&, float* loss, float* d_hidden, const float* hidden, const float* taught, double share,
                           const float* weight, const int32_t* targets, CrossEntropyExtents, float* logits,
                           int64_t first);

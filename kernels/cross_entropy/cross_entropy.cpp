@@ -2,8 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cross_entropy/cross_entropy.h"
 
-#include <algorithm>
-
 #include "base/error.h"
 #include "base/profile.h"
 #include "kernels/common/checks.h"
@@ -17,12 +15,6 @@
 
 namespace memring {
 namespace {
-
-/// logits of as many rows as exist at a time (the reference needs those of one); of several models
-View<> take_logits(Arena& scratch, DType dtype, int64_t rows, int64_t vocab, int64_t models = 1) {
-  const int64_t at_a_time = dtype == DType::F64 ? std::min<int64_t>(rows, 1) : cpu::cross_entropy_chunk(rows);
-  return scratch.take(dtype, {models * at_a_time, vocab});
-}
 
 CrossEntropyExtents extents_of(ConstView<> nll, ConstView<> hidden, ConstView<> weight, const TokenIds& targets) {
   const DType dtype = expect_stored(hidden, 2, "CrossEntropy hidden");
@@ -62,18 +54,18 @@ void reference_forward_backward(Queue& queue, T* nll, T* d_hidden, View<> d_weig
 }  // namespace
 
 ProductCopies CrossEntropy::copies(int64_t rows, int64_t dim, int64_t vocab, bool backward) {
-  return Linear::copies(cpu::cross_entropy_chunk(rows), dim, vocab, backward);  // the same three products
+  return Linear::copies(cross_entropy_chunk(DType::F32, rows), dim, vocab, backward);  // the same three products
 }
 
 int64_t CrossEntropy::scratch_bytes(DType dtype, int64_t rows, int64_t vocab) {
   Arena measure;
-  take_logits(measure, sums_type(dtype), rows, vocab);
+  CrossEntropyLogits::carve(measure, dtype, rows, vocab, 1);
   return measure.peak();
 }
 
 int64_t CrossEntropy::distil_scratch_bytes(DType dtype, int64_t rows, int64_t vocab) {
   Arena measure;
-  take_logits(measure, sums_type(dtype), rows, vocab, 2);
+  CrossEntropyLogits::carve(measure, dtype, rows, vocab, 2);
   return measure.peak();
 }
 
@@ -86,7 +78,7 @@ void CrossEntropy::forward(Queue& queue, View<> nll, ConstView<> hidden, ConstVi
   const Timed timed(queue, "CrossEntropy forward", e.flops(), hidden, weight);
   if (queue.device()) return cross_entropy_cuda->forward(queue, nll, hidden, weight, targets, scratch, first);
   const ArenaScope scope(scratch);
-  const View<> logits = take_logits(scratch, dtype, e.rows, e.vocab);
+  const View<> logits = CrossEntropyLogits::carve(scratch, dtype, e.rows, e.vocab, 1).logits;
   if (queue.reference(dtype))
     return by_float_type(dtype, [&]<class T>() {
       reference_forward(queue, nll.as<T>(), hidden.as<T>(), weight.as<T>(), targets.host.data(), e, logits.as<T>());
@@ -111,7 +103,7 @@ void CrossEntropy::forward_backward(Queue& queue, View<> nll, View<> d_hidden, V
     return cross_entropy_cuda->forward_backward(queue, nll, d_hidden, d_weight, hidden, weight, targets, scratch,
                                                 first);
   const ArenaScope scope(scratch);
-  const View<> logits = take_logits(scratch, dtype, e.rows, e.vocab);
+  const View<> logits = CrossEntropyLogits::carve(scratch, dtype, e.rows, e.vocab, 1).logits;
   if (queue.reference(dtype))
     return by_float_type(dtype, [&]<class T>() {
       reference_forward_backward(queue, nll.as<T>(), d_hidden.as<T>(), d_weight, hidden.as<T>(), weight.as<T>(),
@@ -135,7 +127,7 @@ void CrossEntropy::distil(Queue& queue, View<> loss, View<> d_hidden, ConstView<
   if (queue.device())
     return cross_entropy_cuda->distil(queue, loss, d_hidden, hidden, taught, share, weight, targets, scratch, first);
   const ArenaScope scope(scratch);
-  const View<> logits = take_logits(scratch, dtype, e.rows, e.vocab, 2);
+  const View<> logits = CrossEntropyLogits::carve(scratch, dtype, e.rows, e.vocab, 2).logits;
   if (queue.reference(dtype))
     return by_float_type(dtype, [&]<class T>() {
       in_pieces(queue, e.rows, [&](int64_t begin, int64_t rows) {

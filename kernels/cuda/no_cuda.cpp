@@ -8,12 +8,10 @@
 #include "kernels/dpfp/cuda.h"
 #include "kernels/elementwise/cuda.h"
 #include "kernels/embedding/cuda.h"
-#include "kernels/gated_unit/cuda.h"
 #include "kernels/heads/cuda.h"
 #include "kernels/linear/cuda.h"
 #include "kernels/loss_sum/cuda.h"
 #include "kernels/norm/cuda.h"
-#include "kernels/projections/cuda.h"
 #include "kernels/rmsnorm/cuda.h"
 #include "kernels/rope/cuda.h"
 #include "kernels/rows/cuda.h"
@@ -37,12 +35,10 @@ const CrossEntropyKernels* const cross_entropy_cuda = nullptr;
 const DpfpKernels* const dpfp_cuda = nullptr;
 const ElementwiseKernels* const elementwise_cuda = nullptr;
 const EmbeddingKernels* const embedding_cuda = nullptr;
-const GatedUnitKernels* const gated_unit_cuda = nullptr;
 const HeadsKernels* const heads_cuda = nullptr;
 const LinearKernels* const linear_cuda = nullptr;
 const LossSumKernels* const loss_sum_cuda = nullptr;
 const SquaredNormKernels* const norm_cuda = nullptr;
-const ProjectionsKernels* const projections_cuda = nullptr;
 const RmsNormKernels* const rmsnorm_cuda = nullptr;
 const RopeKernels* const rope_cuda = nullptr;
 const MoveRowsKernels* const rows_cuda = nullptr;

@@ -5,15 +5,11 @@
 #include <lane.h>
 #include <launch.h>
 
+#include "kernels/cuda/convert.h"
 #include "kernels/cuda/stored_type.h"
 
 namespace memring {
 namespace {
-
-template <class To, class From>
-MEMRING_KERNEL void copy_numbers(To* y, const From* x, int64_t count) {
-  for (int64_t i = grid_index(); i < count; i += grid_threads()) store(y[i], computed(x[i]));
-}
 
 template <class T>
 MEMRING_KERNEL void fill_numbers(T* y, Computed<T> value, int64_t count) {
@@ -28,12 +24,6 @@ MEMRING_KERNEL void scale_numbers(T* y, Computed<T> factor, int64_t count) {
 template <class T>
 MEMRING_KERNEL void add_numbers(T* y, const T* a, const T* b, int64_t count) {
   for (int64_t i = grid_index(); i < count; i += grid_threads()) store(y[i], computed(a[i]) + computed(b[i]));
-}
-
-void copy(Queue& queue, View<> y, ConstView<> x) {
-  by_stored_types(y.dtype(), x.dtype(), [&]<class To, class From>() {
-    launch<copy_numbers<To, From>>(queue, grid_for(y.size()), address<To>(y), address<From>(x), y.size());
-  });
 }
 
 void fill(Queue& queue, View<> y, double value) {
@@ -54,7 +44,7 @@ void add(Queue& queue, View<> y, ConstView<> a, ConstView<> b) {
   });
 }
 
-const ElementwiseKernels kernels{copy, fill, scale, add};
+const ElementwiseKernels kernels{convert, fill, scale, add};
 
 }  // namespace
 

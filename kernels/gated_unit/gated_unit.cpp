@@ -1,11 +1,8 @@
-// Gated linear unit: checks, and a device's kernels or the operators that it is made of on the host. Those choose
-// between reference and fast path, so there is neither cpu.cpp nor ref.cpp.
+// Gated linear unit: checks, and the operators that it is made of. Those choose the backend.
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/gated_unit/gated_unit.h"
 
-#include "base/profile.h"
 #include "kernels/common/checks.h"
-#include "kernels/gated_unit/cuda.h"
 #include "kernels/swiglu/swiglu.h"
 
 namespace memring {
@@ -14,7 +11,6 @@ namespace {
 struct Extents {
   DType dtype;
   int64_t rows, dim, ffn;
-  double flops() const { return 4.0 * static_cast<double>(rows * dim * ffn); }  // of both products
 
   static Extents of(const GatedUnit::Parts& parts, ConstView<> x, const GatedUnit::Weights& weights) {
     const DType dtype = expect_stored(x, 2, "GatedUnit x");
@@ -31,11 +27,7 @@ struct Extents {
 }  // namespace
 
 void GatedUnit::products(Queue& queue, const Parts& parts, ConstView<> x, const Weights& weights, Arena& scratch) {
-  const Extents e = Extents::of(parts, x, weights);
-  if (queue.device()) {
-    const Timed timed(queue, "GatedUnit products", e.flops(), parts.gate, parts.up, x);
-    return gated_unit_cuda->products(queue, parts, x, weights, scratch);
-  }
+  Extents::of(parts, x, weights);
   LinearLayer::forward(queue, parts.gate, Write::Overwrite, x, weights.gate, scratch);
   LinearLayer::forward(queue, parts.up, Write::Overwrite, x, weights.up, scratch);
 }
@@ -44,10 +36,6 @@ void GatedUnit::forward(Queue& queue, View<> y, const Parts& parts, ConstView<> 
                         Arena& scratch) {
   const Extents e = Extents::of(parts, x, weights);
   expect(y, e.dtype, {e.rows, e.ffn}, "GatedUnit y");
-  if (queue.device()) {
-    const Timed timed(queue, "GatedUnit forward", e.flops(), y, parts.gate, parts.up, x);
-    return gated_unit_cuda->forward(queue, y, parts, x, weights, scratch);
-  }
   products(queue, parts, x, weights, scratch);
   SwiGlu::forward(queue, y, parts.gate, parts.up);
 }
@@ -59,10 +47,6 @@ void GatedUnit::backward(Queue& queue, View<> dx, const Gradients& d_weights, Vi
   expect(dx, e.dtype, x.shape(), "GatedUnit dx");
   LinearLayer::expect(d_weights.gate, weights.gate);
   LinearLayer::expect(d_weights.up, weights.up);
-  if (queue.device()) {
-    const Timed timed(queue, "GatedUnit backward", 2 * e.flops(), dx, y, parts.gate, parts.up, x);
-    return gated_unit_cuda->backward(queue, dx, d_weights, y, parts, x, weights, scratch);
-  }
   const View<> d_gate = parts.gate, d_up = parts.up;
   SwiGlu::backward(queue, d_gate, d_up, y, y, parts.gate, parts.up);
   LinearLayer::weight_gradients(queue, d_weights.gate, d_gate, x, weights.gate, scratch);

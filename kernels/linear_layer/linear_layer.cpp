@@ -1,5 +1,4 @@
-// Linear layer with bias and low-rank update: checks, and the operators that it is made of. Those choose between
-// reference and fast path, so there is neither cpu.cpp nor ref.cpp.
+// Linear layer with bias and low-rank update: checks, and the operators that it is made of. Those choose the backend.
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/linear_layer/linear_layer.h"
 

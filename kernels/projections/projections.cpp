@@ -1,16 +1,13 @@
-// Queries, keys and values: checks, and a device's kernels or the operators that they are made of on the host. Those
-// choose between reference and fast path, so there is neither cpu.cpp nor ref.cpp.
+// Queries, keys and values: checks, and the operators that they are made of. Those choose the backend.
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/projections/projections.h"
 
 #include <utility>
 
 #include "base/error.h"
-#include "base/profile.h"
 #include "kernels/common/checks.h"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/heads/heads.h"
-#include "kernels/projections/cuda.h"
 #include "kernels/rmsnorm/rmsnorm.h"
 #include "kernels/rope/rope.h"
 #include "kernels/rows/rows.h"
@@ -21,11 +18,6 @@ namespace {
 struct Extents {
   int64_t batch, rows, queries;  // of each sequence
   Projections::Widths widths;
-
-  double flops() const {
-    return 2.0 * static_cast<double>(batch * widths.dim * widths.head_dim *
-                                     (queries * widths.heads + 2 * rows * widths.kv_heads));
-  }
 };
 
 void expect_angles(RopeAngles angles, DType dtype, int64_t batch, int64_t rows, int64_t half) {
@@ -162,10 +154,6 @@ int64_t Projections::scratch_bytes(DType dtype, int64_t rows, int64_t queries, c
 void Projections::forward(Queue& queue, const Parts& out, ConstView<> normed, const Weights& weights, RopeAngles angles,
                           const Queries& queries, Arena& scratch) {
   const Extents e = extents_of({out.q, out.k, out.v}, normed, weights, angles, queries);
-  if (queue.device()) {
-    const Timed timed(queue, "Projections forward", e.flops(), out.q, out.k, out.v, normed);
-    return projections_cuda->forward(queue, out, normed, weights, angles, queries, scratch);
-  }
   const ArenaScope scope(scratch);
   const int64_t batch = e.batch;
   const Work work = Work::carve(scratch, normed.dtype(), batch * e.rows, batch * e.queries, e.widths, false);
@@ -187,10 +175,6 @@ void Projections::backward(Queue& queue, View<> d_normed, const Gradients& d_wei
   const Extents e = extents_of(d_out, normed, weights, angles, queries);
   expect(d_normed, normed.dtype(), normed.shape(), "Projections d_normed");
   expect_gradients(d_weights, weights);
-  if (queue.device()) {
-    const Timed timed(queue, "Projections backward", 2 * e.flops(), d_normed, d_out.q, d_out.k, d_out.v, normed);
-    return projections_cuda->backward(queue, d_normed, d_weights, d_out, normed, weights, angles, queries, scratch);
-  }
   const ArenaScope scope(scratch);
   const int64_t batch = e.batch;
   const auto [wide, narrow, asking, d_asking] =

@@ -83,7 +83,7 @@ class Queue {
   /// What an operator may write on a device while it runs, and leaves to the next one on this queue: what it finds
   /// there is anybody's. Throws Error(Internal) where whoever made the queue has given less.
   View<uint8_t> workspace(int64_t bytes) const;
-  /// Before the first step: kWorkspaceBytes (kernels/common/workspace.h) of the device.
+  /// Before the first step: kWorkspaceBytes (kernels/common/workspace.h) of the device, or more.
   void set_workspace(View<uint8_t> workspace) { options_.workspace = workspace; }
 
   /// Where operators note their time; null: nowhere.

@@ -5,6 +5,7 @@
 
 #include "dist/mesh_arithmetic.h"
 #include "engine/cell_numbers.h"
+#include "kernels/attention/attention.h"
 #include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/linear/linear.h"
 
@@ -150,6 +151,12 @@ ProductCopies CellSizes::copies(int64_t batch, int64_t text, bool backward, bool
 int64_t CellSizes::ring(int64_t batch, int64_t text, bool backward) const {
   return most(
       [&](Pass pass) { return split_.buffer_bytes(shape_, dtype_, batch, layout(text, pass).rows(), backward); });
+}
+
+int64_t CellSizes::workspace(int64_t batch, int64_t text) const {
+  return most([&](Pass pass) {
+    return LocalAttention::workspace_bytes(dtype_, batch * shape_.heads * extent(batch, text, pass).rows);
+  });
 }
 
 int64_t CellSizes::angles(int64_t batch, int64_t text) const {

@@ -68,6 +68,7 @@ class CellSizes {
   int64_t scratch(int64_t batch, const SequenceShape&, bool backward) const;  ///< what a CellRunner takes
   int64_t ring(int64_t batch, int64_t text, bool backward) const;             ///< message buffers of a token axis
   int64_t angles(int64_t batch, int64_t text) const;                          ///< rotary: frequencies and tables
+  int64_t workspace(int64_t batch, int64_t text) const;                       ///< of backward's operators, on a device
   /// What the host knows of the rows and tokens of a cell: at the most, while a layout is entered; and what a device is
   /// given of it for each cell anew.
   SpaceBytes tables(int64_t batch, const SequenceShape&, bool device) const;

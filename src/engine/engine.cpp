@@ -10,7 +10,6 @@
 #include "config/lora_targets.h"
 #include "config/number_list.h"
 #include "config/shapes.h"
-#include "kernels/common/workspace.h"
 #include "kernels/exact_sum/exact_sum.h"
 #include "model/tensor_names.h"
 
@@ -288,7 +287,7 @@ void Engine::allocate(Arena weights) {
   weights_.rewind(0);
   model_.params.allocate(weights_, numerics_.dtype, gradients_);
   if (queue_.device()) {
-    workspace_ = queue_.arena(kWorkspaceBytes);
+    workspace_ = queue_.arena(plan_.bytes_of(MemoryPurpose::Products));
     queue_.set_workspace(workspace_.rest());
   }
   executor_->allocate();

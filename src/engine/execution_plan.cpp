@@ -26,8 +26,9 @@ constexpr std::array kSlotPurposes = {MemoryPurpose::States, MemoryPurpose::Adjo
 struct RankSizes {
   std::vector<SlotBytes> slots;  ///< of one slot, by shape of the workload
   int64_t scratch = 0, products = 0, angles = 0, ring = 0;
-  int64_t message = 0, collected = 0;  ///< staged: one of the segment axis; those of the token axis at the most
-  int64_t results = 0;                 ///< of a cell
+  int64_t workspace = kWorkspaceBytes;  ///< of a device
+  int64_t message = 0, collected = 0;   ///< staged: one of the segment axis; those of the token axis at the most
+  int64_t results = 0;                  ///< of a cell
   SpaceBytes tables;
   ProductCopies copies;
 };
@@ -137,6 +138,7 @@ RankSizes Choice::sizes(int token) const {
     const SpaceBytes tables = cell.tables(micro_batch_, shape, on_device());
     most.tables = {std::max(most.tables.host, tables.host), std::max(most.tables.device, tables.device)};
     most.angles = std::max(most.angles, cell.angles(micro_batch_, text));
+    if (in_.workload.backward) most.workspace = std::max(most.workspace, cell.workspace(micro_batch_, text));
     most.ring = std::max(most.ring, cell.ring(micro_batch_, text, in_.workload.backward));
     most.message = cell.message(any.extent(1), micro_batch_);
     most.collected = std::max(most.collected, cell.collected(any.extent(1), micro_batch_, text, in_.workload.backward));
@@ -240,7 +242,7 @@ MemoryPlan Choice::memory(const ExecutionPlan& plan) {
   };
   for (size_t kind = 0; kind < kSlotKinds; ++kind) add(kSlotPurposes[kind], slots.bytes[kind], slots.counts[kind]);
   add(MemoryPurpose::Scratch, sizes.scratch);
-  memory.parts.push_back({MemoryPurpose::Products, 1, sizes.products, on_device() ? kWorkspaceBytes : 0});
+  memory.parts.push_back({MemoryPurpose::Products, 1, sizes.products, on_device() ? sizes.workspace : 0});
   add(MemoryPurpose::Angles, sizes.angles);
   memory.parts.push_back({MemoryPurpose::Tables, 1, sizes.tables.host, sizes.tables.device});
   add(MemoryPurpose::Ring, sizes.ring);

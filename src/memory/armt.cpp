@@ -133,14 +133,15 @@ class Armt final : public Memory {
   }
   int64_t scratch_bytes(DType dtype, CellExtent e, bool backward) const override {
     if (reset_) return 0;
-    const int64_t m = shape_.tokens;
+    const int64_t m = shape_.tokens, keys = shape_.keys(), dim = shape_.dim;
     Arena read, write;
     ReadScratch::carve(read, shape_, dtype, e, backward);
     WriteScratch::carve(write, shape_, dtype, e.batch, backward);
-    return std::max(
-        read.peak() + (backward ? Associative::read_backward_scratch_bytes(dtype, std::min(e.rows, kReadRows)) : 0),
-        write.peak() + (backward ? Associative::write_backward_scratch_bytes(dtype, m, shape_.dim)
-                                 : Associative::write_scratch_bytes(dtype, m, shape_.dim)));
+    return std::max(read.peak() + (backward ? Associative::read_backward_scratch_bytes(
+                                                  dtype, std::min(e.rows, kReadRows), keys, dim)
+                                            : Associative::read_scratch_bytes(dtype, keys, dim)),
+                    write.peak() + (backward ? Associative::write_backward_scratch_bytes(dtype, m, keys, dim)
+                                             : Associative::write_scratch_bytes(dtype, m, keys, dim)));
   }
 
   ProductCopies copies(CellExtent e, bool backward) const override {
@@ -181,7 +182,7 @@ class Armt final : public Memory {
       const auto state = layer_state(c, c.state_in, b);
       const View<> hidden = c.hidden.at(b).rows(begin, count), phi = s.phi.rows(0, count);
       query_features(c, phi, s.query.rows(0, count), hidden);
-      Associative::read(c.queue, hidden, phi, state.A, state.z, c.diagnostics);
+      Associative::read(c.queue, hidden, phi, state.A, state.z, c.diagnostics, c.scratch);
     });
   }
   // The rows of a segment may be on several ranks, each of which has the whole state: what they send to it is summed.

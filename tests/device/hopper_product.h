@@ -26,7 +26,7 @@ Grid product_grid(int64_t m, int64_t n) {
 
 /// c [m, n] = a [m, k] b [n, k]^T. WaitsForEmpty: false plants a fault.
 template <int Columns, bool WaitsForEmpty>
-MEMRING_KERNEL void MEMRING_THREADS(kProductThreads)
+MEMRING_KERNEL void MEMRING_BLOCKS(kProductThreads, 1)
     hopper_product(float* c, const MEMRING_PARAMETER TensorMap a, const MEMRING_PARAMETER TensorMap b, int m, int n,
                    int k) {
   auto& stages = block_memory<ProductStages<Columns>>();

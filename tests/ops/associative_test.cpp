@@ -56,9 +56,11 @@ State<T> state_of(const Extents& e) {
 
 template <class T>
 Scratch scratch_of(const Extents& e) {
-  return Scratch(Associative::read_backward_scratch_bytes(dtype_of<T>(), e.rows) +
-                 Associative::write_backward_scratch_bytes(dtype_of<T>(), e.rows, e.dim) +
-                 Associative::write_scratch_bytes(dtype_of<T>(), e.rows, e.dim));
+  const DType dtype = dtype_of<T>();
+  return Scratch(std::max({Associative::read_scratch_bytes(dtype, e.keys(), e.dim),
+                           Associative::read_backward_scratch_bytes(dtype, e.rows, e.keys(), e.dim),
+                           Associative::write_scratch_bytes(dtype, e.rows, e.keys(), e.dim),
+                           Associative::write_backward_scratch_bytes(dtype, e.rows, e.keys(), e.dim)}));
 }
 
 template <class T>
@@ -87,7 +89,7 @@ Results<T> run(Queue& queue, const Extents& e, bool with_state) {
   Dpfp::forward(queue, r.phi, x, e.nu);
   Dpfp::backward(queue, r.dx, d_phi, x, e.nu);
   Tensor<T> query = features<T>(e, 9);
-  Associative::read(queue, r.y, query, A, z, unread());
+  Associative::read(queue, r.y, query, A, z, unread(), scratch);
   query = features<T>(e, 9);
   Associative::read_backward(queue, r.d_phi, r.dA, r.dz, dy, query, A, z, scratch);
   const Associative::Rows rows{k, v, gate};
@@ -137,6 +139,9 @@ void expect_agreement(const std::vector<Queue::Options>& queues, double toleranc
       on_queues(queues, [&](Queue& queue) {
         auto found = run<float>(queue, e, with_state);
         for_results([&](const char* name, const auto& of) { expect_close(of(found), of(expected), tolerance, name); });
+        if (!queue.device()) return;  // on the host fp64 is the reference's
+        auto wide = run<double>(queue, e, with_state);
+        for_results([&](const char* name, const auto& of) { expect_close(of(wide), of(expected), 1e-10, name); });
       });
     }
 }
@@ -168,7 +173,7 @@ TEST(Associative, GradientOfAReadMatchesFiniteDifferences) {
     Scratch scratch = scratch_of<double>(e);
     const Differentiable read{[&](const Tensors& in) {
                                 Tensor<double> y = in[0], phi = in[1];
-                                Associative::read(queue, y, phi, in[2], in[3], unread());
+                                Associative::read(queue, y, phi, in[2], in[3], unread(), scratch);
                                 return Tensors{y};
                               },
                               [&](const Tensors& in, const Tensors& d) {
@@ -236,14 +241,15 @@ struct Memory {
   void write(const Tensor<float>& k, const Tensor<float>& v) {
     Tensor<float> new_A(A.shape), new_z(z.shape), gate(Shape{k.shape[0]});
     std::fill(gate.data.begin(), gate.data.end(), 100.0f);  // beta = 1
-    Scratch scratch(Associative::write_scratch_bytes(DType::F32, k.shape[0], A.shape[1]));
+    Scratch scratch(Associative::write_scratch_bytes(DType::F32, k.shape[0], A.shape[0], A.shape[1]));
     Associative::write(queue, new_A, new_z, {k, v, gate}, empty ? ConstView<>() : A, empty ? ConstView<>() : z,
                        unread(), scratch);
     A = new_A, z = new_z, empty = false;
   }
   Tensor<float> read(Tensor<float> k) const {
     Tensor<float> y(Shape{k.shape[0], A.shape[1]});
-    Associative::read(queue, y, k, A, z, unread());
+    Scratch scratch(Associative::read_scratch_bytes(DType::F32, A.shape[0], A.shape[1]));
+    Associative::read(queue, y, k, A, z, unread(), scratch);
     return y;
   }
 };
@@ -286,7 +292,7 @@ TEST(Associative, AnEmptyStateIsZero) {
     expect_same_bits(z_empty, z_zero, "z");
     const auto before = random<float>({e.rows, e.dim}, 4);
     Tensor<float> y = before, phi = k;
-    Associative::read(queue, y, phi, {}, {}, unread());
+    Associative::read(queue, y, phi, {}, {}, unread(), scratch);
     expect_same_bits(y, before, "a read");
   });
 }
@@ -349,7 +355,7 @@ void expect_smallest(Queue& queue, const Extents& e) {
     smallest->data.assign(2, std::numeric_limits<double>::infinity());
   Associative::write(queue, new_A, new_z, {k, v, gate}, state.A, state.z, of_write.view(), scratch);
   Associative::write(queue, new_A, new_z, {k, v, gate}, {}, {}, of_first.view(), scratch);
-  Associative::read(queue, y, phi, state.A, state.z, of_read.view());
+  Associative::read(queue, y, phi, state.A, state.z, of_read.view(), scratch);
   expect(of_write[0], key, "key");
   expect(of_write[1], denominator, "denominator of a write");
   expect(of_read[1], denominator, "denominator of a read");
@@ -373,9 +379,9 @@ TEST(Associative, RefusesShapesThatDoNotFit) {
   Queue queue;
   Scratch scratch(1024);
   Tensor<float> y(Shape{3, 4}), phi(Shape{3, 6}), A(Shape{6, 4}), z(Shape{6}), gate(Shape{3}), wrong(Shape{6, 5});
-  EXPECT_THROW(Associative::read(queue, y, phi, wrong, z, unread()), ShapeError);
-  EXPECT_THROW(Associative::read(queue, y, phi, A, ConstView<>(), unread()), ShapeError);
-  EXPECT_THROW(Associative::read(queue, y, phi, A, z, View<double>()), ShapeError);
+  EXPECT_THROW(Associative::read(queue, y, phi, wrong, z, unread(), scratch), ShapeError);
+  EXPECT_THROW(Associative::read(queue, y, phi, A, ConstView<>(), unread(), scratch), ShapeError);
+  EXPECT_THROW(Associative::read(queue, y, phi, A, z, View<double>(), scratch), ShapeError);
   EXPECT_THROW(Associative::write(queue, A, z, {phi, y, y}, {}, {}, unread(), scratch), ShapeError);
   EXPECT_THROW(Associative::write(queue, wrong, z, {phi, y, gate}, {}, {}, unread(), scratch), ShapeError);
   EXPECT_THROW(Dpfp::forward(queue, phi, y, 3), ShapeError);

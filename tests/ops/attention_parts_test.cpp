@@ -118,7 +118,7 @@ double relative_error(const Tensor<float>& found, const Tensor<double>& expected
 }
 
 TEST(AttentionParts, ErrorDoesNotGrowWithTheirNumber) {
-  const Pattern pattern = causal(512);
+  const Pattern pattern = causal(256);
   Queue oracle = reference_queue();
   const auto exact = in_parts<double>(oracle, pattern, 1);
   on_queues(fast_queues(), [&](Queue& queue) {

@@ -47,6 +47,11 @@ void expect_agreement(const std::vector<Queue::Options>& queues, bool bf16) {
         expect_close(found.y, expected.y, 2e-6, "y");
         expect_close(found.dx, expected.dx, 2e-6, "dx");
         expect_close(found.dw, expected.dw, 2e-6, "dw");
+        if (bf16 || !queue.device()) return;  // on the host fp64 is the reference's
+        const auto wide = run<double>(queue, e, write, x, w, dy);
+        expect_close(wide.y, expected.y, 1e-14, "y in fp64");
+        expect_close(wide.dx, expected.dx, 1e-14, "dx in fp64");
+        expect_close(wide.dw, expected.dw, 1e-14, "dw in fp64");
       });
     }
 }

@@ -59,7 +59,7 @@ class Nvcc(unittest.TestCase):
                 with self.subTest(source=source):
                     self.assertEqual(result.returncode, 0, result.stdout)
                     spilled = re.findall(r"Compiling entry function '(\w+)'.*\n(?:.*\n)?.* ([0-9]+) bytes spill stores", result.stdout)
-                    self.assertTrue(spilled, result.stdout)
+                    self.assertEqual(bool(spilled), "MEMRING_KERNEL" in (ROOT / source).read_text("utf-8"), result.stdout)
                     self.assertEqual([name for name, count in spilled if count != "0"], [])
 
     def test_every_table_and_word_compiles(self):

@@ -161,9 +161,9 @@ TEST(RowBlocks, AssociativeReads) {
       [&](Queue& queue, Part part) {
         Tensor<double> smallest(Shape{2});
         Tensor<float> phi = features;
-        Associative::read(queue, part_of(y, part), part_of(phi, part), A, z, smallest.view());
+        Arena scratch(Associative::read_backward_scratch_bytes(DType::F32, part.count, keys, dim));
+        Associative::read(queue, part_of(y, part), part_of(phi, part), A, z, smallest.view(), scratch);
         phi = features;
-        Arena scratch(Associative::read_backward_scratch_bytes(DType::F32, part.count));
         Associative::read_backward(queue, part_of(d_phi, part), dA.view(), dz.view(), part_of(dy, part),
                                    part_of(phi, part), A, z, scratch);
       },

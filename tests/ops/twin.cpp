@@ -11,7 +11,7 @@ namespace {
 
 struct Opened {
   std::unique_ptr<Device> device = open_device(0);
-  Arena workspace{*device, kWorkspaceBytes, Space::Device};
+  Arena workspace{*device, 8 * kWorkspaceBytes, Space::Device};
   Space space = Space::Host;
   TwinDevice& twin() const { return static_cast<TwinDevice&>(*device); }
   Opened() { twin().share_host_memory(); }

@@ -8,8 +8,6 @@
 #include "base/readback.h"
 #include "kernels/cuda/twin/device.h"
 #include "kernels/elementwise/elementwise.h"
-#include "kernels/gated_unit/gated_unit.h"
-#include "kernels/projections/projections.h"
 #include "op_test.h"
 
 namespace memring::test {
@@ -120,43 +118,6 @@ TEST(TwinDevice, AnEventThatWasWaitedForCountsAsWork) {
   EXPECT_EQ(work, 1);
   one.queue.finish(filled);
   EXPECT_EQ(work, 1) << "it had been reached";
-}
-
-/// How many pieces of work the streams do before the queue has come to here.
-int pieces_of_work(Device& device, const Queue& queue) {
-  const Event here = queue.record();
-  int pieces = 0;
-  while (!device.done(here)) ++pieces;
-  return pieces;
-}
-
-// A device has them as kernels of its own, whatever the host makes them of.
-TEST(TwinDevice, HasGatedUnitsAndProjectionsInOnePiece) {
-  TwinDevice device(1);
-  OnDevice one(device);
-  Arena memory = one.queue.arena(1 << 16), scratch = one.queue.arena(1 << 16);
-  const auto tensor = [&](Shape shape) { return memory.take(DType::F32, shape); };
-  const View<> x = tensor({3, 4}), dx = tensor({3, 4});
-
-  const GatedUnit::Parts parts{tensor({3, 6}), tensor({3, 6})};
-  const GatedUnit::Weights gated{{tensor({6, 4})}, {tensor({6, 4})}};
-  const GatedUnit::Gradients d_gated{{tensor({6, 4})}, {tensor({6, 4})}};
-  const View<> y = tensor({3, 6});
-  GatedUnit::products(one.queue, parts, x, gated, scratch);
-  EXPECT_EQ(pieces_of_work(device, one.queue), 1);
-  GatedUnit::forward(one.queue, y, parts, x, gated, scratch);
-  EXPECT_EQ(pieces_of_work(device, one.queue), 1);
-  GatedUnit::backward(one.queue, dx, d_gated, y, parts, x, gated, scratch);
-  EXPECT_EQ(pieces_of_work(device, one.queue), 1);
-
-  const Projections::Parts qkv{tensor({1, 2, 3, 2}), tensor({1, 1, 3, 2}), tensor({1, 1, 3, 2})};
-  const Projections::Weights weights{{tensor({4, 4})}, {tensor({2, 4})}, {tensor({2, 4})}};
-  const Projections::Gradients d_weights{{tensor({4, 4})}, {tensor({2, 4})}, {tensor({2, 4})}};
-  const RopeAngles angles{tensor({1, 3, 1}), tensor({1, 3, 1})};
-  Projections::forward(one.queue, qkv, x, weights, angles, {}, scratch);
-  EXPECT_EQ(pieces_of_work(device, one.queue), 1);
-  Projections::backward(one.queue, dx, d_weights, {qkv.q, qkv.k, qkv.v}, x, weights, angles, {}, scratch);
-  EXPECT_EQ(pieces_of_work(device, one.queue), 1);
 }
 
 TEST(TwinDevice, AQueueHasTheWorkspaceThatItWasGiven) {

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -10,9 +11,9 @@
 #include "base/bf16.h"
 #include "kernels/cuda/fiber/block.h"
 
-#define MEMRING_KERNEL          // runs on each thread of a grid
-#define MEMRING_THREADS(count)  // behind MEMRING_KERNEL: of a block, which has a multiprocessor for itself
-#define MEMRING_LANE inline     // is called by threads
+#define MEMRING_KERNEL                   // runs on each thread of a grid
+#define MEMRING_BLOCKS(threads, blocks)  // behind it: so many blocks of so many threads share a multiprocessor
+#define MEMRING_LANE inline              // is called by threads
 
 namespace memring {
 
@@ -92,5 +93,16 @@ inline float computed(Bf16 x) { return x.value(); }
 inline void store(float& to, float x) { to = x; }
 inline void store(double& to, double x) { to = x; }
 inline void store(Bf16& to, float x) { to = Bf16(x); }
+
+/// Itself: what follows from it is computed where it stands, not before a loop, where it would take registers.
+inline int computed_here(int x) { return x; }
+
+/// Lowers a number to one that is smaller; NaN is not. Neither may be negative. Any order of threads gives the same.
+inline void lower(double& to, double value) {
+  const std::atomic_ref<double> there(to);
+  double before = there.load(std::memory_order_relaxed);
+  while (value < before && !there.compare_exchange_weak(before, value, std::memory_order_relaxed)) {
+  }
+}
 
 }  // namespace memring

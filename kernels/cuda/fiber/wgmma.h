@@ -130,7 +130,7 @@ void wgmma_wait([[maybe_unused]] float (&... sums)[Counts]) {
 }
 
 /// So many registers a thread from here on, a multiple of 8: what some warpgroups of a block give up others may have.
-/// By all threads of a warpgroup, in a kernel of MEMRING_THREADS(...).
+/// By all threads of a warpgroup, in a kernel of MEMRING_BLOCKS(..., 1).
 template <int Count>
 void more_registers() {}
 template <int Count>

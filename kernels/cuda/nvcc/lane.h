@@ -9,7 +9,7 @@
 #include "kernels/cuda/grid.h"
 
 #define MEMRING_KERNEL __global__
-#define MEMRING_THREADS(count) __launch_bounds__(count, 1)
+#define MEMRING_BLOCKS(threads, blocks) __launch_bounds__(threads, blocks)
 #define MEMRING_LANE __device__ inline
 
 namespace memring {
@@ -79,6 +79,16 @@ MEMRING_LANE void store(double& to, double x) { to = x; }
 MEMRING_LANE void store(Bf16& to, float x) {
   const uint32_t bits = __float_as_uint(x);
   to.bits = static_cast<uint16_t>((x == x ? bits + 0x7fffu + ((bits >> 16) & 1u) : bits | 0x400000u) >> 16);
+}
+
+MEMRING_LANE int computed_here(int x) {
+  asm volatile("" : "+r"(x));
+  return x;
+}
+
+// Bits of numbers that are not negative are in the order of the numbers.
+MEMRING_LANE void lower(double& to, double value) {
+  atomicMin(reinterpret_cast<unsigned long long*>(&to), static_cast<unsigned long long>(__double_as_longlong(value)));
 }
 
 }  // namespace memring
