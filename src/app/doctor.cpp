@@ -17,6 +17,7 @@
 #include "app/command.h"
 #include "app/host.h"
 #include "app/with_session.h"
+#include "base/error.h"
 #include "base/machine.h"
 #include "base/memory_limits.h"
 #include "base/surroundings.h"
