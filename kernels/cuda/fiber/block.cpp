@@ -271,8 +271,9 @@ Block& now() {
 void run(const Grid& grid, uint64_t seed, const std::function<void()>& thread) {
   constexpr int64_t kMostX = (int64_t{1} << 31) - 1, kMostY = 65535;
   check(grid.threads > 0 && grid.threads <= kMostThreads && grid.threads % kWarp == 0 && grid.x > 0 &&
-            grid.x <= kMostX && grid.y > 0 && grid.y <= kMostY,
-        fmt::format("a grid of {} x {} blocks of {} threads", grid.x, grid.y, grid.threads));
+            grid.x <= kMostX && grid.y > 0 && grid.y <= kMostY && grid.bytes <= kMostBlockBytes,
+        fmt::format("a grid of {} x {} blocks of {} threads with {} bytes each", grid.x, grid.y, grid.threads,
+                    grid.bytes));
   static thread_local Fibers fibers;
   const Unwatched scheduler;  // which takes memory from one block and gives it to the next
   const struct End {

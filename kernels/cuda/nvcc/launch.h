@@ -21,9 +21,19 @@ struct QueueHere {
       : queue(given), file(where), line(there) {}
 };
 
+/// More of a block's memory than 48 KiB is to be asked for, once a kernel. Whether it was granted the launch tells.
+template <auto Kernel>
+void ask_for_memory(int64_t bytes) {
+  static int64_t granted = 48 << 10;
+  if (bytes <= granted) return;
+  cudaFuncSetAttribute(Kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+  granted = bytes;
+}
+
 /// Throws Error(Internal) with the place of a launch that fails, or that hears of an earlier kernel's failure.
 template <auto Kernel, class... A>
 void launch(QueueHere here, const Grid& grid, A... arguments) {
+  ask_for_memory<Kernel>(grid.bytes);
   const dim3 blocks(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y));
   Kernel<<<blocks, static_cast<unsigned>(grid.threads), static_cast<size_t>(grid.bytes), stream_of(here.queue)>>>(
       arguments...);
