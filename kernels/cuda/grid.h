@@ -6,11 +6,9 @@
 
 namespace memring {
 
-constexpr int kWarp = 32;                       ///< lanes of a warp
-constexpr int64_t kMostBlockBytes = 163 << 10;  ///< of a block's memory: sm_80's, later ones have more
+constexpr int kWarp = 32;  ///< lanes of a warp
 
-/// So many blocks, of `threads` each, a multiple of kWarp up to 1,024, which share `bytes` of memory, up to
-/// kMostBlockBytes.
+/// So many blocks, of `threads` each, a multiple of kWarp up to 1,024, which share `bytes` of memory.
 struct Grid {
   int64_t x = 1, y = 1;
   int threads = kWarp;

@@ -269,11 +269,10 @@ Block& now() {
 }  // namespace
 
 void run(const Grid& grid, uint64_t seed, const std::function<void()>& thread) {
-  constexpr int64_t kMostX = (int64_t{1} << 31) - 1, kMostY = 65535;
+  constexpr int64_t kMostX = (int64_t{1} << 31) - 1, kMostY = 65535, kMostBytes = 227 << 10;  // Hopper's
   check(grid.threads > 0 && grid.threads <= kMostThreads && grid.threads % kWarp == 0 && grid.x > 0 &&
-            grid.x <= kMostX && grid.y > 0 && grid.y <= kMostY && grid.bytes <= kMostBlockBytes,
-        fmt::format("a grid of {} x {} blocks of {} threads with {} bytes each", grid.x, grid.y, grid.threads,
-                    grid.bytes));
+            grid.x <= kMostX && grid.y > 0 && grid.y <= kMostY && grid.bytes >= 0 && grid.bytes <= kMostBytes,
+        fmt::format("a grid of {} x {} blocks of {} threads with {} bytes", grid.x, grid.y, grid.threads, grid.bytes));
   static thread_local Fibers fibers;
   const Unwatched scheduler;  // which takes memory from one block and gives it to the next
   const struct End {

@@ -12,6 +12,8 @@ namespace memring {
 
 cudaStream_t stream_of(const Queue&);
 
+constexpr int64_t kBytesUnasked = 48 << 10;  ///< of a block: a kernel must ask for more
+
 /// A queue, and where in the source it was given: a launch has no room for a default argument behind its pack.
 struct QueueHere {
   Queue& queue;
@@ -21,24 +23,19 @@ struct QueueHere {
       : queue(given), file(where), line(there) {}
 };
 
-/// More of a block's memory than 48 KiB is to be asked for, once a kernel. Whether it was granted the launch tells.
-template <auto Kernel>
-void ask_for_memory(int64_t bytes) {
-  static int64_t granted = 48 << 10;
-  if (bytes <= granted) return;
-  cudaFuncSetAttribute(Kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
-  granted = bytes;
-}
-
 /// Throws Error(Internal) with the place of a launch that fails, or that hears of an earlier kernel's failure.
 template <auto Kernel, class... A>
 void launch(QueueHere here, const Grid& grid, A... arguments) {
-  ask_for_memory<Kernel>(grid.bytes);
+  cudaError_t error = cudaSuccess;
+  if (grid.bytes > kBytesUnasked)
+    error = cudaFuncSetAttribute(Kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(grid.bytes));
   const dim3 blocks(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y));
-  Kernel<<<blocks, static_cast<unsigned>(grid.threads), static_cast<size_t>(grid.bytes), stream_of(here.queue)>>>(
-      arguments...);
-  if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess)
-    refuse_launch(here.file, here.line, grid, cudaGetErrorString(error));
+  if (error == cudaSuccess) {
+    Kernel<<<blocks, static_cast<unsigned>(grid.threads), static_cast<size_t>(grid.bytes), stream_of(here.queue)>>>(
+        arguments...);
+    error = cudaGetLastError();
+  }
+  if (error != cudaSuccess) refuse_launch(here.file, here.line, grid, cudaGetErrorString(error));
 }
 
 }  // namespace memring
