@@ -35,7 +35,7 @@ endif()
 
 # memring_cuda_flags(TARGET): how nvcc compiles its .cu files.
 function(memring_cuda_flags target)
-  set(flags -Xcompiler=-Wall,-Wextra,-Wshadow)
+  set(flags --expt-relaxed-constexpr -Xcompiler=-Wall,-Wextra,-Wshadow)
   if(memring_WERROR)
     list(APPEND flags --Werror=all-warnings)
   endif()

@@ -2,7 +2,7 @@
 # Installs the Debian 12 packages that memring needs and that are missing; says nothing when none is.
 # SPDX-License-Identifier: Apache-2.0
 #
-# Usage: launch/install_packages.sh [tests|plots|lint]
+# Usage: launch/install_packages.sh [tests|plots|lint|bundle]
 # Exit: 0 all are there, 2 they cannot be installed from here (the command to run is printed), 74 apt-get failed.
 set -euo pipefail
 
@@ -12,6 +12,7 @@ case ${1:-} in
   tests) packages+=(python3-h5py hdf5-tools) ;;
   plots) packages+=(python3-matplotlib) ;;
   lint) packages+=(clang-format-14 clang-tidy-14 libomp-14-dev shellcheck) ;;  # clang-tidy reads omp.h of its own
+  bundle) packages+=(binutils xz-utils) ;;
 esac
 
 if ! command -v dpkg-query > /dev/null || ! command -v apt-get > /dev/null; then

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Usage: launch/test.sh [--preset NAME] [CTEST-ARGUMENT...]
-#   launch/test.sh -L unit            only the tests labelled unit (also: ops dist e2e cli golden fuzz)
+#   launch/test.sh -L unit            only the tests labelled unit (also: ops dist e2e cli golden launch fuzz)
 #   launch/test.sh --again            although nothing has changed since all tests passed
 #   launch/test.sh --preset asan      the build with AddressSanitizer (also: cpu debug tsan; fuzz, which needs Clang)
 #   launch/test.sh --sanitize         under AddressSanitizer and UndefinedBehaviorSanitizer units, operators, fuzzing and few

@@ -55,7 +55,7 @@ LIBRARIES = {
 PRIVATE = {
     r"kernels/(?P<op>\w+)/cpu\.h": ["kernels/{op}/{op}.cpp", "kernels/{op}/cpu.cpp"],
     r"kernels/(?P<op>\w+)/ref\.h": ["kernels/{op}/{op}.cpp", "kernels/*/ref.cpp"],
-    r"kernels/(?P<op>\w+)/cuda\.h": ["kernels/{op}/{op}.cpp", "kernels/{op}/cuda.cu", "kernels/cuda/*"],
+    r"kernels/(?P<op>\w+)/cuda\.h": ["kernels/{op}/{op}.cpp", "kernels/{op}/cuda.c*", "kernels/cuda/*"],
     r"kernels/cuda/twin/\w+\.h": ["kernels/cuda/twin/*", "kernels/cuda/fiber/*"],
     r"kernels/common/checks\.h": ["kernels/{folder}/{folder}.cpp", "kernels/common/checks.cpp"],
     r"kernels/common/wide\.h": ["kernels/{folder}/{folder}.cpp", "kernels/common/wide.cpp"],

@@ -16,13 +16,8 @@ MEMRING_KERNEL void convert_numbers(To* y, const From* x, int64_t count) {
 
 /// y = x, of the same type or one of them in bf16 and the other in fp32.
 inline void convert(Queue& queue, View<> y, ConstView<> x) {
-  const Grid grid = grid_for(y.size());
-  if (y.dtype() == DType::BF16 && x.dtype() == DType::F32)
-    return launch<convert_numbers<Bf16, float>>(queue, grid, address<Bf16>(y), address<float>(x), y.size());
-  if (y.dtype() == DType::F32 && x.dtype() == DType::BF16)
-    return launch<convert_numbers<float, Bf16>>(queue, grid, address<float>(y), address<Bf16>(x), y.size());
-  by_stored_type(y.dtype(), [&]<class T>() {
-    launch<convert_numbers<T, T>>(queue, grid, address<T>(y), address<T>(x), y.size());
+  by_stored_types(y.dtype(), x.dtype(), [&]<class To, class From>() {
+    launch<convert_numbers<To, From>>(queue, grid_for(y.size()), address<To>(y), address<From>(x), y.size());
   });
 }
 

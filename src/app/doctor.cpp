@@ -17,6 +17,7 @@
 #include "app/command.h"
 #include "app/host.h"
 #include "app/with_session.h"
+#include "base/error.h"
 #include "base/machine.h"
 #include "base/memory_limits.h"
 #include "base/surroundings.h"
@@ -158,8 +159,14 @@ std::string library_versions() {
 
 /// Of rank 0's host.
 std::string devices() {
-  return has_device_backend() ? fmt::format("{} devices for kind = cuda", device_count())
-                              : "CUDA and NCCL: not in this build";
+  if (!has_device_backend()) return "CUDA and NCCL: not in this build";
+  if (const int count = device_count(); count > 0) return fmt::format("{} devices for kind = cuda", count);
+  try {
+    open_device(0);
+  } catch (const Error& none) {
+    return none.what();
+  }
+  return {};
 }
 
 std::string host_line(const std::string& name, const Host& host) {

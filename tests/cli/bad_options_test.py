@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import mistakes
-from mistakes import GOLDEN, train, usage
+from mistakes import GOLDEN, NO_GPU, train, usage
 
 FIXTURE = str(GOLDEN / "llama_mha.h5")
 KEY = re.compile(r"  --([a-z0-9_]+\.[a-z0-9_]+)=VALUE\n.*\n      (.*); default ")
@@ -137,7 +137,7 @@ TOGETHER = [
     train("segment of 2^31 tokens", "--segment.length=2G", 2, "segment.length = '2G' is out of range", "0 to 2147483647"),
     train("mesh that does not fit 2 ranks", "--mesh.segment=3", 2, "mesh", "3", ranks=2),
     train("mesh that leaves a rank", "--mesh.data=1", 2, "mesh", "2 ranks", ranks=2),
-    train("instruction set and kind", "--device.kind=cuda", 2, "no CUDA backend"),
+    train("instruction set and kind", "--device.kind=cuda", 2, NO_GPU),
     train("planned memory beyond device.memory", "--device.memory=1k", 2, "this run needs", "device.memory allows 0.0 MiB",
           "saved activations"),
     train("planned memory beyond the machine", "--model.dim=65536 --model.layers=100", 2, "this run needs",

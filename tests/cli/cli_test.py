@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import mistakes
-from mistakes import GOLDEN, run, usage
+from mistakes import GOLDEN, NO_GPU, run, usage
 
 COMMANDS = ["train", "eval", "pack", "inspect", "convert", "verify", "bench", "doctor"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,7 +57,7 @@ MISTAKES = [
              "Set run.steps or run.tokens"),
     override("key of another command", "--eval.buckets=3", "memring train does not read eval.buckets", "Leave --eval.buckets out"),
     # What the design knows and this build lacks
-    override("cuda", "--device.kind=cuda", "no CUDA backend"),
+    override("cuda", "--device.kind=cuda", NO_GPU),
     # Ranks: one message whoever finds the mistake
     usage("mistake on two ranks", ["train", "base.ini", "--model.layer=3"], "unknown key 'model.layer'", ranks=2),
     usage("unknown benchmark", ["bench", "chekpoint"], "unknown benchmark 'chekpoint'", "Did you mean 'checkpoint'?"),
@@ -115,7 +115,7 @@ def doctor_faults(ranks):
     if result.returncode != 0:
         yield f"exit code {result.returncode}: {result.stderr}"
     for word in ["cores", f"{ranks} on 1 host", "isa = auto", "dtype = auto", "fsync and rename work", "HDF5 ", "oneDNN ",
-                 "CUDA"]:
+                 NO_GPU if "MEMRING_NO_GPU" in os.environ else "CUDA"]:
         if result.stdout.count(word) != 1:
             yield f"'{word}' {result.stdout.count(word)} times in\n{result.stdout}"
     last = result.stdout.splitlines()[-1] if result.stdout else ""

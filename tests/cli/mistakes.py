@@ -19,6 +19,7 @@ from pathlib import Path
 
 MEMRING, MPIEXEC, GOLDEN = sys.argv[1], sys.argv[2], Path(sys.argv[3]).resolve()
 ONLY = sys.argv[4] if len(sys.argv) > 4 else ""
+NO_GPU = os.environ.get("MEMRING_NO_GPU", "no CUDA backend")  # what this program says to device.kind = cuda
 
 # The remedy starts a sentence with one of these.
 ACTION = re.compile(

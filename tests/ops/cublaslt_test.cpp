@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "kernels/cuda/gpu/library.h"
+#include "tests/fuzz/fault_log.h"
 
 namespace memring {
 namespace {
@@ -298,12 +299,18 @@ TEST(CublasLt, AFailureNamesTheProduct) {
   asked.proposals = 1;
   asked.answer = CUBLAS_STATUS_EXECUTION_FAILED;
   EXPECT_EQ(failure_of(multiply_once), "cuBLASLt: " + product + ": BAD");
+  if (!HasFailure())
+    test::record_fault("H5", "cuBLASLt refuses a product, or fails at it", 2,
+                       "ended with 71; the message names types, shapes and status");
 }
 
 TEST(Library, SaysWhereItWasLookedFor) {
   const std::string failure = failure_of([] { Library("libnot_there.so.1"); });
   EXPECT_NE(failure.find("libnot_there.so.1 was found neither by the loader nor in "), std::string::npos) << failure;
   EXPECT_NE(failure.find("/usr/local/cuda/lib64"), std::string::npos) << failure;
+  if (!HasFailure())
+    test::record_fault("H5", "a library for GPUs that is not there", 1,
+                       "refused with 2; the message lists where it was looked for");
 }
 
 TEST(Library, SaysWhatItLacks) {
@@ -312,6 +319,9 @@ TEST(Library, SaysWhatItLacks) {
   library.find(cosine, "cos");
   EXPECT_EQ(cosine(0), 1);
   EXPECT_EQ(failure_of([&] { library.find(cosine, "not_there"); }), "libm.so.6 has no function not_there");
+  if (!HasFailure())
+    test::record_fault("H5", "a library for GPUs that is older than what it is asked for", 1,
+                       "refused with 2; the message names library and function");
 }
 
 TEST(Library, IsFoundInTheUsersFoldersFirst) {

@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""launch/bundle.sh: what it packs starts, alone and on two ranks, in a root that holds a C library, a shell and nothing else.
+
+Usage: bundle_test.py SCRIPT PROGRAMS [TEST...]: PROGRAMS is the folder of a build's programs.
+SPDX-License-Identifier: Apache-2.0
+"""
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+SCRIPT, PROGRAMS = pathlib.Path(sys.argv[1]), sys.argv[2]
+CHROOT = shutil.which("chroot", path="/usr/sbin:/usr/bin")
+C_LIBRARY = ("libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1", "libutil.so.1", "libresolv.so.2")
+
+
+def run(*command, **options):
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+class Bundle(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory(prefix="memring-bundle-")
+        cls.addClassCleanup(folder.cleanup)
+        cls.folder = pathlib.Path(folder.name)
+        cls.root = cls.folder / "root"
+        cls.script = cls.root / "script"
+        for name in ("bin", "dev/shm", "proc", "sys", "tmp"):
+            (cls.root / name).mkdir(parents=True)
+        (cls.root / "dev/null").touch()
+        shutil.copy(shutil.which("bash"), cls.root / "bin/bash")
+        for path in re.findall(r"(/\S+) \(0x", run("ldd", cls.root / "bin/bash").stdout):
+            cls.copy(path)
+            if path.endswith("/libc.so.6"):
+                for name in C_LIBRARY:
+                    cls.copy(pathlib.Path(path).with_name(name))
+        cls.packed = run(SCRIPT, "--programs", PROGRAMS, cls.folder / "bundle.tar.xz")
+        if cls.packed.returncode == 0:
+            shutil.unpack_archive(cls.folder / "bundle.tar.xz", cls.root)
+
+    @classmethod
+    def copy(cls, path):
+        target = cls.root / str(path).lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+
+    def in_the_root(self, script):
+        """Beside the C library the root has /proc and /sys, as any machine."""
+        own = ("unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"]), shutil.which("bash"), "-ec")
+        mounted = "".join(f"mount --rbind /{name} {self.root}/{name}; " for name in ("proc", "sys"))
+        if run(*own, mounted).returncode:
+            self.skipTest("no root of its own can be had here")
+        self.script.write_text(f". /memring-bundle/env.sh && cd /memring-bundle && {script}")
+        return run(*own, f"{mounted} exec env -i PATH=/bin OMP_NUM_THREADS=1 {CHROOT} {self.root} /bin/bash /script")
+
+    def test_says_what_it_holds_and_what_it_lacks(self):
+        self.assertEqual(self.packed.returncode, 0, self.packed.stderr)
+        self.assertRegex(self.packed.stdout, r"bundle\.tar\.xz: \d+\.\d MB packed, \S+ unpacked, programs: .*\bmemring\b.*mpirun")
+        self.assertIn("has no device_tests" if not os.path.exists(f"{PROGRAMS}/device_tests") else "device_tests",
+                      self.packed.stdout)
+
+    def test_the_program_starts(self):
+        told = self.in_the_root("memring doctor")
+        self.assertEqual((told.returncode, told.stderr), (0, ""), told.stdout)
+        self.assertIn("MPI        Open MPI", told.stdout)
+
+    def test_two_ranks_start_and_agree_with_a_fixture(self):
+        told = self.in_the_root("mpirun -n 2 memring verify tests/golden/rmt_full.h5 --mesh.segment=2 --device.dtype=fp64")
+        self.assertEqual((told.returncode, told.stderr), (0, ""), told.stdout)
+        self.assertIn("pass tests/golden/rmt_full.h5", told.stdout)
+
+    def test_a_folder_without_programs_is_refused_by_name(self):
+        found = run(SCRIPT, "--programs", self.folder, self.folder / "none.tar.xz")
+        self.assertEqual(found.returncode, 2)
+        self.assertIn(f"{self.folder} has none of memring", found.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0], *sys.argv[3:]], verbosity=2)
