@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Packs what a machine lacks that has a GPU, its driver, a CUDA Toolkit and nothing of memring's: programs, the libraries that they
-# load, mpirun with its plugins, fixtures and configurations. Loader and C library stay that machine's own (those of the driver are
+# load, mpirun with its plugins, fixtures, configurations and launch/gpu_check.sh. Loader and C library stay that machine's own (those of the driver are
 # bound to them), and so do CUDA's libraries: pack on the oldest system that it shall run on.
 # SPDX-License-Identifier: Apache-2.0
 #
@@ -8,12 +8,12 @@
 #   --architectures LIST  what kernels are compiled for, for example 90a (default: all of cmake/MemringCuda.cmake)
 #   --programs FOLDER     packs the programs of a build that is there, and builds none
 #   FILE                  default build/memring-bundle.tar.xz
-# On the other machine: tar xf FILE && . memring-bundle/env.sh && memring doctor
+# On the other machine: tar xf FILE && memring-bundle/launch/gpu_check.sh; for all else first `. memring-bundle/env.sh`.
 # Exit: 0 done, 1 the build failed or the bundle is too large, 2 missing packages or unusable arguments.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly wanted=(memring ops_cuda_tests ops_gpu_tests device_tests) most_bytes=$((60 * 1000 * 1000))
+readonly wanted=(memring ops_cuda_tests ops_gpu_tests device_tests device_speed) most_bytes=$((60 * 1000 * 1000))
 # Of the machine: as its loader finds them.
 readonly system='^(linux-vdso|ld-linux.*|lib(c|m|dl|pthread|rt|util|resolv))\.so'
 
@@ -44,7 +44,7 @@ fi
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 bundle=$folder/memring-bundle
-mkdir -p "$bundle"/{bin,lib,share,etc,tests}
+mkdir -p "$bundle"/{bin,lib,share,etc,launch,tests/speed}
 
 for program in "${wanted[@]}"; do
   if [[ -x $programs/$program ]]; then
@@ -88,6 +88,8 @@ done
 
 cp -r configs "$bundle/"
 cp -r tests/golden "$bundle/tests/"
+cp launch/gpu_check* "$bundle/launch/"
+cp tests/speed/*.py "$bundle/tests/speed/"
 cat > "$bundle/env.sh" << 'END'
 # shellcheck shell=bash
 # Where the programs of this bundle find their libraries and Open MPI its parts: to be sourced.

@@ -86,6 +86,7 @@ void operator delete(void* memory, size_t) noexcept { memring::test::managed.giv
 
 int main(int argc, char** argv) {
   constexpr int kSkipped = 77;
+  GTEST_FLAG_SET(filter, "-" MEMRING_NOT_OF_KERNELS);  // unless an argument says otherwise
   testing::InitGoogleTest(&argc, argv);
   const bool there = memring::device_count() > 0;
   if (!there) std::puts("no GPU is here: nothing was tested");

@@ -26,7 +26,8 @@ std::vector<Queue::Options> fast_queues();
 /// Where the operators of the queue that runs now want their tensors.
 Space space_of_tensors();
 void set_space_of_tensors(Space);
-void settle();  ///< what operators were asked for has happened
+void settle();                                  ///< what operators were asked for has happened
+void ended(const void* numbers, size_t bytes);  ///< what a tensor held at its end
 
 /// This queue runs in a scope.
 class Entered {
@@ -60,7 +61,10 @@ struct Tensor {
   }
 
   // Operators may still be at work on it.
-  ~Tensor() { settle(); }
+  ~Tensor() {
+    settle();
+    ended(data.data(), data.size() * sizeof(T));
+  }
   Tensor(Tensor&&) = default;
   Tensor& operator=(Tensor&& other) noexcept {
     settle();
