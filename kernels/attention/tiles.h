@@ -23,9 +23,10 @@ constexpr Sight sight_of(const RowExtremes& queries, const RowExtremes& keys) {
   return in_range || themselves ? Sight::Some : Sight::None;
 }
 
-/// A tile of 64 rows from `first` on, of which `all` sees whatever is not behind the last.
+/// A tile of 64 rows from `first` on, of which `all` sees whatever is not behind the last. (Rows are fewer than 2^31,
+/// as their orders are; numbers of 64 bits would take registers.)
 struct Tile {
-  int64_t first = -1;
+  int first = -1;
   bool all = false;
   MEMRING_LANE bool found() const { return first >= 0; }
 };
@@ -34,7 +35,7 @@ struct Tile {
 /// each classifies one of 32 tiles, and ballots say which are next.
 class TileWalk {
  public:
-  MEMRING_LANE TileWalk(const RowExtremes* tiles, int64_t rows) : tiles_(tiles), rows_(rows) {}
+  MEMRING_LANE TileWalk(const RowExtremes* tiles, int64_t rows) : tiles_(tiles), rows_(static_cast<int>(rows)) {}
 
   /// sight(extremes of a tile)
   template <class S>
@@ -43,20 +44,20 @@ class TileWalk {
     while (seen_ == 0) {
       group_ += kWarp;
       if (group_ * kTile >= rows_) return {};
-      const int64_t mine = group_ + lane_index();
+      const int mine = group_ + lane_index();
       const Sight found = mine * kTile < rows_ ? sight(tiles_[mine]) : Sight::None;
       seen_ = ballot(found != Sight::None);
       whole_ = ballot(found == Sight::All);
     }
     const int tile = lowest_bit(seen_);
     seen_ &= seen_ - 1;
-    const int64_t first = (group_ + tile) * kTile;
+    const int first = (group_ + tile) * kTile;
     return {first, ((whole_ >> tile) & 1u) != 0 && first + kTile <= rows_};
   }
 
  private:
   const RowExtremes* tiles_;
-  int64_t rows_, group_ = -kWarp;
+  int rows_, group_ = -kWarp;
   uint32_t seen_ = 0, whole_ = 0;
 };
 
