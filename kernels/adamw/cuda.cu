@@ -1,10 +1,11 @@
-// AdamW on a device: one pass over a range.
+// AdamW on a device: one pass over a shard.
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/adamw/cuda.h"
 
 #include <lane.h>
 #include <launch.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/cuda/stored_type.h"
@@ -18,18 +19,39 @@ struct Factors {
   T lr, beta1, rest1, correction1, beta2, rest2, correction2, eps, decay, grad_scale;
 };
 
+/// Where weights begin to decay and where they end to, in turn. (A kernel's arguments may take 4 KiB.)
+struct Turns {
+  static constexpr int kMost = 2 * 200;
+  int32_t count = 0;
+  int64_t at[kMost];
+
+  MEMRING_LANE bool decays(int64_t i) const {
+    int before = 0;  // turns at or before i: found by halves
+    for (int step = 512; step > 0; step /= 2)
+      if (before + step <= count && at[before + step - 1] <= i) before += step;
+    return before % 2 == 1;
+  }
+};
+static_assert(Turns::kMost < 1024 && sizeof(Turns) < 3800);
+
+/// Of weights begin to end - 1.
 template <class T>
-MEMRING_KERNEL void adamw_step(T* w, T* m, T* v, const T* grad, int64_t count, Factors<T> f) {
-  for (int64_t i = grid_index(); i < count; i += grid_threads()) {
+MEMRING_KERNEL void adamw_step(T* w, Bf16* working, T* m, T* v, const T* grad, int64_t begin, int64_t end, Turns turns,
+                               Factors<T> f) {
+  for (int64_t i = begin + grid_index(); i < end; i += grid_threads()) {
     const T g = grad[i] * f.grad_scale;
     const T first = f.beta1 * m[i] + f.rest1 * g, second = f.beta2 * v[i] + f.rest2 * g * g;
     m[i] = first;
     v[i] = second;
-    w[i] -= f.lr * (first * f.correction1 / (root(second * f.correction2) + f.eps) + f.decay * w[i]);
+    const T decay = turns.decays(i) ? f.decay : 0;
+    const T after = w[i] - f.lr * (first * f.correction1 / (root(second * f.correction2) + f.eps) + decay * w[i]);
+    w[i] = after;
+    if (working) store(working[i], static_cast<float>(after));
   }
 }
 
-void step(Queue& queue, View<> w, View<> m, View<> v, ConstView<> grad, const AdamW::Settings& s) {
+void step(Queue& queue, View<> w, View<> working, View<> m, View<> v, ConstView<> grad, std::span<const Range> decayed,
+          const AdamW::Settings& s) {
   const auto t = static_cast<double>(s.step);
   by_float_type(w.dtype(), [&]<class T>() {
     const auto f = [](double factor) { return static_cast<T>(factor); };
@@ -43,8 +65,20 @@ void step(Queue& queue, View<> w, View<> m, View<> v, ConstView<> grad, const Ad
                              f(s.eps),
                              f(s.weight_decay),
                              f(s.grad_scale)};
-    launch<adamw_step<T>>(queue, grid_for(w.size()), address<T>(w), address<T>(m), address<T>(v), address<T>(grad),
-                          w.size(), factors);
+    int64_t begin = 0;
+    do {  // a launch for as many ranges as it has room for, up to where the next begins
+      const auto ranges = decayed.first(std::min<size_t>(decayed.size(), Turns::kMost / 2));
+      decayed = decayed.subspan(ranges.size());
+      Turns turns;
+      for (const Range& range : ranges) {
+        turns.at[turns.count++] = range.begin;
+        turns.at[turns.count++] = range.end;
+      }
+      const int64_t end = decayed.empty() ? w.size() : decayed[0].begin;
+      launch<adamw_step<T>>(queue, grid_for(end - begin), address<T>(w), working ? address<Bf16>(working) : nullptr,
+                            address<T>(m), address<T>(v), address<T>(grad), begin, end, turns, factors);
+      begin = end;
+    } while (!decayed.empty());
   });
 }
 

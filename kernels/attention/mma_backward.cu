@@ -194,6 +194,8 @@ struct SharedOfKeys {
   Row keys[kTile];
 };
 
+static_assert(sizeof(SharedOfKeys<128>) <= 163 << 10 && sizeof(SharedOfQueries<128>) <= 163 << 10, "what sm_80 has");
+
 /// The tiles of queries that see keys with these extremes, head after head of a group.
 class GroupWalk {
  public:

@@ -19,7 +19,7 @@ struct Losses {
 template <class T>
 MEMRING_KERNEL void loss_sum(double* sum, const T* losses, int64_t rows) {
   auto& read = block_memory<Losses>();
-  double all = *sum;
+  double all = thread_index() == 0 ? *sum : 0;
   for (int64_t begin = 0; begin < rows; begin += Losses::kCount) {
     const auto count = static_cast<int>(rows - begin < Losses::kCount ? rows - begin : Losses::kCount);
     for (int i = thread_index(); i < count; i += block_threads()) read.of[i] = static_cast<double>(losses[begin + i]);

@@ -102,7 +102,7 @@ std::vector<Operators::Case> Operators::passes() {
       {"CrossEntropy forward and backward",
        [=](Queue& q) { CrossEntropy::forward_backward(q, nll, z, d_table, x, table, ids, *scratch); }},
       {"SquaredNorm", [=](Queue& q) { SquaredNorm::of(q, w); }},
-      {"AdamW step", [=](Queue& q) { AdamW::step(q, w, moment, square, gradient, {}); }},
+      {"AdamW step", [=](Queue& q) { AdamW::step(q, w, {}, moment, square, gradient, {}, {}); }},
   };
 }
 

@@ -61,29 +61,31 @@ Optimizer::Optimizer(Queue& queue, Params& params, Range shard, const OptimizerC
       config_(config),
       arena_(queue.arena(bytes(params.dtype(), shard.size()))),
       m_(arena_.take(params.dtype(), {shard.size()})),
-      v_(arena_.take(params.dtype(), {shard.size()})) {}
+      v_(arena_.take(params.dtype(), {shard.size()})) {
+  const auto& entries = params.layout().entries;
+  for (size_t i = 0; i < entries.size(); ++i) {
+    const int64_t begin = std::max(entries[i].offset, shard.begin) - shard.begin;
+    const int64_t end = std::min(entries[i].offset + entries[i].shape.elements(), shard.end) - shard.begin;
+    if (begin >= end || !params.decays(static_cast<int>(i))) continue;
+    decayed_.push_back({begin, end});
+  }
+  std::ranges::sort(decayed_, {}, &Range::begin);
+}
 
 double Optimizer::clipping(double norm) const {
   return config_.clip > 0 && norm > config_.clip ? config_.clip / norm : 1;
 }
 
 void Optimizer::step(double lr, int64_t update, double grad_scale) {
-  AdamW::Settings settings{.lr = lr,
-                           .beta1 = config_.beta1,
-                           .beta2 = config_.beta2,
-                           .eps = config_.eps,
-                           .weight_decay = 0,
-                           .step = update,
-                           .grad_scale = grad_scale};
-  const auto& entries = params_.layout().entries;
-  for (size_t i = 0; i < entries.size(); ++i) {
-    const int64_t begin = std::max(entries[i].offset, shard_.begin);
-    const int64_t end = std::min(entries[i].offset + entries[i].shape.elements(), shard_.end);
-    if (begin >= end) continue;
-    settings.weight_decay = params_.decays(static_cast<int>(i)) ? config_.weight_decay : 0;
-    AdamW::step(queue_, params_.weights().rows(begin, end - begin), m_.rows(begin - shard_.begin, end - begin),
-                v_.rows(begin - shard_.begin, end - begin), params_.rounded_grads().rows(begin, end - begin), settings);
-  }
+  const auto shard = [&](auto view) { return view.rows(shard_.begin, shard_.size()); };
+  AdamW::step(queue_, shard(params_.weights()), {}, m_, v_, shard(params_.rounded_grads()), decayed_,
+              {.lr = lr,
+               .beta1 = config_.beta1,
+               .beta2 = config_.beta2,
+               .eps = config_.eps,
+               .weight_decay = config_.weight_decay,
+               .step = update,
+               .grad_scale = grad_scale});
 }
 
 }  // namespace memring

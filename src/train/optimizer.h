@@ -43,6 +43,7 @@ class Optimizer {
   OptimizerConfig config_;
   Arena arena_;
   View<> m_, v_;
+  std::vector<Range> decayed_;  ///< of the shard
 };
 
 }  // namespace memring

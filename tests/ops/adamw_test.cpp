@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/adamw/adamw.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "op_test.h"
@@ -20,7 +21,8 @@ State<T> run(Queue& queue, int64_t size, AdamW::Settings settings) {
   State<T> s{random<T>({size}, 1), Tensor<T>(Shape{size}), Tensor<T>(Shape{size})};
   for (int t = 1; t <= kSteps; ++t) {
     settings.step = t;
-    AdamW::step(queue, s.w, s.m, s.v, random<T>({size}, 100 + static_cast<uint64_t>(t)), settings);
+    const Range all{0, size};
+    AdamW::step(queue, s.w, {}, s.m, s.v, random<T>({size}, 100 + static_cast<uint64_t>(t)), {&all, 1}, settings);
   }
   return s;
 }
@@ -60,12 +62,41 @@ TEST(AdamW, AgreesWithTheDoubleReference) {
   }
 }
 
+// Ranges of no weights, ranges that touch, and more of them than a kernel is given at once.
+TEST(AdamW, OnlyDecayedRangesDecayAndTheWorkingCopyIsWRounded) {
+  std::vector<Range> decayed{{3, 3}, {3, 5}, {5, 6}};
+  for (int64_t i = 10; i < 2000; i += 7) decayed.push_back({i, i + i % 5});
+  const int64_t size = 2100;
+  const auto decays = [&](int64_t i) {
+    return std::any_of(decayed.begin(), decayed.end(), [&](Range r) { return r.begin <= i && i < r.end; });
+  };
+  AdamW::Settings plain = kSettings;
+  plain.weight_decay = 0;
+  Queue oracle = reference_queue();
+  const auto with = run<double>(oracle, size, kSettings), without = run<double>(oracle, size, plain);
+  Tensor<double> expected(Shape{size});
+  for (int64_t i = 0; i < size; ++i) expected[i] = decays(i) ? with.w[i] : without.w[i];
+  on_queues(every_queue(), [&](Queue& queue) {
+    State<float> s{random<float>({size}, 1), Tensor<float>(Shape{size}), Tensor<float>(Shape{size})};
+    Tensor<Bf16> working(Shape{size});
+    for (int t = 1; t <= kSteps; ++t) {
+      AdamW::Settings settings = kSettings;
+      settings.step = t;
+      AdamW::step(queue, s.w, working, s.m, s.v, random<float>({size}, 100 + static_cast<uint64_t>(t)), decayed,
+                  settings);
+    }
+    expect_close(s.w, expected, 1e-6, "w");
+    for (int64_t i = 0; i < size; ++i) EXPECT_EQ(working[i], Bf16(s.w[i]));
+  });
+}
+
 TEST(AdamW, SmallDecayIsNotLostInRounding) {
   AdamW::Settings settings{.lr = 1e-4, .weight_decay = 1e-2, .step = 1};
   on_queues(every_queue(), [&](Queue& queue) {
     Tensor<float> w(Shape{40}), m(Shape{40}), v(Shape{40}), grad(Shape{40});
     for (float& value : w.data) value = 1.5f;
-    for (int step = 0; step < 1000; ++step) AdamW::step(queue, w, m, v, grad, settings);
+    const Range all{0, 40};
+    for (int step = 0; step < 1000; ++step) AdamW::step(queue, w, {}, m, v, grad, {&all, 1}, settings);
     settle();
     for (float value : w.data) EXPECT_NEAR(1.5f - value, 1.5 * 1e-3, 2e-4);
   });
@@ -86,8 +117,14 @@ TEST(AdamW, SameBitsForAnyThreadCount) {
 TEST(AdamW, RefusesWhatDoesNotFit) {
   Queue queue;
   Tensor<float> w(Shape{4}), wrong(Shape{5});
-  EXPECT_THROW(AdamW::step(queue, w, w, wrong, w, {}), ShapeError);
-  EXPECT_EQ(message_of([&] { AdamW::step(queue, w, w, w, w, {.step = 0}); }), "AdamW counts steps from 1, found 0");
+  EXPECT_THROW(AdamW::step(queue, w, {}, w, wrong, w, {}, {}), ShapeError);
+  EXPECT_EQ(message_of([&] { AdamW::step(queue, w, {}, w, w, w, {}, {.step = 0}); }),
+            "AdamW counts steps from 1, found 0");
+  EXPECT_THROW(AdamW::step(queue, w, w, w, w, w, {}, {}), ShapeError) << "a working copy is bf16";
+  const std::vector<Range> meet{{0, 2}, {1, 4}}, beyond{{2, 5}};
+  EXPECT_EQ(message_of([&] { AdamW::step(queue, w, {}, w, w, w, meet, {}); }),
+            "AdamW: weights 1 to 4 cannot decay behind 2 of 4");
+  EXPECT_THROW(AdamW::step(queue, w, {}, w, w, w, beyond, {}), Error);
 }
 
 }  // namespace

@@ -120,12 +120,28 @@ std::string text(const Pattern& pattern, Extents e) {
                      e.head_dim);
 }
 
+/// [text n | memory m], causal: what ARMT's rows see.
+Pattern armt(int m, int n) {
+  Pattern pattern = causal(n + m);
+  pattern.name = "ARMT";
+  return pattern;
+}
+
+/// What a rank of a ring has of 2n causal rows, the first and the last n / 2 and a half or so, and keys of another
+/// rank.
+Pattern zigzag(int n) {
+  const Rows all = causal(2 * n).rows;
+  const int half = (n + 1) / 2;
+  Rows rows(all.begin(), all.begin() + half);
+  rows.insert(rows.end(), all.end() - (n - half), all.end());
+  const Rows keys(all.begin() + half, all.begin() + half + n);
+  return {"zigzag", rows, {keys}, {}};
+}
+
 std::vector<Pattern> layouts(int n) {
-  return {causal(n),         rmt_block(n / 4 + 1, n),
-          uio_encoder(1, n), uio_decoder(n, n),
-          window(n, 40),     sinks(n, 40, std::min(n, 3), 2, 30),
-          blind(n),          future(n),
-          shuffled(n, n + 5)};
+  return {armt(3, n),        zigzag(n),         causal(n),         rmt_block(n / 4 + 1, n),
+          uio_encoder(1, n), uio_decoder(n, n), window(n, 40),     sinks(n, 40, std::min(n, 3), 2, 30),
+          blind(n),          future(n),         shuffled(n, n + 5)};
 }
 
 // Pads: head sizes of no power of two; 63, 64 and 65 are the borders of a tile, 129 has three.

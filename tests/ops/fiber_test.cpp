@@ -127,7 +127,8 @@ TEST(Fiber, WhatAThreadThrowsEndsTheKernel) {
                          meet_block();
                        }),
             "five");
-  EXPECT_EQ(failure_of({1, 1, 33, 0}, [] {}), "a grid of 1 x 1 blocks of 33 threads");
+  EXPECT_EQ(failure_of({1, 1, 33, 0}, [] {}), "a grid of 1 x 1 blocks of 33 threads with 0 bytes");
+  EXPECT_EQ(failure_of({1, 1, 32, 1 << 20}, [] {}), "a grid of 1 x 1 blocks of 32 threads with 1048576 bytes");
 }
 
 TEST(Fiber, ALaunchThatFailsOnAGpuNamesItsPlace) {

@@ -253,7 +253,7 @@ TEST(RowBlocks, AdamWAndSmallPasses) {
       },
       [&](Queue& queue, Part part) {
         for (int64_t step = 1; step <= 3; ++step)
-          AdamW::step(queue, part_of(w, part), part_of(m, part), part_of(v, part), part_of(gradient, part),
+          AdamW::step(queue, part_of(w, part), {}, part_of(m, part), part_of(v, part), part_of(gradient, part), {},
                       {.weight_decay = 0.1, .step = step, .grad_scale = 0.3});
         Elementwise::scale(queue, part_of(scaled, part), 1.1);
         Elementwise::add(queue, part_of(scaled, part), part_of(scaled, part), part_of(gradient, part));

@@ -70,7 +70,7 @@ struct Release {
 class Block {
  public:
   Block(const Grid& grid, int64_t x, int64_t y, const Random& random, std::deque<Fiber>& fibers,
-        const std::function<void()>& thread)
+        const std::function<void()>& thread, void* started)
       : grid_(grid),
         index_{x, y},
         random_(random),
@@ -86,7 +86,7 @@ class Block {
     for (int i = 0; i < grid.threads; ++i) {
       threads_.push_back({fibers[static_cast<size_t>(i)], i});
       ready_.push_back(&threads_.back());
-      threads_.back().fiber.begin(thread);
+      threads_.back().fiber.begin(thread, started);
     }
   }
   ~Block() {
@@ -202,11 +202,10 @@ class Block {
     if (transfers_.empty() || all_done()) return false;
     const auto transfer = drawn(transfers_);
     const std::function<void()> copy = [&] {
-      take_edge(transfer.get());
       transfer->copy();
       give_edge(&transfer->barrier.edges[static_cast<size_t>(transfer->barrier.phase % 2)]);
     };
-    copier_.begin(copy);
+    copier_.begin(copy, transfer.get());
     copier_.enter();
     transfer->barrier.bytes -= transfer->bytes;
     end_phase_of(transfer->barrier);
@@ -269,10 +268,10 @@ Block& now() {
 }  // namespace
 
 void run(const Grid& grid, uint64_t seed, const std::function<void()>& thread) {
-  constexpr int64_t kMostX = (int64_t{1} << 31) - 1, kMostY = 65535;
+  constexpr int64_t kMostX = (int64_t{1} << 31) - 1, kMostY = 65535, kMostBytes = 227 << 10;  // Hopper's
   check(grid.threads > 0 && grid.threads <= kMostThreads && grid.threads % kWarp == 0 && grid.x > 0 &&
-            grid.x <= kMostX && grid.y > 0 && grid.y <= kMostY,
-        fmt::format("a grid of {} x {} blocks of {} threads", grid.x, grid.y, grid.threads));
+            grid.x <= kMostX && grid.y > 0 && grid.y <= kMostY && grid.bytes >= 0 && grid.bytes <= kMostBytes,
+        fmt::format("a grid of {} x {} blocks of {} threads with {} bytes", grid.x, grid.y, grid.threads, grid.bytes));
   static thread_local Fibers fibers;
   const Unwatched scheduler;  // which takes memory from one block and gives it to the next
   const struct End {
@@ -281,12 +280,14 @@ void run(const Grid& grid, uint64_t seed, const std::function<void()>& thread) {
       fibers.join();
     }
   } end;
+  char started;  // its address stands for the kernel's beginning
+  give_edge(&started);
   const int64_t blocks = grid.x * grid.y;
   for (int64_t i = 0; i < blocks; ++i) {
     const auto number =
         static_cast<int64_t>(permuted(static_cast<uint64_t>(i), static_cast<uint64_t>(blocks), seed, 0));
     Block block(grid, number % grid.x, number / grid.x, Random(seed, Purpose::Test, static_cast<uint64_t>(number), 0),
-                fibers.next(grid.threads + 1), thread);
+                fibers.next(grid.threads + 1), thread, &started);
     block_now = &block;
     block.run();
   }

@@ -46,9 +46,17 @@ Fiber::~Fiber() {
   munmap(memory_, kGuard + kStack);
 }
 
-void Fiber::begin(const std::function<void()>& work) {
-  give_edge(this);
+void Fiber::begin(const std::function<void()>& work, void* edge) {
   work_ = &work;
+  edge_ = edge;
+  joined_ = false;
+}
+
+// Edges take ThreadSanitizer long: one for all work, not one for each.
+void Fiber::join() {
+  if (std::exchange(joined_, true)) return;
+  go_in();
+  take_edge(this);
 }
 
 void Fiber::enter() {
@@ -71,17 +79,19 @@ void Fiber::give_way() {
 }
 
 void Fiber::loop() {
-  while (!ends_) {
+  for (; !ends_; go_out()) {
+    if (done()) {
+      give_edge(this);
+      continue;
+    }
     try {
-      take_edge(this);
+      take_edge(edge_);
       if (!abandoned_) (*work_)();
     } catch (const Abandoned&) {
     } catch (...) {
       error_ = std::current_exception();
     }
-    give_edge(this);
     work_ = nullptr;
-    go_out();
   }
 }
 

@@ -18,15 +18,15 @@ class Fiber {
   Fiber(const Fiber&) = delete;
   Fiber& operator=(const Fiber&) = delete;
 
-  /// Work for the next enter(), which sees all that the caller has done. It must live until it is done.
-  void begin(const std::function<void()>& work);
+  /// Work for the next enter(), which sees what was done before give_edge(edge). It must live until it is done.
+  void begin(const std::function<void()>& work, void* edge);
   /// Runs the work until it gives way or is done; throws what it throws.
   void enter();
   bool done() const { return work_ == nullptr; }
   /// Ends work that has given way, by an exception where it waits.
   void abandon();
-  /// What the work has done is seen by the caller.
-  void join() { take_edge(this); }
+  /// What all work so far has done is seen by the caller.
+  void join();
   /// Called by the work itself: back to who has entered it, until the next one.
   void give_way();
 
@@ -41,6 +41,8 @@ class Fiber {
   boost::context::fiber fiber_;   // while its caller runs
   boost::context::fiber caller_;  // while it runs
   const std::function<void()>* work_ = nullptr;
+  void* edge_ = nullptr;
+  bool joined_ = true;
   std::exception_ptr error_;
   bool abandoned_ = false, ends_ = false;
 };

@@ -51,10 +51,11 @@ inline std::array<float, 16> brought_numbers(int group, size_t first_register, s
 /// a.
 inline void load_matrices(uint32_t (&of)[4], const void* row, Place place = Place::current()) {
   fiber::bring_row(row, place);
-  const int g = lane_index() / 4, t = lane_index() % 4;
+  const int g = lane_index() / 4;
+  const auto t = static_cast<size_t>(lane_index() % 4);
   for (int m = 0; m < 4; ++m) {
     const auto numbers = fiber::brought_value<fiber::Row>(8 * m + g);
-    of[m] = numbers[static_cast<size_t>(2 * t)] | static_cast<uint32_t>(numbers[static_cast<size_t>(2 * t + 1)]) << 16;
+    of[m] = numbers[2 * t] | static_cast<uint32_t>(numbers[2 * t + 1]) << 16;
   }
 }
 /// The same of each matrix transposed: of[m] gets the numbers at rows 2t and 2t + 1 of column g.

@@ -14,8 +14,8 @@ namespace memring {
 
 using TensorMap = CUtensorMap;
 
-/// Throws std::runtime_error where the driver has no such map.
-inline TensorMap tensor_map(const void* address, int64_t columns, int64_t rows, int64_t matrices, int box_rows) {
+/// Throws std::runtime_error where the driver has no such map. (Not shared with fibers, where a program has both.)
+static inline TensorMap tensor_map(const void* address, int64_t columns, int64_t rows, int64_t matrices, int box_rows) {
   using Encode = decltype(&cuTensorMapEncodeTiled);
   static const Encode encode = [] {
     void* found = nullptr;  // by name: the driver is not linked
