@@ -109,10 +109,14 @@ def tests_of(program):
     return found
 
 
-def wrong_tests(tests, output):
-    """Those of the suite that did not pass, with why: one that crashed has neither passed nor failed."""
-    ends = {match["test"]: match["end"] for match in ENDED.finditer(output)}
-    return [f"{test} {ends.get(test, 'did not end').lower()}" for test in tests if ends.get(test) != "OK"]
+def ends_of(tests, output):
+    """{test: how it ended}: one that crashed has neither passed nor failed."""
+    ends = {match["test"]: match["end"].lower() for match in ENDED.finditer(output)}
+    return {test: ends.get(test, "did not end") for test in tests}
+
+
+def named(tests):
+    return ", ".join(tests[:8]) + (" ..." if tests[8:] else "")
 
 
 def suites(check, name, limit, chosen=None, prefix=(), label="", twice=False):
@@ -136,11 +140,15 @@ def suites(check, name, limit, chosen=None, prefix=(), label="", twice=False):
         other = sorted(test for test in digests[0] if digests[0][test] != digests[-1].get(test))
         result, detail = "pass", f"{len(found[suite])} tests" + (", the same bits twice" if twice and digests[0] else "")
         if other:
-            result, detail = "fail", f"other bits when run again: {', '.join(other)}"
+            result, detail = "fail", f"other bits when run again: {named(other)}"
         for code, output in ended:
-            wrong = wrong_tests(found[suite], output)
+            ends = ends_of(found[suite], output)
+            wrong = [f"{test} {end}" for test, end in ends.items() if end not in ("ok", "skipped")]
+            skipped = [test for test, end in ends.items() if end == "skipped"]
             if code or wrong:
-                result, detail = "fail", f"{', '.join(wrong[:8])}{' ...' if wrong[8:] else ''}; {ending(code, output)}"
+                result, detail = "fail", f"{named(wrong)}; {ending(code, output)}"
+            elif skipped and result == "pass":  # of another card than this
+                result, detail = "skipped", f"{len(skipped)} of {len(ends)} tests, logs/ says why: {named(skipped)}"
         check.row(label + suite, result, detail, shlex.join(commands[suite]))
 
 

@@ -69,6 +69,13 @@ class Bundle(unittest.TestCase):
         self.assertEqual((told.returncode, told.stderr), (0, ""), told.stdout)
         self.assertIn("MPI        Open MPI", told.stdout)
 
+    def test_its_check_of_a_gpu_finds_its_programs(self):
+        out = self.folder / "out"
+        told = run(self.root / "memring-bundle/launch/gpu_check.sh", "--out", out)
+        self.assertEqual(told.returncode, 1, told.stderr)
+        self.assertIn("fail     1 memring doctor: kind = auto: cpu", told.stdout)
+        self.assertIn("all other steps | skipped | there is no usable GPU", (out / "report.md").read_text("utf-8"))
+
     def test_two_ranks_start_and_agree_with_a_fixture(self):
         told = self.in_the_root("mpirun -n 2 memring verify tests/golden/rmt_full.h5 --mesh.segment=2 --device.dtype=fp64")
         self.assertEqual((told.returncode, told.stderr), (0, ""), told.stdout)
