@@ -8,7 +8,7 @@
 #   --architectures LIST  what kernels are compiled for, for example 90a (default: all of cmake/MemringCuda.cmake)
 #   --programs FOLDER     packs the programs of a build that is there, and builds none
 #   FILE                  default build/memring-bundle.tar.xz
-# On the other machine: tar xf FILE && memring-bundle/launch/gpu_check.sh; for all else first `. memring-bundle/env.sh`.
+# On the other machine: tar xf FILE && memring-bundle/launch/gpu_check.sh; all else by memring-bundle/run, as `run memring doctor`.
 # Exit: 0 done, 1 the build failed or the bundle is too large, 2 missing packages or unusable arguments.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -90,9 +90,10 @@ cp -r configs "$bundle/"
 cp -r tests/golden "$bundle/tests/"
 cp launch/gpu_check* "$bundle/launch/"
 cp tests/speed/*.py "$bundle/tests/speed/"
+getconf GNU_LIBC_VERSION > "$bundle/packed_on"
 cat > "$bundle/env.sh" << 'END'
 # shellcheck shell=bash
-# Where the programs of this bundle find their libraries and Open MPI its parts: to be sourced.
+# Where the programs of this bundle find their libraries, and Open MPI its parts: for `run`.
 here=$(cd "${BASH_SOURCE[0]%env.sh}." && pwd)
 export PATH=$here/bin:$PATH LD_LIBRARY_PATH=$here/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 export OPAL_PREFIX=$here PMIX_PKGLIBDIR=$here/lib/pmix PMIX_PKGDATADIR=$here/share/pmix
@@ -102,6 +103,13 @@ export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=no
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 unset here
 END
+cat > "$bundle/run" << 'END'
+#!/bin/bash
+# Runs a command with env.sh. Sourced, that would give this bundle's libraries to all other programs too: to PyTorch, for one.
+# Usage: run COMMAND...
+. "${BASH_SOURCE[0]%run}env.sh" && exec "$@"
+END
+chmod +x "$bundle/run"
 
 mkdir -p "$(dirname "$file")"
 tar -C "$folder" -c memring-bundle | xz -2 --threads=0 > "$file.part"

@@ -53,9 +53,7 @@ if [[ -n $only && ! " ${steps[*]%% *} " == *" $only "* ]]; then
   echo "launch: there is no step $only; there are: ${steps[*]%% *}" >&2
   exit 2
 fi
-if [[ -e $home/env.sh ]]; then
-  # shellcheck source=/dev/null
-  . "$home/env.sh"
+if [[ -e $home/run ]]; then
   programs=${programs:-$home/bin}
 elif [[ $how == dry ]]; then
   programs=${programs:-$home/build/cpu/bin}

@@ -55,7 +55,7 @@ def sides_of(check):
     torch = [sys.executable, str(check.home / "tests/speed/pytorch_speed.py"), "cpu" if check.dry else "cuda"]
     log = open(check.out / "logs" / f"{check.step}-speed.log", "a", encoding="utf-8")  # pylint: disable=consider-using-with
     sides = []
-    for side in [Asked("memring", [own], log)] * bool(own) + [Asked("PyTorch", torch, log)]:
+    for side in [Asked("memring", own, log)] * bool(own) + [Asked("PyTorch", torch, log)]:
         seconds, said = side.ask("copy 4096", 60)
         if seconds is None:
             check.row(side.name, "fail" if side.name == "memring" else "skipped", said, side.repeat("copy 4096"))

@@ -12,6 +12,7 @@ import platform
 import re
 import shlex
 import shutil
+import site
 import subprocess
 import sys
 
@@ -37,17 +38,21 @@ class Check:
         self.home, self.programs, self.out = pathlib.Path(home), pathlib.Path(programs), pathlib.Path(out)
         self.dry, self.step, self.report = how == "dry", step, Report(out)
         (self.out / "logs").mkdir(parents=True, exist_ok=True)
+        # What came with PyTorch serves as well as a toolkit.
+        libraries = [str(found) for folder in site.getsitepackages() for found in pathlib.Path(folder).glob("nvidia/*/lib")]
+        os.environ.setdefault("MEMRING_CUDA_LIBRARIES", ":".join(libraries))
 
     def row(self, what, result, detail="", command=""):
         self.report.add(self.step, what, result, detail, command)
 
     def program(self, name):
-        """Its path; None, and a row, where it is not."""
+        """How it is started, with the libraries of the bundle where this is one; none, and a row, where it is not."""
         path = self.programs / (ON_FIBERS.get(name, name) if self.dry else name)
-        if path.exists():
-            return str(path)
-        self.row(name, "skipped", f"{path} is not here")
-        return None
+        if not path.exists():
+            self.row(name, "skipped", f"{path} is not here")
+            return []
+        run = self.home / "run"
+        return [str(run), str(path)] if run.exists() else [str(path)]
 
     def run(self, name, command, limit, **environment):
         """(exit code, output): an end by the time limit is 124, by a signal negative. The output stays in logs/."""
@@ -81,12 +86,16 @@ def machine(check):
     """False where no GPU is usable: then nothing behind this can tell anything."""
     usable = False
     if doctor := check.program("memring"):
-        code, told = check.run("doctor", [doctor, "doctor"], 15)
+        code, told = check.run("doctor", [*doctor, "doctor"], 15)
         device = re.search(r"^device +(.*)", told, re.MULTILINE)
         usable = code == 0 and device is not None and " for kind = cuda" in device[1]
         check.row("memring doctor", "pass" if usable else "fail", device[1] if device else ending(code, told),
-                  shlex.join([doctor, "doctor"]))
-    check.row("C library", "figure", " ".join(platform.libc_ver()))
+                  shlex.join([*doctor, "doctor"]))
+    here, packed = " ".join(platform.libc_ver()), check.home / "packed_on"
+    on = packed.read_text("utf-8").strip() if packed.exists() else here
+    older = [int(part) for part in re.findall(r"\d+", here)] < [int(part) for part in re.findall(r"\d+", on)]
+    check.row("C library", "fail" if older else "figure",
+              f"{here}, and the bundle was packed on {on}: pack it on an older system" if older else f"{here}, packed on {on}")
     for what, command in {"GPU": GPU_FACTS, "nvcc": [shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc", "--version"],
                           "PyTorch": [sys.executable, "-c", TORCH_VERSIONS]}.items():
         code, told = check.run(what, command, 30)
@@ -99,7 +108,7 @@ def machine(check):
 
 def tests_of(program):
     """{suite: [its tests]} of a program of GoogleTest."""
-    listed = subprocess.run([program, "--gtest_list_tests"], capture_output=True, text=True, timeout=30, check=False).stdout
+    listed = subprocess.run([*program, "--gtest_list_tests"], capture_output=True, text=True, timeout=30, check=False).stdout
     found = {}
     for line in listed.splitlines():
         if re.match(r"\S+\.$", line):
@@ -126,8 +135,8 @@ def suites(check, name, limit, chosen=None, prefix=(), label="", twice=False):
         return
     found = {suite: tests for suite, tests in tests_of(program).items() if not chosen or suite in chosen}
     if not found:
-        check.row(label + name, "fail", "it lists no tests: without a usable GPU it has none", shlex.join([program]))
-    commands = {suite: [*prefix, program, "--gtest_filter=" + ":".join(f"{suite}.{test}" for test in tests)]
+        check.row(label + name, "fail", "it lists no tests: without a usable GPU it has none", shlex.join(program))
+    commands = {suite: [*program[:-1], *prefix, program[-1], "--gtest_filter=" + ":".join(f"{suite}.{test}" for test in tests)]
                 for suite, tests in found.items()}
 
     def turns(suite):
@@ -168,7 +177,7 @@ def fixtures(check):
     if not program:
         return
     files = sorted((check.home / "tests/golden").glob("rmt_full.h5" if check.dry else "*.h5"))
-    commands = {f"{dtype} {file.stem}": [program, "verify", str(file), "--device.kind=cuda", f"--device.dtype={dtype}", *more]
+    commands = {f"{dtype} {file.stem}": [*program, "verify", str(file), "--device.kind=cuda", f"--device.dtype={dtype}", *more]
                 for dtype, more in TYPES.items() for file in files}
     for what, (code, output) in check.each(lambda what: check.run(what, commands[what], 20), commands):
         errors = ", ".join(" ".join(error) for error in re.findall(r"^  (\w+) +\S+ error (\S+),", output, re.MULTILINE))

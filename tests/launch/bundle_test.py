@@ -29,7 +29,6 @@ class Bundle(unittest.TestCase):
         cls.addClassCleanup(folder.cleanup)
         cls.folder = pathlib.Path(folder.name)
         cls.root = cls.folder / "root"
-        cls.script = cls.root / "script"
         for name in ("bin", "dev/shm", "proc", "sys", "tmp"):
             (cls.root / name).mkdir(parents=True)
         (cls.root / "dev/null").touch()
@@ -49,14 +48,13 @@ class Bundle(unittest.TestCase):
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
 
-    def in_the_root(self, script):
+    def in_the_root(self, command):
         """Beside the C library the root has /proc and /sys, as any machine."""
         own = ("unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"]), shutil.which("bash"), "-ec")
         mounted = "".join(f"mount --rbind /{name} {self.root}/{name}; " for name in ("proc", "sys"))
         if run(*own, mounted).returncode:
             self.skipTest("no root of its own can be had here")
-        self.script.write_text(f". /memring-bundle/env.sh && cd /memring-bundle && {script}")
-        return run(*own, f"{mounted} exec env -i PATH=/bin OMP_NUM_THREADS=1 {CHROOT} {self.root} /bin/bash /script")
+        return run(*own, f"{mounted} exec env -i PATH=/bin OMP_NUM_THREADS=1 {CHROOT} {self.root} /memring-bundle/run {command}")
 
     def test_says_what_it_holds_and_what_it_lacks(self):
         self.assertEqual(self.packed.returncode, 0, self.packed.stderr)
@@ -74,12 +72,16 @@ class Bundle(unittest.TestCase):
         told = run(self.root / "memring-bundle/launch/gpu_check.sh", "--out", out)
         self.assertEqual(told.returncode, 1, told.stderr)
         self.assertIn("fail     1 memring doctor: kind = auto: cpu", told.stdout)
+        self.assertRegex(told.stdout, r"figure   1 C library: glibc (\S+), packed on glibc \1\n")
+        (self.root / "memring-bundle/packed_on").write_text("glibc 9.99\n")
+        told = run(self.root / "memring-bundle/launch/gpu_check.sh", "--only", "1", "--out", self.folder / "older")
+        self.assertIn("the bundle was packed on glibc 9.99: pack it on an older system", told.stdout)
         self.assertIn("all other steps | skipped | there is no usable GPU", (out / "report.md").read_text("utf-8"))
 
     def test_two_ranks_start_and_agree_with_a_fixture(self):
-        told = self.in_the_root("mpirun -n 2 memring verify tests/golden/rmt_full.h5 --mesh.segment=2 --device.dtype=fp64")
+        told = self.in_the_root("mpirun -n 2 memring verify /memring-bundle/tests/golden/rmt_full.h5 --mesh.segment=2 --device.dtype=fp64")
         self.assertEqual((told.returncode, told.stderr), (0, ""), told.stdout)
-        self.assertIn("pass tests/golden/rmt_full.h5", told.stdout)
+        self.assertIn("pass /memring-bundle/tests/golden/rmt_full.h5", told.stdout)
 
     def test_a_folder_without_programs_is_refused_by_name(self):
         found = run(SCRIPT, "--programs", self.folder, self.folder / "none.tar.xz")
