@@ -79,9 +79,10 @@ class Bundle(unittest.TestCase):
         self.assertIn("all other steps | skipped | there is no usable GPU", (out / "report.md").read_text("utf-8"))
 
     def test_two_ranks_start_and_agree_with_a_fixture(self):
-        told = self.in_the_root("mpirun -n 2 memring verify /memring-bundle/tests/golden/rmt_full.h5 --mesh.segment=2 --device.dtype=fp64")
+        fixture = "/memring-bundle/tests/golden/rmt_full.h5"
+        told = self.in_the_root(f"mpirun -n 2 memring verify {fixture} --mesh.segment=2 --device.dtype=fp64")
         self.assertEqual((told.returncode, told.stderr), (0, ""), told.stdout)
-        self.assertIn("pass /memring-bundle/tests/golden/rmt_full.h5", told.stdout)
+        self.assertIn(f"pass {fixture}", told.stdout)
 
     def test_a_folder_without_programs_is_refused_by_name(self):
         found = run(SCRIPT, "--programs", self.folder, self.folder / "none.tar.xz")

@@ -69,7 +69,8 @@ class GpuCheck(unittest.TestCase):
         self.check("--only", "2", "--programs", self.folder, code=1)
         self.assertEqual(self.results(), {"Good": "pass", "Crash": "fail", "Bad": "fail", "Idle": "skipped"})
         report = (self.out / "report.md").read_text("utf-8")
-        for text in ("Crash: B did not end; ended by signal 11", "Bad: A failed; ended with 1", "| skipped | 1 of 1 tests, logs/ says why: A |",
+        for text in ("Crash: B did not end; ended by signal 11", "Bad: A failed; ended with 1",
+                     "| skipped | 1 of 1 tests, logs/ says why: A |",
                      f"      {self.folder}/device_tests --gtest_filter=Crash.A:Crash.B\n"):
             self.assertIn(text, report)
         self.assertLess(report.index("**fail** 2 Crash"), report.index("| 2 | Good | pass | 1 tests |"))
