@@ -11,6 +11,7 @@
 #include "app/with_session.h"
 #include "base/error.h"
 #include "checkpoint/agreement.h"
+#include "checkpoint/files.h"
 #include "checkpoint/manifest.h"
 #include "config/options.h"
 #include "config/shapes.h"
@@ -36,10 +37,12 @@ struct Target {
   std::string checkpoint;  ///< the only one that is meant; empty: the newest
 };
 
-/// The run directory in whose folder of checkpoints `path` lies (or which it is); empty: none.
+/// The run directory in whose folder of checkpoints `path` lies (or which it is); empty: none, or one that only keeps
+/// it, as the base of adapters: that is a checkpoint of another run.
 std::string run_above(const std::string& path, int levels) {
   std::error_code error;
   fs::path run = fs::canonical(path, error);
+  if (is_base_name(run.filename().string())) return {};
   for (; levels > 0; --levels) run = run.parent_path();
   return !error && exists_at(config_file(run.string())) ? run.string() : std::string();
 }
