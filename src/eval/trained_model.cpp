@@ -73,7 +73,8 @@ CheckpointSummary TrainedModel::load(const CheckpointChoice& choice, const std::
                       .m = {},
                       .v = {},
                       .state = {},
-                      .progress = &session_.progress()};
+                      .progress = &session_.progress(),
+                      .spare = kRepeatVector};
   session_.progress().enter(Phase::Load);
   auto found = choice.path.empty() ? load_newest(session_.world(), choice.folder, data, warnings_)
                                    : load_checkpoint(session_.world(), choice.path, data);

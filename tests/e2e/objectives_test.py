@@ -31,6 +31,21 @@ class Objectives(runs.RunTest):
         everything, text = self.evaluate(directory)
         self.assertEqual(everything["tokens"], 1249 * 16)  # of 20,000: what is no whole sequence cannot be repeated
         self.assertIn("20,000 tokens, 15 of them left out", text)
+        # As a language model it does without the vector that begins a repetition.
+        plain, text = self.evaluate(directory, "--objective.kind=lm", "--eval.sequences=17")
+        self.assertEqual(plain["tokens"], 17 * 32)
+        self.assertIn("objective: trained with kind reconstruct, evaluated with kind lm\n", text)
+        self.assertEqual(plain["objective"], {"trained": "kind reconstruct", "evaluated": "kind lm"})
+
+    def test_what_was_not_trained_to_repeat_is_not_asked_to(self):
+        directory = self.folder / "run"
+        self.train(directory, run__steps=1, **{**REPEATS, "objective__kind": "lm"})
+        for place in (directory, runs.checkpoints(directory)[-1]):
+            refused = self.succeed("eval", place, "--objective.kind=reconstruct", code=2).stderr
+            self.assertIn("objective.kind = reconstruct needs memory.repeat_token, and this model was trained without it", refused)
+            self.assertIn("(objective.kind = lm)", refused)
+        runs.record_fault("F4", "an evaluation by repetition of a model that was not trained to repeat", 2,
+                          "refused before a checkpoint is read, with the objective of its training")
 
     def test_it_goes_on_with_the_same_bits_and_as_nothing_else(self):
         straight, resumed = self.folder / "straight", self.folder / "resumed"
