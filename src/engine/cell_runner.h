@@ -66,8 +66,12 @@ class CellRunner {
   void note_in(Progress& progress) { progress_ = &progress; }
   void allocate_angles(int64_t bytes, RotaryScale);
   void allocate_keys(int64_t most);  ///< of earlier segments
-  /// Where the memory notes its diagnostics [their number] from now on.
-  void set_diagnostics(View<double> numbers) { diagnostics_ = numbers; }
+  /// Where backward adds the loss of the text [1] where somebody teaches it, and the memory notes its diagnostics
+  /// [their number], from now on.
+  void set_sums(View<double> text_loss, View<double> diagnostics) {
+    text_loss_ = text_loss;
+    diagnostics_ = diagnostics;
+  }
 
   /// Decides which rows the last layer computes (CellSaved::wanted).
   void forward(const CellText&, Cell, CellSaved&, const CellStates&, Arena& scratch);
@@ -126,7 +130,7 @@ class CellRunner {
   const CellSizes& sizes_;
   Progress* progress_ = nullptr;
   CellNumbers& ids_;
-  View<double> diagnostics_;
+  View<double> text_loss_, diagnostics_;
   std::vector<Row> queries_;
   RowStore earlier_store_;
   RowTable earlier_keys_;                 ///< the most that there are: all alike

@@ -248,7 +248,7 @@ MemoryPlan Choice::memory(const ExecutionPlan& plan) {
   add(MemoryPurpose::Ring, sizes.ring);
   if (!on_device()) return memory;
   Arena sums;
-  sums.take(DType::F64, {1 + std::ssize(in_.memory.diagnostics())});
+  sums.take(DType::F64, {kLossSums + std::ssize(in_.memory.diagnostics())});
   memory.parts.push_back({.purpose = MemoryPurpose::Staged, .host = messages(plan) * sizes.message + sizes.collected});
   memory.parts.push_back({MemoryPurpose::Results, 1, sizes.results + 2 * sums.peak(), sums.peak()});
   return memory;

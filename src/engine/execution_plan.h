@@ -49,6 +49,9 @@ struct Workload {
   enum class Logits : uint8_t { None, Counted, All } logits = Logits::None;
 };
 
+/// What a batch sums up besides its diagnostics: the loss, and that of the text alone, where a base teaches.
+constexpr int64_t kLossSums = 2;
+
 struct CellUses;
 CellUses cell_uses(const Workload&, const Tbptt&);
 

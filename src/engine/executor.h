@@ -136,7 +136,7 @@ class Executor {
   CellNumbers ids_;
   std::optional<Teacher> teacher_;
   std::vector<int32_t> positions_;
-  // Of the batch: the sum of its losses and the memory's diagnostics, where they are made, and counts.
+  // Of the batch: sums of its losses and the memory's diagnostics, where they are made, and counts.
   Arena numbers_arena_, first_numbers_arena_;
   View<double> numbers_, first_numbers_;
   Readback<double> read_numbers_;

@@ -66,8 +66,13 @@ class Objectives(runs.RunTest):
         losses = {}
         for kind in ("lm", "distil"):
             directory = self.folder / kind
-            self.train(directory, objective__kind=kind, **keys)
+            said = self.train(directory, objective__kind=kind, **keys).stdout
+            self.assertEqual("text_loss" in runs.metrics(directory, "step")[0], kind == "distil")
             losses[kind], _ = self.evaluate(directory)
+        self.assertRegex(said, r"step 60/60 [^|]+\| loss [0-9.]+ \(text [0-9.]+, kl [0-9.]+\) \|")
+        for step in runs.metrics(self.folder / "distil", "step"):
+            self.assertAlmostEqual(step["loss"], 0.1 * step["text_loss"] + 0.9 * step["divergence"], delta=1e-5)
+            self.assertGreater(step["text_loss"], step["divergence"])
         # The loss of the text, whatever was trained for.
         self.assertAlmostEqual(losses["distil"]["loss"], losses["lm"]["loss"], delta=0.1)
         self.assertLess(losses["distil"]["loss"], losses["distil"]["reset"]["loss"])
