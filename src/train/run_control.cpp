@@ -7,6 +7,7 @@
 #include "base/machine.h"
 #include "train/optimizer.h"
 #include "train/soundness.h"
+#include "train/start_report.h"
 
 namespace memring {
 namespace {
@@ -73,6 +74,8 @@ void RunControl::follow(const PlannedStep& step, const ReducedStep& reduced) {
     ++state_.skipped;
     log_.skipped(state_.step + 1, reduced.norm, ++state_.skipped_in_row);
   }
+  if (step.number == first_step_ && usable(reduced) && reduced.norm == 0)
+    warn_about_unreached(config_, step.shape, log_);
   ++state_.step;
   state_.tokens += static_cast<int64_t>(reduced.sums.tokens);
   state_.seconds = seconds_before_ + seconds_since(start_);
