@@ -264,6 +264,23 @@ ExecutionPlan Choice::plan(MeshCoord at) {
   return plan;
 }
 
+/// `plan`, of the smallest streams, recomputed; or, where that does not fit and nobody has said how many states to
+/// keep, the first of every 2nd, 4th, 8th, ... that does, or else the one that takes least.
+ExecutionPlan with_fewer_states(ExecutionPlan plan, PlanInputs in, MeshCoord at, int64_t limit) {
+  const bool chain = crosses_boundaries(plan.dependency) && plan.dependency != Dependency::Append;
+  if (!chain || !in.workload.backward || in.recompute.when != RecomputeWhen::Auto || in.recompute.boundaries > 0)
+    return plan;
+  int64_t segments = 1;
+  for (const SequenceShape& shape : in.workload.shapes) segments = std::max(segments, shape.segments());
+  for (int64_t every = 2; every < segments; every *= 2) {
+    in.recompute.boundaries = static_cast<int32_t>(every);
+    ExecutionPlan fewer = Choice(in, plan.micro_batch, true).plan(at);
+    if (fewer.most_bytes < plan.most_bytes) plan = std::move(fewer);
+    if (plan.most_bytes <= limit) break;
+  }
+  return plan;
+}
+
 }  // namespace
 
 CellUses cell_uses(const Workload& workload, const Tbptt& tbptt) {
@@ -329,7 +346,8 @@ ExecutionPlan plan_execution(const PlanInputs& in, MeshCoord at, int64_t limit) 
       if (in.recompute.when == (recompute ? RecomputeWhen::Never : RecomputeWhen::Always)) continue;
       const bool last = smallest && (recompute || in.recompute.when == RecomputeWhen::Never);
       ExecutionPlan plan = Choice(in, micro_batch, recompute).plan(at);
-      if (plan.most_bytes <= limit || last) return plan;
+      if (plan.most_bytes <= limit) return plan;
+      if (last) return with_fewer_states(std::move(plan), in, at, limit);
     }
   }
 }
