@@ -75,6 +75,17 @@ void CellRunner::loss(const CellText& text, const HeadRows& head, const CellSave
   });
 }
 
+void CellRunner::divergence(const CellText& text, const HeadRows& head, const CellSaved& saved, View<> divergence,
+                            Arena& scratch) {
+  ArenaScope scope(scratch);
+  const View<> hidden = text_rows(text, head, saved.normed, scratch);
+  const View<> unwanted = scratch.take(hidden.dtype(), hidden.shape());  // the gradient
+  with_nll(text, head, divergence, scratch, [&](View<> of_head) {
+    CrossEntropy::distil(queue_, of_head, unwanted, hidden, taught_rows(text, head, scratch), /*share=*/1,
+                         params_.weight(llama_.head()), head.targets, scratch, head.first);
+  });
+}
+
 void CellRunner::logits(const CellText& text, const HeadRows& head, const CellSaved& saved, View<> logits,
                         Arena& scratch) {
   ArenaScope scope(scratch);

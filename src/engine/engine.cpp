@@ -232,9 +232,14 @@ Workload workload_of(const Config& config, int64_t batch, std::vector<SequenceSh
   w.micro_batch = strict(config.run) ? 1 : config.data.micro_batch;
   w.backward = backward;
   if (config.positions.kind != PositionsKind::Plain) w.trained_positions = config.positions.target;
-  if (const ObjectiveConfig& o = config.objective; backward && o.kind == ObjectiveKind::Distil)
-    w.teaching = {o.kl, o.window > 0 ? o.window : 2 * longest_segment(config)};
+  if (backward) w.teaching = teaching_of(config);
   return w;
+}
+
+Workload::Teaching teaching_of(const Config& config) {
+  const ObjectiveConfig& o = config.objective;
+  if (o.kind != ObjectiveKind::Distil) return {};
+  return {o.kl, o.window > 0 ? o.window : 2 * longest_segment(config)};
 }
 
 Engine::Engine(const EngineConfig& config, Model& model, Mesh& mesh, const NodeShare& node, const Workload& workload,

@@ -126,7 +126,8 @@ RankSizes Choice::sizes(int token) const {
     for (int kind = 0; kind < kSlotKinds; ++kind)
       slots[static_cast<size_t>(kind)] = cell.slot(static_cast<SlotKind>(kind), any.extent(1), micro_batch_, text);
     Arena results;
-    results.take(in_.dtype, {micro_batch_ * own});  // losses
+    results.take(in_.dtype, {micro_batch_ * own});                                        // losses
+    if (in_.workload.teaching.window > 0) results.take(in_.dtype, {micro_batch_ * own});  // divergences
     if (in_.workload.logits != Workload::Logits::None) results.take(in_.dtype, {micro_batch_ * own, in_.model.vocab});
     if (in_.workload.final_state)  // as it is told
       results.take(in_.dtype, {micro_batch_, in_.model.layers, in_.memory.keys_before(1), in_.model.dim});

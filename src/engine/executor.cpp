@@ -186,7 +186,7 @@ CellText Executor::read_text(Range sequences, const TokenSource& batch, const Ce
 
 void Executor::compute(const Action& a, const TokenSource& batch, const BoundaryWeights& weights, ResultSink* sink) {
   const Range sequences = sequences_of(a.cell.stream);
-  const CellText text = read_text(sequences, batch, a.cell);
+  CellText text = read_text(sequences, batch, a.cell);
   ArenaScope scope(scratch_);
   if (a.verb == Verb::Backward) return backward(a, sequences, batch, text, weights, sink);
 
@@ -201,6 +201,9 @@ void Executor::compute(const Action& a, const TokenSource& batch, const Boundary
     Elementwise::fill(queue_, nll, 0);
     return deliver(sequences, a.cell.segment, text, nll, sink);
   }
+
+  if (teacher_ && !plan_.policy.backward && sizes_.has_head(a.cell))
+    text.taught = teach(a.cell, sequences, batch, text);
 
   CellSaved passing;
   CellSaved* saved = &passing;

@@ -68,7 +68,9 @@ class Objectives(runs.RunTest):
             directory = self.folder / kind
             said = self.train(directory, objective__kind=kind, **keys).stdout
             self.assertEqual("text_loss" in runs.metrics(directory, "step")[0], kind == "distil")
-            losses[kind], _ = self.evaluate(directory)
+            losses[kind], table = self.evaluate(directory)
+            self.assertEqual("divergence" in losses[kind], kind == "distil")
+            self.assertEqual(" divergence " in table, kind == "distil")
         self.assertRegex(said, r"step 60/60 [^|]+\| loss [0-9.]+ \(text [0-9.]+, kl [0-9.]+\) \|")
         for step in runs.metrics(self.folder / "distil", "step"):
             self.assertAlmostEqual(step["loss"], 0.1 * step["text_loss"] + 0.9 * step["divergence"], delta=1e-5)
@@ -76,6 +78,12 @@ class Objectives(runs.RunTest):
         # The loss of the text, whatever was trained for.
         self.assertAlmostEqual(losses["distil"]["loss"], losses["lm"]["loss"], delta=0.1)
         self.assertLess(losses["distil"]["loss"], losses["distil"]["reset"]["loss"])
+        told = losses["distil"]["divergence"]
+        self.assertTrue(0 < told < losses["distil"]["reset"]["divergence"], told)
+        logged = [step["divergence"] for step in runs.metrics(self.folder / "distil", "step")][-10:]
+        self.assertAlmostEqual(told, sum(logged) / 10, delta=0.2 * told)
+        refused = self.succeed("eval", base, "--objective.kind=distil", code=2).stderr
+        self.assertIn("the base, which teaches, would itself learn", refused)
         # What is left of the divergence, which is all of this loss, where the memory tells what is out of sight.
         steps = 200
         self.train(self.folder / "divergence", **{**keys, "objective__kind": "distil", "objective__kl": 1,
