@@ -99,7 +99,7 @@ ReducedStep GradientSync::reduce(Queue& queue, View<> sums, View<> gradients, co
 
   const std::vector<double> norms = squared_norms(queue, own);
   const StepSums local = ask();
-  std::vector<double> mine{local.nll,          local.targets,      local.tokens,
+  std::vector<double> mine{local.nll,          local.text_nll,     local.targets,          local.tokens,
                            double(local.stop), double(local.save), double(local.time_over)};
   const size_t fixed = mine.size();
   mine.insert(mine.end(), local.diagnostics.values.begin(), local.diagnostics.values.end());
@@ -108,11 +108,12 @@ ReducedStep GradientSync::reduce(Queue& queue, View<> sums, View<> gradients, co
   step.sums.diagnostics = Diagnostics(local.diagnostics.declared);
   for (size_t row = 0; row < all.size(); row += mine.size()) {
     step.sums.nll += all[row];
-    step.sums.targets += all[row + 1];
-    step.sums.tokens += all[row + 2];
-    step.sums.stop |= all[row + 3] != 0;
-    step.sums.save |= all[row + 4] != 0;
-    step.sums.time_over |= all[row + 5] != 0;
+    step.sums.text_nll += all[row + 1];
+    step.sums.targets += all[row + 2];
+    step.sums.tokens += all[row + 3];
+    step.sums.stop |= all[row + 4] != 0;
+    step.sums.save |= all[row + 5] != 0;
+    step.sums.time_over |= all[row + 6] != 0;
     step.sums.diagnostics.combine(std::span(all).subspan(row + fixed, mine.size() - fixed));
   }
 

@@ -16,7 +16,8 @@ namespace memring {
 
 /// What every rank contributes to a step and learns of it. Flags are combined by "any rank".
 struct StepSums {
-  double nll = 0;           ///< sum over counted targets
+  double nll = 0;           ///< what is trained: sum over counted targets
+  double text_nll = 0;      ///< the same of the text alone, without what a base teaches of it
   double targets = 0;       ///< how many
   double tokens = 0;        ///< text tokens processed
   bool stop = false;        ///< asked to stop (signal, time)
@@ -26,10 +27,14 @@ struct StepSums {
 };
 
 struct ReducedStep {
-  StepSums sums;  ///< over the world, in rank order: the same on every rank
-  double loss() const { return sums.targets > 0 ? sums.nll / sums.targets : 0; }  ///< mean over counted targets
+  StepSums sums;                                  ///< over the world, in rank order: the same on every rank
+  double loss() const { return mean(sums.nll); }  ///< over counted targets
+  double text_loss() const { return mean(sums.text_nll); }
   double norm = 0;     ///< of the mean gradient (sum of gradients / targets); 0 without targets
   bool finite = true;  ///< gradient norm and loss are numbers
+
+ private:
+  double mean(double sum) const { return sums.targets > 0 ? sum / sums.targets : 0; }
 };
 
 class GradientSync {

@@ -11,6 +11,7 @@
 #include "app/with_session.h"
 #include "base/error.h"
 #include "checkpoint/agreement.h"
+#include "checkpoint/files.h"
 #include "checkpoint/manifest.h"
 #include "config/options.h"
 #include "config/shapes.h"
@@ -19,6 +20,7 @@
 #include "eval/perplexity.h"
 #include "eval/task_accuracy.h"
 #include "io/file.h"
+#include "model/model.h"
 #include "train/frozen_weights.h"
 #include "train/run_directory.h"
 
@@ -36,10 +38,12 @@ struct Target {
   std::string checkpoint;  ///< the only one that is meant; empty: the newest
 };
 
-/// The run directory in whose folder of checkpoints `path` lies (or which it is); empty: none.
+/// The run directory in whose folder of checkpoints `path` lies (or which it is); empty: none, or one that only keeps
+/// it, as the base of adapters: that is a checkpoint of another run.
 std::string run_above(const std::string& path, int levels) {
   std::error_code error;
   fs::path run = fs::canonical(path, error);
+  if (is_base_name(run.filename().string())) return {};
   for (; levels > 0; --levels) run = run.parent_path();
   return !error && exists_at(config_file(run.string())) ? run.string() : std::string();
 }
@@ -131,6 +135,16 @@ void refuse_without_effect(const Config& config, const std::vector<std::string>&
                   "Leave it out, and name the run or the checkpoint itself: memring eval runs/books.");
 }
 
+/// Only training by repetitions makes the vector that they begin with; an adapter may have it of its base.
+void refuse_to_repeat(const Config& config, const Config& trained) {
+  if (trained.objective.kind == ObjectiveKind::Reconstruct || is_adapter(trained)) return;
+  throw Error(
+      ExitCode::Usage,
+      fmt::format("objective.kind = {} needs {}, and this model was trained without it (objective.kind = {})",
+                  word_of(config.objective.kind), kRepeatVector, word_of(trained.objective.kind)),
+      "Leave objective.kind out, or train a run with objective.kind = reconstruct on these weights (model.from).");
+}
+
 }  // namespace
 
 int run_eval(const CommandLine& line) {
@@ -140,13 +154,15 @@ int run_eval(const CommandLine& line) {
     // A run is evaluated on whatever ranks there are, wherever its directory has been moved to; the command line
     // decides.
     std::vector<std::string> settings;
-    if (target.config != line.arguments[0])
-      settings = {"mesh.data=0", "mesh.segment=1", "mesh.token=1", "data.micro_batch=0"};
+    const bool trained = target.config != line.arguments[0];
+    if (trained) settings = {"mesh.data=0", "mesh.segment=1", "mesh.token=1", "data.micro_batch=0"};
     if (!target.run.empty()) settings.push_back("run.dir=" + target.run);
     const Config config = config_for(target, line.arguments[0], settings, line.overrides);
     session.watch(config.run.timeout);
     require_same_start(session, config);
     refuse_without_effect(config, line.overrides);
+    if (trained && config.objective.kind == ObjectiveKind::Reconstruct)
+      refuse_to_repeat(config, load(target, line.arguments[0], settings, {}));
     const CheckpointChoice choice = choice_of(target, line.text("checkpoint"), config.run.dir);
     const bool speaks = session.rank() == 0;
     if (speaks) expect_writable(config.eval.json);

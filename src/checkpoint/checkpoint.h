@@ -34,6 +34,8 @@ struct CheckpointData {
   View<> m, v;     ///< [shard.size()]
   NamedNumbers state;
   Progress* progress = nullptr;  ///< advances with every block written, checked or read: a large checkpoint is no hang
+  /// A tensor that what is loaded may have besides, and that the layout does without; empty: none.
+  std::string spare = {};
 };
 
 /// The checkpoint whose weights a run started with.

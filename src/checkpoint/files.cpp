@@ -73,6 +73,8 @@ bool is_temporary_name(const std::string& name) {
   return mark != std::string::npos && (step_of_name(name.substr(0, mark)) || name.starts_with(kBasePrefix));
 }
 
+bool is_base_name(const std::string& name) { return name.starts_with(kBasePrefix) && !is_temporary_name(name); }
+
 std::vector<std::pair<int64_t, std::string>> checkpoint_directories(const std::string& directory) {
   std::vector<std::pair<int64_t, std::string>> found;
   for (const std::string& name : entries_of(directory)) {
@@ -93,7 +95,7 @@ std::vector<std::pair<int64_t, std::string>> checkpoint_directories(const std::s
 std::vector<std::string> base_directories(const std::string& directory) {
   std::vector<std::string> found;
   for (const std::string& name : entries_of(directory))
-    if (name.starts_with(kBasePrefix) && !is_temporary_name(name)) found.push_back(directory + "/" + name);
+    if (is_base_name(name)) found.push_back(directory + "/" + name);
   std::sort(found.begin(), found.end());
   return found;
 }

@@ -17,8 +17,9 @@ std::string checkpoint_name(int64_t step);                     ///< "step-000000
 std::optional<int64_t> step_of_name(const std::string& name);  ///< of exactly such a name
 std::string temporary_name(int64_t step);                      ///< "step-000000123.tmp-<pid>-<host>"
 std::string temporary_of(const std::string& path);             ///< the same of another name in that directory
-constexpr const char* kBasePrefix = "base-";                   ///< of what a run keeps besides (train/kept_bases.h)
 bool is_temporary_name(const std::string& name);
+constexpr const char* kBasePrefix = "base-";  ///< of what a run keeps besides (train/kept_bases.h)
+bool is_base_name(const std::string& name);
 
 /// (step, path) of every directory with a checkpoint's name, newest first, whatever is in it. Error(Io) when the
 /// directory is there and cannot be read, Error(Data) when it is a link to nothing.

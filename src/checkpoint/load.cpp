@@ -37,8 +37,9 @@ Manifest shared_manifest(Communicator& world, const std::string& path) {
   return parse_manifest(text, path + "/" + kManifestFile);
 }
 
-/// Places in the file for each tensor of the model, by name. Throws when the checkpoint is of another model.
-std::vector<Places> places_for(const FlatBuffer& model, DType dtype, const Manifest& manifest,
+/// Places in the file for each tensor of the model, by name. Throws when the checkpoint is of another model: `spare` is
+/// the only other tensor that it may have.
+std::vector<Places> places_for(const FlatBuffer& model, DType dtype, const std::string& spare, const Manifest& manifest,
                                const std::string& path) {
   constexpr int kNamed = 5;
   std::map<std::string, size_t> in_file;
@@ -63,7 +64,7 @@ std::vector<Places> places_for(const FlatBuffer& model, DType dtype, const Manif
     in_file.erase(found);
   }
   for (const FlatEntry& saved : manifest.layout.entries)
-    if (in_file.count(saved.name))
+    if (in_file.count(saved.name) && saved.name != spare)
       differs(fmt::format("{} {} is only in the checkpoint", saved.name, saved.shape.text()));
   const char* hint =
       "Use the configuration that the run was started with (memring inspect shows it), or another run.dir.";
@@ -182,7 +183,7 @@ CheckpointSummary load(Communicator& world, const std::string& path, std::option
     throw Error(ExitCode::Data, fmt::format("{} holds the manifest of step {}", path, step_of(manifest.state)),
                 kDamaged);
   check_digests(world, manifest, path, kDamaged, data.progress);
-  const std::vector<Places> places = places_for(data.layout, data.weights.dtype(), manifest, path);
+  const std::vector<Places> places = places_for(data.layout, data.weights.dtype(), data.spare, manifest, path);
   read_weights(world, manifest, path, data.layout, places, data.weights, data.progress, [&](const File& file) {
     const auto read_moment = [&](int group, View<> moment) {
       if (moment) read_range(file, manifest.stored, data.layout, places, group, data.shard, moment, 0, data.progress);

@@ -185,7 +185,9 @@ std::vector<Option> model_options() {
       integer(
           "tbptt.boundaries", tbptt<&TbpttConfig::boundaries>, count_from(0),
           "Where activations are recomputed, keep the memory's state at every so many segment boundaries and rebuild "
-          "the others by one more forward; 0 = keep all.",
+          "the others by one more forward; 0 = keep all, or with tbptt.recompute = auto, where they do not fit, as "
+          "many as "
+          "do.",
           "16")
           .when({kChained, kKept, kSegments}),
   };

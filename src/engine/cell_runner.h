@@ -36,7 +36,7 @@ struct CellText {
   int64_t batch = 0, text = 0, own = 0;  ///< sequences; text rows of the segment; those on this rank
   TokenIds tokens, targets;
   std::span<const int32_t> positions{};  ///< position ids of the segment's text [batch, text]; none: 0, 1, 2, ...
-  Taught taught{};                       ///< backward of a cell with the head
+  Taught taught{};                       ///< of a cell with the head: backward, or forward where there is none
   bool repeats = false;                  ///< the repeat token stands in place of the first text row, which is here
   bool every_row = false;                ///< logits of every row are wanted, and not only of those whose target counts
 };
@@ -66,13 +66,19 @@ class CellRunner {
   void note_in(Progress& progress) { progress_ = &progress; }
   void allocate_angles(int64_t bytes, RotaryScale);
   void allocate_keys(int64_t most);  ///< of earlier segments
-  /// Where the memory notes its diagnostics [their number] from now on.
-  void set_diagnostics(View<double> numbers) { diagnostics_ = numbers; }
+  /// Where backward adds the loss of the text [1] where somebody teaches it, and the memory notes its diagnostics
+  /// [their number], from now on.
+  void set_sums(View<double> text_loss, View<double> diagnostics) {
+    text_loss_ = text_loss;
+    diagnostics_ = diagnostics;
+  }
 
   /// Decides which rows the last layer computes (CellSaved::wanted).
   void forward(const CellText&, Cell, CellSaved&, const CellStates&, Arena& scratch);
   /// nll [batch * own] of a cell with the head that was run forward; no gradient.
   void loss(const CellText&, const HeadRows&, const CellSaved&, View<> nll, Arena& scratch);
+  /// The divergence from what teaches it, [batch * own], of such a cell.
+  void divergence(const CellText&, const HeadRows&, const CellSaved&, View<> divergence, Arena& scratch);
   /// Logits [batch * count, vocab] of such a cell's head rows.
   void logits(const CellText&, const HeadRows&, const CellSaved&, View<> logits, Arena& scratch);
   HeadRows head_rows(const CellText&, const CellSaved&);  ///< once a cell
@@ -126,7 +132,7 @@ class CellRunner {
   const CellSizes& sizes_;
   Progress* progress_ = nullptr;
   CellNumbers& ids_;
-  View<double> diagnostics_;
+  View<double> text_loss_, diagnostics_;
   std::vector<Row> queries_;
   RowStore earlier_store_;
   RowTable earlier_keys_;                 ///< the most that there are: all alike

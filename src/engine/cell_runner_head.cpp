@@ -4,6 +4,7 @@
 #include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/linear/linear.h"
+#include "kernels/loss_sum/loss_sum.h"
 #include "kernels/rmsnorm/rmsnorm.h"
 #include "kernels/rows/rows.h"
 
@@ -74,6 +75,17 @@ void CellRunner::loss(const CellText& text, const HeadRows& head, const CellSave
   });
 }
 
+void CellRunner::divergence(const CellText& text, const HeadRows& head, const CellSaved& saved, View<> divergence,
+                            Arena& scratch) {
+  ArenaScope scope(scratch);
+  const View<> hidden = text_rows(text, head, saved.normed, scratch);
+  const View<> unwanted = scratch.take(hidden.dtype(), hidden.shape());  // the gradient
+  with_nll(text, head, divergence, scratch, [&](View<> of_head) {
+    CrossEntropy::distil(queue_, of_head, unwanted, hidden, taught_rows(text, head, scratch), /*share=*/1,
+                         params_.weight(llama_.head()), head.targets, scratch, head.first);
+  });
+}
+
 void CellRunner::logits(const CellText& text, const HeadRows& head, const CellSaved& saved, View<> logits,
                         Arena& scratch) {
   ArenaScope scope(scratch);
@@ -93,9 +105,13 @@ void CellRunner::head_backward(const CellText& text, const CellSaved& saved, Cel
   const View<> normed = saved.normed.first({e.batch, e.rows, dim});
   const auto losses = [&](View<> d_text, ConstView<> rows) {
     with_nll(text, head, nll, scratch, [&](View<> of_head) {
-      if (text.taught.rows)
+      if (text.taught.rows) {
+        // By itself first, for the log: the mixture does not tell how much of it is the text's.
+        CrossEntropy::forward(queue_, of_head, rows, params_.weight(llama_.head()), head.targets, scratch, head.first);
+        LossSum::add(queue_, text_loss_, of_head);
         return CrossEntropy::distil(queue_, of_head, d_text, rows, taught_rows(text, head, scratch), text.taught.share,
                                     params_.weight(llama_.head()), head.targets, scratch, head.first);
+      }
       CrossEntropy::forward_backward(queue_, of_head, d_text, params_.grad(llama_.head()), rows,
                                      params_.weight(llama_.head()), head.targets, scratch, head.first);
     });

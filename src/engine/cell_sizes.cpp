@@ -121,8 +121,9 @@ int64_t CellSizes::scratch(int64_t batch, const SequenceShape& shape, bool backw
     HeadScratch::carve(head, dtype_, e, own, dim);
   else if (own != e.rows)
     head.take(dtype_, {batch * own, dim});
-  head.take(dtype_, {batch * own});                         // losses, where not all rows have one
-  if (uses_.taught) head.take(dtype_, {batch * own, dim});  // and what teaches those that have
+  if (!backward && uses_.taught) head.take(dtype_, {batch * own, dim});  // a gradient that nobody wants
+  head.take(dtype_, {batch * own});                                      // losses, where not all rows have one
+  if (uses_.taught) head.take(dtype_, {batch * own, dim});               // and what teaches those that have
   Arena angles;
   for (int table = 0; table < 2; ++table) angles.take(dtype_, {angle_tables(batch), e.rows / 2, shape_.head_dim / 2});
   if (pass == Pass::Encode && backward && appended_type() != dtype_)  // what has been summed, rounded
@@ -144,7 +145,7 @@ ProductCopies CellSizes::copies(int64_t batch, int64_t text, bool backward, bool
     all = all | Layer::copies(shape_, lora_rank(), e, backward) | memory_.copies(e, backward);
   }
   const int64_t own = batch * own_text_rows(text, Pass::Decode);
-  all = all | CrossEntropy::copies(own, shape_.dim, shape_.vocab, backward);
+  all = all | CrossEntropy::copies(own, shape_.dim, shape_.vocab, backward || uses_.taught);
   return logits ? all | Linear::copies(own, shape_.dim, shape_.vocab, false) : all;
 }
 

@@ -68,26 +68,27 @@ Least least_of(Communicator& world, const MemoryLimit& mine, int64_t taken) {
   return {least->left, static_cast<int>(least - all.begin()), {least->name, least->total, least->available}};
 }
 
-/// What to make smaller, for a memory of this dependency.
-std::string smaller(Dependency dependency, bool taught) {
+/// What to make smaller, for a memory of this dependency; `thinned`: states are as few as they can be.
+std::string smaller(Dependency dependency, bool taught, bool thinned) {
   const char* const of_memory = dependency == Dependency::Halo     ? "a smaller memory.window, "
                                 : dependency == Dependency::Append ? "fewer memory.tokens, "
                                                                    : "tbptt.mode = window, ";
   return fmt::format("Use a shorter segment.length, {}{}{}a smaller model, or more memory.",
                      taught ? "a smaller objective.window, " : "", of_memory,
-                     dependency == Dependency::Append ? "" : "tbptt.boundaries, ");
+                     dependency == Dependency::Append || thinned ? "" : "tbptt.boundaries, ");
 }
 
 /// `plan`: all that is taken by the rank that takes most; `needed`: of the memory that the limit is about.
-[[noreturn]] void refuse(const MemoryPlan& plan, int64_t needed, const Workload& workload, RecomputeWhen recompute,
+[[noreturn]] void refuse(const MemoryPlan& plan, int64_t needed, const Workload& workload, const TbpttConfig& tbptt,
                          const MemoryLimit& limit, Dependency dependency) {
+  const bool thinned = tbptt.recompute == RecomputeWhen::Auto && tbptt.boundaries == 0;  // has been tried
   const auto mib = [](int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); };
   throw Error(ExitCode::Usage,
               fmt::format("this run needs {:.1f} MiB on a rank, and {} allows {:.1f} MiB, {} bytes less: {} MiB",
                           mib(needed), limit.name, mib(limit.available), needed - limit.available, plan.text()),
-              workload.micro_batch > 1            ? "Lower data.micro_batch, or set it to 0 (automatic)."
-              : recompute == RecomputeWhen::Never ? "Set tbptt.recompute = auto."
-                                                  : smaller(dependency, workload.teaching.window > 0));
+              workload.micro_batch > 1                  ? "Lower data.micro_batch, or set it to 0 (automatic)."
+              : tbptt.recompute == RecomputeWhen::Never ? "Set tbptt.recompute = auto."
+                                                        : smaller(dependency, workload.teaching.window > 0, thinned));
 }
 
 /// One a process, opened when it is first asked for: memory that engines leave to each other lies on it.
@@ -231,9 +232,14 @@ Workload workload_of(const Config& config, int64_t batch, std::vector<SequenceSh
   w.micro_batch = strict(config.run) ? 1 : config.data.micro_batch;
   w.backward = backward;
   if (config.positions.kind != PositionsKind::Plain) w.trained_positions = config.positions.target;
-  if (const ObjectiveConfig& o = config.objective; backward && o.kind == ObjectiveKind::Distil)
-    w.teaching = {o.kl, o.window > 0 ? o.window : 2 * longest_segment(config)};
+  if (backward) w.teaching = teaching_of(config);
   return w;
+}
+
+Workload::Teaching teaching_of(const Config& config) {
+  const ObjectiveConfig& o = config.objective;
+  if (o.kind != ObjectiveKind::Distil) return {};
+  return {o.kl, o.window > 0 ? o.window : 2 * longest_segment(config)};
 }
 
 Engine::Engine(const EngineConfig& config, Model& model, Mesh& mesh, const NodeShare& node, const Workload& workload,
@@ -276,7 +282,7 @@ Engine::Engine(const EngineConfig& config, Model& model, Mesh& mesh, const NodeS
   most_plan_ = with_others(plan.most_memory);
   if (plan.most_bytes > least.left) {
     if (mesh.world().rank() != least.rank) mesh.world().barrier();  // until the message has ended the job
-    refuse(most_plan_, plan.most_bytes + taken, workload_, config.tbptt.recompute, limit_, dependency());
+    refuse(most_plan_, plan.most_bytes + taken, workload_, config.tbptt, limit_, dependency());
   }
   executor_.emplace(queue_, model, mesh, numerics_.dtype, workload_, tbptt, std::move(plan));
   if (node.progress) executor_->note_in(*node.progress);

@@ -106,7 +106,10 @@ class Engine {
   Arena weights_, workspace_;
 };
 
-/// The workload that a configuration describes, for batches of `batch` sequences of these shapes.
+/// Who teaches, where objective.kind = distil.
+Workload::Teaching teaching_of(const Config&);
+/// The workload that a configuration describes, for batches of `batch` sequences of these shapes. Without `backward`
+/// nobody teaches.
 Workload workload_of(const Config&, int64_t batch, std::vector<SequenceShape> shapes, bool backward);
 /// The shape that data.length and segment.length describe.
 SequenceShape sequence_shape(const Config&);

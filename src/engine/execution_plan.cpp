@@ -126,7 +126,8 @@ RankSizes Choice::sizes(int token) const {
     for (int kind = 0; kind < kSlotKinds; ++kind)
       slots[static_cast<size_t>(kind)] = cell.slot(static_cast<SlotKind>(kind), any.extent(1), micro_batch_, text);
     Arena results;
-    results.take(in_.dtype, {micro_batch_ * own});  // losses
+    results.take(in_.dtype, {micro_batch_ * own});                                        // losses
+    if (in_.workload.teaching.window > 0) results.take(in_.dtype, {micro_batch_ * own});  // divergences
     if (in_.workload.logits != Workload::Logits::None) results.take(in_.dtype, {micro_batch_ * own, in_.model.vocab});
     if (in_.workload.final_state)  // as it is told
       results.take(in_.dtype, {micro_batch_, in_.model.layers, in_.memory.keys_before(1), in_.model.dim});
@@ -248,7 +249,7 @@ MemoryPlan Choice::memory(const ExecutionPlan& plan) {
   add(MemoryPurpose::Ring, sizes.ring);
   if (!on_device()) return memory;
   Arena sums;
-  sums.take(DType::F64, {1 + std::ssize(in_.memory.diagnostics())});
+  sums.take(DType::F64, {kLossSums + std::ssize(in_.memory.diagnostics())});
   memory.parts.push_back({.purpose = MemoryPurpose::Staged, .host = messages(plan) * sizes.message + sizes.collected});
   memory.parts.push_back({MemoryPurpose::Results, 1, sizes.results + 2 * sums.peak(), sums.peak()});
   return memory;
@@ -261,6 +262,23 @@ ExecutionPlan Choice::plan(MeshCoord at) {
   plan.efficiency = needs(plan, in_.workload.shapes.back()).efficiency;
   find_most(plan);
   plan.most_memory = memory(outline(coord_of(in_.mesh, plan.most_rank)));
+  return plan;
+}
+
+/// `plan`, of the smallest streams, recomputed; or, where that does not fit and nobody has said how many states to
+/// keep, the first of every 2nd, 4th, 8th, ... that does, or else the one that takes least.
+ExecutionPlan with_fewer_states(ExecutionPlan plan, PlanInputs in, MeshCoord at, int64_t limit) {
+  const bool chain = crosses_boundaries(plan.dependency) && plan.dependency != Dependency::Append;
+  if (!chain || !in.workload.backward || in.recompute.when != RecomputeWhen::Auto || in.recompute.boundaries > 0)
+    return plan;
+  int64_t segments = 1;
+  for (const SequenceShape& shape : in.workload.shapes) segments = std::max(segments, shape.segments());
+  for (int64_t every = 2; every < segments; every *= 2) {
+    in.recompute.boundaries = static_cast<int32_t>(every);
+    ExecutionPlan fewer = Choice(in, plan.micro_batch, true).plan(at);
+    if (fewer.most_bytes < plan.most_bytes) plan = std::move(fewer);
+    if (plan.most_bytes <= limit) break;
+  }
   return plan;
 }
 
@@ -329,7 +347,8 @@ ExecutionPlan plan_execution(const PlanInputs& in, MeshCoord at, int64_t limit) 
       if (in.recompute.when == (recompute ? RecomputeWhen::Never : RecomputeWhen::Always)) continue;
       const bool last = smallest && (recompute || in.recompute.when == RecomputeWhen::Never);
       ExecutionPlan plan = Choice(in, micro_batch, recompute).plan(at);
-      if (plan.most_bytes <= limit || last) return plan;
+      if (plan.most_bytes <= limit) return plan;
+      if (last) return with_fewer_states(std::move(plan), in, at, limit);
     }
   }
 }

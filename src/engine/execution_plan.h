@@ -49,6 +49,9 @@ struct Workload {
   enum class Logits : uint8_t { None, Counted, All } logits = Logits::None;
 };
 
+/// What a batch sums up besides its diagnostics: the loss, and that of the text alone, where a base teaches.
+constexpr int64_t kLossSums = 2;
+
 struct CellUses;
 CellUses cell_uses(const Workload&, const Tbptt&);
 
@@ -136,9 +139,10 @@ struct ExecutionPlan {
 
 /// Streams and recompute policy are the first of these with which no rank of the world takes more than `limit` bytes,
 /// or else the last: streams as large as they can be and halved while they must, each with activations kept and then
-/// recomputed, within what the workload and `recompute` allow. Whether it fits is for the caller to see (most_bytes).
-/// Pure: the ranks of a mesh get plans that belong together. A rank's limit may differ from another's: `limit` is the
-/// least of the world.
+/// recomputed, within what the workload and `recompute` allow; and at last, where `recompute` leaves that open, with
+/// states kept at ever fewer boundaries, of which the one that takes least stands for the last. Whether it fits is for
+/// the caller to see (most_bytes). Pure: the ranks of a mesh get plans that belong together. A rank's limit may differ
+/// from another's: `limit` is the least of the world.
 ExecutionPlan plan_execution(const PlanInputs&, MeshCoord, int64_t limit);
 
 }  // namespace memring

@@ -108,15 +108,15 @@ void Executor::allocate() {
 
 void Executor::allocate_numbers() {
   const std::span<const Diagnostic> declared = memory_.diagnostics();
-  const Shape shape{1 + std::ssize(declared)};
+  const Shape shape{kLossSums + std::ssize(declared)};
   numbers_arena_ = queue_.arena(shape[0] * bytes_of(DType::F64));
   numbers_ = numbers_arena_.take<double>(shape);
   first_numbers_arena_ = queue_.staging(shape[0] * bytes_of(DType::F64));
   first_numbers_ = first_numbers_arena_.take<double>(shape);
-  first_numbers_.data()[0] = 0;
-  for (size_t i = 0; i < declared.size(); ++i) first_numbers_.data()[i + 1] = declared[i].none();
+  std::fill_n(first_numbers_.data(), kLossSums, 0.0);
+  for (size_t i = 0; i < declared.size(); ++i) first_numbers_.data()[kLossSums + i] = declared[i].none();
   read_numbers_.allocate(queue_, shape[0]);
-  runner_.set_diagnostics(numbers_.rows(1, shape[0] - 1));
+  runner_.set_sums(numbers_.rows(1, 1), numbers_.rows(kLossSums, std::ssize(declared)));
 }
 
 void Executor::lay_out(const Schedule& schedule, int64_t text) {
@@ -186,7 +186,7 @@ CellText Executor::read_text(Range sequences, const TokenSource& batch, const Ce
 
 void Executor::compute(const Action& a, const TokenSource& batch, const BoundaryWeights& weights, ResultSink* sink) {
   const Range sequences = sequences_of(a.cell.stream);
-  const CellText text = read_text(sequences, batch, a.cell);
+  CellText text = read_text(sequences, batch, a.cell);
   ArenaScope scope(scratch_);
   if (a.verb == Verb::Backward) return backward(a, sequences, batch, text, weights, sink);
 
@@ -201,6 +201,9 @@ void Executor::compute(const Action& a, const TokenSource& batch, const Boundary
     Elementwise::fill(queue_, nll, 0);
     return deliver(sequences, a.cell.segment, text, nll, sink);
   }
+
+  if (teacher_ && !plan_.policy.backward && sizes_.has_head(a.cell))
+    text.taught = teach(a.cell, sequences, batch, text);
 
   CellSaved passing;
   CellSaved* saved = &passing;
@@ -337,9 +340,12 @@ void Executor::run(const TokenSource& batch, const BoundaryWeights& weights, Res
 StepSums Executor::sums() {
   const std::span<const double> numbers = read_numbers_.wait(queue_);
   check(!numbers.empty(), "the sums of a batch were asked for before one ran");
-  StepSums sums{
-      .nll = numbers[0], .targets = targets_, .tokens = tokens_, .diagnostics = Diagnostics(memory_.diagnostics())};
-  sums.diagnostics.combine(numbers.subspan(1));
+  StepSums sums{.nll = numbers[0],
+                .text_nll = numbers[teacher_ ? 1 : 0],
+                .targets = targets_,
+                .tokens = tokens_,
+                .diagnostics = Diagnostics(memory_.diagnostics())};
+  sums.diagnostics.combine(numbers.subspan(kLossSums));
   return sums;
 }
 

@@ -28,6 +28,8 @@ class ResultSink {
  public:
   virtual ~ResultSink() = default;
   virtual void losses(int64_t sequence, int64_t position, ConstView<> nll, std::span<const int32_t> targets) = 0;
+  /// Without backward, where a base teaches: KL(base, model) of every position, 0 as losses are.
+  virtual void divergences(int64_t /*sequence*/, int64_t /*position*/, ConstView<>) {}
   virtual void logits(int64_t /*sequence*/, int64_t /*position*/, ConstView<>, std::span<const int32_t> /*targets*/) {}
   /// Numbers of the state after the last segment, from number `first` on.
   virtual void final_state(int64_t /*sequence*/, int64_t /*first*/, ConstView<>) {}
@@ -105,6 +107,8 @@ class Executor {
   void backward(const Action&, Range sequences, const TokenSource&, CellText, const BoundaryWeights&, ResultSink*);
   Taught teach(const Cell&, Range sequences, const TokenSource&, const CellText&);
   void deliver_head(const Cell&, Range sequences, const CellText&, const CellSaved&, bool counted, ResultSink*);
+  void deliver_divergence(const Cell&, Range sequences, const CellText&, const HeadRows&, const CellSaved&,
+                          ResultSink*);
   template <class F>
   void for_pieces(const CellText&, const F&) const;
   View<> told_view(const Action&, Range sequences, const ResultSink*);
@@ -136,7 +140,7 @@ class Executor {
   CellNumbers ids_;
   std::optional<Teacher> teacher_;
   std::vector<int32_t> positions_;
-  // Of the batch: the sum of its losses and the memory's diagnostics, where they are made, and counts.
+  // Of the batch: sums of its losses and the memory's diagnostics, where they are made, and counts.
   Arena numbers_arena_, first_numbers_arena_;
   View<double> numbers_, first_numbers_;
   Readback<double> read_numbers_;

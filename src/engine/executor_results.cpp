@@ -44,6 +44,16 @@ void Executor::deliver(Range sequences, int64_t segment, const CellText& text, C
   });
 }
 
+void Executor::deliver_divergence(const Cell& cell, Range sequences, const CellText& text, const HeadRows& head,
+                                  const CellSaved& saved, ResultSink* sink) {
+  const View<> divergence = scratch_.take(dtype_, {sequences.size() * text.own});
+  runner_.divergence(text, head, saved, divergence, scratch_);
+  const ConstView<> here = on_host(divergence);
+  for_pieces(text, [&](int64_t b, int64_t position, int64_t first, int64_t count, std::span<const int32_t>) {
+    sink->divergences(sequences.begin + b, cell.segment * shape_.segment_length + position, here.rows(first, count));
+  });
+}
+
 // The head runs once per segment: in Backward where there is one, with its gradient; here where there is none.
 void Executor::deliver_head(const Cell& cell, Range sequences, const CellText& text, const CellSaved& saved,
                             bool counted, ResultSink* sink) {
@@ -56,6 +66,7 @@ void Executor::deliver_head(const Cell& cell, Range sequences, const CellText& t
     const View<> nll = scratch_.take(dtype_, {sequences.size() * text.own});
     runner_.loss(text, head, saved, nll, scratch_);
     deliver(sequences, cell.segment, text, nll, sink);
+    if (sink && text.taught.rows) deliver_divergence(cell, sequences, text, head, saved, sink);
   }
   if (!with_logits) return;
   const View<> computed = scratch_.take(dtype_, {sequences.size() * head.count, llama_.shape().vocab});

@@ -10,9 +10,10 @@
 namespace memring {
 namespace {
 
-/// How weights start and which of them learn is over; theta is told with the frequencies.
-constexpr std::array<std::string_view, 5> kNoMatter = {"model.init_std", "model.embedding_std", "model.train",
-                                                       "memory.init_std", "model.rope_theta"};
+/// How weights start, which of them learn and who teaches is over; theta is told with the frequencies.
+constexpr std::array<std::string_view, 7> kNoMatter = {"model.init_std",  "model.embedding_std", "model.train",
+                                                       "memory.init_std", "model.rope_theta",    "objective.kl",
+                                                       "objective.window"};
 
 std::string rotary_text(const Config& config) {
   return fmt::format("{} (theta {})", settings_text(config, "rope"), config.model.rope_theta);
@@ -25,7 +26,7 @@ std::vector<OtherSettings> other_settings(const Config& trained, const Config& e
   if (std::string then = rotary_text(trained), now = rotary_text(evaluated); then != now)
     others.push_back({"rope", std::move(then), std::move(now)});
   const std::vector<ChangedKey> changed = changed_effects(trained, evaluated);
-  for (const std::string section : {"model", "lora", "memory", "segment"}) {
+  for (const std::string section : {"model", "lora", "memory", "segment", "objective"}) {
     OtherSettings other{section, "", ""};
     for (const auto& [key, then, now] : changed) {
       if (!key.starts_with(section + ".") || std::count(kNoMatter.begin(), kNoMatter.end(), key) > 0) continue;

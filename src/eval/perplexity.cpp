@@ -29,13 +29,20 @@ class Buckets final : public ResultSink {
       }
     });
   }
+  void divergences(int64_t, int64_t position, ConstView<> divergence) override {
+    by_float_type(divergence.dtype(), [&]<class T>() {
+      for (int64_t i = 0; i < divergence.size(); ++i)
+        of(position + i).divergence += static_cast<double>(divergence.as<T>()[i]);
+    });
+  }
   void sum_over(Communicator& world) {
     std::vector<double> numbers;
-    for (const auto& b : buckets) numbers.insert(numbers.end(), {b.nll, b.tokens});
+    for (const auto& b : buckets) numbers.insert(numbers.end(), {b.nll, b.tokens, b.divergence});
     world.all_reduce_sum(View<double>(numbers.data(), {static_cast<int64_t>(numbers.size())}));
     for (size_t i = 0; i < buckets.size(); ++i) {
-      buckets[i].nll = numbers[2 * i];
-      buckets[i].tokens = numbers[2 * i + 1];
+      buckets[i].nll = numbers[3 * i];
+      buckets[i].tokens = numbers[3 * i + 1];
+      buckets[i].divergence = numbers[3 * i + 2];
     }
   }
   std::vector<PositionBucket> buckets;
@@ -52,13 +59,13 @@ class Buckets final : public ResultSink {
 
 /// One pass over the text with the memory as the model has it now.
 Perplexity pass(TrainedModel& model, const Dataset& dataset, const Evaluation& what, const SequenceShape& shape,
-                int buckets_wanted, Session& session) {
-  Buckets buckets(shape.length, buckets_wanted);
+                const Config& config, Session& session) {
+  Buckets buckets(shape.length, config.eval.buckets);
   double seconds = model.run(dataset, {0, what.sequences}, shape, buckets);
   if (what.tail > 0)
     seconds += model.run(dataset, {what.sequences, what.sequences + 1}, {what.tail, shape.segment_length}, buckets);
   buckets.sum_over(session.world());
-  return {buckets.buckets, seconds};
+  return {buckets.buckets, seconds, config.objective.kind == ObjectiveKind::Distil};
 }
 
 nlohmann::ordered_json json_of(std::optional<double> number) {
@@ -69,20 +76,25 @@ std::optional<double> perplexity(std::optional<double> loss) {
   return loss ? std::optional(std::exp(*loss)) : std::nullopt;
 }
 
+nlohmann::ordered_json json_of(const PositionBucket& b, bool taught) {
+  nlohmann::ordered_json json = {{"loss", json_of(b.loss())}, {"perplexity", json_of(perplexity(b.loss()))}};
+  if (taught) json["divergence"] = json_of(b.mean_divergence());
+  json["tokens"] = b.tokens;
+  return json;
+}
+
 nlohmann::ordered_json json_of(const Perplexity& p) {
   nlohmann::ordered_json buckets = nlohmann::ordered_json::array();
-  for (const auto& b : p.buckets)
-    buckets.push_back({{"from", b.from},
-                       {"to", b.to},
-                       {"loss", json_of(b.loss())},
-                       {"perplexity", json_of(perplexity(b.loss()))},
-                       {"tokens", b.tokens}});
-  return {{"loss", json_of(p.loss())},
-          {"perplexity", json_of(perplexity(p.loss()))},
-          {"tokens", p.tokens()},
-          {"seconds", p.seconds},
-          {"tokens_per_s", p.seconds > 0 ? p.tokens() / p.seconds : 0},
-          {"buckets", buckets}};
+  for (const auto& b : p.buckets) {
+    nlohmann::ordered_json json = {{"from", b.from}, {"to", b.to}};
+    json.update(json_of(b, p.taught));
+    buckets.push_back(std::move(json));
+  }
+  nlohmann::ordered_json json = json_of(p.all(), p.taught);
+  json["seconds"] = p.seconds;
+  json["tokens_per_s"] = p.seconds > 0 ? p.tokens() / p.seconds : 0;
+  json["buckets"] = std::move(buckets);
+  return json;
 }
 
 std::string number_text(std::optional<double> number, int decimals) {
@@ -101,19 +113,14 @@ std::string text_line(const Evaluation& e) {
 
 }  // namespace
 
-std::optional<double> PositionBucket::loss() const { return tokens > 0 ? std::optional(nll / tokens) : std::nullopt; }
-
-std::optional<double> Perplexity::loss() const {
+PositionBucket Perplexity::all() const {
   PositionBucket all;
-  for (const auto& b : buckets) all.nll += b.nll;
-  all.tokens = tokens();
-  return all.loss();
-}
-
-double Perplexity::tokens() const {
-  double sum = 0;
-  for (const auto& b : buckets) sum += b.tokens;
-  return sum;
+  for (const auto& b : buckets) {
+    all.nll += b.nll;
+    all.tokens += b.tokens;
+    all.divergence += b.divergence;
+  }
+  return all;
 }
 
 Evaluation evaluate(const Config& config, const CheckpointChoice& choice, Session& session) {
@@ -127,7 +134,9 @@ Evaluation evaluate(const Config& config, const CheckpointChoice& choice, Sessio
 
   const int64_t batch = std::min(config.data.batch, result.sequences);
   const SequenceShape shape = sequence_shape(config);
-  TrainedModel model(config, choice, workload_of(config, batch, {shape}, false), session);
+  Workload workload = workload_of(config, batch, {shape}, false);
+  workload.teaching = teaching_of(config);
+  TrainedModel model(config, choice, workload, session);
   result.checkpoint = model.checkpoint().path;
   result.step = model.checkpoint().step;
   result.warnings = model.warnings();
@@ -135,10 +144,10 @@ Evaluation evaluate(const Config& config, const CheckpointChoice& choice, Sessio
   result.other = model.other();
   result.text = {config.data.path, dataset->digest(), dataset->tokens(), model.trained_on(*dataset)};
 
-  result.as_trained = pass(model, *dataset, result, shape, config.eval.buckets, session);
+  result.as_trained = pass(model, *dataset, result, shape, config, session);
   if (model.has_control()) {
     model.reset_memory(true);
-    result.reset = pass(model, *dataset, result, shape, config.eval.buckets, session);
+    result.reset = pass(model, *dataset, result, shape, config, session);
   }
   dataset->expect_unchanged([&] { session.progress().advance(); });
   result.peak_memory = static_cast<double>(session.world().all_reduce_max(peak_memory()));
@@ -164,21 +173,25 @@ std::string to_json(const Evaluation& e) {
 }
 
 std::string to_table(const Evaluation& e) {
+  const bool taught = e.as_trained.taught;
   std::string text =
-      fmt::format("{}: step {}, {} sequence{} of {} tokens{}\n{}\n{}\n{:>24}  {:>10} {:>12}{}\n", e.checkpoint, e.step,
-                  e.sequences, e.sequences == 1 ? "" : "s", e.length,
+      fmt::format("{}: step {}, {} sequence{} of {} tokens{}\n{}\n{}\n{:>24}  {:>10} {:>12}{}{}\n", e.checkpoint,
+                  e.step, e.sequences, e.sequences == 1 ? "" : "s", e.length,
                   e.tail > 0 ? fmt::format(" and one of {}", e.tail) : "", text_line(e), to_text(e.other), "positions",
-                  "loss", "perplexity", e.reset ? fmt::format("  {:>12} {:>8}", "memory reset", "gain") : "");
-  const auto line = [&](const std::string& name, std::optional<double> loss, std::optional<double> reset) {
+                  "loss", "perplexity", taught ? fmt::format(" {:>10}", "divergence") : "",
+                  e.reset ? fmt::format("  {:>12} {:>8}", "memory reset", "gain") : "");
+  const auto line = [&](const std::string& name, const PositionBucket& b, std::optional<double> reset) {
+    const std::optional<double> loss = b.loss();
     const auto gain = loss && reset ? std::optional(*reset - *loss) : std::nullopt;
-    text += fmt::format("{:>24}  {:>10} {:>12}{}\n", name, number_text(loss, 4), number_text(perplexity(loss), 3),
+    text += fmt::format("{:>24}  {:>10} {:>12}{}{}\n", name, number_text(loss, 4), number_text(perplexity(loss), 3),
+                        taught ? fmt::format(" {:>10}", number_text(b.mean_divergence(), 4)) : "",
                         e.reset ? fmt::format("  {:>12} {:>8}", number_text(reset, 4), number_text(gain, 4)) : "");
   };
   for (size_t i = 0; i < e.as_trained.buckets.size(); ++i) {
     const auto& b = e.as_trained.buckets[i];
-    line(fmt::format("{} .. {}", b.from, b.to), b.loss(), e.reset ? e.reset->buckets[i].loss() : std::nullopt);
+    line(fmt::format("{} .. {}", b.from, b.to), b, e.reset ? e.reset->buckets[i].loss() : std::nullopt);
   }
-  line("all", e.as_trained.loss(), e.reset ? e.reset->loss() : std::nullopt);
+  line("all", e.as_trained.all(), e.reset ? e.reset->loss() : std::nullopt);
   text += fmt::format("\n{:.0f} tokens/s, peak memory of a rank {:.1f} MiB\n",
                       e.as_trained.seconds > 0 ? e.as_trained.tokens() / e.as_trained.seconds : 0,
                       e.peak_memory / (1 << 20));

@@ -16,15 +16,23 @@ namespace memring {
 /// Positions [from, to) of all sequences.
 struct PositionBucket {
   int64_t from = 0, to = 0;
-  double nll = 0, tokens = 0;          ///< sum over counted targets; how many
-  std::optional<double> loss() const;  ///< nothing where nothing was counted
+  double nll = 0, tokens = 0;  ///< sum over counted targets; how many
+  double divergence = 0;       ///< KL(base, model), the same sum; 0 where nobody teaches
+  // Means; nothing where nothing was counted.
+  std::optional<double> loss() const { return mean(nll); }
+  std::optional<double> mean_divergence() const { return mean(divergence); }
+
+ private:
+  std::optional<double> mean(double sum) const { return tokens > 0 ? std::optional(sum / tokens) : std::nullopt; }
 };
 
 struct Perplexity {
   std::vector<PositionBucket> buckets;
   double seconds = 0;
-  std::optional<double> loss() const;
-  double tokens() const;
+  bool taught = false;         ///< objective.kind = distil: there are divergences
+  PositionBucket all() const;  ///< of all positions
+  std::optional<double> loss() const { return all().loss(); }
+  double tokens() const { return all().tokens; }
 };
 
 /// What was evaluated on.

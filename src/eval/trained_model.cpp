@@ -56,6 +56,7 @@ void TrainedModel::start(Arena weights) {
   engine_.reset();  // before the next one takes its memory
   model_.emplace(shape_, memory);
   train_named(model_->params, trained_.train);
+  if (workload_.teaching.window > 0) expect_frozen_decoder(model_->params, trained_.train);
   const Numerics computed = numerics(engine_config_, session_.node());
   const int64_t loaded = computed.queue.backend == Backend::Cuda ? model_->params.layout().size : 0;
   engine_.emplace(engine_config_, *model_, mesh_, session_.node(), workload_,
@@ -73,7 +74,8 @@ CheckpointSummary TrainedModel::load(const CheckpointChoice& choice, const std::
                       .m = {},
                       .v = {},
                       .state = {},
-                      .progress = &session_.progress()};
+                      .progress = &session_.progress(),
+                      .spare = kRepeatVector};
   session_.progress().enter(Phase::Load);
   auto found = choice.path.empty() ? load_newest(session_.world(), choice.folder, data, warnings_)
                                    : load_checkpoint(session_.world(), choice.path, data);

@@ -11,13 +11,16 @@
 
 namespace memring {
 
+/// The vector that stands where a text is asked for once more (kRepeatToken). Whoever asks for none does without it.
+constexpr const char* kRepeatVector = "memory.repeat_token";
+
 struct Model {
   /// Declares the decoder's tensors, then the memory's.
   Model(const ModelShape& shape, const MemorySettings& settings)
       : llama(shape, params), memory(make_memory(settings, llama, params)) {
     // It starts as one more token would.
     if (settings.repeats)
-      repeat_token = params.declare("memory.repeat_token", {shape.dim}, {.std = shape.embedding_std}, false);
+      repeat_token = params.declare(kRepeatVector, {shape.dim}, {.std = shape.embedding_std}, false);
   }
 
   Params params;

@@ -51,6 +51,12 @@ std::string done(const StepRecord& r) {
   return (r.steps > 0 ? fmt::format("/{}", r.steps) : "") + (most > 0 ? fmt::format(" {:.1f}%", 100 * most) : "");
 }
 
+/// " (text 2.3100, kl 0.0412)"; empty where nobody teaches.
+std::string mixed_from(const StepRecord& r) {
+  if (!r.text_loss) return "";
+  return fmt::format(" (text {:.4f}{})", *r.text_loss, r.divergence ? fmt::format(", kl {:.4f}", *r.divergence) : "");
+}
+
 /// " | key 0.1 den 0.02"; empty where nothing was measured.
 std::string shown(const Diagnostics& diagnostics) {
   std::string text;
@@ -241,6 +247,8 @@ void RunLog::step(const StepRecord& r) {
   Json json = record("step");
   json["step"] = r.step;
   json["loss"] = number(r.loss);
+  if (r.text_loss) json["text_loss"] = number(*r.text_loss);
+  if (r.divergence) json["divergence"] = number(*r.divergence);
   json["lr"] = r.lr;
   json["norm"] = number(r.norm);
   json["tokens"] = r.tokens;
@@ -256,8 +264,8 @@ void RunLog::step(const StepRecord& r) {
   const bool last = r.step == r.steps || (r.tokens_wanted > 0 && r.tokens >= r.tokens_wanted);
   if (r.step % options_.every != 0 && !last) return;
   const double per_second = line_seconds_ > 0 ? static_cast<double>(line_tokens_) / line_seconds_ : 0;
-  print(fmt::format("step {}{} | loss {:.4f} | lr {:.2e} | norm {:.2f}{} | {} tok/s | {:.0f} MiB{}{}", r.step, done(r),
-                    r.loss, r.lr, std::fabs(r.norm), shown(r.diagnostics), rate(per_second),
+  print(fmt::format("step {}{} | loss {:.4f}{} | lr {:.2e} | norm {:.2f}{} | {} tok/s | {:.0f} MiB{}{}", r.step,
+                    done(r), r.loss, mixed_from(r), r.lr, std::fabs(r.norm), shown(r.diagnostics), rate(per_second),
                     static_cast<double>(r.memory_bytes) / (1 << 20),
                     r.skipped > 0 ? fmt::format(" | skipped {}", r.skipped) : "", left(r)));
   line_seconds_ = 0;

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,6 +21,8 @@ struct StepRecord {
   int64_t step = 0, steps = 0;  ///< done, and wanted (0: as many as come)
   int64_t tokens_wanted = 0;
   double loss = 0, lr = 0, norm = 0;
+  /// Where a base teaches: what the loss is mixed from, the loss of the text and the divergence from the base.
+  std::optional<double> text_loss = {}, divergence = {};
   int64_t tokens = 0;            ///< trained on so far
   int64_t step_tokens = 0;       ///< of this step
   int64_t segments = 1;          ///< of its sequences

@@ -7,6 +7,7 @@
 #include "base/machine.h"
 #include "train/optimizer.h"
 #include "train/soundness.h"
+#include "train/start_report.h"
 
 namespace memring {
 namespace {
@@ -15,16 +16,20 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+/// Of which (1 - share) text + share divergence is the loss (CrossEntropy::distil); none where there is no share of it.
+std::optional<double> divergence(const ReducedStep& reduced, double share) {
+  if (share == 0) return std::nullopt;
+  return (reduced.loss() - (1 - share) * reduced.text_loss()) / share;
+}
+
 /// Weights whose step is skipped are not saved: they may be dead, and would push out good ones.
 bool usable(const ReducedStep& reduced) { return reduced.finite && reduced.sums.targets > 0; }
 
 }  // namespace
 
 RunControl::RunControl(const Config& config, Session& session, StartedRun& started, SignalWatch& signals)
-    : run_(config.run),
-      optimizer_(config.optimizer),
+    : config_(config),
       chance_(std::log(config.model.vocab)),
-      steps_a_line_(config.log.every),
       session_(session),
       curriculum_(started.curriculum),
       log_(started.log),
@@ -41,7 +46,7 @@ PlannedStep RunControl::next() {
   session_.progress().step = state_.step + 1;
   return {state_.step,
           curriculum_.shape(state_),
-          {next_rate(optimizer_, run_, curriculum_, state_), state_.step - state_.skipped + 1}};
+          {next_rate(config_.optimizer, config_.run, curriculum_, state_), state_.step - state_.skipped + 1}};
 }
 
 void RunControl::ask(StepSums& local) {
@@ -69,6 +74,8 @@ void RunControl::follow(const PlannedStep& step, const ReducedStep& reduced) {
     ++state_.skipped;
     log_.skipped(state_.step + 1, reduced.norm, ++state_.skipped_in_row);
   }
+  if (step.number == first_step_ && usable(reduced) && reduced.norm == 0)
+    warn_about_unreached(config_, step.shape, log_);
   ++state_.step;
   state_.tokens += static_cast<int64_t>(reduced.sums.tokens);
   state_.seconds = seconds_before_ + seconds_since(start_);
@@ -77,7 +84,7 @@ void RunControl::follow(const PlannedStep& step, const ReducedStep& reduced) {
 
   log_.step(record(step, reduced));
   saver_.tell(seconds_since(step_start_), log_);
-  if (state_.skipped_in_row > run_.max_skipped) give_up();
+  if (state_.skipped_in_row > config_.run.max_skipped) give_up();
   note_stop(stop_.decide(state_, reduced));
   saves_.plan(state_.step, reduced.sums);
 }
@@ -113,13 +120,17 @@ StageRecord RunControl::stage() const {
 
 StepRecord RunControl::record(const PlannedStep& step, const ReducedStep& reduced) const {
   // A line of the terminal is about the largest rank.
-  const bool of_all_ranks = state_.step % steps_a_line_ == 0 || state_.step == 1;
+  const bool of_all_ranks = state_.step % config_.log.every == 0 || state_.step == 1;
+  const ObjectiveConfig& objective = config_.objective;
+  const bool taught = objective.kind == ObjectiveKind::Distil;
   return {.step = state_.step,
-          .steps = run_.steps,
-          .tokens_wanted = run_.tokens,
+          .steps = config_.run.steps,
+          .tokens_wanted = config_.run.tokens,
           .loss = reduced.loss(),
           .lr = step.update.lr,
           .norm = reduced.norm,
+          .text_loss = taught ? std::optional(reduced.text_loss()) : std::nullopt,
+          .divergence = taught ? divergence(reduced, objective.kl) : std::nullopt,
           .tokens = state_.tokens,
           .step_tokens = static_cast<int64_t>(reduced.sums.tokens),
           .segments = step.shape.segments(),

@@ -49,10 +49,8 @@ class RunControl {
   StepRecord record(const PlannedStep&, const ReducedStep&) const;
   [[noreturn]] void give_up();
 
-  const RunConfig run_;
-  const OptimizerConfig optimizer_;
-  const double chance_;         ///< loss of guessing, nats
-  const int64_t steps_a_line_;  ///< of the terminal
+  const Config config_;
+  const double chance_;  ///< loss of guessing, nats
   Session& session_;
   const Curriculum& curriculum_;
   RunLog& log_;

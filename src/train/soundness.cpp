@@ -14,7 +14,7 @@ void judge(TrainState& state, const ReducedStep& reduced, double chance) {
   if (reduced.sums.targets <= 0 && reduced.finite) return;  // such a step says nothing
   state.sound = reduced.finite;
   if (!reduced.finite) return;
-  state.loss = reduced.loss();
+  state.loss = reduced.text_loss();  // guessing has no such limit for a divergence
   state.mean_loss = state.mean_loss == 0 ? state.loss : kMemory * state.mean_loss + (1 - kMemory) * state.loss;
   state.best_loss = state.best_loss == 0 ? state.mean_loss : std::min(state.best_loss, state.mean_loss);
   const double told = std::min(state.best_loss + kTolerance, kNoGuess * chance);

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "config/shapes.h"
+#include "train/frozen_weights.h"
 
 namespace memring {
 namespace {
@@ -149,6 +150,25 @@ void warn_about_repeats(const DataConfig& data, const Dataset& dataset, RunLog& 
       "no repeats",
       data.batch, dataset.sequences() == 1 ? "the one sequence" : fmt::format("the {} sequences", dataset.sequences()),
       (data.batch + dataset.sequences() - 1) / dataset.sequences(), dataset.sequences()));
+}
+
+void warn_about_unreached(const Config& config, const SequenceShape& shape, RunLog& log) {
+  if (!is_adapter(config) || config.tbptt.mode == TbpttMode::Unbiased)
+    return;  // whose cuts may have been all there are
+  const bool chain = config.memory.kind == MemoryKind::Rmt || config.memory.kind == MemoryKind::Armt;
+  const char* reached =
+      config.memory.kind == MemoryKind::None ? "choose tensors that the loss depends on"
+      : shape.segments() == 1
+          ? "each sequence is one segment, and what only writes to a memory learns from the next one: a shorter "
+            "segment.length, or longer sequences"
+      : config.memory.reset == MemoryReset::Segment
+          ? "memory.reset = segment lets nothing through to the next segment: memory.reset = sequence"
+      : chain && config.tbptt.mode == TbpttMode::Window && config.tbptt.window == 1
+          ? "tbptt.window = 1 lets no gradient through to the segment before: a larger one, or tbptt.mode = full"
+          : "choose a wider pattern, for example memory";
+  log.warning(
+      fmt::format("no gradient reaches what is trained (model.train = {}): all of it was 0 in the first step; {}",
+                  config.model.train, reached));
 }
 
 void print_schedule(Executor& executor, int rank) {

@@ -29,6 +29,8 @@ void warn_about_threads(const NodeShare&, const ThreadCount&, RunLog&);
 void warn_about_idle_ranks(Engine&, MeshShape, RunLog&);
 /// A batch that holds a sequence of the text more than once.
 void warn_about_repeats(const DataConfig&, const Dataset&, RunLog&);
+/// What is trained, where none of its gradients was anything but 0 in a first step, of sequences of this shape.
+void warn_about_unreached(const Config&, const SequenceShape&, RunLog&);
 /// How often a run of this budget goes over the sequences of its data; 0: no budget of steps or tokens ends it.
 double passes(const RunConfig&, const DataConfig&, int64_t sequences);
 /// log.schedule: this rank's actions of the longest shape.

@@ -21,6 +21,7 @@ Mesh mesh_of(Communicator& ranks) { return {ranks, {ranks.size(), 1, 1}}; }
 StepSums sums_of(int rank) {
   StepSums sums;
   sums.nll = value_of<double>(rank, 0);
+  sums.text_nll = value_of<double>(rank, 1);
   sums.targets = 10 + rank;
   sums.tokens = 100 + rank;
   sums.diagnostics = Diagnostics(kKinds);
@@ -56,10 +57,12 @@ void expect_reduced(int64_t count, double tolerance) {
   StepSums expected;
   for (int rank = 0; rank < world().size(); ++rank) {
     expected.nll += sums_of(rank).nll;
+    expected.text_nll += sums_of(rank).text_nll;
     expected.targets += sums_of(rank).targets;
     expected.tokens += sums_of(rank).tokens;
   }
   EXPECT_EQ(step.sums.nll, expected.nll);
+  EXPECT_EQ(step.sums.text_nll, expected.text_nll);
   EXPECT_EQ(step.sums.targets, expected.targets);
   EXPECT_EQ(step.sums.tokens, expected.tokens);
   EXPECT_FALSE(step.sums.stop || step.sums.save || step.sums.time_over);

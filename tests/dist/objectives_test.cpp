@@ -157,6 +157,29 @@ Logits logits_of(Config config, const TokenSource& tokens, double* nll = nullptr
   return logits;
 }
 
+/// Summed over a batch that is evaluated on a token axis of all ranks.
+double evaluated_divergence(const Config& config, const TokenSource& tokens) {
+  struct Sum final : ResultSink {
+    void losses(int64_t, int64_t, ConstView<>, std::span<const int32_t>) override {}
+    void divergences(int64_t, int64_t, ConstView<> divergence) override {
+      const auto* const values = divergence.as<double>();
+      sum = std::accumulate(values, values + divergence.size(), sum);
+    }
+    double sum = 0;
+  } found;
+  Mesh mesh(world(), {1, 1, world().size()});
+  Model model = model_of(config);
+  Workload workload = workload_of(config, tokens.sequences(), {tokens.shape()}, false);
+  workload.teaching = teaching_of(config);
+  Engine engine(config, model, mesh, NodeShare{}, workload);
+  engine.allocate();
+  engine.params().initialise(7, engine.queue());
+  make_memory_matter(engine.params(), engine.queue());
+  engine.executor().run(tokens, engine.executor().draw(0, tokens.shape()), &found);
+  world().all_reduce_sum(View<double>(&found.sum, {1}));
+  return found.sum;
+}
+
 // What a teacher takes beside large streams is planned: an arena that is too small would end the batch.
 TEST(Distillation, ATeacherThatTakesMoreThanTheModelFits) {
   Config config = config_of(MemoryKind::Rmt, distil);
@@ -201,7 +224,7 @@ TEST_P(Objectives, DistillationIsTheDivergenceFromTheDecoderOnRawText) {
   config.objective.window = config.segment.length + 3;
   OneRank job(config);
   make_memory_matter(job.params(), job.queue());
-  const double found = job.nll();
+  const StepSums found = job.sums();
 
   const RandomTokens tokens(config.data.batch, sequence_shape(config), config.model.vocab);
   const SequenceShape shape = tokens.shape();
@@ -226,7 +249,9 @@ TEST_P(Objectives, DistillationIsTheDivergenceFromTheDecoderOnRawText) {
       }
   }
   EXPECT_GT(divergence, 0.01 * nll);
-  EXPECT_NEAR(found, 0.3 * nll + 0.7 * divergence, 1e-10 * found);
+  EXPECT_NEAR(found.nll, 0.3 * nll + 0.7 * divergence, 1e-10 * found.nll);
+  EXPECT_NEAR(found.text_nll, nll, 1e-10 * nll);
+  EXPECT_NEAR(evaluated_divergence(config, tokens), divergence, 1e-9 * divergence);
 }
 
 TEST_P(Objectives, NothingOfTheTeacherIsTheLossOfTheText) {

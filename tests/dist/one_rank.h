@@ -30,12 +30,13 @@ class OneRank {
   }
   Params& params() { return engine_.params(); }
   const Queue& queue() { return engine_.queue(); }
-  /// The loss of a batch, summed; gradients are those of the last call.
-  double nll(ResultSink* sink = nullptr) {
+  /// Of a batch; gradients are those of the last call.
+  StepSums sums(ResultSink* sink = nullptr) {
     Elementwise::fill(engine_.queue(), params().grads(), 0);
     engine_.executor().run(*tokens_, engine_.executor().draw(0, tokens_->shape()), sink);
-    return engine_.executor().sums().nll;
+    return engine_.executor().sums();
   }
+  double nll(ResultSink* sink = nullptr) { return sums(sink).nll; }
   std::vector<double> gradients() {
     const HostCopy copy(queue(), params().grads());
     copy.fetch(queue());

@@ -35,6 +35,7 @@ class Bases(adapters.AdapterTest):
 
     def test_a_run_keeps_its_base_whatever_becomes_of_the_run_it_is_of(self):
         digest, checkpoint = self.digest(self.base), runs.checkpoints(self.base)[-1]
+        of_base = self.losses(self.base)
         for ranks in (None, 2):
             run = self.folder / f"adapter-{ranks}"
             leftover = run / "checkpoints" / "base-0.tmp-1-elsewhere"
@@ -46,6 +47,7 @@ class Bases(adapters.AdapterTest):
             self.assertTrue((place / "state.h5").samefile(checkpoint / "state.h5"))
             self.assertIn(f", kept as {place}\n", self.succeed("inspect", run).stdout)
             self.assert_intact(place)
+            self.assertEqual(self.losses(place), of_base, "a model of its own, by its own configuration")
         whole = self.folder / "whole"
         self.train(whole, **self.keys)
         self.train(self.base, run__steps=40, checkpoint__every=5)
@@ -155,6 +157,7 @@ class Bases(adapters.AdapterTest):
         self.train(second, run__steps=4, model__from=self.adapter, model__train="memory", **lora)
         self.assertEqual(len(kept(second)), 2)
         expected = self.losses(second)
+        self.assertIn(self.losses(self.adapter), [self.losses(place) for place in kept(second)])
         still = {"run__steps": 1, "optimizer__lr": 0, "optimizer__warmup": 0, **lora}
         said = self.train(whole, model__from=second, **still).stdout
         self.assertNotIn("so fresh", said)

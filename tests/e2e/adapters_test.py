@@ -53,6 +53,21 @@ class Adapters(adapters.AdapterTest):
         runs.record_fault("F4", "model.train that names nothing, or freezes what no checkpoint holds", 3,
                           "refused before a step, with the names that there are or lack")
 
+    def test_a_run_whose_trained_tensors_nothing_reaches_says_so_once(self):
+        armt = {"memory__kind": "armt", "memory__key_dim": 4}
+        self.train(self.folder / "armt", run__steps=3, **armt)
+        uio = {"model__from": self.base, "model__train": "memory", "memory__kind": "uio", "memory__lora_rank": 2}
+        keys_of = {"model__from": self.folder / "armt", "model__train": "memory.*.key.weight", **armt}
+        for name, keys, remedy in (("one", {**uio, "data__length": 32}, "each sequence is one segment"),
+                                   ("reset", {**uio, "memory__reset": "segment"}, "memory.reset = sequence"),
+                                   ("cut", {**keys_of, "tbptt__mode": "window", "tbptt__window": 1}, "or tbptt.mode = full"),
+                                   ("uio", uio, None), ("armt", keys_of, None)):
+            with self.subTest(name):
+                told = self.train(self.folder / f"run-{name}", ranks=2, run__steps=2, **keys).stderr
+                says = f"no gradient reaches what is trained (model.train = {keys['model__train']}): all of it was 0"
+                self.assertEqual(told.count(says), 1 if remedy else 0, told)
+                self.assertIn(remedy or "", told)
+
     def test_merged_weights_give_the_same_losses(self):
         for dtype, tolerance in (("fp32", 1e-5), ("fp64", 1e-12)):
             with self.subTest(dtype):

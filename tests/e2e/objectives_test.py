@@ -31,6 +31,21 @@ class Objectives(runs.RunTest):
         everything, text = self.evaluate(directory)
         self.assertEqual(everything["tokens"], 1249 * 16)  # of 20,000: what is no whole sequence cannot be repeated
         self.assertIn("20,000 tokens, 15 of them left out", text)
+        # As a language model it does without the vector that begins a repetition.
+        plain, text = self.evaluate(directory, "--objective.kind=lm", "--eval.sequences=17")
+        self.assertEqual(plain["tokens"], 17 * 32)
+        self.assertIn("objective: trained with kind reconstruct, evaluated with kind lm\n", text)
+        self.assertEqual(plain["objective"], {"trained": "kind reconstruct", "evaluated": "kind lm"})
+
+    def test_what_was_not_trained_to_repeat_is_not_asked_to(self):
+        directory = self.folder / "run"
+        self.train(directory, run__steps=1, **{**REPEATS, "objective__kind": "lm"})
+        for place in (directory, runs.checkpoints(directory)[-1]):
+            refused = self.succeed("eval", place, "--objective.kind=reconstruct", code=2).stderr
+            self.assertIn("objective.kind = reconstruct needs memory.repeat_token, and this model was trained without it", refused)
+            self.assertIn("(objective.kind = lm)", refused)
+        runs.record_fault("F4", "an evaluation by repetition of a model that was not trained to repeat", 2,
+                          "refused before a checkpoint is read, with the objective of its training")
 
     def test_it_goes_on_with_the_same_bits_and_as_nothing_else(self):
         straight, resumed = self.folder / "straight", self.folder / "resumed"
@@ -51,11 +66,24 @@ class Objectives(runs.RunTest):
         losses = {}
         for kind in ("lm", "distil"):
             directory = self.folder / kind
-            self.train(directory, objective__kind=kind, **keys)
-            losses[kind], _ = self.evaluate(directory)
+            said = self.train(directory, objective__kind=kind, **keys).stdout
+            self.assertEqual("text_loss" in runs.metrics(directory, "step")[0], kind == "distil")
+            losses[kind], table = self.evaluate(directory)
+            self.assertEqual("divergence" in losses[kind], kind == "distil")
+            self.assertEqual(" divergence " in table, kind == "distil")
+        self.assertRegex(said, r"step 60/60 [^|]+\| loss [0-9.]+ \(text [0-9.]+, kl [0-9.]+\) \|")
+        for step in runs.metrics(self.folder / "distil", "step"):
+            self.assertAlmostEqual(step["loss"], 0.1 * step["text_loss"] + 0.9 * step["divergence"], delta=1e-5)
+            self.assertGreater(step["text_loss"], step["divergence"])
         # The loss of the text, whatever was trained for.
         self.assertAlmostEqual(losses["distil"]["loss"], losses["lm"]["loss"], delta=0.1)
         self.assertLess(losses["distil"]["loss"], losses["distil"]["reset"]["loss"])
+        told = losses["distil"]["divergence"]
+        self.assertTrue(0 < told < losses["distil"]["reset"]["divergence"], told)
+        logged = [step["divergence"] for step in runs.metrics(self.folder / "distil", "step")][-10:]
+        self.assertAlmostEqual(told, sum(logged) / 10, delta=0.2 * told)
+        refused = self.succeed("eval", base, "--objective.kind=distil", code=2).stderr
+        self.assertIn("the base, which teaches, would itself learn", refused)
         # What is left of the divergence, which is all of this loss, where the memory tells what is out of sight.
         steps = 200
         self.train(self.folder / "divergence", **{**keys, "objective__kind": "distil", "objective__kl": 1,

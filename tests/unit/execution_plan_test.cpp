@@ -146,15 +146,47 @@ TEST_P(ExecutionPlans, TakeTheFirstChoiceThatFitsEveryRank) {
       choices.push_back({size, when == RecomputeWhen::Always, forced.plan(17).most_bytes});
     }
   ASSERT_GE(choices.size(), 4) << "two sizes of streams";
+  const int64_t least = std::min_element(choices.begin(), choices.end(), [](const Choice& a, const Choice& b) {
+                          return a.most_bytes < b.most_bytes;
+                        })->most_bytes;
   for (const Choice& choice : choices)
-    for (const int64_t limit : {choice.most_bytes, choice.most_bytes - 1}) {
-      auto first = std::find_if(choices.begin(), choices.end(), [&](const Choice& a) { return a.most_bytes <= limit; });
-      if (first == choices.end()) --first;  // what does not fit is told
+    for (const int64_t limit : {choice.most_bytes, std::max(choice.most_bytes - 1, least)}) {
+      const auto first =
+          std::find_if(choices.begin(), choices.end(), [&](const Choice& a) { return a.most_bytes <= limit; });
       const ExecutionPlan plan = c.plan(17, limit);
       EXPECT_EQ(plan.micro_batch, first->micro_batch) << limit;
       EXPECT_EQ(plan.policy.recompute, first->recompute) << limit;
       EXPECT_EQ(plan.most_bytes, first->most_bytes) << limit;
     }
+}
+
+// Behind all of these: fewer states, where they are what crosses a boundary.
+TEST_P(ExecutionPlans, KeepFewerStatesBeforeTheyGiveUp) {
+  Case c(GetParam());
+  c.workload.micro_batch = 1;
+  const auto forced = [&](int32_t boundaries) {
+    Case of(GetParam());
+    of.workload.micro_batch = 1;
+    of.recompute = {RecomputeWhen::Always, boundaries};
+    return of.plan(17).most_bytes;
+  };
+  const int64_t all = forced(0);
+  const bool states = GetParam() != MemoryKind::None && GetParam() != MemoryKind::Uio;
+  EXPECT_EQ(c.plan(17, all).policy.boundaries, 0);
+  const ExecutionPlan tight = c.plan(17, all - 1);
+  EXPECT_EQ(tight.policy.boundaries > 0, states);
+  EXPECT_EQ(tight.most_bytes < all, states);
+  EXPECT_EQ(tight.most_bytes, forced(tight.policy.boundaries));
+  int64_t least = all;
+  for (int32_t every = 2; states && every < c.workload.shapes.back().segments(); every *= 2) {
+    if (every < tight.policy.boundaries) {
+      EXPECT_GE(forced(every), all) << every << " fits too";
+    }
+    least = std::min(least, forced(every));
+  }
+  EXPECT_EQ(c.plan(17, 0).most_bytes, least) << "what does not fit is told";
+  c.recompute.boundaries = 1;
+  EXPECT_EQ(c.plan(17, 0).policy.boundaries, GetParam() == MemoryKind::Uio ? 0 : 1) << "as it is asked for";
 }
 
 TEST(ExecutionPlan, KeepsToWhatIsAskedFor) {

@@ -25,7 +25,7 @@ const double kChance = std::log(256.0);  // 5.5 nats
 ReducedStep step_of(double loss, bool finite = true) {
   ReducedStep reduced;
   reduced.sums.targets = 10;
-  reduced.sums.nll = 10 * loss;
+  reduced.sums.nll = reduced.sums.text_nll = 10 * loss;
   reduced.norm = 1;
   reduced.finite = finite;
   return reduced;
@@ -51,13 +51,13 @@ TEST(Soundness, AGradientOfZeroIsSoundWhereNothingIsLeftToLearnAndDeadElsewhere)
   nothing.norm = 0;
   judge(state, nothing, kChance);
   EXPECT_FALSE(state.sound);
-  nothing.sums.nll = 0;
+  nothing.sums.text_nll = 0;
   judge(state, nothing, kChance);
   EXPECT_TRUE(state.sound);
   // Nothing that is trained is reached (one segment of a memory on a frozen base): the loss is the batch's noise.
   TrainState untouched;
   for (const double loss : {2.5, 2.7, 2.4, 2.9}) {
-    nothing.sums.nll = 10 * loss;
+    nothing.sums.text_nll = 10 * loss;
     judge(untouched, nothing, kChance);
     EXPECT_TRUE(untouched.sound) << loss;
   }
@@ -66,6 +66,19 @@ TEST(Soundness, AGradientOfZeroIsSoundWhereNothingIsLeftToLearnAndDeadElsewhere)
 TEST(Soundness, ATaskWhoseLossIsAboveGuessingIsMeasuredByItsOwnBest) {
   EXPECT_TRUE(sound_after({30, 29, 30.5}));
   EXPECT_FALSE(sound_after({30, 29, 31.5}));
+}
+
+// What a base teaches may be far from a model that guesses, or near one that has unlearned the text.
+TEST(Soundness, OfAMixtureWithADivergenceTheTextCounts) {
+  TrainState state;
+  ReducedStep step = step_of(3);
+  step.sums.nll = 10 * 12.0;
+  judge(state, step, kChance);
+  EXPECT_TRUE(state.sound);
+  step = step_of(6.6);
+  step.sums.nll = 10 * 1.0;
+  judge(state, step, kChance);
+  EXPECT_FALSE(state.sound);
 }
 
 TEST(Soundness, AGradientThatIsNoNumberIsNotSoundAndLeavesNoTrace) {
