@@ -121,7 +121,7 @@ template <int Dim>
 MEMRING_KERNEL MEMRING_BLOCKS(kWarps* kWarp, Dim <= 64 ? 3 : 2) void attention_dq_mma(Backward a) {
   auto& memory = block_memory<SharedOfQueries<Dim>>();
   const AttentionExtents& e = a.extents;
-  const TileOfBlock mine = tile_of_block(e.rows);
+  const TileOfBlock mine = tile_of_block(e.rows, true);
   SpanWalk<Bf16> walk(a.spans, a.queries.tiles[mine.first / kTile]);
   const auto fetch = [&](StageOfKeys<Dim>& stage, const Tile& tile) {
     const DeviceKeys<Bf16>& keys = walk.span();
@@ -185,7 +185,7 @@ template <int Dim>
 struct StageOfQueries {
   RowsOfTile<Dim> q, dy;
   Row rows[kTile];
-  float lse[kTile], delta[kTile];
+  float lse_and_delta[2][kTile];
 };
 template <int Dim>
 struct SharedOfKeys {
@@ -233,18 +233,21 @@ MEMRING_KERNEL MEMRING_BLOCKS(kWarps* kWarp, Dim <= 64 ? 2 : 1) void attention_d
   auto& memory = block_memory<SharedOfKeys<Dim>>();
   const AttentionExtents& e = a.extents;
   const DeviceKeys<Bf16>& span = a.spans.of[0];
-  const TileOfBlock mine = tile_of_block(span.count);
+  const TileOfBlock mine = tile_of_block(span.count, false);
   GroupWalk walk(a, span.tiles[mine.first / kTile], mine.matrix * (e.heads / e.kv_heads));
   const auto fetch = [&](StageOfQueries<Dim>& stage, const Tile& tile) {
     const int64_t head = walk.head() * e.rows;
     stage.q.copy(a.queries.q + head * e.head_dim, tile.first, e.rows, e.head_dim);
     stage.dy.copy(a.dy + head * e.head_dim, tile.first, e.rows, e.head_dim);
     if (!tile.all) copy_rows(stage.rows, a.queries.rows, tile.first, e.rows);
-    if (thread_index() < kTile) {
-      const int64_t row = tile.first + thread_index();
-      stage.lse[thread_index()] = row < e.rows ? a.lse[head + row] : 0;
-      stage.delta[thread_index()] = row < e.rows ? a.delta[head + row] : 0;
-    }
+  };
+  // Of these, which lie at no multiple of 16 bytes, each thread reads one number, and stores it when it has computed:
+  // who stores at once waits for it first.
+  static_assert(kThreadsOfTile == 2 * kTile);
+  const int which = thread_index() / kTile, number = thread_index() % kTile;
+  const auto lse_or_delta = [&](const Tile& tile) {
+    const int64_t row = tile.first + number;
+    return row < e.rows ? (which == 0 ? a.lse : a.delta)[walk.head() * e.rows + row] : 0;
   };
 
   Tile tile = walk.next();
@@ -255,6 +258,7 @@ MEMRING_KERNEL MEMRING_BLOCKS(kWarps* kWarp, Dim <= 64 ? 2 : 1) void attention_d
   copy_rows(memory.keys, span.rows, mine.first, span.count);
   fetch(memory.stages[0], tile);
   copy_commit();
+  memory.stages[0].lse_and_delta[which][number] = lse_or_delta(tile);
   copy_wait<0>();
   meet_block();
   float dk[Dim / 8][4] = {}, dv[Dim / 8][4] = {};
@@ -262,7 +266,11 @@ MEMRING_KERNEL MEMRING_BLOCKS(kWarps* kWarp, Dim <= 64 ? 2 : 1) void attention_d
   for (int at = 0; tile.found(); at = 1 - at) {
     const int count = rows_of_tile(tile, e.rows);
     const Tile next = walk.next();
-    if (next.found()) fetch(memory.stages[1 - at], next);
+    float of_next = 0;
+    if (next.found()) {
+      fetch(memory.stages[1 - at], next);
+      of_next = lse_or_delta(next);
+    }
     copy_commit();
     StageOfQueries<Dim>& stage = memory.stages[at];
     for (int step = 0; step < kTile; step += kStep) {
@@ -278,11 +286,12 @@ MEMRING_KERNEL MEMRING_BLOCKS(kWarps* kWarp, Dim <= 64 ? 2 : 1) void attention_d
           const int query = step + column_of(lane, n, i);
           const bool seen =
               tile.all || (query < count && sees(stage.rows[query], memory.keys[first + row_of(lane, i)]));
-          weights.take(n, i, seen, stage.lse[query], stage.delta[query], a.scale);
+          weights.take(n, i, seen, stage.lse_and_delta[0][query], stage.lse_and_delta[1][query], a.scale);
         }
       add_products<Dim>(dv, weights.p, stage.dy, step, lane);
       add_products<Dim>(dk, weights.ds, stage.q, step, lane);
     }
+    memory.stages[1 - at].lse_and_delta[which][number] = of_next;
     copy_wait<0>();
     meet_block();
     tile = next;

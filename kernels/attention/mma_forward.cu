@@ -161,7 +161,7 @@ template <int Dim>
 MEMRING_KERNEL MEMRING_BLOCKS(kWarps* kWarp, Dim <= 64 ? 3 : 2) void attention_forward_mma(Forward a) {
   auto& memory = block_memory<Shared<Dim>>();
   const AttentionExtents& e = a.extents;
-  const TileOfBlock mine = tile_of_block(e.rows);
+  const TileOfBlock mine = tile_of_block(e.rows, true);
   SpanWalk<Bf16> walk(a.spans, a.queries.tiles[mine.first / kTile]);
   const auto fetch = [&](Stage<Dim>& stage, const Tile& tile) {
     const DeviceKeys<Bf16>& keys = walk.span();

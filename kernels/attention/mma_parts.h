@@ -10,7 +10,7 @@
 namespace memring::mma_attention {
 
 constexpr float kLog2E = 1.44269504f, kLn2 = 0.693147181f;
-constexpr int kWarps = 4;  ///< of a block: 16 rows of its tile each
+constexpr int kWarps = kThreadsOfTile / kWarp;  ///< of a block: 16 rows of its tile each
 
 /// Where number i of a lane's sums stands: its row among the warp's 16, and its column where they begin at column 8 n.
 MEMRING_LANE int row_of(int lane, int i) { return lane / 4 + 8 * (i / 2); }
@@ -18,13 +18,14 @@ MEMRING_LANE int column_of(int lane, int n, int i) { return 8 * n + 2 * (lane % 
 
 MEMRING_LANE float greater(float x, float y) { return x > y ? x : y; }
 
-/// The tile of 64 rows that this block has, of one matrix; the last tiles first, whose rows mostly see the most keys.
+/// The tile of 64 rows that this block has, of one matrix. Blocks begin in their order, so the tiles with the most to
+/// do come first: of queries the last ones, which mostly see the most keys, of keys the first ones, which the most see.
 struct TileOfBlock {
   int64_t matrix, first;
 };
-MEMRING_LANE TileOfBlock tile_of_block(int64_t rows) {
-  const int64_t tiles = (rows + kTile - 1) / kTile, matrices = blocks_x() / tiles;
-  return {block_x() % matrices, (tiles - 1 - block_x() / matrices) * kTile};
+MEMRING_LANE TileOfBlock tile_of_block(int64_t rows, bool last_first) {
+  const int64_t tiles = (rows + kTile - 1) / kTile, matrices = blocks_x() / tiles, tile = block_x() / matrices;
+  return {block_x() % matrices, (last_first ? tiles - 1 - tile : tile) * kTile};
 }
 inline Grid grid_of_tiles(int64_t matrices, int64_t rows, int64_t bytes) {
   return {matrices * ((rows + kTile - 1) / kTile), 1, kWarps * kWarp, bytes};

@@ -11,6 +11,7 @@
 namespace memring {
 
 constexpr int kTile = RowTable::kTile;
+constexpr int kThreadsOfTile = 128;  ///< of a block: all of them copy
 
 enum class Sight : uint8_t { None, Some, All };
 
@@ -104,13 +105,21 @@ struct alignas(128) RowsOfTile {
     const int turned = kPieces >= 8 ? number ^ (row & 7) : number ^ ((row >> 1) & (kPieces - 1));
     return numbers + row * Dim + 8 * turned;
   }
-  /// Begins to copy rows first to first + 63 of `from` [rows, dim]; what is behind the last row, or wider, is 0.
+  /// Begins to copy rows first to first + 63 of `from` [rows, dim]; what is behind the last row, or wider, is 0. A
+  /// thread has one column of pieces, whose place in a row is the same in all of its rows: its addresses go on by equal
+  /// steps.
   MEMRING_LANE void copy(const Bf16* from, int64_t first, int64_t rows, int64_t dim) {
+    constexpr int kAtOnce = kThreadsOfTile / kPieces;  // rows
+    static_assert(kAtOnce % 8 == 0, "the order of a row's pieces has a period of 8 rows");
+    const int mine = thread_index() / kPieces, number = thread_index() % kPieces;
+    const int64_t left = 8 * number < dim ? rows - first : 0;
+    const Bf16* there = from + (first + mine) * dim + 8 * number;
+    Bf16* here = piece(mine, number);
 #pragma unroll 1
-    for (int i = thread_index(); i < kTile * kPieces; i += block_threads()) {
-      const int row = i / kPieces, number = i % kPieces;
-      const bool inside = first + row < rows && 8 * number < dim;
-      copy_async(piece(row, number), inside ? from + (first + row) * dim + 8 * number : from, inside ? 16 : 0);
+    for (int row = mine; row < kTile; row += kAtOnce) {
+      copy_async(here, row < left ? there : from, row < left ? 16 : 0);
+      there += kAtOnce * dim;
+      here += kAtOnce * Dim;
     }
   }
 };

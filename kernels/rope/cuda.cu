@@ -10,8 +10,11 @@
 namespace memring {
 namespace {
 
+constexpr int kThreads = 256;  ///< of a row, at the most
+
 struct Extents {
-  int64_t batch, heads, rows, half, tables;
+  int64_t rows, tables;
+  int heads, half;
 };
 
 template <class T>
@@ -24,17 +27,18 @@ MEMRING_KERNEL void rope_table(T* cosines, T* sines, const int32_t* positions, c
   }
 }
 
-/// One thread for each pair of numbers: by head from by row, or back by the opposite angle.
+/// A block a row of the projections' layout, [batch * rows, heads * 2 half], a thread a pair of numbers at a time: by
+/// head from by row, or back by the opposite angle. (kernels/heads: why not one index over everything.)
 template <class T, class C>
 MEMRING_KERNEL void rotate(T* out, const T* in, const C* cosines, const C* sines, Extents e, bool back) {
-  for (int64_t i = grid_index(); i < e.batch * e.heads * e.rows * e.half; i += grid_threads()) {
-    const int64_t x = i % e.half, row = i / e.half % e.rows, head = i / e.half / e.rows % e.heads,
-                  b = i / e.half / e.rows / e.heads;
-    const int64_t by_head = ((b * e.heads + head) * e.rows + row) * 2 * e.half + x,
-                  by_row = ((b * e.rows + row) * e.heads + head) * 2 * e.half + x,
-                  angle = ((e.tables == 1 ? 0 : b) * e.rows + row) * e.half + x;
+  const int64_t b = block_x() / e.rows, row = block_x() % e.rows, width = 2 * e.half;
+  const int64_t angles = ((e.tables == 1 ? 0 : b) * e.rows + row) * e.half;
+  for (int i = thread_index(); i < e.heads * e.half; i += block_threads()) {
+    const int head = i / e.half, x = i % e.half;
+    const int64_t by_head = ((b * e.heads + head) * e.rows + row) * width + x,
+                  by_row = (block_x() * e.heads + head) * width + x;
     const int64_t from = back ? by_head : by_row, to = back ? by_row : by_head;
-    const C c = cosines[angle], s = back ? -sines[angle] : sines[angle];
+    const C c = cosines[angles + x], s = back ? -sines[angles + x] : sines[angles + x];
     const C low = computed(in[from]), high = computed(in[from + e.half]);
     store(out[to], low * c - high * s);
     store(out[to + e.half], high * c + low * s);
@@ -51,11 +55,13 @@ void table(Queue& queue, View<> cos, View<> sin, const TokenIds& positions, Cons
 }
 
 void run(Queue& queue, View<> out, ConstView<> in, ConstView<> cos, ConstView<> sin, ConstView<> by_head, bool back) {
-  const Extents e{by_head.dim(0), by_head.dim(1), by_head.dim(2), by_head.dim(3) / 2, cos.dim(0)};
+  if (out.size() == 0) return;
+  const int64_t heads = by_head.dim(1), rows = by_head.dim(2), half = by_head.dim(3) / 2;
+  const Extents e{rows, cos.dim(0), static_cast<int>(heads), static_cast<int>(half)};
+  const Grid grid{by_head.dim(0) * rows, 1, grid_for(heads * half, kThreads).threads, 0};
   by_stored_type(out.dtype(), [&]<class T>() {
     using C = Computed<T>;
-    launch<rotate<T, C>>(queue, grid_for(out.size() / 2), address<T>(out), address<T>(in), address<C>(cos),
-                         address<C>(sin), e, back);
+    launch<rotate<T, C>>(queue, grid, address<T>(out), address<T>(in), address<C>(cos), address<C>(sin), e, back);
   });
 }
 

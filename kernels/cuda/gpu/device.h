@@ -30,7 +30,12 @@ class GpuDevice final : public Device {
   void wait(Stream, Event) override;
   bool done(Event) override;
 
-  cudaStream_t native(Stream stream) const { return streams_[static_cast<size_t>(stream.number)].native; }
+  cudaStream_t native(Stream stream) const {
+    ++uses_;
+    return streams_[static_cast<size_t>(stream.number)].native;
+  }
+  /// How often anybody has asked for a stream, as for whatever is enqueued: the same as before, and nothing was.
+  int64_t uses() const { return uses_; }
   /// matrix_product(), of matrices that are not empty.
   void multiply(Stream, Products, View<> c, Write, const Factor& a, const Factor& b);
 
@@ -50,6 +55,7 @@ class GpuDevice final : public Device {
   int64_t first_ = 1;
   std::vector<cudaEvent_t> pool_;
   std::optional<Error> failed_;
+  mutable int64_t uses_ = 0;
 };
 
 }  // namespace memring
