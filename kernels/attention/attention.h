@@ -25,7 +25,8 @@ struct KeySpan {
 /// in blocks with a running maximum, Dao et al. 2022: no rows x keys matrix is ever stored).
 ///
 /// Query head j reads key/value head j / (heads / kv_heads). A row that sees no key gets o = 0 and lse = -inf, and
-/// sends no gradient. All views have one type, fp32 or fp64; or bf16, and then lse is fp32, and o, dq, dk
+/// sends no gradient. Keys and values that a row does not see must be finite even so: backends that go by blocks
+/// multiply them by 0. All views have one type, fp32 or fp64; or bf16, and then lse is fp32, and o, dq, dk
 /// and dv may be. Same bits for any thread count.
 struct AttentionExecutor {
   virtual ~AttentionExecutor() = default;

@@ -202,8 +202,8 @@ class GroupWalk {
   MEMRING_LANE GroupWalk(const Backward& a, const RowExtremes& keys, int64_t first_head)
       : a_(a),
         keys_(keys),
-        head_(first_head),
-        last_(first_head + a.extents.heads / a.extents.kv_heads - 1),
+        head_(static_cast<int>(first_head)),
+        last_(static_cast<int>(first_head + a.extents.heads / a.extents.kv_heads) - 1),
         walk_(begin()) {}
 
   MEMRING_LANE Tile next() {
@@ -223,7 +223,7 @@ class GroupWalk {
   MEMRING_LANE TileWalk begin() const { return {a_.queries.tiles, a_.extents.rows}; }
   const Backward& a_;
   const RowExtremes keys_;
-  int64_t head_, last_;
+  int head_, last_;  // numbers of 64 bits would take registers
   TileWalk walk_;
 };
 
@@ -244,10 +244,14 @@ MEMRING_KERNEL MEMRING_BLOCKS(kWarps* kWarp, Dim <= 64 ? 2 : 1) void attention_d
   // Of these, which lie at no multiple of 16 bytes, each thread reads one number, and stores it when it has computed:
   // who stores at once waits for it first.
   static_assert(kThreadsOfTile == 2 * kTile);
-  const int which = thread_index() / kTile, number = thread_index() % kTile;
   const auto lse_or_delta = [&](const Tile& tile) {
-    const int64_t row = tile.first + number;
-    return row < e.rows ? (which == 0 ? a.lse : a.delta)[walk.head() * e.rows + row] : 0;
+    const int thread = computed_here(thread_index());
+    const int64_t row = tile.first + thread % kTile;
+    return row < e.rows ? (thread < kTile ? a.lse : a.delta)[walk.head() * e.rows + row] : 0;
+  };
+  const auto keep = [](StageOfQueries<Dim>& stage, float number) {
+    const int thread = computed_here(thread_index());
+    stage.lse_and_delta[thread / kTile][thread % kTile] = number;
   };
 
   Tile tile = walk.next();
@@ -258,7 +262,7 @@ MEMRING_KERNEL MEMRING_BLOCKS(kWarps* kWarp, Dim <= 64 ? 2 : 1) void attention_d
   copy_rows(memory.keys, span.rows, mine.first, span.count);
   fetch(memory.stages[0], tile);
   copy_commit();
-  memory.stages[0].lse_and_delta[which][number] = lse_or_delta(tile);
+  keep(memory.stages[0], lse_or_delta(tile));
   copy_wait<0>();
   meet_block();
   float dk[Dim / 8][4] = {}, dv[Dim / 8][4] = {};
@@ -291,7 +295,7 @@ MEMRING_KERNEL MEMRING_BLOCKS(kWarps* kWarp, Dim <= 64 ? 2 : 1) void attention_d
       add_products<Dim>(dv, weights.p, stage.dy, step, lane);
       add_products<Dim>(dk, weights.ds, stage.q, step, lane);
     }
-    memory.stages[1 - at].lse_and_delta[which][number] = of_next;
+    keep(memory.stages[1 - at], of_next);
     copy_wait<0>();
     meet_block();
     tile = next;

@@ -21,11 +21,12 @@ MEMRING_LANE float greater(float x, float y) { return x > y ? x : y; }
 /// The tile of 64 rows that this block has, of one matrix. Blocks begin in their order, so the tiles with the most to
 /// do come first: of queries the last ones, which mostly see the most keys, of keys the first ones, which the most see.
 struct TileOfBlock {
-  int64_t matrix, first;
+  int matrix, first;
 };
 MEMRING_LANE TileOfBlock tile_of_block(int64_t rows, bool last_first) {
-  const int64_t tiles = (rows + kTile - 1) / kTile, matrices = blocks_x() / tiles, tile = block_x() / matrices;
-  return {block_x() % matrices, (last_first ? tiles - 1 - tile : tile) * kTile};
+  const auto tiles = static_cast<int>((rows + kTile - 1) / kTile), matrices = static_cast<int>(blocks_x()) / tiles,
+             block = static_cast<int>(block_x()), tile = block / matrices;
+  return {block % matrices, (last_first ? tiles - 1 - tile : tile) * kTile};
 }
 inline Grid grid_of_tiles(int64_t matrices, int64_t rows, int64_t bytes) {
   return {matrices * ((rows + kTile - 1) / kTile), 1, kWarps * kWarp, bytes};

@@ -112,7 +112,7 @@ struct alignas(128) RowsOfTile {
     constexpr int kAtOnce = kThreadsOfTile / kPieces;  // rows
     static_assert(kAtOnce % 8 == 0, "the order of a row's pieces has a period of 8 rows");
     const int mine = thread_index() / kPieces, number = thread_index() % kPieces;
-    const int64_t left = 8 * number < dim ? rows - first : 0;
+    const int left = 8 * number < dim ? static_cast<int>(rows - first) : 0;
     const Bf16* there = from + (first + mine) * dim + 8 * number;
     Bf16* here = piece(mine, number);
 #pragma unroll 1

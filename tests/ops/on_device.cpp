@@ -17,6 +17,7 @@ namespace {
 struct Opened {
   std::unique_ptr<Device> device = open_device(0);
   Arena workspace{*device, 8 * kWorkspaceBytes, Space::Device};
+  Stream stream = device->stream(Priority::Normal);  // one: on a GPU each has a workspace of its own
   Space space = Space::Host;
   Opened() { share_host_memory(*device); }
 };
@@ -46,7 +47,7 @@ std::vector<Queue::Options> fast_queues() { return every_queue(); }
 std::vector<Queue::Options> every_queue() {
   return {{.backend = Backend::Cuda,
            .device = opened().device.get(),
-           .stream = opened().device->stream(Priority::Normal),
+           .stream = opened().stream,
            .workspace = opened().workspace.rest()}};
 }
 
