@@ -9,25 +9,48 @@
 #   --programs FOLDER     packs the programs of a build that is there, and builds none
 #   FILE                  default build/memring-bundle.tar.xz
 # On the other machine: tar xf FILE && memring-bundle/launch/gpu_check.sh; all else by memring-bundle/run, as `run memring doctor`.
-# Exit: 0 done, 1 the build failed or the bundle is too large, 2 missing packages or unusable arguments.
+# Exit: 0 done, 1 the build failed or the bundle is too large, 2 missing packages or unusable arguments, 74 it cannot be written.
 set -euo pipefail
+unset CDPATH  # with which cd prints where it went
+readonly called_from=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly wanted=(memring ops_cuda_tests ops_gpu_tests device_tests device_speed) most_bytes=$((60 * 1000 * 1000))
 # Of the machine: as its loader finds them.
 readonly system='^(linux-vdso|ld-linux.*|lib(c|m|dl|pthread|rt|util|resolv))\.so'
 
+refuse() {
+  echo "launch: $*" >&2
+  exit 2
+}
+from_there() { (cd "$called_from" && realpath --canonicalize-missing -- "$1"); }
+
 architectures='' programs='' file=''
 while (($#)); do
+  if [[ $1 =~ ^--(architectures|programs)$ && -z ${2:-} ]]; then
+    refuse "$1 needs a value; launch/bundle.sh --help tells which"
+  fi
   case $1 in
-    --architectures) architectures=${2:?launch/bundle.sh: --architectures needs a list} && shift ;;
-    --programs) programs=${2:?launch/bundle.sh: --programs needs a folder} && shift ;;
+    --architectures) architectures=$2 && shift ;;
+    --programs) programs=$(from_there "$2") && shift ;;
     -*) sed -n '/^# Usage/,/^# Exit/s/^# //p' "${BASH_SOURCE[0]}" >&2 && exit 2 ;;
-    *) file=$1 ;;
+    *)
+      [[ -z $file ]] || refuse "two files are named, $file and $1; name one"
+      file=$(from_there "$1")
+      ;;
   esac
   shift
 done
-file=${file:-build/memring-bundle.tar.xz}
+if [[ -n $architectures && -n $programs ]]; then
+  refuse "--architectures is for programs that are built, and --programs $programs builds none; leave out one"
+fi
+file=${file:-$PWD/build/memring-bundle.tar.xz}
+[[ ! -d $file ]] || refuse "$file is a folder; name a file in it"
+folder=$(mktemp -d) part=''
+trap 'rm -rf "$folder" ${part:+"$part"}' EXIT
+if ! mkdir -p "$(dirname "$file")" || ! part=$(mktemp "$file.XXXXXX"); then
+  refuse "$(dirname "$file") cannot be written; name a file in a folder that can"
+fi
 launch/install_packages.sh bundle
 if [[ -z $programs ]]; then
   programs=build/cuda/bin
@@ -41,8 +64,6 @@ if [[ -z $programs ]]; then
   launch/build.sh --preset cuda "${targets[@]}"
 fi
 
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
 bundle=$folder/memring-bundle
 mkdir -p "$bundle"/{bin,lib,share,etc,launch,tests/speed}
 
@@ -94,7 +115,11 @@ getconf GNU_LIBC_VERSION > "$bundle/packed_on"
 cat > "$bundle/env.sh" << 'END'
 # shellcheck shell=bash
 # Where the programs of this bundle find their libraries, and Open MPI its parts: for `run`.
-here=$(cd "${BASH_SOURCE[0]%env.sh}." && pwd)
+if [ -z "${BASH_VERSION:-}" ]; then
+  echo "env.sh: this is no bash, which alone tells where this file lies; nothing was set. Start bash first." >&2
+  return 1
+fi
+here=$(CDPATH='' cd "${BASH_SOURCE[0]%env.sh}." && pwd)
 export PATH=$here/bin:$PATH LD_LIBRARY_PATH=$here/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 export OPAL_PREFIX=$here PMIX_PKGLIBDIR=$here/lib/pmix PMIX_PKGDATADIR=$here/share/pmix
 export HOME=${HOME:-$here}  # PMIx crashes where neither it nor /etc/passwd tells
@@ -111,15 +136,17 @@ cat > "$bundle/run" << 'END'
 END
 chmod +x "$bundle/run"
 
-mkdir -p "$(dirname "$file")"
-tar -C "$folder" -c memring-bundle | xz -2 --threads=0 > "$file.part"
-bytes=$(stat --format=%s "$file.part")
+if ! tar -C "$folder" -c memring-bundle | xz -2 --threads=0 > "$part"; then
+  echo "launch: $file was not written (above), and what was there before stays; make room there and in ${TMPDIR:-/tmp}" >&2
+  exit 74
+fi
+bytes=$(stat --format=%s "$part")
 if ((bytes > most_bytes)); then
-  rm "$file.part"
   echo "launch: the bundle would be $((bytes / 1000000)) MB packed, and $((most_bytes / 1000000)) are allowed; it holds:" >&2
   du -a "$bundle" | sort -nr | head -n 12 >&2
   exit 1
 fi
-mv "$file.part" "$file"
+chmod "$(printf '%o' $((0666 & ~$(umask))))" "$part"  # not the private one of a temporary file
+mv "$part" "$file"
 printf '%s: %d.%d MB packed, %s unpacked, programs: %s\n' "$file" $((bytes / 1000000)) $((bytes / 100000 % 10)) \
   "$(du -sh "$bundle" | cut -f1)" "$(cd "$bundle/bin" && echo *)"

@@ -6,15 +6,16 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Usage: launch/gpu_check.sh [--minutes N] [--only STEP] [--dry] [--programs FOLDER] [--out DIR]
-#   --minutes N        all of it takes no longer (default 8)
+#   --minutes N        all of it takes no longer (default 8; at most 999)
 #   --only STEP        one step, by its number
 #   --dry              fibers in place of a GPU, and tiny sizes: proves this script
 #   --programs FOLDER  default: bin of the bundle, or build/cuda/bin (--dry: build/cpu/bin)
 #   --out DIR          report.md, report.json and logs go there (default runs/gpu_check-TIME)
-# PYTHON=python3 is the interpreter.
-# Exit: 0 done, 1 a row failed or is below its floor (the report's first lines), 2 usage.
+# PYTHON=python3 is the interpreter, of version 3.8 or later. A signal (INT, TERM, HUP) ends what is running; the report says so.
+# Exit: 0 done, 1 a row failed or is below its floor (the report's first lines), 2 usage, 128 and more ended by a signal.
 set -euo pipefail
-home=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+unset CDPATH  # with which cd prints where it went
+home=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
 readonly home python=${PYTHON:-python3}
 
 # Its number, name and seconds: first what would invalidate the rest, then what no other machine can tell, then speed.
@@ -25,33 +26,32 @@ readonly later=("1 cuDNN's description of this GPU" "4 2 and 4 ranks on the GPU;
   "5 train, resume, CPU to GPU and back" "9 steps of a 1B model beside PyTorch's compiled one"
   "10 launches, graphs, one kernel's counters")
 
+refuse() {
+  echo "launch: $*" >&2
+  exit 2
+}
 minutes=8 only='' how=real programs='' out=runs/gpu_check-$(date +%Y%m%d-%H%M%S)
 while (($#)); do
+  if [[ $1 =~ ^--(minutes|only|programs|out)$ && -z ${2:-} ]]; then
+    refuse "$1 needs a value; launch/gpu_check.sh --help tells which"
+  fi
   case $1 in
-    --minutes) minutes=${2:?launch/gpu_check.sh: --minutes needs a number} && shift ;;
-    --only) only=${2:?launch/gpu_check.sh: --only needs the number of a step} && shift ;;
+    --minutes) minutes=$2 && shift ;;
+    --only) only=$2 && shift ;;
     --dry) how=dry ;;
-    --programs) programs=${2:?launch/gpu_check.sh: --programs needs a folder} && shift ;;
-    --out) out=${2:?launch/gpu_check.sh: --out needs a folder} && shift ;;
+    --programs) programs=$2 && shift ;;
+    --out) out=$2 && shift ;;
     *) sed -n '/^# Usage/,/^# Exit/s/^# //p' "${BASH_SOURCE[0]}" >&2 && exit 2 ;;
   esac
   shift
 done
-if [[ ! $minutes =~ ^[1-9][0-9]*$ ]]; then
-  echo "launch: --minutes $minutes is no whole number, 1 or more" >&2
-  exit 2
+[[ $minutes =~ ^[1-9][0-9]{0,2}$ ]] || refuse "--minutes $minutes is no whole number from 1 to 999"
+command -v "$python" > /dev/null || refuse "there is no $python; name an interpreter that is there: PYTHON=..."
+if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2> /dev/null; then
+  refuse "$python is no Python of version 3.8 or later, or does not start; name another: PYTHON=..."
 fi
-if ! command -v "$python" > /dev/null; then
-  echo "launch: there is no $python; name an interpreter that is there: PYTHON=..." >&2
-  exit 2
-fi
-if [[ -e $out/report.json ]]; then
-  echo "launch: $out holds a report; give --out another folder" >&2
-  exit 2
-fi
-if [[ -n $only && ! " ${steps[*]%% *} " == *" $only "* ]]; then
-  echo "launch: there is no step $only; there are: ${steps[*]%% *}" >&2
-  exit 2
+if [[ -n $only ]] && ! printf '%s\n' "${steps[@]%% *}" | grep --quiet --line-regexp --fixed-strings -e "$only"; then
+  refuse "there is no step $only; there are: ${steps[*]%% *}"
 fi
 if [[ -e $home/run ]]; then
   programs=${programs:-$home/bin}
@@ -60,13 +60,32 @@ elif [[ $how == dry ]]; then
 fi
 programs=${programs:-$home/build/cuda/bin}
 if [[ ! -d $programs ]]; then
-  echo "launch: $programs is not there; build first: launch/build.sh --preset $([[ $how == dry ]] && echo cpu || echo cuda)" >&2
-  exit 2
+  refuse "$programs is not there; build first: launch/build.sh --preset $([[ $how == dry ]] && echo cpu || echo cuda)"
+fi
+[[ ! -e $out/report.json ]] || refuse "$out holds a report; give --out another folder"
+if ! mkdir -p "$out/logs" || [[ ! -w $out || ! -w $out/logs ]]; then
+  refuse "$out cannot be written; give --out a folder that can"
 fi
 
 readonly deadline=$((SECONDS + 60 * minutes))
-mkdir -p "$out"
 report() { "$python" "$home/launch/gpu_check_report.py" "$out" "$@"; }
+
+# ended SIGNAL NUMBER: what is running would go on, on the GPU and in the report.
+running=''
+ended() {
+  trap '' INT TERM HUP
+  if [[ -n $running ]]; then
+    kill -KILL -- "-$running" 2> /dev/null || kill -KILL "$running" 2> /dev/null || true
+    wait "$running" 2> /dev/null || true
+    report "$number" "$name" fail "the check was ended by SIG$1: what stands above is all that it found"
+  fi
+  echo "the report: $out/report.md" || true
+  exit $((128 + $2))
+}
+trap 'ended HUP 1' HUP
+trap 'ended INT 2' INT
+trap 'ended TERM 15' TERM
+trap '' PIPE  # who reads along may leave: the report has it all
 
 for step in "${steps[@]}"; do
   read -r number name seconds <<< "$step"
@@ -78,10 +97,12 @@ for step in "${steps[@]}"; do
     report "$number" "$name" skipped "$left s are left, and it may take $seconds"
     continue
   fi
-  code=0
-  timeout --kill-after=5 "$seconds" "$python" "$home/launch/gpu_check_steps.py" "$home" "$programs" "$out" "$how" "$number" &
-  wait $! || code=$?
-  kill -KILL -- -$! 2> /dev/null || true  # what the step has left: timeout made all of it one process group
+  code=0 log=$out/logs/$number-step.log
+  timeout --kill-after=5 "$seconds" "$python" "$home/launch/gpu_check_steps.py" "$home" "$programs" "$out" "$how" "$number" 2> "$log" &
+  running=$!
+  wait $running || code=$?
+  kill -KILL -- -$running 2> /dev/null || true  # what the step has left: timeout made all of it one process group
+  running=''
   case $code in
     0) ;;
     3)
@@ -89,7 +110,7 @@ for step in "${steps[@]}"; do
       break
       ;;
     124) report "$number" "$name" fail "ran past its $seconds s: what stands above is all that it found" ;;
-    *) report "$number" "$name" fail "ended with $code, see above" "launch/gpu_check.sh --only $number" ;;
+    *) report "$number" "$name" fail "ended with $code, $log says why: $(tail -n 1 "$log")" "launch/gpu_check.sh --only $number" ;;
   esac
 done
 if [[ -z $only ]]; then
@@ -97,5 +118,5 @@ if [[ -z $only ]]; then
     report "${what%% *}" "${what#* }" later "not in this check yet"
   done
 fi
-echo "the report: $out/report.md"
+echo "the report: $out/report.md" || true
 ! grep --quiet --extended-regexp '"result": "(fail|low)"' "$out/report.json"

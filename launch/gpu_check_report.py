@@ -24,14 +24,21 @@ class Report:
         self.rows.append({"step": int(step), "what": what, "result": result, "detail": detail, "command": command})
         self.write(self.json, json.dumps({"schema": 1, "rows": self.rows}, indent=1) + "\n")
         self.write(self.folder / "report.md", self.markdown())
-        print(f"{result:<8} {step} {what}" + (f": {detail}" if detail else ""), flush=True)
+        try:
+            print(f"{result:<8} {step} {what}" + (f": {detail}" if detail else ""), flush=True)
+        except OSError:  # who reads along has left, and the report has it
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # pylint: disable=consider-using-with
 
     @staticmethod
     def write(path, text):
         """Whoever is ended here leaves the file as it was."""
         part = path.with_suffix(".part")
-        part.write_text(text, "utf-8")
-        os.replace(part, path)
+        try:
+            part.write_text(text, "utf-8")
+            os.replace(part, path)
+        except OSError as error:
+            sys.exit(f"launch: {path} stays as it was, since it cannot be written: {error.strerror}. Make room, or give --out a "
+                     "folder elsewhere")
 
     def markdown(self):
         """First what is to be mended, with the commands that show it again."""

@@ -45,11 +45,11 @@ class Check:
     def row(self, what, result, detail="", command=""):
         self.report.add(self.step, what, result, detail, command)
 
-    def program(self, name):
+    def program(self, name, absent="skipped"):
         """How it is started, with the libraries of the bundle where this is one; none, and a row, where it is not."""
         path = self.programs / (ON_FIBERS.get(name, name) if self.dry else name)
         if not path.exists():
-            self.row(name, "skipped", f"{path} is not here")
+            self.row(name, absent, f"{path} is not here")
             return []
         run = self.home / "run"
         return [str(run), str(path)] if run.exists() else [str(path)]
@@ -85,10 +85,12 @@ def ending(code, output):
 def machine(check):
     """False where no GPU is usable: then nothing behind this can tell anything."""
     usable = False
-    if doctor := check.program("memring"):
+    if doctor := check.program("memring", absent="fail"):
         code, told = check.run("doctor", [*doctor, "doctor"], 15)
         device = re.search(r"^device +(.*)", told, re.MULTILINE)
         usable = code == 0 and device is not None and " for kind = cuda" in device[1]
+        version = re.search(r"^memring +(.*)", told, re.MULTILINE)
+        check.row("memring", "figure", (version[1] if version else "tells no version") + ", on fibers, not on a GPU" * check.dry)
         check.row("memring doctor", "pass" if usable else "fail", device[1] if device else ending(code, told),
                   shlex.join([*doctor, "doctor"]))
     here, packed = " ".join(platform.libc_ver()), check.home / "packed_on"
@@ -112,7 +114,7 @@ def tests_of(program):
     found = {}
     for line in listed.splitlines():
         if re.match(r"\S+\.$", line):
-            found[suite := line[:-1]] = []
+            found[(suite := line[:-1])] = []
         elif line.startswith("  "):
             found[suite].append(line.split()[0])
     return found

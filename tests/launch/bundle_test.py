@@ -89,6 +89,37 @@ class Bundle(unittest.TestCase):
         self.assertEqual(found.returncode, 2)
         self.assertIn(f"{self.folder} has none of memring", found.stderr)
 
+    def test_mistakes_are_told_before_anything_is_packed(self):
+        for arguments, words in ((("--programs",), "--programs needs a value"),
+                                 (("--architectures", "90a", "--programs", PROGRAMS), "--architectures is for programs that are built"),
+                                 (("--programs", PROGRAMS, "a", "b"), "two files are named"),
+                                 (("--programs", PROGRAMS, self.folder), f"{self.folder} is a folder; name a file in it"),
+                                 (("--programs", PROGRAMS, "/proc/none/a"), "/proc/none cannot be written; name a file")):
+            found = run(SCRIPT, *arguments)
+            self.assertEqual((found.returncode, found.stdout), (2, ""), arguments)
+            self.assertIn(words, found.stderr)
+
+    def test_what_cannot_be_written_leaves_what_was_there(self):
+        own = self.folder / "files"
+        own.mkdir()
+        (own / "kept.tar.xz").write_text("kept", "utf-8")
+        (self.folder / "xz").write_text("#!/bin/sh\necho no space left >&2\nexit 1\n", "utf-8")
+        (self.folder / "xz").chmod(0o755)
+        found = run(SCRIPT, "--programs", os.path.relpath(PROGRAMS, own), "kept.tar.xz", cwd=own,
+                    env={**os.environ, "PATH": f"{self.folder}:{os.environ['PATH']}"})
+        self.assertEqual(found.returncode, 74, found.stderr)
+        self.assertIn(f"{own}/kept.tar.xz was not written (above), and what was there before stays", found.stderr)
+        self.assertEqual([(path.name, path.read_text("utf-8")) for path in own.iterdir()], [("kept.tar.xz", "kept")])
+
+    def test_its_environment_is_told_by_bash_alone_and_whatever_cdpath_says(self):
+        told = run("bash", "-ec", ". memring-bundle/env.sh && echo $OPAL_PREFIX", cwd=self.root,
+                   env={**os.environ, "CDPATH": f".:{self.folder}"})
+        self.assertEqual(told.stdout, f"{self.root}/memring-bundle\n", told.stderr)
+        if shutil.which("dash"):
+            told = run("dash", "-c", ". ./memring-bundle/env.sh || echo $?", cwd=self.root)
+            self.assertEqual(told.stdout, "1\n")
+            self.assertIn("this is no bash", told.stderr)
+
 
 if __name__ == "__main__":
     unittest.main(argv=[sys.argv[0], *sys.argv[3:]], verbosity=2)

@@ -5,11 +5,15 @@ Usage: gpu_check_test.py SCRIPT PROGRAMS [TEST...]: PROGRAMS is the folder of a 
 SPDX-License-Identifier: Apache-2.0
 """
 import json
+import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
+import unittest.mock
 
 SCRIPT, PROGRAMS = sys.argv[1:3]
 # A program of GoogleTest in sh: what it lists, and what it does of what it is asked for.
@@ -111,6 +115,70 @@ class GpuCheck(unittest.TestCase):
         other = ("--out", self.folder / "other")
         self.assertIn("there is no step 11; there are: 1 2 3", self.check("--only", "11", *other, code=2).stderr)
         self.assertIn("nowhere is not there; build first", self.check("--programs", "nowhere", *other, code=2).stderr)
+        self.assertIn("there is no step 1 2; there are", self.check("--only", "1 2", *other, code=2).stderr)
+        self.assertIn("--only needs a value", self.check("--only", code=2).stderr)
+        self.assertIn("--minutes 1000 is no whole number from 1 to 999", self.check("--minutes", "1000", *other, code=2).stderr)
+        self.assertIn("out/report.md cannot be written; give --out", self.check("--out", self.out / "report.md", code=2).stderr)
+        self.write_program("python", "#!/bin/sh\nexit 1\n")
+        with unittest.mock.patch.dict(os.environ, PYTHON=f"{self.folder}/python"):
+            self.assertIn("python is no Python of version 3.8 or later", self.check(*other, code=2).stderr)
+        self.assertFalse((self.folder / "other").exists())
+
+    def test_a_folder_without_the_program_fails(self):
+        (self.folder / "empty").mkdir()
+        self.check("--programs", self.folder / "empty", code=1)
+        results = self.results()
+        self.assertEqual((results["memring"], results["all other steps"]), ("fail", "skipped"))
+
+    def test_what_a_step_says_when_it_breaks_is_in_the_report(self):
+        self.write_program("device_tests", "#!/nowhere\n")
+        self.check("--only", "2", "--programs", self.folder, code=1)
+        self.assertRegex((self.out / "report.md").read_text("utf-8"),
+                         r"fail\*\* 2 instructions: ended with 1, .*/2-step\.log says why: FileNotFoundError: .*device_tests")
+
+    def test_a_signal_ends_what_is_running_and_the_report_says_so(self):
+        pid = self.folder / "pid"
+        self.write_program("device_tests", f"#!/bin/sh\necho $$ > {pid}.part; mv {pid}.part {pid}; exec sleep 60\n")
+        for name in ("INT", "TERM", "HUP"):
+            out, number = self.folder / name, getattr(signal, f"SIG{name}")
+            self.addCleanup(signal.signal, number, signal.signal(number, signal.SIG_DFL))  # shells ignore some for what is behind &
+            with subprocess.Popen([SCRIPT, "--dry", "--only", "2", "--programs", self.folder, "--out", out],
+                                  stdout=subprocess.PIPE) as check:
+                while not pid.exists():
+                    self.assertIsNone(check.poll())
+                    time.sleep(0.01)
+                check.send_signal(number)
+                self.assertEqual(check.wait(30), 128 + number)
+            row, = json.loads((out / "report.json").read_text("utf-8"))["rows"]
+            self.assertEqual((row["what"], row["result"]), ("instructions", "fail"))
+            self.assertIn(f"the check was ended by SIG{name}", row["detail"])
+            self.assertFalse(self.runs(int(pid.read_text("utf-8"))), name)
+            pid.unlink()
+
+    @staticmethod
+    def runs(pid):
+        """Whether it does; one that was killed and that nobody has asked for does not."""
+        try:
+            return pathlib.Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "Z"
+        except FileNotFoundError:
+            return False
+
+    def test_a_reader_who_leaves_costs_nothing(self):
+        reading, writing = os.pipe()
+        os.close(reading)
+        with os.fdopen(writing, "w") as nobody:
+            run = subprocess.run([SCRIPT, "--dry", "--programs", self.folder, "--only", "6", "--out", self.out], stdout=nobody,
+                                 stderr=subprocess.PIPE, text=True, check=False)
+        self.assertEqual((run.returncode, self.results()), (0, {"compute-sanitizer": "skipped"}), run.stderr)
+
+    def test_a_full_disk_is_told_and_keeps_what_was_found(self):
+        self.check("--only", "6", "--programs", self.folder)
+        (self.out / "report.part").mkdir()
+        run = subprocess.run([sys.executable, pathlib.Path(SCRIPT).with_name("gpu_check_report.py"), self.out, "6", "more", "pass"],
+                             capture_output=True, text=True, check=False)
+        self.assertEqual(run.returncode, 1)
+        self.assertRegex(run.stderr, r"^launch: .*report\.json stays as it was, since it cannot be written: .*\. Make room, or")
+        self.assertEqual(self.results(), {"compute-sanitizer": "skipped"})
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
 // The twin shows what it is for: a host that reads what a device has, a missing event, a buffer used again too early.
 // SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstdlib>
+#include <string>
 
 #include "base/error.h"
 #include "base/readback.h"
+#include "base/surroundings.h"
 #include "kernels/cuda/twin/device.h"
 #include "kernels/elementwise/elementwise.h"
 #include "op_test.h"
@@ -128,6 +132,18 @@ TEST(TwinDevice, AQueueHasTheWorkspaceThatItWasGiven) {
   const Arena memory = one.queue.arena(8);
   one.queue.set_workspace(memory.rest());
   EXPECT_EQ(one.queue.workspace(8).data(), memory.rest().data());
+}
+
+TEST(TwinDevice, WhatTheEnvironmentAsksForIsANumberOrRefusedByName) {
+  for (const char* name : {"MEMRING_TWIN_DEVICES", "MEMRING_TWIN_SEED"}) {
+    const std::string before = variable(name);
+    for (const std::string value : {"abc", "7x", "-1", " 1", "99999999999999999999"}) {
+      ASSERT_EQ(setenv(name, value.c_str(), 1), 0);
+      EXPECT_EQ(message_of([] { open_device(0); }),
+                fmt::format("{} is \"{}\", which is no whole number that is 0 or more", name, value));
+    }
+    ASSERT_EQ(before.empty() ? unsetenv(name) : setenv(name, before.c_str(), 1), 0);
+  }
 }
 
 TEST(TwinDevice, AnOperatorTakesNothingFromTheHost) {

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <charconv>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
@@ -21,22 +22,31 @@ size_t pages(int64_t bytes) {
   return (static_cast<size_t>(bytes) / page + 1) * page;
 }
 
+/// What the test that starts this process asks for; `otherwise` where it says nothing.
+template <typename Number>
+Number asked_for(const char* name, Number otherwise) {
+  const std::string value = variable(name);
+  if (value.empty()) return otherwise;
+  Number number{};
+  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
+  if (error != std::errc{} || end != value.data() + value.size() || number < 0)
+    throw Error(ExitCode::Usage, fmt::format("{} is \"{}\", which is no whole number that is 0 or more", name, value),
+                "Set it to one, or unset it.");
+  return number;
+}
+
 }  // namespace
 
 bool has_device_backend() { return true; }
 
 // One, or as many as a test asks for.
-int device_count() {
-  const std::string wanted = variable("MEMRING_TWIN_DEVICES");
-  return wanted.empty() ? 1 : std::stoi(wanted);
-}
+int device_count() { return asked_for<int>("MEMRING_TWIN_DEVICES", 1); }
 
 std::unique_ptr<Device> open_device(int ordinal) {
   if (ordinal < 0 || ordinal >= device_count())
     throw Error(ExitCode::Usage, fmt::format("device {} was asked for, and there are {}", ordinal, device_count()),
                 "Use one from 0 on.");
-  const std::string seed = variable("MEMRING_TWIN_SEED");
-  return std::make_unique<TwinDevice>(seed.empty() ? 1 : std::stoull(seed));
+  return std::make_unique<TwinDevice>(asked_for<uint64_t>("MEMRING_TWIN_SEED", 1));
 }
 
 TwinDevice::TwinDevice(uint64_t seed) : random_(seed, Purpose::Test) {
