@@ -62,6 +62,8 @@ if [[ -z $programs ]]; then
   mapfile -t targets < <(ninja -C build/cuda -t targets all | sed -n 's|^bin/\([^:]*\): .*|\1|p' |
     grep --line-regexp --fixed-strings --file=<(printf '%s\n' "${wanted[@]}"))
   launch/build.sh --preset cuda "${targets[@]}"
+  # So that no later build has fewer of them, which nothing would tell.
+  [[ -z $architectures ]] || cmake --preset cuda -Umemring_CUDA_ARCHITECTURES > /dev/null
 fi
 
 bundle=$folder/memring-bundle

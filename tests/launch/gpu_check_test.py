@@ -96,6 +96,12 @@ class GpuCheck(unittest.TestCase):
         self.assertEqual(results["product 32 x 32 x 32, bf16, memring"], "fail")
         self.assertIn("the device is gone", (self.out / "report.md").read_text("utf-8"))
 
+    def test_a_question_without_its_sizes_is_no_figure(self):
+        questions = ["copy", "copy x", "copy 0", "product", "forward 1 64", "backward 1 64 -3", "copies 4096", ""]
+        run = subprocess.run([f"{PROGRAMS}/device_speed_fiber"], input="\n".join(questions) + "\n", capture_output=True, text=True,
+                             check=False)
+        self.assertEqual(run.stdout.splitlines(), [f'none "{question}" is no question with sizes of 1 or more' for question in questions])
+
     def test_without_a_usable_gpu_nothing_else_is_tried(self):
         self.write_program("memring_fiber", "#!/bin/sh\necho 'device     kind = auto: cpu (no usable GPU: no driver)'\n")
         self.check("--programs", self.folder, code=1)

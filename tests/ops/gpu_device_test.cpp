@@ -24,6 +24,11 @@ TEST(GpuDevice, WithoutOneItIsRefusedInOneLine) {
     EXPECT_EQ(text.rfind("no usable GPU: ", 0), 0u) << text;
     EXPECT_NE(text.find("; this build is of CUDA "), std::string::npos) << text;
     EXPECT_EQ(text.find('\n'), std::string::npos) << text;
+    if (text.ends_with("the driver is absent")) {
+      EXPECT_EQ(error.hint(),
+                "Install NVIDIA's driver (a container takes that of its host), or set device.kind = cpu, or auto for "
+                "the best that is there.");
+    }
     if (!HasFailure())
       test::record_fault("H5", "device.kind = cuda where no usable GPU is", 1,
                          "refused with 2; the message has CUDA's own words and both versions");

@@ -31,13 +31,13 @@ class DeviceSpeed {
   std::string answer(const std::string& question) {
     std::istringstream words(question);
     std::string what;
-    int64_t a = 0, b = 0, rows = 0;
-    words >> what >> a;
-    if (what == "copy") return copy(a);
-    if (what == "product") return product(a);
-    words >> b >> rows;
-    if (what == "forward" || what == "backward") return attention(what == "backward", a, b, rows);
-    return "none this program does not know " + what;
+    int64_t size = 0, head_dim = 0, rows = 0;
+    const bool sized = words >> what >> size && size > 0;
+    if (sized && what == "copy") return copy(size);
+    if (sized && what == "product") return product(size);
+    if (sized && (what == "forward" || what == "backward") && words >> head_dim >> rows && head_dim > 0 && rows > 0)
+      return attention(what == "backward", size, head_dim, rows);
+    return fmt::format("none \"{}\" is no question with sizes of 1 or more", question);
   }
 
  private:

@@ -25,20 +25,27 @@ void expect(cudaError_t error, const char* call) {
 /// "13.0"
 std::string version_text(int version) { return fmt::format("{}.{}", version / 1000, version % 1000 / 10); }
 
+std::string what_to_do(cudaError_t error, int driver) {
+  if (driver == 0) return "Install NVIDIA's driver (a container takes that of its host)";
+  if (error == cudaErrorInsufficientDriver) return "Install a newer driver, build with a toolkit that this one takes";
+  return "Look what nvidia-smi and CUDA_VISIBLE_DEVICES show";
+}
+
 /// The ordinal, now the thread's current device.
 int entered(int ordinal) {
   int count = 0, driver = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   cudaDriverGetVersion(&driver);
-  const char* const hint = "Set device.kind = cpu, or auto for the best that is there.";
+  const std::string instead = "set device.kind = cpu, or auto for the best that is there.";
   if (error != cudaSuccess || count == 0)
     throw Error(ExitCode::Usage,
                 fmt::format("no usable GPU: {}; this build is of CUDA {}, the driver {}",
                             error == cudaSuccess ? "none is there" : text_of(error), version_text(CUDART_VERSION),
                             driver == 0 ? "is absent" : "takes " + version_text(driver)),
-                hint);
+                what_to_do(error, driver) + ", or " + instead);
   if (ordinal < 0 || ordinal >= count)
-    throw Error(ExitCode::Usage, fmt::format("GPU {} was asked for, and this process sees {}", ordinal, count), hint);
+    throw Error(ExitCode::Usage, fmt::format("GPU {} was asked for, and this process sees {}", ordinal, count),
+                "Name one of them, or " + instead);
   expect(cudaSetDevice(ordinal), "cudaSetDevice");
   return ordinal;
 }
