@@ -5,7 +5,7 @@
 #include <lane.h>
 #include <launch.h>
 
-#include "kernels/cuda/stored_type.h"
+#include "kernels/cuda/packs.h"
 
 namespace memring {
 namespace {
@@ -28,10 +28,15 @@ MEMRING_KERNEL void move_heads(T* out, const T* in, int64_t rows, int heads, int
 void move(Queue& queue, View<> out, ConstView<> in, ConstView<> by_head, bool split) {
   if (out.size() == 0) return;
   const int64_t batch = by_head.dim(0), heads = by_head.dim(1), rows = by_head.dim(2), width = by_head.dim(3);
-  const Grid grid{batch * rows, 1, grid_for(heads * width, kThreads).threads, 0};
   by_stored_type(out.dtype(), [&]<class T>() {
-    launch<move_heads<T>>(queue, grid, address<T>(out), address<T>(in), rows, static_cast<int>(heads),
-                          static_cast<int>(width), split);
+    const auto as = [&]<class U>() {
+      const int64_t units = width * static_cast<int64_t>(sizeof(T)) / static_cast<int64_t>(sizeof(U));
+      const Grid grid{batch * rows, 1, grid_for(heads * units, kThreads).threads, 0};
+      launch<move_heads<U>>(queue, grid, static_cast<U*>(out.data()), static_cast<const U*>(in.data()), rows,
+                            static_cast<int>(heads), static_cast<int>(units), split);
+    };
+    if (width % kPack<T> == 0 && packed(out, in)) return as.template operator()<Pack<T, kPack<T>>>();
+    as.template operator()<T>();
   });
 }
 

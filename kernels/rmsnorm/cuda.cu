@@ -5,8 +5,8 @@
 #include <lane.h>
 #include <launch.h>
 
+#include "kernels/cuda/packs.h"
 #include "kernels/cuda/reduce.h"
-#include "kernels/cuda/stored_type.h"
 
 namespace memring {
 namespace {
@@ -16,32 +16,47 @@ constexpr int kRowGroups = 32;  ///< warps of a block that sums columns: rows r,
 
 MEMRING_LANE int64_t row_of_warp() { return block_x() * kRows + warp_index(); }
 
-template <class T, class C>
+/// N numbers of a row at a time.
+template <int N, class T, class C>
 MEMRING_KERNEL void rmsnorm_forward(T* y, C* inv_rms, const T* x, const T* gain, int64_t rows, int64_t dim, C eps) {
   const int64_t r = row_of_warp();
   if (r >= rows) return;
   C sum = 0;
-  for (int64_t i = lane_index(); i < dim; i += kWarp) sum += computed(x[r * dim + i]) * computed(x[r * dim + i]);
+  for (int64_t i = N * lane_index(); i < dim; i += N * kWarp) {
+    const auto numbers = load_pack<N>(x + r * dim + i);
+    for (const T& number : numbers.of) sum += computed(number) * computed(number);
+  }
   const C inverse = inverse_root(warp_sum(sum) / static_cast<C>(dim) + eps);
   if (lane_index() == 0) inv_rms[r] = inverse;
-  for (int64_t i = lane_index(); i < dim; i += kWarp)
-    store(y[r * dim + i], computed(x[r * dim + i]) * inverse * computed(gain[i]));
+  for (int64_t i = N * lane_index(); i < dim; i += N * kWarp) {
+    auto numbers = load_pack<N>(x + r * dim + i);
+    const auto gains = load_pack<N>(gain + i);
+    for (int j = 0; j < N; ++j) store(numbers.of[j], computed(numbers.of[j]) * inverse * computed(gains.of[j]));
+    store_pack(y + r * dim + i, numbers);
+  }
 }
 
-template <class T, class C>
+template <int N, class T, class C>
 MEMRING_KERNEL void rmsnorm_backward(T* dx, bool accumulate, const T* dy, const T* x, const T* gain, const C* inv_rms,
                                      int64_t rows, int64_t dim) {
   const int64_t r = row_of_warp();
   if (r >= rows) return;
   const C inverse = inv_rms[r];
   C sum = 0;
-  for (int64_t i = lane_index(); i < dim; i += kWarp)
-    sum += computed(dy[r * dim + i]) * computed(gain[i]) * computed(x[r * dim + i]) * inverse;
+  for (int64_t i = N * lane_index(); i < dim; i += N * kWarp) {
+    const auto dys = load_pack<N>(dy + r * dim + i), xs = load_pack<N>(x + r * dim + i), gains = load_pack<N>(gain + i);
+    for (int j = 0; j < N; ++j) sum += computed(dys.of[j]) * computed(gains.of[j]) * computed(xs.of[j]) * inverse;
+  }
   const C mean = warp_sum(sum) / static_cast<C>(dim);
-  for (int64_t i = lane_index(); i < dim; i += kWarp) {
-    const C n = computed(x[r * dim + i]) * inverse,
-            d = inverse * (computed(dy[r * dim + i]) * computed(gain[i]) - n * mean);
-    store(dx[r * dim + i], accumulate ? computed(dx[r * dim + i]) + d : d);
+  for (int64_t i = N * lane_index(); i < dim; i += N * kWarp) {
+    const auto dys = load_pack<N>(dy + r * dim + i), xs = load_pack<N>(x + r * dim + i), gains = load_pack<N>(gain + i);
+    Pack<T, N> sums{};
+    if (accumulate) sums = load_pack<N>(dx + r * dim + i);
+    for (int j = 0; j < N; ++j) {
+      const C n = computed(xs.of[j]) * inverse, d = inverse * (computed(dys.of[j]) * computed(gains.of[j]) - n * mean);
+      store(sums.of[j], accumulate ? computed(sums.of[j]) + d : d);
+    }
+    store_pack(dx + r * dim + i, sums);
   }
 }
 
@@ -71,9 +86,11 @@ Grid grid_of_rows(int64_t rows) { return {(rows + kRows - 1) / kRows, 1, kRows *
 void forward(Queue& queue, View<> y, View<> inv_rms, ConstView<> x, ConstView<> gain, double eps) {
   if (x.dim(0) == 0) return;
   by_stored_type(x.dtype(), [&]<class T>() {
-    using C = Computed<T>;
-    launch<rmsnorm_forward<T, C>>(queue, grid_of_rows(x.dim(0)), address<T>(y), address<C>(inv_rms), address<T>(x),
-                                  address<T>(gain), x.dim(0), x.dim(1), static_cast<C>(eps));
+    by_pack<T>(x.dim(1), packed(y, x, gain), [&]<int N>() {
+      using C = Computed<T>;
+      launch<rmsnorm_forward<N, T, C>>(queue, grid_of_rows(x.dim(0)), address<T>(y), address<C>(inv_rms), address<T>(x),
+                                       address<T>(gain), x.dim(0), x.dim(1), static_cast<C>(eps));
+    });
   });
 }
 
@@ -89,8 +106,11 @@ void backward(Queue& queue, View<> dx, Write write, View<> dgain, ConstView<> dy
       launch<rmsnorm_dgain<T, C>>(queue, columns, address<C>(dgain), address<T>(dy), address<T>(x), address<C>(inv_rms),
                                   rows, dim);
     }
-    launch<rmsnorm_backward<T, C>>(queue, grid_of_rows(rows), address<T>(dx), write == Write::Accumulate,
-                                   address<T>(dy), address<T>(x), address<T>(gain), address<C>(inv_rms), rows, dim);
+    by_pack<T>(dim, packed(dx, dy, x, gain), [&]<int N>() {
+      launch<rmsnorm_backward<N, T, C>>(queue, grid_of_rows(rows), address<T>(dx), write == Write::Accumulate,
+                                        address<T>(dy), address<T>(x), address<T>(gain), address<C>(inv_rms), rows,
+                                        dim);
+    });
   });
 }
 

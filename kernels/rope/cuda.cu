@@ -5,7 +5,7 @@
 #include <lane.h>
 #include <launch.h>
 
-#include "kernels/cuda/stored_type.h"
+#include "kernels/cuda/packs.h"
 
 namespace memring {
 namespace {
@@ -27,21 +27,26 @@ MEMRING_KERNEL void rope_table(T* cosines, T* sines, const int32_t* positions, c
   }
 }
 
-/// A block a row of the projections' layout, [batch * rows, heads * 2 half], a thread a pair of numbers at a time: by
+/// A block a row of the projections' layout, [batch * rows, heads * 2 half], a thread N pairs of numbers at a time: by
 /// head from by row, or back by the opposite angle. (kernels/heads: why not one index over everything.)
-template <class T, class C>
+template <int N, class T, class C>
 MEMRING_KERNEL void rotate(T* out, const T* in, const C* cosines, const C* sines, Extents e, bool back) {
   const int64_t b = block_x() / e.rows, row = block_x() % e.rows, width = 2 * e.half;
   const int64_t angles = ((e.tables == 1 ? 0 : b) * e.rows + row) * e.half;
-  for (int i = thread_index(); i < e.heads * e.half; i += block_threads()) {
+  for (int i = N * thread_index(); i < e.heads * e.half; i += N * block_threads()) {
     const int head = i / e.half, x = i % e.half;
     const int64_t by_head = ((b * e.heads + head) * e.rows + row) * width + x,
                   by_row = (block_x() * e.heads + head) * width + x;
     const int64_t from = back ? by_head : by_row, to = back ? by_row : by_head;
-    const C c = cosines[angles + x], s = back ? -sines[angles + x] : sines[angles + x];
-    const C low = computed(in[from]), high = computed(in[from + e.half]);
-    store(out[to], low * c - high * s);
-    store(out[to + e.half], high * c + low * s);
+    const auto c = load_pack<N>(cosines + angles + x), sine = load_pack<N>(sines + angles + x);
+    auto low = load_pack<N>(in + from), high = load_pack<N>(in + from + e.half);
+    for (int j = 0; j < N; ++j) {
+      const C s = back ? -sine.of[j] : sine.of[j], first = computed(low.of[j]), second = computed(high.of[j]);
+      store(low.of[j], first * c.of[j] - second * s);
+      store(high.of[j], second * c.of[j] + first * s);
+    }
+    store_pack(out + to, low);
+    store_pack(out + to + e.half, high);
   }
 }
 
@@ -58,10 +63,12 @@ void run(Queue& queue, View<> out, ConstView<> in, ConstView<> cos, ConstView<> 
   if (out.size() == 0) return;
   const int64_t heads = by_head.dim(1), rows = by_head.dim(2), half = by_head.dim(3) / 2;
   const Extents e{rows, cos.dim(0), static_cast<int>(heads), static_cast<int>(half)};
-  const Grid grid{by_head.dim(0) * rows, 1, grid_for(heads * half, kThreads).threads, 0};
   by_stored_type(out.dtype(), [&]<class T>() {
-    using C = Computed<T>;
-    launch<rotate<T, C>>(queue, grid, address<T>(out), address<T>(in), address<C>(cos), address<C>(sin), e, back);
+    by_pack<T>(half, packed(out, in, cos, sin), [&]<int N>() {
+      using C = Computed<T>;
+      const Grid grid{by_head.dim(0) * rows, 1, grid_for(heads * half / N, kThreads).threads, 0};
+      launch<rotate<N, T, C>>(queue, grid, address<T>(out), address<T>(in), address<C>(cos), address<C>(sin), e, back);
+    });
   });
 }
 

@@ -5,7 +5,7 @@
 #include <lane.h>
 #include <launch.h>
 
-#include "kernels/cuda/stored_type.h"
+#include "kernels/cuda/packs.h"
 
 namespace memring {
 namespace {
@@ -46,7 +46,7 @@ struct Extents {
 };
 
 /// A row that is in several ranges is the first one's block's, which goes through all of them in order.
-template <class To, class From>
+template <int N, class To, class From>
 MEMRING_KERNEL void move_rows(To* to, const From* from, Ranges ranges, Extents e, bool accumulate) {
   const int64_t sequence = block_x() / ranges.rows;
   auto row = static_cast<int32_t>(block_x() % ranges.rows);
@@ -57,16 +57,25 @@ MEMRING_KERNEL void move_rows(To* to, const From* from, Ranges ranges, Extents e
     if (ranges.of[i].has(row)) return;
   To* const y = to + sequence * e.to_step + row * e.dim;
   const From* const x = from + sequence * e.from_step;
-  for (int64_t c = thread_index(); c < e.dim; c += block_threads()) {
-    Computed<To> value = accumulate ? computed(y[c]) : 0;
+  for (int64_t c = N * thread_index(); c < e.dim; c += N * block_threads()) {
+    Computed<To> values[N] = {};
+    if (accumulate) {
+      const auto before = load_pack<N>(y + c);
+      for (int j = 0; j < N; ++j) values[j] = computed(before.of[j]);
+    }
     for (int64_t s = 0; s < e.sums; ++s)
       for (int i = first; i < ranges.count; ++i)
         if (ranges.of[i].has(row)) {
-          const Computed<To> term =
-              computed(x[s * e.from_step + (ranges.of[i].from + (row - ranges.of[i].to)) * e.dim + c]);
-          value = accumulate ? value + term : term;
+          const auto terms =
+              load_pack<N>(x + s * e.from_step + (ranges.of[i].from + (row - ranges.of[i].to)) * e.dim + c);
+          for (int j = 0; j < N; ++j) {
+            const Computed<To> term = computed(terms.of[j]);
+            values[j] = accumulate ? values[j] + term : term;
+          }
         }
-    store(y[c], value);
+    Pack<To, N> after;
+    for (int j = 0; j < N; ++j) store(after.of[j], values[j]);
+    store_pack(y + c, after);
   }
 }
 
@@ -77,9 +86,11 @@ void move(Queue& queue, View<> to, std::span<const int32_t> to_rows, ConstView<>
   Ranges ranges;
   for (size_t i = 0; i < to_rows.size();) {
     i = ranges.take(to_rows, from_rows, i);
-    const Grid grid{sequences * ranges.rows, 1, threads_for_row(e.dim), 0};
     by_stored_types(to.dtype(), from.dtype(), [&]<class To, class From>() {
-      launch<move_rows<To, From>>(queue, grid, address<To>(to), address<From>(from), ranges, e, accumulate);
+      by_pack<To, From>(e.dim, packed(to, from), [&]<int N>() {
+        const Grid grid{sequences * ranges.rows, 1, threads_for_row(e.dim / N), 0};
+        launch<move_rows<N, To, From>>(queue, grid, address<To>(to), address<From>(from), ranges, e, accumulate);
+      });
     });
   }
 }

@@ -104,11 +104,14 @@ TEST(Bf16Storage, OfRowsAndProducts) {
     Linear::input_gradient(queue, t.sums({5, 7}), Write::Accumulate, dy, w);
     Linear::weight_gradient(queue, t.sums({3, 7}), dy, x);
   });
-  Both::compare("RmsNorm", [](Queue& queue, Both& t) {
-    const View<> x = t.rows({5, 7}), gain = t.rows({7}), inv_rms = t.sums({5});
-    RmsNorm::forward(queue, t.rows({5, 7}), inv_rms, x, gain, 1e-5);
-    RmsNorm::backward(queue, t.rows({5, 7}), Write::Accumulate, t.sums({7}), t.rows({5, 7}), x, gain, inv_rms);
-  });
+  // One by one, or by as many as a device takes at once.
+  for (const int64_t dim : {7, 16})
+    Both::compare("RmsNorm", [dim](Queue& queue, Both& t) {
+      const View<> x = t.rows({5, dim}), gain = t.rows({dim}), inv_rms = t.sums({5});
+      RmsNorm::forward(queue, t.rows({5, dim}), inv_rms, x, gain, 1e-5);
+      RmsNorm::backward(queue, t.rows({5, dim}), Write::Accumulate, t.sums({dim}), t.rows({5, dim}), x, gain, inv_rms);
+      RmsNorm::backward(queue, t.rows({5, dim}), Write::Overwrite, t.sums({dim}), t.rows({5, dim}), x, gain, inv_rms);
+    });
   Both::compare("SwiGlu", [](Queue& queue, Both& t) {
     const View<> gate = t.rows({5, 7}), up = t.rows({5, 7}), y = t.rows({5, 7});
     SwiGlu::forward(queue, y, gate, up);
@@ -128,28 +131,32 @@ TEST(Bf16Storage, OfRowsAndProducts) {
     Embedding::forward(queue, t.rows({4, 6}), t.rows({3, 6}), token_ids(ids));
     Embedding::backward(queue, t.sums({3, 6}), t.rows({4, 6}), token_ids(ids));
   });
-  Both::compare("MoveRows", [](Queue& queue, Both& t) {
-    const std::vector<int32_t> to = {3, 0}, from = {1, 1};
-    MoveRows::run(queue, t.sums({2, 4, 3}), to, Write::Accumulate, t.rows({2, 2, 3}), from);
-    MoveRows::run(queue, t.rows({2, 4, 3}), to, Write::Overwrite, t.sums({2, 3}), from);
-    MoveRows::sum(queue, t.sums({4, 3}), to, t.rows({2, 2, 3}), from);
-  });
+  for (const int64_t dim : {3, 24})
+    Both::compare("MoveRows", [dim](Queue& queue, Both& t) {
+      const std::vector<int32_t> to = {3, 0}, from = {1, 1};
+      MoveRows::run(queue, t.sums({2, 4, dim}), to, Write::Accumulate, t.rows({2, 2, dim}), from);
+      MoveRows::run(queue, t.rows({2, 4, dim}), to, Write::Overwrite, t.sums({2, dim}), from);
+      MoveRows::sum(queue, t.sums({4, dim}), to, t.rows({2, 2, dim}), from);
+    });
 }
 
 TEST(Bf16Storage, OfAttention) {
-  Both::compare("Heads", [](Queue& queue, Both& t) {
-    Heads::split(queue, t.rows({2, 3, 4, 2}), t.rows({8, 6}));
-    Heads::merge(queue, t.rows({8, 6}), t.rows({2, 3, 4, 2}));
-  });
-  Both::compare("Rope", [](Queue& queue, Both& t) {
-    Tensor<int32_t> positions(Shape{4});
-    for (int32_t i = 0; i < 4; ++i) positions[i] = 3 * i;
-    const Tensor<double> inverse = frequencies(1, 100);
-    const View<> cos = t.sums({1, 4, 1}), sin = t.sums({1, 4, 1});
-    Rope::table(queue, cos, sin, token_ids(positions), inverse.view(), 1);
-    Rope::forward(queue, t.rows({2, 3, 4, 2}), t.rows({8, 6}), cos, sin);
-    Rope::backward(queue, t.rows({8, 6}), t.rows({2, 3, 4, 2}), cos, sin);
-  });
+  for (const int64_t half : {1, 8}) {
+    const Shape by_head{2, 3, 4, 2 * half}, by_row{8, 6 * half}, angles{1, 4, half};
+    Both::compare("Heads", [&](Queue& queue, Both& t) {
+      Heads::split(queue, t.rows(by_head), t.rows(by_row));
+      Heads::merge(queue, t.rows(by_row), t.rows(by_head));
+    });
+    Both::compare("Rope", [&](Queue& queue, Both& t) {
+      Tensor<int32_t> positions(Shape{4});
+      for (int32_t i = 0; i < 4; ++i) positions[i] = 3 * i;
+      const Tensor<double> inverse = frequencies(half, 100);
+      const View<> cos = t.sums(angles), sin = t.sums(angles);
+      Rope::table(queue, cos, sin, token_ids(positions), inverse.view(), 1);
+      Rope::forward(queue, t.rows(by_head), t.rows(by_row), cos, sin);
+      Rope::backward(queue, t.rows(by_row), t.rows(by_head), cos, sin);
+    });
+  }
   Both::compare("Attention", [](Queue& queue, Both& t) {
     std::vector<Row> rows;
     for (int32_t i = 0; i < 5; ++i) rows.push_back({i, i, 0, i});
