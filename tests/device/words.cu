@@ -59,7 +59,7 @@ MEMRING_KERNEL void copies(uint32_t* found) {
   auto& shared = block_memory<Sixteens>();
   const int lane = lane_index();
   uint32_t* const mine = found + 8 * lane;
-  for (int i = 0; i < 8; ++i) mine[i] = static_cast<uint32_t>(0x01020304 * (8 * lane + i + 1));
+  for (int i = 0; i < 8; ++i) mine[i] = 0x01020304u * static_cast<uint32_t>(8 * lane + i + 1);
   meet_warp();
   copy_async(shared.of[0][lane], mine, lane % 17);
   copy_commit();
