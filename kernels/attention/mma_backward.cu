@@ -105,11 +105,6 @@ MEMRING_LANE void store_sums(const StoredOrSums<Bf16>& to, const float (&sums)[D
 }
 
 template <int Dim>
-struct StageOfKeys {
-  RowsOfTile<Dim> k, v;
-  Row rows[kTile];
-};
-template <int Dim>
 struct SharedOfQueries {
   StageOfKeys<Dim> stages[2];
   RowsOfTile<Dim> q, dy;
@@ -123,12 +118,6 @@ MEMRING_KERNEL MEMRING_BLOCKS(kWarps* kWarp, Dim <= 64 ? 3 : 2) void attention_d
   const AttentionExtents& e = a.extents;
   const TileOfBlock mine = tile_of_block(e.rows, true);
   SpanWalk<Bf16> walk(a.spans, a.queries.tiles[mine.first / kTile]);
-  const auto fetch = [&](StageOfKeys<Dim>& stage, const Tile& tile) {
-    const DeviceKeys<Bf16>& keys = walk.span();
-    stage.k.copy(of_head(keys.k, e, mine.matrix, keys.count), tile.first, keys.count, e.head_dim);
-    stage.v.copy(of_head(keys.v, e, mine.matrix, keys.count), tile.first, keys.count, e.head_dim);
-    if (!tile.all) copy_rows(stage.rows, keys.rows, tile.first, keys.count);
-  };
 
   Tile tile = walk.next();
   if (!tile.found() && a.accumulate) return;
@@ -136,7 +125,7 @@ MEMRING_KERNEL MEMRING_BLOCKS(kWarps* kWarp, Dim <= 64 ? 3 : 2) void attention_d
   memory.q.copy(a.queries.q + matrix, mine.first, e.rows, e.head_dim);
   memory.dy.copy(a.dy + matrix, mine.first, e.rows, e.head_dim);
   copy_rows(memory.queries, a.queries.rows, mine.first, e.rows);
-  if (tile.found()) fetch(memory.stages[0], tile);
+  if (tile.found()) memory.stages[0].fetch(walk.span(), e, mine.matrix, tile);
   copy_commit();
   copy_wait<0>();
   meet_block();
@@ -151,7 +140,7 @@ MEMRING_KERNEL MEMRING_BLOCKS(kWarps* kWarp, Dim <= 64 ? 3 : 2) void attention_d
   for (int at = 0; tile.found(); at = 1 - at) {
     const int count = rows_of_tile(tile, walk.span().count);
     const Tile next = walk.next();
-    if (next.found()) fetch(memory.stages[1 - at], next);
+    if (next.found()) memory.stages[1 - at].fetch(walk.span(), e, mine.matrix, next);
     copy_commit();
     StageOfKeys<Dim>& stage = memory.stages[at];
     for (int step = 0; step < kTile; step += kStep) {

@@ -29,13 +29,8 @@ struct Forward {
 };
 
 template <int Dim>
-struct Stage {
-  RowsOfTile<Dim> k, v;
-  Row rows[kTile];
-};
-template <int Dim>
 struct Shared {
-  Stage<Dim> stages[2];
+  StageOfKeys<Dim> stages[2];
   RowsOfTile<Dim> q;
   Row queries[kTile];
 };
@@ -111,8 +106,8 @@ MEMRING_LANE void hide(Running<Dim>& run, float (&scores)[kTile / 8][4], const R
 
 /// A tile of `count` keys, which all queries see or which `hide` looks at.
 template <int Dim>
-MEMRING_LANE void see_tile(Running<Dim>& run, const uint32_t (&q)[Dim / 16][4], Stage<Dim>& stage, int count, bool all,
-                           const Row* queries, float scale) {
+MEMRING_LANE void see_tile(Running<Dim>& run, const uint32_t (&q)[Dim / 16][4], StageOfKeys<Dim>& stage, int count,
+                           bool all, const Row* queries, float scale) {
   const int lane = computed_here(lane_index());
   float scores[kTile / 8][4] = {};
 #pragma unroll
@@ -163,18 +158,12 @@ MEMRING_KERNEL MEMRING_BLOCKS(kWarps* kWarp, Dim <= 64 ? 3 : 2) void attention_f
   const AttentionExtents& e = a.extents;
   const TileOfBlock mine = tile_of_block(e.rows, true);
   SpanWalk<Bf16> walk(a.spans, a.queries.tiles[mine.first / kTile]);
-  const auto fetch = [&](Stage<Dim>& stage, const Tile& tile) {
-    const DeviceKeys<Bf16>& keys = walk.span();
-    stage.k.copy(of_head(keys.k, e, mine.matrix, keys.count), tile.first, keys.count, e.head_dim);
-    stage.v.copy(of_head(keys.v, e, mine.matrix, keys.count), tile.first, keys.count, e.head_dim);
-    if (!tile.all) copy_rows(stage.rows, keys.rows, tile.first, keys.count);
-  };
 
   Tile tile = walk.next();
   if (!tile.found() && a.accumulate) return;
   memory.q.copy(a.queries.q + mine.matrix * e.rows * e.head_dim, mine.first, e.rows, e.head_dim);
   copy_rows(memory.queries, a.queries.rows, mine.first, e.rows);
-  if (tile.found()) fetch(memory.stages[0], tile);
+  if (tile.found()) memory.stages[0].fetch(walk.span(), e, mine.matrix, tile);
   copy_commit();
   copy_wait<0>();
   meet_block();
@@ -186,7 +175,7 @@ MEMRING_KERNEL MEMRING_BLOCKS(kWarps* kWarp, Dim <= 64 ? 3 : 2) void attention_f
   for (int stage = 0; tile.found(); stage = 1 - stage) {
     const int count = rows_of_tile(tile, walk.span().count);
     const Tile next = walk.next();
-    if (next.found()) fetch(memory.stages[1 - stage], next);
+    if (next.found()) memory.stages[1 - stage].fetch(walk.span(), e, mine.matrix, next);
     copy_commit();
     see_tile(run, q, memory.stages[stage], count, tile.all, queries, a.scale);
     copy_wait<0>();

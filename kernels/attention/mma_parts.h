@@ -32,6 +32,20 @@ inline Grid grid_of_tiles(int64_t matrices, int64_t rows, int64_t bytes) {
   return {matrices * ((rows + kTile - 1) / kTile), 1, kWarps * kWarp, bytes};
 }
 
+/// A tile of keys in a block's memory: one is on its way while another is computed with.
+template <int Dim>
+struct StageOfKeys {
+  RowsOfTile<Dim> k, v;
+  Row rows[kTile];
+
+  /// Begins to copy what query head `matrix` reads of it; its rows where they are looked at.
+  MEMRING_LANE void fetch(const DeviceKeys<Bf16>& keys, const AttentionExtents& e, int64_t matrix, const Tile& tile) {
+    k.copy(of_head(keys.k, e, matrix, keys.count), tile.first, keys.count, e.head_dim);
+    v.copy(of_head(keys.v, e, matrix, keys.count), tile.first, keys.count, e.head_dim);
+    if (!tile.all) copy_rows(rows, keys.rows, tile.first, keys.count);
+  }
+};
+
 /// f.operator()<Dim>() with the padded size of a head.
 template <class F>
 void by_padded_dim(int64_t dim, const F& f) {

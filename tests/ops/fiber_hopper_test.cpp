@@ -9,20 +9,12 @@
 
 #include "base/error.h"
 #include "base/random.h"
+#include "fiber_failure.h"
 #include "kernels/cuda/fiber/sanitizer.h"
 #include "tests/device/hopper_product.h"
 
 namespace memring {
 namespace {
-
-std::string failure_of(const Grid& grid, const std::function<void()>& thread) {
-  try {
-    fiber::run(grid, 1, thread);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "none";
-}
 
 /// Small integers, whose products and sums are exact.
 std::vector<Bf16> integers(int64_t count, uint64_t seed) {

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/random.h"
+#include "fiber_failure.h"
 #include "kernels/cuda/fiber/copy_async.h"
 #include "kernels/cuda/fiber/mma.h"
 
@@ -21,15 +22,6 @@ struct Rows {
 };
 
 const Grid kOneWarp{1, 1, kWarp, sizeof(Rows)};
-
-std::string failure_of(const Grid& grid, const std::function<void()>& thread) {
-  try {
-    fiber::run(grid, 1, thread);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "none";
-}
 
 std::vector<Bf16> random_bf16(size_t count, uint64_t seed) {
   const Random random(seed, Purpose::Test);

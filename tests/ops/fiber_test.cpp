@@ -8,21 +8,13 @@
 #include <vector>
 
 #include "base/error.h"
+#include "fiber_failure.h"
 #include "kernels/cuda/fiber/lane.h"
 #include "kernels/cuda/fiber/sanitizer.h"
 #include "kernels/cuda/refuse_launch.h"
 
 namespace memring {
 namespace {
-
-std::string failure_of(const Grid& grid, const std::function<void()>& thread) {
-  try {
-    fiber::run(grid, 1, thread);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "none";
-}
 
 std::string here(int line) { return fmt::format("fiber_test.cpp:{}", line); }
 
