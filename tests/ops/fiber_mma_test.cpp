@@ -123,7 +123,10 @@ TEST(FiberMma, MultipliesAsPlainLoops) {
     uint32_t of_a[4], of_b[4];
     load_matrices(of_a, &shared.a[lane % 16][lane / 16 * 8]);
     load_transposed(of_b, shared.b[lane % 16]);  // of_b[2] and [3] are of the same matrices once more
-    const auto at = [&](int i) { return static_cast<size_t>((g + i / 2 * 8) * 8 + 2 * t + i % 2); };
+    const auto at = [&](int i) {
+      const int place = (g + i / 2 * 8) * 8 + 2 * t + i % 2;
+      return static_cast<size_t>(place);
+    };
     float sums[4];
     for (int i = 0; i < 4; ++i) sums[i] = c[at(i)].value();
     mma_bf16(sums, of_a, of_b[0], of_b[1]);
@@ -137,7 +140,7 @@ TEST(FiberMma, LanesThatMultiplyAtDifferentPlacesAreAnError) {
   const std::string failure = failure_of(kOneWarp, [] {
     float sums[4] = {};
     const uint32_t a[4] = {};
-    if (lane_index() < 16)
+    if (lane_index() < 16)  // NOLINT(bugprone-branch-clone): two places
       mma_bf16(sums, a, 0, 0);
     else
       mma_bf16(sums, a, 0, 0);
