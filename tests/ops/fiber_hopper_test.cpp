@@ -80,7 +80,8 @@ TEST(FiberTensorCopy, ArrivesWithItsBarrierAndFillsWithZeros) {
     barrier_wait(shared.barrier, 0);
     for (int row = lane_index() % 8, column = 0; column < 64; ++column) {
       const bool inside = row >= 1 && row <= 5 && 16 + column < 72;
-      const float expected = inside ? numbers[static_cast<size_t>((5 + row - 1) * 72 + 16 + column)].value() : 0;
+      const int place = (5 + row - 1) * 72 + 16 + column;
+      const float expected = inside ? numbers[static_cast<size_t>(place)].value() : 0;
       EXPECT_EQ(shared.box.at(row, column), expected) << row << ", " << column;
     }
   });
@@ -118,7 +119,8 @@ TEST(FiberWgmma, TakesAFromRegistersAndBByItsColumns) {
     uint32_t of_a[2][4];
     for (int k = 0; k < 2; ++k)
       for (int i = 0; i < 4; ++i) {
-        const auto at = static_cast<size_t>((warp_index() * 16 + g + i % 2 * 8) * 32 + 16 * k + 2 * t + i / 2 * 8);
+        const int place = (warp_index() * 16 + g + i % 2 * 8) * 32 + 16 * k + 2 * t + i / 2 * 8;
+        const auto at = static_cast<size_t>(place);
         of_a[k][i] = pack_bf16(a[at].value(), a[at + 1].value());
       }
     float sums[64];
