@@ -159,6 +159,7 @@ TEST(Bf16Storage, OfAttention) {
   }
   Both::compare("Attention", [](Queue& queue, Both& t) {
     std::vector<Row> rows;
+    rows.reserve(5);
     for (int32_t i = 0; i < 5; ++i) rows.push_back({i, i, 0, i});
     // Of a head size whose weights no backend rounds.
     const Shape queries{2, 4, 5, 7}, keys{2, 2, 5, 7};

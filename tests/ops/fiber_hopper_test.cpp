@@ -134,8 +134,10 @@ TEST(FiberWgmma, TakesAFromRegistersAndBByItsColumns) {
     wgmma_wait<1>();
     EXPECT_TRUE(std::isnan(sums[0]));  // another product adds to them
     wgmma_wait<0>(sums);
-    for (int i = 0; i < 64; ++i)
-      found[static_cast<size_t>((warp_index() * 16 + g + i / 2 % 2 * 8) * 128 + i / 4 * 8 + 2 * t + i % 2)] = sums[i];
+    for (int i = 0; i < 64; ++i) {
+      const int place = (warp_index() * 16 + g + i / 2 % 2 * 8) * 128 + i / 4 * 8 + 2 * t + i % 2;
+      found[static_cast<size_t>(place)] = sums[i];
+    }
   });
   for (size_t r = 0; r < 64; ++r)
     for (size_t n = 0; n < 128; ++n) {
@@ -177,11 +179,11 @@ TEST(FiberHopper, AProducerAndTwoWarpgroupsMultiplyAsPlainLoops) {
   const int m = 130, n = 72, k = 200;
   const auto a = integers(m * k, 1), b = integers(n * k, 2);
   std::vector<float> expected(static_cast<size_t>(m * n));
-  for (int r = 0; r < m; ++r)
-    for (int at = 0; at < n; ++at)
-      for (int i = 0; i < k; ++i)
-        expected[static_cast<size_t>(r * n + at)] +=
-            a[static_cast<size_t>(r * k + i)].value() * b[static_cast<size_t>(at * k + i)].value();
+  const size_t rows = m, columns = n, terms = k;
+  for (size_t r = 0; r < rows; ++r)
+    for (size_t at = 0; at < columns; ++at)
+      for (size_t i = 0; i < terms; ++i)
+        expected[r * columns + at] += a[r * terms + i].value() * b[at * terms + i].value();
   EXPECT_EQ(product<64>(a, b, m, n, k, 1), expected);
   EXPECT_EQ(product<128>(a, b, m, n, k, 2), expected);
 }
